@@ -1,0 +1,39 @@
+//! The shared words of Talkoot: who signs, what a machine can do, what a job needs.
+//!
+//! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
+//! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
+//! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
+//! - [`JobFile`]: what a maintainer writes.
+//!
+//! This crate reads no clock, opens no socket and starts no task.
+
+mod cbor;
+mod envelope;
+mod facts;
+mod job_file;
+mod key;
+mod matching;
+mod merkle;
+mod project_uri;
+mod quantity;
+mod requirements;
+mod statement;
+pub mod statements;
+pub mod tap;
+mod time;
+
+pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
+pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
+pub use facts::*;
+pub use job_file::*;
+pub use key::{
+    BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,
+    Signer, StatementId, TextError, ToBeSigned, Verifier,
+};
+pub use matching::*;
+pub use merkle::MAX_LEAVES;
+pub use project_uri::{MAX_URI_BYTES, ProjectUri, UriError};
+pub use quantity::*;
+pub use requirements::*;
+pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
+pub use time::Timestamp;

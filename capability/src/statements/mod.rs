@@ -1,0 +1,60 @@
+//! The payloads of all kinds, one file per idea.
+
+mod key_change;
+mod lease;
+mod machine;
+mod offer;
+mod project;
+mod request;
+mod result;
+
+pub use key_change::{Ownership, Revocation, Succession};
+pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
+pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};
+pub use offer::{MAX_PACKAGE_BYTES, MAX_TASKS, Offer, Package, TaskId, Withdrawal};
+pub use project::{Delegation, Home, Permissions, Registration};
+pub use request::Request;
+pub use result::{
+    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, Receipt, StepReport, Verdict,
+};
+
+use std::time::Duration;
+
+use crate::key::{ProjectKey, PublicKey, Verifier};
+use crate::statement::{Invalid, Kind, StatementError, Verified};
+use crate::time::Timestamp;
+use crate::{Envelope, Payload};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A statement that a node key signs for a project, and the delegation that lets it.
+struct ForProject<'a> {
+    kind: Kind,
+    project: ProjectKey,
+    expires: Timestamp,
+    delegation: &'a Envelope,
+}
+
+impl ForProject<'_> {
+    /// S7: the project key delegated to `signer`, and nothing outlives the delegation.
+    fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
+        let refused = |reason| Err(StatementError::Unauthorized { kind: self.kind, reason });
+        let delegation = Verified::<Delegation>::check(self.delegation, verifier)?;
+        if ProjectKey::from(delegation.signer()) != self.project {
+            refused("the delegation is another project's")
+        } else if delegation.node != signer {
+            refused("the delegation is to another key")
+        } else if delegation.expires() < self.expires {
+            refused("it outlives its delegation")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// S10: text for people is bounded, and cannot move a terminal's cursor.
+fn check_text(field: &'static str, text: &str, max_bytes: usize) -> Result<(), Invalid> {
+    let bounded = text.len() <= max_bytes && !text.chars().any(char::is_control);
+    let complaint = || format!("{field} has control characters or over {max_bytes} bytes");
+    if bounded { Ok(()) } else { Err(Invalid::new("S10", complaint())) }
+}

@@ -1,0 +1,120 @@
+//! Offers of work, and their end.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DAY, ForProject, check_text};
+use crate::Envelope;
+use crate::job_file::JobSpec;
+use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
+use crate::requirements::Requirements;
+use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::time::Timestamp;
+
+/// Tasks in one offer at most: the home broker keeps some bytes for each.
+pub const MAX_TASKS: u32 = 100_000;
+
+/// Bytes of one package at most.
+pub const MAX_PACKAGE_BYTES: u64 = 1 << 30;
+
+/// A pool of tasks of one package, signed by a key to which the project delegated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Offer {
+    /// The project.
+    pub project: ProjectKey,
+    /// The job's name; at most 64 bytes.
+    pub name: String,
+    /// The column of the matrix that its results belong to; at most 64 bytes.
+    pub builder: String,
+    /// How many tasks; they are numbered from 0.
+    pub tasks: u32,
+    /// Results wanted of each task, from different volunteers; 1 to 16.
+    pub replicas: u16,
+    /// Sources and modules.
+    pub package: Package,
+    /// What a machine must have.
+    pub requirements: Requirements,
+    /// What is run there, and within which limits.
+    pub job: JobSpec,
+    /// When the master made the offer.
+    pub issued: Timestamp,
+    /// The project key's delegation to the signer.
+    pub delegation: Envelope,
+    /// Not after the delegation's, and at most 30 days ahead.
+    pub expires: Timestamp,
+}
+
+/// A blob that holds a tar archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Package {
+    /// Its BLAKE3 hash.
+    pub hash: BlobHash,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One replica of one task of one offer: what a lease grants and a result is accepted for, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TaskId {
+    /// The offer.
+    pub offer: StatementId,
+    /// The task's number in it.
+    pub task: u32,
+    /// The replica's number, from 0.
+    pub replica: u16,
+}
+
+/// The end of an offer or ad before it expires. Signed by the key that signed the original.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Withdrawal {
+    /// What is withdrawn.
+    pub statement: StatementId,
+    /// Why, for people; at most 256 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The original's expiry: until then the withdrawal is kept, so that nothing resurrects it.
+    pub expires: Timestamp,
+}
+
+impl Payload for Offer {
+    const KIND: Kind = Kind::Offer;
+    const MAX_LIFETIME: Duration = DAY.saturating_mul(30);
+
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        check_text("name", &self.name, 64)?;
+        check_text("builder", &self.builder, 64)?;
+        Invalid::unless((1..=MAX_TASKS).contains(&self.tasks), "S40", "1 to 100,000 tasks")?;
+        Invalid::unless((1..=16).contains(&self.replicas), "S41", "1 to 16 replicas")?;
+        let size = self.package.size;
+        Invalid::unless(size <= MAX_PACKAGE_BYTES, "S42", "a package of over 1 GiB")?;
+        self.requirements.validate().map_err(|error| Invalid::new("S43", error.to_string()))?;
+        self.job.validate().map_err(|error| Invalid::new("S44", error.to_string()))
+    }
+
+    fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
+        let Self { project, expires, ref delegation, .. } = *self;
+        ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
+    }
+}
+
+impl Payload for Withdrawal {
+    const KIND: Kind = Kind::Withdrawal;
+    const MAX_LIFETIME: Duration = DAY.saturating_mul(30);
+
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        check_text("reason", &self.reason, 256)
+    }
+}

@@ -1,0 +1,125 @@
+//! Who a project is, who may speak for it, and which broker arbitrates its offers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DAY, ForProject, check_text};
+use crate::Envelope;
+use crate::facts::Runtime;
+use crate::key::{ProjectKey, PublicKey, Verifier};
+use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::time::Timestamp;
+
+/// A project's public entry, signed by the project key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Registration {
+    /// For people; at most 64 bytes.
+    pub name: String,
+    /// An address for people; empty, or http(s), at most 256 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub homepage: String,
+    /// At most 16 of at most 32 bytes, by which volunteers can choose.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
+    /// What its jobs will ask for.
+    pub permissions: Permissions,
+    /// At most a year ahead.
+    pub expires: Timestamp,
+}
+
+/// What a project's jobs ask of a volunteer beyond running at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Permissions {
+    /// Runtimes that jobs may use.
+    pub runtimes: Vec<Runtime>,
+    /// Whether jobs may reach the network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
+}
+
+/// Lets a node key sign offers, homes and receipts of the project that signs this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delegation {
+    /// The adapter's node key.
+    pub node: PublicKey,
+    /// Nothing signed under this delegation expires after it. At most a year ahead.
+    pub expires: Timestamp,
+}
+
+/// Which broker grants leases of a project's offers in one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Home {
+    /// The project.
+    pub project: ProjectKey,
+    /// Strictly increasing; durable at the master before it is published.
+    pub epoch: u64,
+    /// The only broker that grants leases of this epoch.
+    pub home: PublicKey,
+    /// Brokers that keep the offers too and never grant; at most 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standbys: Vec<PublicKey>,
+    /// The project key's delegation to the signer.
+    pub delegation: Envelope,
+    /// Not after the delegation's.
+    pub expires: Timestamp,
+}
+
+impl Payload for Registration {
+    const KIND: Kind = Kind::Registration;
+    const MAX_LIFETIME: Duration = DAY.saturating_mul(366);
+
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        check_text("name", &self.name, 64)?;
+        check_text("homepage", &self.homepage, 256)?;
+        Invalid::unless(!self.name.is_empty(), "S30", "a project has a name")?;
+        let web = self.homepage.is_empty()
+            || self.homepage.starts_with("https://")
+            || self.homepage.starts_with("http://");
+        Invalid::unless(web, "S30", "a homepage starts with https:// or http://")?;
+        Invalid::unless(self.keywords.len() <= 16, "S30", "over 16 keywords")?;
+        self.keywords.iter().try_for_each(|keyword| check_text("keyword", keyword, 32))?;
+        Invalid::unless(self.permissions.runtimes.len() <= 8, "S30", "over 8 runtimes")
+    }
+}
+
+impl Payload for Delegation {
+    const KIND: Kind = Kind::Delegation;
+    const MAX_LIFETIME: Duration = DAY.saturating_mul(366);
+
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+}
+
+impl Payload for Home {
+    const KIND: Kind = Kind::Home;
+    const MAX_LIFETIME: Duration = DAY.saturating_mul(366);
+
+    fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::unless(self.standbys.len() <= 4, "S32", "over 4 standbys")?;
+        let twice = self.standbys.contains(&self.home);
+        Invalid::unless(!twice, "S32", "the home is among its own standbys")
+    }
+
+    fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
+        let Self { project, expires, ref delegation, .. } = *self;
+        ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
+    }
+}

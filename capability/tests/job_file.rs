@@ -1,0 +1,490 @@
+//! What a maintainer writes, and what is said about their mistakes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use capability::{
+    CborError, Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Problem,
+    Requirements, Resource, Runtime, Step,
+};
+
+const FULL: &str = r#"name = "hello-make"
+builder = "gcc"
+tasks = 40
+expires = "3d"
+
+[requirements]
+os = "linux"
+arch = "x86_64"
+cores = 2
+memory = "256 MiB"
+runtimes = ["native"]
+
+[requirements.tools]
+make = ">=4"
+"g++" = "*"
+
+[package]
+path = "../src"
+exclude = ["*.o", ".git"]
+
+[environment]
+CFLAGS = "-O2"
+
+[[step]]
+name = "build"
+run = ["make", "-j1"]
+
+[[step]]
+name = "test"
+run = "make && make check"
+shell = true
+
+[limits]
+wall = "2m"
+memory = "512 MiB"
+disk = 268435456
+output = "2 MiB"
+processes = 64
+
+[results]
+artifacts = ["out/*.txt"]
+tap = "test"
+"#;
+
+const SMALL: &str = r#"name = "small"
+requirements.runtimes = ["native"]
+[[step]]
+name = "build"
+run = ["make"]
+"#;
+
+#[test]
+fn every_field_becomes_a_typed_value() {
+    let file = JobFile::parse(FULL).expect("the file is right");
+    assert_eq!((file.name.as_str(), file.builder.as_str(), file.tasks), ("hello-make", "gcc", 40));
+    assert_eq!(file.expires, Duration::from_hours(3 * 24));
+    assert_eq!(file.package.path, Path::new("../src"));
+    assert_eq!(
+        file.job,
+        JobSpec {
+            environment: [("CFLAGS".to_owned(), "-O2".to_owned())].into(),
+            steps: vec![
+                step("build", &["make", "-j1"]),
+                step("test", &["/bin/sh", "-c", "make && make check"]),
+            ],
+            limits: Limits {
+                wall_ms: 120_000,
+                memory: 512 << 20,
+                disk: 256 << 20,
+                output: 2 << 20,
+                processes: 64,
+            },
+            artifacts: vec!["out/*.txt".to_owned()],
+            tap: Some("test".to_owned()),
+        }
+    );
+    assert_eq!(file.requirements.runtimes, [Runtime::Native]);
+    assert_eq!(
+        file.requirements.clauses,
+        [
+            Clause::Equals { fact: name("os"), value: Fact::from("linux") },
+            Clause::Equals { fact: name("arch"), value: Fact::from("x86_64") },
+            Clause::Donates { resource: Resource::Cores, amount: 2 },
+            Clause::Donates { resource: Resource::Memory, amount: 256 << 20 },
+            Clause::Donates { resource: Resource::Disk, amount: 256 << 20 },
+            Clause::Present { fact: name("tool.g++") },
+            Clause::Version {
+                fact: name("tool.make"),
+                range: ">=4".parse().expect("a range of versions")
+            },
+        ]
+    );
+    assert_sound(&file);
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let file = JobFile::parse(SMALL).expect("the file is right");
+    assert_eq!((file.builder.as_str(), file.tasks), ("small", 1));
+    assert_eq!(file.expires, Duration::from_hours(7 * 24));
+    assert_eq!(file.package.path, Path::new("."));
+    assert_eq!(file.job.limits, Limits::default());
+    assert_eq!(file.job.limits.wall(), Duration::from_mins(10));
+    let memory = Clause::Donates { resource: Resource::Memory, amount: 1 << 30 };
+    assert!(file.requirements.clauses.contains(&memory), "memory follows the limit");
+    assert_sound(&file);
+}
+
+#[test]
+fn a_mistake_in_a_field_is_told_with_its_place() {
+    // What is put into the full file in place of what, and what is said.
+    let check = |old: &str, new: &str, expected: &str| {
+        assert_eq!(FULL.matches(old).count(), 1, "{old:?} is no single place of the file");
+        let error = JobFile::parse(&FULL.replace(old, new)).expect_err(new);
+        assert_eq!(error.to_string(), expected, "{new}");
+    };
+
+    // Names of fields.
+    check(
+        "[requirements]",
+        "[requirments]",
+        "6:2: unknown field \"requirments\"; did you mean \"requirements\"?",
+    );
+    check("cores", "core", "9:1: unknown field \"core\"; did you mean \"cores\"?");
+    check("wall", "Wall", "34:1: unknown field \"Wall\"; did you mean \"wall\"?");
+    check(
+        "wall",
+        "timeout",
+        "34:1: unknown field \"timeout\"; known are wall, memory, disk, output, processes",
+    );
+    check("shell", "shel", "31:1: unknown field \"shel\"; did you mean \"shell\"?");
+
+    // Fields that must be there.
+    check(
+        "name = \"hello-make\"",
+        "",
+        "1:1: name is missing; write for example name = \"hello-make\"",
+    );
+    check(
+        "runtimes = [\"native\"]",
+        "",
+        "6:1: requirements.runtimes is missing; write for example runtimes = [\"native\"]",
+    );
+    check(
+        "run = [\"make\", \"-j1\"]",
+        "",
+        "24:1: step[0].run is missing; write for example run = [\"make\", \"-j1\"]",
+    );
+
+    // Types.
+    check("\"hello-make\"", "7", "1:8: name must be text in quotes, this is of type integer");
+    check(
+        "tasks = 40",
+        "tasks = \"40\"",
+        "3:9: tasks must be a whole number, this is of type string",
+    );
+    check(
+        "runtimes = [\"native\"]",
+        "runtimes = \"native\"",
+        "11:12: requirements.runtimes must be an array in brackets, this is of type string",
+    );
+    check(
+        "shell = true",
+        "shell = 1",
+        "31:9: step[1].shell must be true or false, this is of type integer",
+    );
+    check(
+        "disk = 268435456",
+        "disk = 0.5",
+        "36:8: limits.disk must be an amount such as \"512 MiB\", this is of type float",
+    );
+    check(
+        "\"-O2\"",
+        "2",
+        "22:10: environment.CFLAGS must be text in quotes, this is of type integer",
+    );
+
+    // Words.
+    check(
+        "[\"native\"]",
+        "[\"nativ\"]",
+        "11:13: requirements.runtimes[0] cannot be \"nativ\"; did you mean \"native\"?",
+    );
+    check(
+        "[\"native\"]",
+        "[\"docker\"]",
+        "11:13: requirements.runtimes[0] cannot be \"docker\"; known are native, wasm",
+    );
+    check("[\"native\"]", "[]", "11:12: requirements.runtimes: name at least one of native, wasm");
+    check(
+        "[\"native\"]",
+        "[\"native\", \"native\"]",
+        "11:23: requirements.runtimes[1]: native is there already",
+    );
+    check(
+        "\"linux\"",
+        "\"Darwin\"",
+        "7:6: requirements.os cannot be \"Darwin\"; did you mean \"macos\"?",
+    );
+    check(
+        "\"x86_64\"",
+        "\"amd64\"",
+        "8:8: requirements.arch cannot be \"amd64\"; did you mean \"x86_64\"?",
+    );
+    check(
+        "tap = \"test\"",
+        "tap = \"tests\"",
+        "42:7: results.tap cannot be \"tests\"; did you mean \"test\"?",
+    );
+
+    // Amounts.
+    check("tasks = 40", "tasks = 0", "3:9: tasks: 0 is not between 1 and 100000");
+    check("tasks = 40", "tasks = 100_001", "3:9: tasks: 100001 is not between 1 and 100000");
+    check("cores = 2", "cores = -1", "9:9: requirements.cores: -1 is not between 1 and 4294967295");
+    check("\"3d\"", "\"31d\"", "4:11: expires: it must be above zero and at most 30days");
+    check("\"3d\"", "\"0s\"", "4:11: expires: it must be above zero and at most 30days");
+    check(
+        "\"2m\"",
+        "\"2 minuets\"",
+        "34:8: limits.wall: \"2 minuets\" is not a duration; write for example \"90s\", \"2m\" or \"1h 30m\"",
+    );
+    check("\"2m\"", "\"25h\"", "34:8: limits.wall: it must be above zero and at most 1day");
+    check("\"2m\"", "\"5us\"", "34:8: limits.wall: it must be above zero and at most 1day");
+    check(
+        "\"512 MiB\"",
+        "\"512 MB!\"",
+        "35:10: limits.memory: \"512 MB!\" is not an amount of bytes; write for example \"512 MiB\" or \"2 GB\"",
+    );
+    check("\"512 MiB\"", "0", "35:10: limits.memory: it must be above zero");
+    check("\"2 MiB\"", "\"17 MiB\"", "37:10: limits.output: it must be at most 16 MiB");
+    check(
+        "processes = 64",
+        "processes = 65537",
+        "38:13: limits.processes: 65537 is not between 1 and 65536",
+    );
+
+    // Tools.
+    check(
+        "\"g++\"",
+        "\"G++\"",
+        "15:1: requirements.tools.G++: fact name \"tool.G++\" is not 1 to 64 characters of a-z, 0-9, dot, plus, hyphen and underscore",
+    );
+
+    // Paths and patterns.
+    check(
+        "\"../src\"",
+        "\"/src\"",
+        "18:8: package.path: \"/src\" must be relative to the job file",
+    );
+    check("\"../src\"", "\"\"", "18:8: package.path: \"\" is not a directory");
+    check(
+        "\"out/*.txt\"",
+        "\"/out/*.txt\"",
+        "41:14: results.artifacts[0]: \"/out/*.txt\" is not a pattern: it must be relative",
+    );
+    check(
+        "\"out/*.txt\"",
+        "\"a/../../b\"",
+        "41:14: results.artifacts[0]: \"a/../../b\" is not a pattern: it must not lead out by \"..\"",
+    );
+
+    // Steps.
+    check(
+        "\"build\"",
+        "\"Build it\"",
+        "25:8: step[0].name: \"Build it\" is not a name of 1 to 64 characters of a-z, 0-9, dot, hyphen and underscore",
+    );
+    check(
+        "name = \"build\"",
+        "name = \"test\"",
+        "29:8: step[1].name: two steps are called \"test\"",
+    );
+    check(
+        "[\"make\", \"-j1\"]",
+        "[]",
+        "26:7: step[0].run: step has 0 arguments, 1 to 256 are allowed, the program included",
+    );
+    check("[\"make\", \"-j1\"]", "[\"\"]", "26:7: step[0].run: the program of a step is empty");
+    check(
+        "[\"make\", \"-j1\"]",
+        "\"make -j1\"",
+        "26:7: step[0].run: a text is split by no shell; write [\"make\", \"-j1\"], or add shell = true to give it to /bin/sh",
+    );
+    check(
+        "\"make && make check\"",
+        "[\"make\"]",
+        "30:7: step[1].run: with shell = true it is one text, such as \"make && make check\"",
+    );
+    check(
+        "[\"native\"]",
+        "[\"native\", \"wasm\"]",
+        "26:7: step[0].run: the wasm runtime cannot run \"make\", only a .wasm file of the package",
+    );
+
+    // Environment.
+    check(
+        "CFLAGS",
+        "TALKOOT_TASK_INDEX",
+        "22:1: environment.TALKOOT_TASK_INDEX: environment variable \"TALKOOT_TASK_INDEX\" is reserved; those that begin with TALKOOT_ are set for the job",
+    );
+    check(
+        "CFLAGS",
+        "\"C FLAGS\"",
+        "22:1: environment.C FLAGS: \"C FLAGS\" cannot name an environment variable; use letters, digits and underscore",
+    );
+}
+
+#[test]
+fn problems_of_others_words_are_told_with_their_place_too() {
+    let syntax = JobFile::parse("name = \"a\"\nbuilder = \n").expect_err("no value");
+    assert_eq!((syntax.line, syntax.column), (2, 11), "{syntax}");
+    assert!(matches!(*syntax.problem, Problem::Syntax(_)));
+
+    let twice = JobFile::parse("name = \"a\"\nname = \"b\"\n").expect_err("a name twice");
+    assert_eq!(
+        (twice.line, twice.column, twice.to_string().as_str()),
+        (2, 1, "2:1: duplicate key")
+    );
+
+    let range = FULL.replace("\">=4\"", "\">=4 <6\"");
+    let range = JobFile::parse(&range).expect_err("no comma");
+    assert_eq!((range.line, range.column), (14, 8));
+    assert_eq!(range.field, "requirements.tools.make");
+    assert!(range.to_string().ends_with("; write for example \">=4, <6\" or \"*\""), "{range}");
+
+    let pattern = FULL.replace("\"*.o\"", "\"[\"");
+    let pattern = JobFile::parse(&pattern).expect_err("an open class");
+    assert_eq!((pattern.line, pattern.field.as_str()), (19, "package.exclude[0]"));
+}
+
+#[test]
+fn the_column_counts_characters() {
+    let error = JobFile::parse("# ääkköset\n\"ä\" = 1\n").expect_err("no such field");
+    assert_eq!((error.line, error.column), (2, 1));
+    let error = JobFile::parse("environment = { A = \"ä\", B = 1 }\n").expect_err("no name");
+    assert_eq!(error.field, "name");
+    let text = format!("environment = {{ A = \"ä\", B = 1 }}\n{SMALL}");
+    let error = JobFile::parse(&text).expect_err("a number");
+    assert_eq!((error.line, error.column), (1, 30));
+}
+
+#[test]
+fn names_of_secrets_are_refused_and_their_neighbours_are_not() {
+    let check = |name: &str, refused: bool| {
+        let text = FULL.replace("CFLAGS", name);
+        let result = JobFile::parse(&text);
+        assert_eq!(result.is_err(), refused, "{name}: {result:?}");
+        if let Err(error) = result {
+            assert!(error.to_string().contains("looks like a secret"), "{error}");
+        }
+    };
+    for name in [
+        "GITHUB_TOKEN",
+        "NPM_AUTH_TOKEN",
+        "githubtoken",
+        "AWS_SECRET_ACCESS_KEY",
+        "DB_PASSWORD",
+        "API_KEY",
+        "APIKEY",
+        "SIGNING_KEYS",
+        "GPG_PASSPHRASE",
+        "MY_CREDENTIALS",
+        "GH_PAT",
+    ] {
+        check(name, true);
+    }
+    for name in
+        ["CC", "KEYBOARD_LAYOUT", "PATH_PREFIX", "MONKEYS", "TOKENIZERS_PARALLELISM", "AUTHORS"]
+    {
+        check(name, false);
+    }
+}
+
+#[test]
+fn too_much_of_anything_is_refused() {
+    let long = format!("{SMALL}#{}", "x".repeat(MAX_JOB_FILE));
+    let error = JobFile::parse(&long).expect_err("too long");
+    assert_eq!(*error.problem, Problem::TooLong(long.len()));
+
+    let steps: String =
+        (0..64).map(|n| format!("[[step]]\nname = \"s{n}\"\nrun = [\"x\"]\n")).collect();
+    let error = JobFile::parse(&format!("{SMALL}{steps}")).expect_err("65 steps");
+    assert_eq!(error.to_string(), "3:1: step: 65 steps, 1 to 64 are allowed");
+
+    let tools: String = (0..62).map(|n| format!("t{n} = \"*\"\n")).collect();
+    let error =
+        JobFile::parse(&format!("{SMALL}[requirements.tools]\n{tools}")).expect_err("tools");
+    assert_eq!(error.to_string(), "6:1: requirements.tools: at most 61 tools can be required");
+
+    let nested = format!("name = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let error = JobFile::parse(&nested).expect_err("nested too deep");
+    assert!(matches!(*error.problem, Problem::Syntax(_)), "{error}");
+}
+
+#[test]
+fn a_pattern_without_a_slash_excludes_at_any_depth() {
+    let file = JobFile::parse(FULL).expect("the file is right");
+    let globs = file.package.exclude_globs().expect("patterns were checked");
+    for (path, excluded) in [
+        ("a.o", true),
+        ("deep/er/a.o", true),
+        (".git", true),
+        ("vendor/.git", true),
+        ("a.c", false),
+        (".gitignore", false),
+    ] {
+        assert_eq!(globs.matches(path), excluded, "{path}");
+    }
+}
+
+#[test]
+fn a_wasm_job_runs_modules() {
+    let text = SMALL.replace("native", "wasm").replace("\"make\"", "\"bin/test.wasm\"");
+    let file = JobFile::parse(&text).expect("the file is right");
+    assert_eq!(file.requirements.runtimes, [Runtime::Wasm]);
+}
+
+#[test]
+fn a_job_from_the_network_is_held_to_its_limits() {
+    let good = JobFile::parse(FULL).expect("the file is right").job;
+    let check = |change: fn(&mut JobSpec), expected: JobSpecError| {
+        let mut job = good.clone();
+        change(&mut job);
+        assert_eq!(job.validate(), Err(expected));
+        let bytes = capability::encode_cbor(&job);
+        let decoded = capability::decode_cbor::<JobSpec>(&bytes, 1 << 20);
+        assert!(matches!(decoded, Err(CborError::Shape(_))), "decoded {decoded:?}");
+    };
+    check(|job| job.steps.clear(), JobSpecError::StepCount(0));
+    check(|job| job.steps[0].run.clear(), JobSpecError::ArgumentCount(0));
+    check(|job| job.steps[0].run[0].clear(), JobSpecError::NoProgram);
+    check(|job| job.steps[1].run[2] = "x".repeat(8193), JobSpecError::Argument(8193));
+    check(|job| job.steps[1].run[2] = "\0".into(), JobSpecError::Argument(1));
+    check(|job| job.steps[0].name = "../x".into(), JobSpecError::Name("../x".into()));
+    check(|job| job.steps[0].name = "test".into(), JobSpecError::DuplicateStep("test".into()));
+    check(|job| job.tap = Some("no".into()), JobSpecError::TapStep("no".into()));
+    check(
+        |job| job.limits.wall_ms = 0,
+        JobSpecError::Limit { limit: "wall-ms", value: 0, max: 86_400_000 },
+    );
+    check(
+        |job| job.limits.output = u64::MAX,
+        JobSpecError::Limit { limit: "output", value: u64::MAX, max: 16 << 20 },
+    );
+    check(
+        |job| drop(job.environment.insert("LD=X".into(), String::new())),
+        JobSpecError::VariableName("LD=X".into()),
+    );
+    check(
+        |job| drop(job.environment.insert("TALKOOT_X".into(), String::new())),
+        JobSpecError::ReservedVariable("TALKOOT_X".into()),
+    );
+    check(
+        |job| job.artifacts = vec!["../../etc/*".into()],
+        JobSpecError::Pattern {
+            pattern: "../../etc/*".into(),
+            reason: "it must not lead out by \"..\"".into(),
+        },
+    );
+    check(|job| job.artifacts = vec!["a".into(); 65], JobSpecError::PatternCount(65));
+}
+
+/// What the parser accepts is what peers accept, and travels unchanged.
+fn assert_sound(file: &JobFile) {
+    assert_eq!(file.job.validate(), Ok(()));
+    assert_eq!(file.requirements.validate(), Ok(()));
+    let bytes = capability::encode_cbor(&file.job);
+    assert_eq!(capability::decode_cbor::<JobSpec>(&bytes, 1 << 16).expect("sound"), file.job);
+    let bytes = capability::encode_cbor(&file.requirements);
+    let requirements = capability::decode_cbor::<Requirements>(&bytes, 1 << 16).expect("sound");
+    assert_eq!(requirements, file.requirements);
+}
+
+fn step(name: &str, run: &[&str]) -> Step {
+    Step { name: name.to_owned(), run: run.iter().map(|word| (*word).to_owned()).collect() }
+}
+
+fn name(name: &str) -> capability::FactName {
+    name.parse().expect("the name of a fact")
+}

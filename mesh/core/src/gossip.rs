@@ -1,0 +1,189 @@
+//! What brokers tell all other brokers: one enum, closed, so that nothing else is forwarded.
+
+use std::fmt;
+
+use capability::statements::{
+    BrokerCard, Home, Offer, Registration, Revocation, Summary, Withdrawal,
+};
+use capability::{
+    Envelope, Kind, Platform, PublicKey, Runtime, StatementError, StatementId, Timestamp, Verified,
+    Verifier,
+};
+
+/// A topic of gossip (DESIGN.md, appendix A).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Broker cards.
+    Cards,
+    /// Registrations, homes, revocations.
+    Masters,
+    /// Offers that machines of one shard might run, and their withdrawals.
+    Offers(Shard),
+    /// Summaries of one shard.
+    Summaries(Shard),
+}
+
+/// Machines of one platform, or all that run WebAssembly.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shard(String);
+
+impl Shard {
+    /// Every machine with a WebAssembly runtime, whatever its platform.
+    pub fn wasm() -> Self {
+        Self("wasm".to_owned())
+    }
+
+    /// The machines of one platform.
+    pub fn of_platform(platform: &Platform) -> Self {
+        Self(platform.to_string())
+    }
+
+    /// The shards in which brokers must know of `offer`: `wasm`, or the platform that it names, or
+    /// every one of `all` if it names none.
+    pub fn of_offer(offer: &Offer, all: &[Self]) -> Vec<Self> {
+        let requirements = &offer.requirements;
+        let mut shards = Vec::new();
+        if requirements.runtimes.contains(&Runtime::Wasm) {
+            shards.push(Self::wasm());
+        }
+        if requirements.runtimes.iter().any(|runtime| *runtime != Runtime::Wasm) {
+            let wanted =
+                |fact: &str, part: &str| requirements.pinned(fact).is_none_or(|it| it == part);
+            let fits = |shard: &&Self| {
+                let parts = shard.0.split_once('-');
+                parts.is_some_and(|(os, arch)| wanted("os", os) && wanted("arch", arch))
+            };
+            shards.extend(all.iter().filter(fits).cloned());
+        }
+        shards
+    }
+
+    /// The platforms that brokers gossip about: those that Rust's first two tiers name for servers,
+    /// desktops and single-board computers.
+    pub fn known() -> Vec<Self> {
+        const PLATFORMS: [&str; 11] = [
+            "freebsd-x86_64",
+            "linux-aarch64",
+            "linux-arm",
+            "linux-powerpc64",
+            "linux-riscv64",
+            "linux-s390x",
+            "linux-x86",
+            "linux-x86_64",
+            "macos-aarch64",
+            "macos-x86_64",
+            "windows-x86_64",
+        ];
+        let platforms = PLATFORMS.iter().map(|platform| Self((*platform).to_owned()));
+        platforms.chain([Self::wasm()]).collect()
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Topic {
+    /// Every topic that a broker of this version subscribes to.
+    pub fn all() -> Vec<Self> {
+        let shards = Shard::known();
+        let offers = shards.iter().cloned().map(Self::Offers);
+        let summaries = shards.iter().cloned().map(Self::Summaries);
+        [Self::Cards, Self::Masters].into_iter().chain(offers).chain(summaries).collect()
+    }
+
+    /// Whether statements of `kind` belong here.
+    pub fn carries(&self, kind: Kind) -> bool {
+        match self {
+            Self::Cards => kind == Kind::BrokerCard,
+            Self::Masters => {
+                matches!(kind, Kind::Registration | Kind::Home | Kind::Revocation)
+            }
+            Self::Offers(_) => matches!(kind, Kind::Offer | Kind::Withdrawal),
+            Self::Summaries(_) => kind == Kind::Summary,
+        }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cards => f.write_str("talkoot/1/cards"),
+            Self::Masters => f.write_str("talkoot/1/masters"),
+            Self::Offers(shard) => write!(f, "talkoot/1/offers/{shard}"),
+            Self::Summaries(shard) => write!(f, "talkoot/1/summaries/{shard}"),
+        }
+    }
+}
+
+/// A checked statement of a kind that is gossiped.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Gossip {
+    /// A broker's card.
+    Card(Verified<BrokerCard>),
+    /// A project's registration.
+    Registration(Verified<Registration>),
+    /// A project's home.
+    Home(Verified<Home>),
+    /// A key that is void.
+    Revocation(Verified<Revocation>),
+    /// An offer.
+    Offer(Verified<Offer>),
+    /// The end of an offer.
+    Withdrawal(Verified<Withdrawal>),
+    /// A broker's summary of one shard.
+    Summary(Verified<Summary>),
+}
+
+/// Applies `$body` to the statement inside, whatever its kind.
+macro_rules! each {
+    ($gossip:expr, $statement:ident => $body:expr) => {
+        match $gossip {
+            Gossip::Card($statement) => $body,
+            Gossip::Registration($statement) => $body,
+            Gossip::Home($statement) => $body,
+            Gossip::Revocation($statement) => $body,
+            Gossip::Offer($statement) => $body,
+            Gossip::Withdrawal($statement) => $body,
+            Gossip::Summary($statement) => $body,
+        }
+    };
+}
+
+impl Gossip {
+    /// Checks everything about `envelope` that needs no memory: kind, signature, authority, time.
+    pub fn check(
+        envelope: &Envelope,
+        now: Timestamp,
+        verifier: &dyn Verifier,
+    ) -> Result<Self, StatementError> {
+        let gossip = match envelope.kind() {
+            Some(Kind::Registration) => Self::Registration(Verified::check(envelope, verifier)?),
+            Some(Kind::Home) => Self::Home(Verified::check(envelope, verifier)?),
+            Some(Kind::Revocation) => Self::Revocation(Verified::check(envelope, verifier)?),
+            Some(Kind::Offer) => Self::Offer(Verified::check(envelope, verifier)?),
+            Some(Kind::Withdrawal) => Self::Withdrawal(Verified::check(envelope, verifier)?),
+            Some(Kind::Summary) => Self::Summary(Verified::check(envelope, verifier)?),
+            _ => Self::Card(Verified::check(envelope, verifier)?),
+        };
+        each!(&gossip, statement => statement.current(now))?;
+        Ok(gossip)
+    }
+
+    /// The statement's bytes.
+    pub fn envelope(&self) -> &Envelope {
+        each!(self, statement => statement.envelope())
+    }
+
+    /// The statement's name.
+    pub fn id(&self) -> StatementId {
+        self.envelope().id()
+    }
+
+    /// Who signed it.
+    pub fn signer(&self) -> PublicKey {
+        self.envelope().signer()
+    }
+}

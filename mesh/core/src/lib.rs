@@ -1,0 +1,31 @@
+//! The parts of the mesh that every role shares, without IO: no socket, no clock, no task.
+//!
+//! Cores speak one contract: `handle(input, now)`, drain `poll_action()` until `None`, sleep until
+//! `next_wake()`. [`Now`] carries both clocks; [`Outbox`] ties acknowledgements to durable writes.
+
+mod custody;
+mod durable;
+mod gossip;
+mod message;
+mod reconcile;
+mod request;
+mod routes;
+mod time;
+
+pub use custody::{
+    Bundle, BundleError, CUSTODY_PREFIX, Cargo, Custody, CustodyFull, CustodyLimits, Duty,
+    HandoverAnswer,
+};
+pub use durable::{Commit, CommitId, Outbox, Write};
+pub use gossip::{Gossip, Shard, Topic};
+pub use message::{
+    Answer, Ask, Candidates, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
+    MessageError, Offered, Refusal, Wants,
+};
+pub use reconcile::{
+    Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,
+    differences,
+};
+pub use request::{MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, seal};
+pub use routes::{MAX_CARDS, Routes};
+pub use time::{Mono, Now};

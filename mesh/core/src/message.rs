@@ -1,0 +1,395 @@
+//! What peers ask of each other and answer: `/talkoot/1/call` (docs/spec/calls.md).
+//!
+//! [`Ask`] and [`Answer`] hold statements that have been checked. On the wire they hold envelopes;
+//! [`Ask::decode`] and [`Answer::decode`] check every one of them, so that a core never sees a
+//! statement that nobody vouched for.
+
+use std::collections::BTreeMap;
+
+use capability::statements::{
+    Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
+};
+use capability::{
+    CborError, Envelope, ProjectKey, PublicKey, Resources, Runtime, StatementError, StatementId,
+    Verified, Verifier, decode_cbor, encode_cbor,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Bytes of one frame at most (DESIGN.md, appendix A).
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+
+/// Offers in one answer at most: with their homes and registrations they fit into a frame.
+pub const MAX_OFFERS_AN_ANSWER: usize = 4;
+
+/// Statements that a pull can decline at most.
+pub const MAX_EXCEPTIONS: usize = 1024;
+
+/// Ranges of settled tasks in one publication at most: every second of 100,000 tasks.
+pub const MAX_SETTLED_RANGES: usize = 50_000;
+
+/// Brokers that a question may cross: far more than any sound route has.
+pub const MAX_HOPS: u8 = 16;
+
+/// A question to a broker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// A volunteer leaves its ad with its primary broker.
+    Advertise {
+        /// The ad, which names that broker.
+        ad: Verified<Ad>,
+    },
+    /// A volunteer with free resources waits for offers that match its ad.
+    Pull {
+        /// What it would take.
+        wants: Wants,
+    },
+    /// A master hands over an offer, to be kept and made known.
+    Publish {
+        /// Who the project is.
+        registration: Verified<Registration>,
+        /// The home of the offer: the broker that is asked, or one that it stands by.
+        home: Verified<Home>,
+        /// The offer.
+        offer: Verified<Offer>,
+        /// Whether that broker has acknowledged the offer in this epoch before. If it does not know
+        /// it, it was rebuilt and must not grant; it answers [`Refusal::Forgotten`].
+        again: bool,
+        /// Tasks that need no lease any more, as inclusive ranges of task numbers.
+        settled: Vec<(u32, u32)>,
+    },
+    /// A master ends an offer.
+    Withdraw {
+        /// Signed by the offer's signer.
+        withdrawal: Verified<Withdrawal>,
+    },
+    /// A volunteer asks for tasks; forwarded to the offer's home.
+    Claim {
+        /// The claim.
+        claim: Verified<Claim>,
+        /// The home of the claim's epoch.
+        home: PublicKey,
+        /// Brokers that it may still cross.
+        hops: u8,
+    },
+    /// A volunteer keeps or returns leases; forwarded to the offer's home.
+    Renew {
+        /// The renewal.
+        renewal: Verified<Renewal>,
+        /// The home of the renewal's epoch.
+        home: PublicKey,
+        /// Brokers that it may still cross.
+        hops: u8,
+    },
+    /// Who could run an offer, and what excludes the others.
+    Candidates {
+        /// The offer.
+        offer: StatementId,
+    },
+    /// A broker pulls the signed ads behind a class of another broker's summary.
+    Ads {
+        /// The class.
+        class: Class,
+    },
+}
+
+/// What a volunteer would take: a coarse filter. Its policy stays with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Wants {
+    /// Runtimes that it has free.
+    pub runtimes: Vec<Runtime>,
+    /// Resources that it has free.
+    pub free: Resources,
+    /// Only these projects; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<ProjectKey>,
+    /// Offers that it does not want now; at most [`MAX_EXCEPTIONS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<StatementId>,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Done, and durable where that matters.
+    Done,
+    /// Offers that match the volunteer's ad; none if the wait was in vain.
+    Offers(Vec<Offered>),
+    /// Tasks granted, one lease each; at least one.
+    Leases(Vec<Verified<Lease>>),
+    /// The renewal holds for all of its leases but these, which have lapsed or ended.
+    Renewed {
+        /// Leases that are no longer the volunteer's.
+        lapsed: Vec<StatementId>,
+    },
+    /// Who could run an offer.
+    Candidates(Candidates),
+    /// Signed ads.
+    Ads(Vec<Verified<Ad>>),
+    /// No, and why.
+    Refused(Refusal),
+}
+
+/// An offer with what a volunteer needs to judge and to claim it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offered {
+    /// The offer.
+    pub offer: Verified<Offer>,
+    /// Its project's current home.
+    pub home: Verified<Home>,
+    /// The project, if the broker knows its registration.
+    pub registration: Option<Verified<Registration>>,
+}
+
+/// How the ads that a broker knows stand to an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Candidates {
+    /// Ads that satisfy every requirement.
+    pub matching: u32,
+    /// Ads that were looked at.
+    pub known: u32,
+    /// Why the others do not match, as people read it, and how many say so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, u32>,
+}
+
+/// Why a broker says no.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// Every task is leased, returned or done; some may open again.
+    #[error("no task of that offer is open now")]
+    NoTask,
+    /// The offer is not known here, expired or was withdrawn.
+    #[error("that offer is not known here, or it is over")]
+    UnknownOffer,
+    /// The broker that was asked is not the home of that epoch.
+    #[error("that broker is not the offer's home in that epoch")]
+    NotHome,
+    /// The volunteer's ad does not satisfy the offer.
+    #[error("the ad does not satisfy the offer: {0}")]
+    Unmatched(String),
+    /// The way to the home is cut.
+    #[error("no way to the offer's home broker at present")]
+    NoRoute,
+    /// A bound is reached, or the disk is full; nothing was taken.
+    #[error("the broker is full: {0}")]
+    Full(String),
+    /// The question does not make sense here.
+    #[error("{0}")]
+    Invalid(String),
+    /// The broker has lost what it knew of this offer: it grants again in a new epoch only.
+    #[error("the broker does not remember the offer; it needs a new epoch")]
+    Forgotten,
+}
+
+/// A message is not what it should be.
+#[derive(Debug, Error)]
+pub enum MessageError {
+    /// Not the deterministic encoding of a message.
+    #[error("malformed message")]
+    Cbor(#[from] CborError),
+    /// A statement in it was refused.
+    #[error("a statement in the message")]
+    Statement(#[from] StatementError),
+    /// A list is longer than its bound.
+    #[error("over {limit} {what} in one message")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WireAsk {
+    Advertise {
+        ad: Envelope,
+    },
+    Pull {
+        wants: Wants,
+    },
+    Publish {
+        registration: Envelope,
+        home: Envelope,
+        offer: Envelope,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        settled: Vec<(u32, u32)>,
+    },
+    Withdraw {
+        withdrawal: Envelope,
+    },
+    Claim {
+        claim: Envelope,
+        home: PublicKey,
+        hops: u8,
+    },
+    Renew {
+        renewal: Envelope,
+        home: PublicKey,
+        hops: u8,
+    },
+    Candidates {
+        offer: StatementId,
+    },
+    Ads {
+        class: Class,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WireAnswer {
+    Done,
+    Offers(Vec<WireOffered>),
+    Leases(Vec<Envelope>),
+    Renewed { lapsed: Vec<StatementId> },
+    Candidates(Candidates),
+    Ads(Vec<Envelope>),
+    Refused(Refusal),
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireOffered {
+    offer: Envelope,
+    home: Envelope,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registration: Option<Envelope>,
+}
+
+impl Ask {
+    /// The body of a request.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(&match self.clone() {
+            Self::Advertise { ad } => WireAsk::Advertise { ad: ad.envelope().clone() },
+            Self::Pull { wants } => WireAsk::Pull { wants },
+            Self::Publish { registration, home, offer, again, settled } => WireAsk::Publish {
+                registration: registration.envelope().clone(),
+                home: home.envelope().clone(),
+                offer: offer.envelope().clone(),
+                again,
+                settled,
+            },
+            Self::Withdraw { withdrawal } => {
+                WireAsk::Withdraw { withdrawal: withdrawal.envelope().clone() }
+            }
+            Self::Claim { claim, home, hops } => {
+                WireAsk::Claim { claim: claim.envelope().clone(), home, hops }
+            }
+            Self::Renew { renewal, home, hops } => {
+                WireAsk::Renew { renewal: renewal.envelope().clone(), home, hops }
+            }
+            Self::Candidates { offer } => WireAsk::Candidates { offer },
+            Self::Ads { class } => WireAsk::Ads { class },
+        })
+    }
+
+    /// Reads the body of a request and checks the statements in it.
+    pub fn decode(bytes: &[u8], verifier: &dyn Verifier) -> Result<Self, MessageError> {
+        Ok(match decode_cbor(bytes, MAX_FRAME_BYTES)? {
+            WireAsk::Advertise { ad } => Self::Advertise { ad: Verified::check(&ad, verifier)? },
+            WireAsk::Pull { wants } => {
+                bounded("declined offers", wants.except.len(), MAX_EXCEPTIONS)?;
+                bounded("projects", wants.projects.len(), MAX_EXCEPTIONS)?;
+                Self::Pull { wants }
+            }
+            WireAsk::Publish { registration, home, offer, again, settled } => {
+                bounded("ranges of settled tasks", settled.len(), MAX_SETTLED_RANGES)?;
+                Self::Publish {
+                    registration: Verified::check(&registration, verifier)?,
+                    home: Verified::check(&home, verifier)?,
+                    offer: Verified::check(&offer, verifier)?,
+                    again,
+                    settled,
+                }
+            }
+            WireAsk::Withdraw { withdrawal } => {
+                Self::Withdraw { withdrawal: Verified::check(&withdrawal, verifier)? }
+            }
+            WireAsk::Claim { claim, home, hops } => {
+                Self::Claim { claim: Verified::check(&claim, verifier)?, home, hops }
+            }
+            WireAsk::Renew { renewal, home, hops } => {
+                Self::Renew { renewal: Verified::check(&renewal, verifier)?, home, hops }
+            }
+            WireAsk::Candidates { offer } => Self::Candidates { offer },
+            WireAsk::Ads { class } => Self::Ads { class },
+        })
+    }
+}
+
+impl Answer {
+    /// The frame of an answer.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(&match self.clone() {
+            Self::Done => WireAnswer::Done,
+            Self::Offers(offers) => {
+                WireAnswer::Offers(offers.iter().map(WireOffered::from).collect())
+            }
+            Self::Leases(leases) => WireAnswer::Leases(envelopes(&leases)),
+            Self::Renewed { lapsed } => WireAnswer::Renewed { lapsed },
+            Self::Candidates(candidates) => WireAnswer::Candidates(candidates),
+            Self::Ads(ads) => WireAnswer::Ads(envelopes(&ads)),
+            Self::Refused(refusal) => WireAnswer::Refused(refusal),
+        })
+    }
+
+    /// Reads the frame of an answer and checks the statements in it.
+    pub fn decode(bytes: &[u8], verifier: &dyn Verifier) -> Result<Self, MessageError> {
+        Ok(match decode_cbor(bytes, MAX_FRAME_BYTES)? {
+            WireAnswer::Done => Self::Done,
+            WireAnswer::Offers(offers) => {
+                bounded("offers", offers.len(), MAX_OFFERS_AN_ANSWER)?;
+                let offers = offers.into_iter().map(|offered| offered.check(verifier));
+                Self::Offers(offers.collect::<Result<_, _>>()?)
+            }
+            WireAnswer::Leases(leases) => Self::Leases(checked(&leases, verifier)?),
+            WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
+            WireAnswer::Candidates(candidates) => Self::Candidates(candidates),
+            WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),
+            WireAnswer::Refused(refusal) => Self::Refused(refusal),
+        })
+    }
+}
+
+impl From<&Offered> for WireOffered {
+    fn from(offered: &Offered) -> Self {
+        Self {
+            offer: offered.offer.envelope().clone(),
+            home: offered.home.envelope().clone(),
+            registration: offered.registration.as_ref().map(|it| it.envelope().clone()),
+        }
+    }
+}
+
+impl WireOffered {
+    fn check(self, verifier: &dyn Verifier) -> Result<Offered, StatementError> {
+        let registration = self.registration.map(|it| Verified::check(&it, verifier));
+        Ok(Offered {
+            offer: Verified::check(&self.offer, verifier)?,
+            home: Verified::check(&self.home, verifier)?,
+            registration: registration.transpose()?,
+        })
+    }
+}
+
+fn envelopes<T>(statements: &[Verified<T>]) -> Vec<Envelope> {
+    statements.iter().map(|statement| statement.envelope().clone()).collect()
+}
+
+fn checked<T: capability::Payload>(
+    envelopes: &[Envelope],
+    verifier: &dyn Verifier,
+) -> Result<Vec<Verified<T>>, StatementError> {
+    envelopes.iter().map(|envelope| Verified::check(envelope, verifier)).collect()
+}
+
+fn bounded(what: &'static str, count: usize, limit: usize) -> Result<(), MessageError> {
+    if count <= limit { Ok(()) } else { Err(MessageError::TooMany { what, limit }) }
+}

@@ -1,0 +1,246 @@
+//! Set reconciliation: two brokers find what either lacks, at a cost that follows the difference.
+//!
+//! Ids are uniform, so the tree of their leading hexadecimal digits is balanced. A side sends the
+//! digest (count and XOR) of each branch; where digests differ the other side answers with the
+//! branches below, or with the ids themselves once they are few. Both sides are stateless: whoever
+//! asks carries on with [`compare`] until nothing differs.
+
+use std::collections::BTreeSet;
+
+use capability::{CborError, Envelope, KEY_BYTES, StatementId, decode_cbor, encode_cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::message::MAX_FRAME_BYTES;
+
+/// Branches of up to that many ids are listed rather than split.
+const LISTED: u32 = 32;
+
+/// Statements in one answer at most, so that a frame of 1 MiB holds them.
+pub const MAX_STATEMENTS_A_FRAME: usize = 15;
+
+/// Branches in one message at most.
+const MAX_BRANCHES: usize = 4096;
+
+/// What a broker asks on `/talkoot/1/reconcile`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReconcileAsk {
+    /// Compare these branches with yours.
+    Compare(Vec<Branch>),
+    /// Give me these statements; at most [`MAX_STATEMENTS_A_FRAME`].
+    Fetch(Vec<StatementId>),
+    /// You lack these.
+    Give(Vec<Envelope>),
+}
+
+/// The answer to a [`ReconcileAsk`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReconcileAnswer {
+    /// Of the branches asked about, those that differ, split or listed.
+    Differs(Vec<Difference>),
+    /// The statements asked for, as far as they are here.
+    Statements(Vec<Envelope>),
+    /// Taken, as far as they were sound.
+    Thanks,
+}
+
+/// All ids that start with certain hexadecimal digits, summed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Branch {
+    /// The digits, each 0 to 15.
+    #[serde(with = "serde_bytes")]
+    prefix: Vec<u8>,
+    count: u32,
+    #[serde(with = "serde_bytes")]
+    xor: [u8; KEY_BYTES],
+}
+
+/// A branch that is not the same on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    /// Compare these further.
+    Split(Vec<Branch>),
+    /// All ids of the answering side below `prefix`.
+    Listed {
+        /// The digits.
+        #[serde(with = "serde_bytes")]
+        prefix: Vec<u8>,
+        /// The ids.
+        ids: Vec<StatementId>,
+    },
+}
+
+/// What follows from an answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Branches to ask about next.
+    pub further: Vec<Branch>,
+    /// Ids that only the other side has.
+    pub wanted: Vec<StatementId>,
+    /// Ids that only we have.
+    pub to_give: Vec<StatementId>,
+}
+
+impl ReconcileAsk {
+    /// The first question: everything.
+    pub fn start(ids: &BTreeSet<StatementId>) -> Self {
+        Self::Compare(vec![Branch::of(ids, &[])])
+    }
+
+    /// The frame.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(self)
+    }
+
+    /// Reads a frame. The statements in it are yet to be checked.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+        decode_cbor(bytes, MAX_FRAME_BYTES)
+    }
+}
+
+impl ReconcileAnswer {
+    /// The frame.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_cbor(self)
+    }
+
+    /// Reads a frame. The statements in it are yet to be checked.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
+        decode_cbor(bytes, MAX_FRAME_BYTES)
+    }
+}
+
+/// Answers [`ReconcileAsk::Compare`] from our `ids`.
+pub fn differences(ids: &BTreeSet<StatementId>, branches: &[Branch]) -> Vec<Difference> {
+    let asked = branches.iter().take(MAX_BRANCHES).filter(|branch| branch.is_sound());
+    let differing = asked.filter(|theirs| Branch::of(ids, &theirs.prefix) != **theirs);
+    differing.map(|theirs| difference(ids, theirs)).collect()
+}
+
+/// Draws the conclusions from an answer to [`ReconcileAsk::Compare`].
+pub fn compare(ids: &BTreeSet<StatementId>, answer: &[Difference]) -> Comparison {
+    let mut comparison = Comparison::default();
+    for difference in answer {
+        match difference {
+            Difference::Split(branches) => {
+                let sound = branches.iter().filter(|branch| branch.is_sound());
+                let ours = sound.map(|theirs| (Branch::of(ids, &theirs.prefix), theirs));
+                let differing = ours.filter(|(ours, theirs)| ours != *theirs).map(|(ours, _)| ours);
+                comparison.further.extend(differing);
+            }
+            Difference::Listed { prefix, ids: theirs } => {
+                let theirs: BTreeSet<_> = theirs.iter().copied().collect();
+                let ours: BTreeSet<_> = below(ids, prefix).collect();
+                comparison.wanted.extend(theirs.difference(&ours));
+                comparison.to_give.extend(ours.difference(&theirs));
+            }
+        }
+    }
+    comparison.further.truncate(MAX_BRANCHES);
+    comparison
+}
+
+impl Branch {
+    fn of(ids: &BTreeSet<StatementId>, prefix: &[u8]) -> Self {
+        let mut branch = Self { prefix: prefix.to_vec(), count: 0, xor: [0; KEY_BYTES] };
+        for id in below(ids, prefix) {
+            branch.count += 1;
+            branch.xor.iter_mut().zip(id.as_bytes()).for_each(|(sum, byte)| *sum ^= byte);
+        }
+        branch
+    }
+
+    fn is_sound(&self) -> bool {
+        self.prefix.len() <= 2 * KEY_BYTES && self.prefix.iter().all(|digit| *digit < 16)
+    }
+}
+
+fn difference(ids: &BTreeSet<StatementId>, theirs: &Branch) -> Difference {
+    let prefix = &theirs.prefix;
+    let ours = below(ids, prefix).take(LISTED as usize + 1).count();
+    if ours <= LISTED as usize || prefix.len() == 2 * KEY_BYTES {
+        return Difference::Listed { prefix: prefix.clone(), ids: below(ids, prefix).collect() };
+    }
+    let child = |digit| Branch::of(ids, &[prefix.as_slice(), &[digit]].concat());
+    Difference::Split((0..16).map(child).collect())
+}
+
+/// The ids that start with `prefix`.
+fn below<'a>(
+    ids: &'a BTreeSet<StatementId>,
+    prefix: &'a [u8],
+) -> impl Iterator<Item = StatementId> + 'a {
+    let bound = |fill: u8| {
+        let mut bytes = [fill; KEY_BYTES];
+        for (index, digit) in prefix.iter().take(2 * KEY_BYTES).enumerate() {
+            let (keep, shift) = if index % 2 == 0 { (0x0f, 4) } else { (0xf0, 0) };
+            bytes[index / 2] = (bytes[index / 2] & keep) | ((digit & 0x0f) << shift);
+        }
+        StatementId::from_bytes(bytes)
+    };
+    ids.range(bound(0)..=bound(0xff)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Runs the exchange to its end; gives what is wanted, what is to be given, and the rounds.
+    fn reconcile(
+        ours: &BTreeSet<StatementId>,
+        theirs: &BTreeSet<StatementId>,
+    ) -> (BTreeSet<StatementId>, BTreeSet<StatementId>, usize) {
+        let (mut wanted, mut to_give, mut rounds) = (BTreeSet::new(), BTreeSet::new(), 0);
+        let mut branches = vec![Branch::of(ours, &[])];
+        while !branches.is_empty() {
+            rounds += 1;
+            let comparison = compare(ours, &differences(theirs, &branches));
+            wanted.extend(comparison.wanted);
+            to_give.extend(comparison.to_give);
+            branches = comparison.further;
+        }
+        (wanted, to_give, rounds)
+    }
+
+    fn ids(range: std::ops::Range<u32>) -> BTreeSet<StatementId> {
+        let hash = |n: u32| StatementId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
+        range.map(hash).collect()
+    }
+
+    #[test]
+    fn equal_sets_take_one_round_and_a_small_difference_few() {
+        let ours = ids(0..10_000);
+        assert_eq!(reconcile(&ours, &ours).2, 1);
+
+        let (wanted, to_give, rounds) = reconcile(&ours, &ids(3..10_002));
+        assert_eq!((wanted.len(), to_give.len()), (2, 3));
+        assert!(rounds <= 5, "{rounds} rounds");
+    }
+
+    #[test]
+    fn a_hostile_prefix_is_passed_over() {
+        let branch = Branch { prefix: vec![99; 200], count: 1, xor: [0; KEY_BYTES] };
+        assert_eq!(differences(&ids(0..10), &[branch]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_either_side_lacks_is_found(
+            ours in btree_set(0_u32..300, 0..200),
+            theirs in btree_set(0_u32..300, 0..200),
+        ) {
+            let id = |n: &u32| StatementId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
+            let ours: BTreeSet<_> = ours.iter().map(id).collect();
+            let theirs: BTreeSet<_> = theirs.iter().map(id).collect();
+            let (wanted, to_give, _) = reconcile(&ours, &theirs);
+            prop_assert_eq!(wanted, theirs.difference(&ours).copied().collect());
+            prop_assert_eq!(to_give, ours.difference(&theirs).copied().collect());
+        }
+    }
+}

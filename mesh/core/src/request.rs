@@ -1,0 +1,166 @@
+//! Requests: questions that are bound to one peer and one moment, so that they cannot be replayed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use capability::statements::Request;
+use capability::{
+    MAX_CLOCK_SKEW, PublicKey, Signer, StatementError, Timestamp, Verified, Verifier,
+};
+use thiserror::Error;
+
+use crate::message::{Ask, MessageError};
+
+/// How long a request holds: longer than any queue between two peers should be.
+pub const REQUEST_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Nonces remembered of one peer at most. A peer that asks faster is refused until some expire.
+pub const MAX_NONCES_A_PEER: usize = 65_536;
+
+/// A request was not taken.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// The statement around it.
+    #[error("the request")]
+    Statement(#[from] StatementError),
+    /// What is in it.
+    #[error("the request's body")]
+    Message(#[from] MessageError),
+    /// It was meant for somebody else.
+    #[error("the request is for {0:?}")]
+    Audience(PublicKey),
+    /// The peer that sent it did not sign it.
+    #[error("the request was signed by {0:?}, not by the peer that sent it")]
+    NotSender(PublicKey),
+    /// It was taken before.
+    #[error("the request was seen before")]
+    Replayed,
+    /// The peer asks faster than nonces can be forgotten.
+    #[error("over {MAX_NONCES_A_PEER} requests of one peer within their lifetime")]
+    TooMany,
+}
+
+/// Signs `ask` for `audience`.
+pub fn seal(
+    ask: &Ask,
+    audience: PublicKey,
+    nonce: u64,
+    now: Timestamp,
+    signer: &dyn Signer,
+) -> Verified<Request> {
+    let expires = now + REQUEST_LIFETIME;
+    Verified::sign(Request { audience, nonce, expires, body: ask.encode() }, signer)
+}
+
+/// Takes each request for one node once.
+#[derive(Debug)]
+pub struct RequestGuard {
+    me: PublicKey,
+    /// By peer, the nonces taken and when each can be forgotten.
+    taken: BTreeMap<PublicKey, BTreeMap<u64, Timestamp>>,
+}
+
+impl RequestGuard {
+    /// A guard for the node with key `me`.
+    pub fn new(me: PublicKey) -> Self {
+        Self { me, taken: BTreeMap::new() }
+    }
+
+    /// Checks a request that came from `peer`, and gives what it asks.
+    pub fn admit(
+        &mut self,
+        bytes: &[u8],
+        peer: PublicKey,
+        now: Timestamp,
+        verifier: &dyn Verifier,
+    ) -> Result<Ask, RequestError> {
+        let request = Verified::<Request>::parse(bytes, verifier)?;
+        request.current(now)?;
+        if request.audience != self.me {
+            return Err(RequestError::Audience(request.audience));
+        }
+        if request.signer() != peer {
+            return Err(RequestError::NotSender(request.signer()));
+        }
+        self.remember(peer, request.nonce, request.expires, now)?;
+        Ok(Ask::decode(&request.body, verifier)?)
+    }
+
+    /// Forgets what can no longer be replayed. To be called now and then.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.taken.retain(|_, nonces| {
+            nonces.retain(|_, until| *until > now);
+            !nonces.is_empty()
+        });
+    }
+
+    fn remember(
+        &mut self,
+        peer: PublicKey,
+        nonce: u64,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), RequestError> {
+        let nonces = self.taken.entry(peer).or_default();
+        if nonces.contains_key(&nonce) {
+            return Err(RequestError::Replayed);
+        }
+        if nonces.len() >= MAX_NONCES_A_PEER {
+            nonces.retain(|_, until| *until > now);
+        }
+        if nonces.len() >= MAX_NONCES_A_PEER {
+            return Err(RequestError::TooMany);
+        }
+        // A request is current until its expiry plus the skew that `current` allows.
+        nonces.insert(nonce, expires + MAX_CLOCK_SKEW);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use capability::{Ed25519, SecretKey, StatementId};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn ask() -> Ask {
+        Ask::Candidates { offer: StatementId::from_bytes([5; 32]) }
+    }
+
+    #[test]
+    fn a_request_is_taken_once_by_its_audience_from_its_signer_in_time() {
+        let (peer, me) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let other = SecretKey::from_seed(&[3; 32]).public();
+        let mut guard = RequestGuard::new(me.public());
+        let sealed = seal(&ask(), me.public(), 7, NOW, &peer);
+        let bytes = sealed.envelope().as_bytes();
+        let mut admit = |bytes: &[u8], from, now| guard.admit(bytes, from, now, &Ed25519);
+
+        assert!(matches!(admit(bytes, other, NOW), Err(RequestError::NotSender(_))));
+        assert_eq!(admit(bytes, peer.public(), NOW).expect("sound"), ask());
+        assert!(matches!(admit(bytes, peer.public(), NOW), Err(RequestError::Replayed)));
+
+        let late = NOW + REQUEST_LIFETIME + MAX_CLOCK_SKEW;
+        assert!(matches!(admit(bytes, peer.public(), late), Err(RequestError::Statement(_))));
+
+        let elsewhere = seal(&ask(), other, 8, NOW, &peer);
+        let bytes = elsewhere.envelope().as_bytes();
+        assert!(matches!(admit(bytes, peer.public(), NOW), Err(RequestError::Audience(_))));
+    }
+
+    #[test]
+    fn a_nonce_is_remembered_as_long_as_it_could_be_replayed() {
+        let (peer, me) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+        let mut guard = RequestGuard::new(me.public());
+        let sealed = seal(&ask(), me.public(), 7, NOW, &peer);
+        let bytes = sealed.envelope().as_bytes();
+        guard.admit(bytes, peer.public(), NOW, &Ed25519).expect("sound");
+
+        let last = NOW + REQUEST_LIFETIME + MAX_CLOCK_SKEW.saturating_sub(Duration::from_millis(1));
+        guard.forget(last);
+        let again = guard.admit(bytes, peer.public(), last, &Ed25519);
+        assert!(matches!(again, Err(RequestError::Replayed)));
+    }
+}
