@@ -1,1 +1,42 @@
-//! Under construction.
+//! Runs one step of a stranger's job so that it can harm nobody but itself.
+//!
+//! A step lives in a process of its own. The daemon hands a [`Spec`] to a [`Sandbox`], which starts the **helper**:
+//! the daemon's own program again, with a hidden subcommand that calls [`helper::main`] before any thread exists. The
+//! helper clones itself into new user, mount, pid, network, ipc, uts and cgroup namespaces. What comes out of that is
+//! the **init** of the sandbox: it builds the file system, gives up its identity and nearly all capabilities, starts
+//! the **job** (pid 2, with no capability, under Landlock and a seccomp filter) and watches over it until it ends or
+//! breaks a limit. Then init kills all that is left, reports, and exits; with it the kernel removes the namespaces,
+//! so neither a process nor a mount stays behind.
+//!
+//! Death travels downwards. The helper dies with the thread that started it, init with the helper, the job with init;
+//! and each of them also reads the end of a pipe from above, since a death signal is lost when credentials change.
+//!
+//! Three rules are never bent: a job whose user id on the host is 0 does not run; where a layer cannot be had, nothing
+//! runs at all; and what comes back out, files from [`collect()`] included, is taken for hostile.
+//!
+//! Only Linux (5.14 or newer) has this sandbox. Elsewhere the same functions exist and answer [`Unavailable`].
+
+mod collect;
+mod outcome;
+mod remove_tree;
+mod run;
+mod self_test;
+mod spec;
+
+#[cfg(target_os = "linux")]
+mod hostile;
+#[cfg(target_os = "linux")]
+mod sys;
+
+#[cfg(target_os = "linux")]
+pub mod helper;
+#[cfg(not(target_os = "linux"))]
+#[path = "helper_elsewhere.rs"]
+pub mod helper;
+
+pub use collect::{CollectCaps, CollectError, Collected, collect};
+pub use outcome::{Ending, Outcome};
+pub use remove_tree::remove_tree;
+pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};
+pub use self_test::{Strength, Unavailable, self_test};
+pub use spec::{DEFAULT_HOST_UID, Limits, MAX_SPEC_BYTES, Spec, SpecError};

@@ -1,0 +1,144 @@
+//! The program that this crate's tests start: as the helper, and inside the sandbox as the misbehaving job.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["flood"] => flood(),
+        ["hog", mebibytes] => hog(number(mebibytes)),
+        ["hogs", count, mebibytes] => hogs(number(count), mebibytes),
+        #[cfg(target_os = "linux")]
+        ["hog-without-leader", mebibytes] => linux::hog_without_leader(number(mebibytes)),
+        #[cfg(target_os = "linux")]
+        ["fork-bomb"] => linux::fork_bomb(),
+        ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),
+        ["fill-unlinked", directory, file_bytes] => fill(directory, number(file_bytes), true),
+        ["reach", address, rest @ ..] => reach(address, rest),
+        _ => return volunteer_sandbox::helper::main(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn number(word: &str) -> usize {
+    word.parse().expect("a test passes numbers")
+}
+
+/// Prints for ever.
+fn flood() {
+    let piece = [b'x'; 64 * 1024];
+    while io::stdout().write_all(&piece).is_ok() {}
+}
+
+/// Takes and touches memory, says so, and keeps it.
+fn hog(mebibytes: usize) {
+    let mut held = Vec::new();
+    for _ in 0..mebibytes {
+        held.push(vec![1_u8; 1 << 20]);
+    }
+    println!("{} held", held.len());
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Starts processes that each take memory.
+fn hogs(count: usize, mebibytes: &str) {
+    let this = env::current_exe().expect("/proc is there");
+    let start = || Command::new(&this).args(["hog", mebibytes]).spawn();
+    let children: Vec<_> = (0..count).map(|_| start()).collect();
+    for mut child in children.into_iter().flatten() {
+        let _ = child.wait();
+    }
+}
+
+/// Writes files of `file_bytes` until it fails, and says how far it came.
+fn fill(directory: &str, file_bytes: usize, unlink: bool) {
+    let content = vec![1; file_bytes];
+    let mut held = Vec::new();
+    for number in 0.. {
+        let path = format!("{directory}/{number}");
+        let write = || -> io::Result<File> {
+            let mut file = File::create(&path)?;
+            if unlink {
+                fs::remove_file(&path)?;
+            }
+            file.write_all(&content)?;
+            Ok(file)
+        };
+        match write() {
+            Ok(file) if unlink => held.push(file),
+            Ok(_) => {}
+            Err(error) => {
+                println!("{} bytes, then {error}", number * file_bytes);
+                return;
+            }
+        }
+    }
+}
+
+/// Tries to reach a service by its address, and sockets by their paths or (with an `@`) abstract names.
+fn reach(address: &str, sockets: &[&str]) {
+    if TcpStream::connect(address).is_ok() {
+        println!("reached {address}");
+    }
+    let udp = UdpSocket::bind("0.0.0.0:0").and_then(|udp| udp.send_to(b"x", "192.0.2.1:9"));
+    if udp.is_ok() {
+        println!("reached the network");
+    }
+    for socket in sockets {
+        #[cfg(target_os = "linux")]
+        if linux::connect(socket).is_ok() {
+            println!("reached {socket}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixStream};
+    use std::time::Duration;
+
+    /// Forks until it cannot, and says how often it could.
+    pub fn fork_bomb() {
+        let mut children = 0;
+        loop {
+            #[expect(unsafe_code, reason = "a fork bomb forks")]
+            // SAFETY: this process has one thread.
+            match unsafe { libc::fork() } {
+                0 => loop {
+                    std::thread::park();
+                },
+                -1 => break,
+                _ => children += 1,
+            }
+        }
+        println!("{children}");
+    }
+
+    /// Ends the first thread, which `/proc` takes for the process, and takes memory in another.
+    pub fn hog_without_leader(mebibytes: usize) {
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            super::hog(mebibytes);
+        });
+        #[expect(unsafe_code, reason = "no safe call ends one thread")]
+        // SAFETY: nothing borrows from this thread's stack.
+        unsafe {
+            libc::syscall(libc::SYS_exit, 0);
+        }
+    }
+
+    pub fn connect(socket: &str) -> io::Result<UnixStream> {
+        match socket.strip_prefix('@') {
+            Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
+            None => UnixStream::connect(socket),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Process 1 of the sandbox: builds it, starts the job, watches, ends it, and tells how it went.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, pidfd_open,
+};
+
+use super::disk::DiskWatch;
+use super::memory::MemoryWatch;
+use super::{Attempt, Channels, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
+use crate::outcome::{Ending, Report};
+use crate::spec::Spec;
+use crate::sys;
+
+/// Runs the step to its end. The exit code is 0 if the parent has been told how it went.
+pub fn main(spec: &Spec, channels: Channels) -> ! {
+    let Channels { control, output, report: report_to, supervisor } = channels;
+    let mut report_to = File::from(report_to);
+    let outcome = enter(spec, &supervisor)
+        .and_then(|()| Watch::start(spec, output, control, supervisor))
+        .and_then(Watch::run);
+    let told = outcome.unwrap_or_else(|failure| Report::failed(failure.to_string()));
+    report(&told, &mut report_to);
+    std::process::exit(0);
+}
+
+/// From a process that has just been cloned to one that stands in the finished sandbox.
+fn enter(spec: &Spec, supervisor: &OwnedFd) -> Result<(), Failure> {
+    sys::reset_signals();
+    await_mapping(supervisor).attempt("wait for the helper")?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let pieces = root::gather(spec)?;
+    identity::assume_inside()?;
+    root::build(&pieces, spec.limits.memory / 2)?;
+    rustix::system::sethostname(root::HOST_NAME.as_bytes()).attempt("set the host name")?;
+    sys::bring_loopback_up().attempt("bring up the loopback interface")?;
+    raise_descriptor_limit();
+    identity::keep_watching_capabilities()?;
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).attempt("close init to the job")
+}
+
+fn await_mapping(supervisor: &OwnedFd) -> io::Result<()> {
+    match rustix::io::read(supervisor, &mut [0; 1])? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+/// A deep tree takes a descriptor for each level to walk. The job's own limit is set later, and lower.
+fn raise_descriptor_limit() {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    // Always permitted; should it fail, deep trees end the job, which is the safe side.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// A job that runs, and what is known about it.
+struct Watch {
+    job: Pid,
+    job_ends: OwnedFd,
+    control: OwnedFd,
+    supervisor: OwnedFd,
+    clock: Clock,
+    wall: Duration,
+    memory: MemoryWatch,
+    disk: DiskWatch,
+}
+
+/// Between two looks at the job. Also how long an orphan waits to be reaped.
+const LONGEST_NAP: Duration = Duration::from_millis(25);
+
+/// Below that, watching would cost more than it prevents.
+const SHORTEST_NAP: Duration = Duration::from_millis(4);
+
+impl Watch {
+    fn start(
+        spec: &Spec,
+        output: OwnedFd,
+        control: OwnedFd,
+        supervisor: OwnedFd,
+    ) -> Result<Self, Failure> {
+        let open = |path: &str| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).attempt(format!("open {path}"))
+        };
+        let memory = MemoryWatch::new(open("/tmp")?, spec.limits.memory);
+        let disk = DiskWatch::new(open(root::WORK)?, spec.limits.disk, Instant::now())
+            .attempt("watch the disk of the work directory")?;
+        let clock = Clock::start();
+        let job = job::start(spec, &output)?;
+        drop(output);
+        let job_ends =
+            pidfd_open(job, PidfdFlags::empty()).attempt("watch for the end of the job")?;
+        let wall = spec.limits.wall;
+        Ok(Self { job, job_ends, control, supervisor, clock, wall, memory, disk })
+    }
+
+    fn run(mut self) -> Result<Report, Failure> {
+        let ending = self.watch()?;
+        let wall = self.clock.elapsed();
+        // Also what the job has left in the background.
+        sys::signal_everyone(Signal::KILL);
+        while rustix::process::wait(WaitOptions::empty()).is_ok() {}
+        Ok(Report { ending, wall, cpu: sys::children_cpu(), memory_peak: self.memory.peak })
+    }
+
+    fn watch(&mut self) -> Result<Ending, Failure> {
+        loop {
+            if let Some(ending) = self.reap().attempt("wait for the job")? {
+                return self.judge(ending);
+            }
+            let Some(until_memory) = self.memory.check().attempt("measure memory")? else {
+                return Ok(Ending::MemoryExceeded);
+            };
+            if self.disk.is_exceeded(Instant::now()).attempt("measure the work directory")? {
+                return Ok(Ending::DiskExceeded);
+            }
+            let Some(left) = self.wall.checked_sub(self.clock.elapsed()) else {
+                return Ok(Ending::TimedOut);
+            };
+            let nap = until_memory.clamp(SHORTEST_NAP, LONGEST_NAP).min(left);
+            if self.nap(nap).attempt("listen to the parent")? {
+                return Ok(Ending::Killed);
+            }
+        }
+    }
+
+    /// Reaps whoever has died. Answers how the job ended once it has.
+    fn reap(&self) -> io::Result<Option<Ending>> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG)? {
+                Some((process, status)) if process == self.job => return Ok(Some(ending(status))),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The ending of a job that ended by itself: it may have gone over a limit since the last look.
+    fn judge(&mut self, ending: Ending) -> Result<Ending, Failure> {
+        let too_large = Ending::Signalled { signal: libc::SIGXFSZ };
+        let full = self.disk.is_exceeded_finally().attempt("measure the work directory")?;
+        if full || ending == too_large {
+            return Ok(Ending::DiskExceeded);
+        }
+        Ok(ending)
+    }
+
+    /// Sleeps until something happens, `nap` at most. Answers whether the parent wants an end, or is gone.
+    fn nap(&mut self, nap: Duration) -> io::Result<bool> {
+        let mut watched = [
+            PollFd::new(&self.control, PollFlags::IN),
+            PollFd::new(&self.supervisor, PollFlags::empty()),
+            PollFd::new(&self.job_ends, PollFlags::IN),
+        ];
+        let timeout = Timespec::try_from(nap).map_err(io::Error::other)?;
+        match poll(&mut watched, Some(&timeout)) {
+            // Somebody has stopped and continued init.
+            Err(Errno::INTR) => return Ok(false),
+            result => result?,
+        };
+        let [asked, orphaned, _] = watched.map(|one| !one.revents().is_empty());
+        if orphaned {
+            return Ok(true);
+        }
+        if asked { self.obey() } else { Ok(false) }
+    }
+
+    /// Does what the parent asks. Answers whether that is to end.
+    fn obey(&mut self) -> io::Result<bool> {
+        let mut request = [0];
+        if rustix::io::read(self.control.as_fd(), &mut request)? == 0 {
+            return Ok(true);
+        }
+        match request[0] {
+            PAUSE => {
+                sys::signal_everyone(Signal::STOP);
+                self.clock.pause();
+            }
+            RESUME => {
+                self.clock.resume();
+                sys::signal_everyone(Signal::CONT);
+            }
+            KILL => return Ok(true),
+            _ => {}
+        }
+        Ok(false)
+    }
+}
+
+fn ending(status: WaitStatus) -> Ending {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Ending::Exited { code },
+        (None, signal) => Ending::Signalled { signal: signal.unwrap_or(0) },
+    }
+}
+
+/// Time that stands still while the job does.
+struct Clock {
+    before: Duration,
+    running_since: Option<Instant>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { before: Duration::ZERO, running_since: Some(Instant::now()) }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.before + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn pause(&mut self) {
+        self.before = self.elapsed();
+        self.running_since = None;
+    }
+
+    fn resume(&mut self) {
+        if self.running_since.is_none() {
+            self.running_since = Some(Instant::now());
+        }
+    }
+}

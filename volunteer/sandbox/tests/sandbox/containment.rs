@@ -1,0 +1,179 @@
+//! What a job must not reach.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use volunteer_sandbox::{Ending, Strength, self_test};
+
+use crate::support::{Bench, FIXTURE, HELPER, helper, is_root, text};
+
+/// An id that no user of a machine should have.
+const NOBODY_ELSE: u32 = 61_234;
+
+#[test]
+fn the_self_test_passes() {
+    assert_eq!(self_test(&helper()), Ok(Strength::Native));
+}
+
+#[test]
+fn everything_holds_for_a_caller_without_privileges() {
+    if !is_root() {
+        // Then that is what all these tests have shown.
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let copy = |from: &std::path::Path, name: &str| {
+        let to = directory.path().join(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        to
+    };
+    let tests = copy(&std::env::current_exe().unwrap(), "tests");
+    let fixture = copy(&helper().exe, "fixture");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let scratch = directory.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    std::os::unix::fs::chown(&scratch, Some(NOBODY_ELSE), Some(NOBODY_ELSE)).unwrap();
+
+    let output = Command::new(tests)
+        .env(HELPER, fixture)
+        .env("TMPDIR", &scratch)
+        .current_dir("/")
+        .uid(NOBODY_ELSE)
+        .gid(NOBODY_ELSE)
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("the_self_test_passes ... ok"), "{said}");
+}
+
+#[test]
+fn the_job_is_nobody_on_the_host() {
+    let bench = Bench::new();
+    let spec = bench.script("id -u; cat /proc/self/uid_map; cat /proc/self/gid_map");
+
+    let outcome = bench.run(&spec);
+
+    let host_uid = match rustix::process::geteuid() {
+        root if root.is_root() => spec.host_uid,
+        caller => caller.as_raw(),
+    };
+    let said = text(&outcome);
+    let words: Vec<&str> = said.split_ascii_whitespace().collect();
+    assert_eq!(words[..4], ["1000", "1000", &host_uid.to_string(), "1"], "{outcome:?}");
+    assert_ne!(words[5], "0", "{outcome:?}");
+}
+
+#[test]
+fn files_of_the_host_are_not_there() {
+    let bench = Bench::new();
+    fs::write(bench.host().join("id_ed25519"), "secret").unwrap();
+    let host = bench.host().display().to_string();
+
+    let said = bench.sh(&format!(
+        "for path in /etc/shadow {host}/id_ed25519 {host} /root /home/* /boot /var /sys /mnt /run \
+         /work/../{host} /proc/1/root/etc /proc/1/cwd/ /proc/self/root/{host} /etc/ssl/private; do \
+         [ $path = /home/job ] || cat $path 2>/dev/null || ls -a $path 2>/dev/null; done; echo end"
+    ));
+
+    assert_eq!(said, "end\n");
+}
+
+#[test]
+fn only_its_own_places_can_be_written() {
+    let bench = Bench::new();
+
+    let said = bench.sh(
+        "for place in / /etc /usr /usr/bin /lib /opt /dev /proc /proc/sys/kernel /home; do \
+         echo x 2>/dev/null >$place/new && echo wrote $place; done; \
+         for file in /opt/fixture /etc/passwd /etc/ld.so.cache /proc/sys/kernel/core_pattern /usr/bin/env; do \
+         sh -c \"echo x >>$file\" 2>/dev/null && echo wrote $file; done; \
+         chmod 777 / /etc /dev 2>/dev/null && echo changed a mode; \
+         for place in /work /tmp /dev/shm /home/job; do echo x >$place/new || echo cannot write $place; done; \
+         mknod /work/null c 1 3 2>/dev/null && echo made a device; \
+         mknod /tmp/null c 1 3 2>/dev/null && echo made a device; echo end",
+    );
+
+    assert_eq!(said, "end\n");
+}
+
+#[test]
+fn services_of_the_host_cannot_be_reached() {
+    let bench = Bench::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = bench.host().join("agent.sock");
+    let _unix = UnixListener::bind(&path).unwrap();
+    let name = format!("talkoot-test-{}", std::process::id());
+    let _abstract =
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+
+    let outcome = bench.run(&bench.step(&[
+        FIXTURE,
+        "reach",
+        &address,
+        &path.display().to_string(),
+        &format!("@{name}"),
+    ]));
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
+    assert_eq!(text(&outcome), "");
+}
+
+#[test]
+fn processes_of_the_host_cannot_be_signalled() {
+    let bench = Bench::new();
+    let mut sleeper = Command::new("sleep");
+    let spec = bench.script("");
+    if is_root() {
+        // The same user on the host as the job.
+        sleeper.uid(spec.host_uid).gid(spec.host_uid);
+    }
+    let mut sleeper = sleeper.arg("1000").spawn().unwrap();
+    let mut spec = spec;
+    let host = sleeper.id();
+    spec.command[2] = format!("trap '' TERM; kill -9 {host}; kill -KILL 1; kill -- -1; exit 0");
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
+    assert!(sleeper.try_wait().unwrap().is_none(), "the host's process was killed");
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+#[test]
+fn namespaces_mounts_and_priorities_are_out_of_reach() {
+    let bench = Bench::new();
+
+    let said = bench.sh(
+        "{ unshare -Ur true && echo nested; mount -t tmpfs none /tmp && echo mounted; \
+         umount /usr && echo unmounted; nice -n -5 true && echo; chrt -o 0 true && echo other class; \
+         ulimit -u 100000 && echo more processes; ulimit -n 100000 && echo more files; \
+         hostname other && echo renamed; } 2>/dev/null >/tmp/said; \
+         grep -v '^$' /tmp/said; nice; uname -n",
+    );
+
+    assert_eq!(said, "19\ntalkoot\n");
+}
+
+#[test]
+fn nothing_is_inherited() {
+    let bench = Bench::new();
+
+    let said = bench.sh("ls /proc/self/fd | grep -v '^[0123]$'; env | cut -d= -f1 | sort | xargs");
+
+    // PWD and the others that a shell sets itself.
+    let given = ["HOME", "LANG", "PATH", "TMPDIR", "USER"];
+    let by_the_shell = ["OLDPWD", "PWD", "SHLVL", "_"];
+    for name in said.split_ascii_whitespace() {
+        assert!(given.contains(&name) || by_the_shell.contains(&name), "{said}");
+    }
+}

@@ -1,0 +1,235 @@
+//! From the start of a step to its end.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use volunteer_sandbox::{Ending, Helper, Sandbox, StartError, self_test};
+
+use crate::support::{Bench, FIXTURE, eventually, is_running, sandbox, text};
+
+#[test]
+fn steps_share_the_work_directory_and_nothing_else() {
+    let bench = Bench::new();
+    fs::write(bench.work().join("given"), "by the host").unwrap();
+
+    bench.sh("cp given made; mkdir sub; echo lost >/tmp/lost; echo lost >~/lost");
+    let mut spec = bench.script("pwd; cat ../given ../made; ls /tmp ~");
+    spec.cwd = "sub".into();
+    let outcome = bench.run(&spec);
+
+    assert_eq!(text(&outcome), "/work/sub\nby the hostby the host/home/job:\n\n/tmp:\n");
+    assert_eq!(fs::read_to_string(bench.work().join("made")).unwrap(), "by the host");
+}
+
+#[test]
+fn endings_of_its_own_making_are_told_apart() {
+    let bench = Bench::new();
+    let check = |command: &[&str], expected: Ending| {
+        let outcome = bench.run(&bench.step(command));
+        assert_eq!(outcome.ending, expected, "{command:?}: {}", text(&outcome));
+    };
+    check(&["true"], Ending::Exited { code: 0 });
+    check(&["sh", "-c", "exit 42"], Ending::Exited { code: 42 });
+    check(&["sh", "-c", "kill -SEGV $$"], Ending::Signalled { signal: libc::SIGSEGV });
+    check(&["no-such-program"], Ending::Exited { code: 127 });
+    check(&["/etc/passwd"], Ending::Exited { code: 126 });
+}
+
+#[test]
+fn output_comes_in_order_and_while_the_step_runs() {
+    let bench = Bench::new();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hearing = Arc::clone(&heard);
+    let observer = Box::new(move |piece: &[u8]| hearing.lock().unwrap().extend_from_slice(piece));
+    let spec = bench.script(
+        "echo one; echo two >/dev/stderr; echo three; while ! [ -e go ]; do :; done; echo go",
+    );
+
+    let running = sandbox().start(&spec, Some(observer)).unwrap();
+    eventually("live output", || *heard.lock().unwrap() == b"one\ntwo\nthree\n");
+    fs::write(bench.work().join("go"), "").unwrap();
+    let outcome = running.wait();
+
+    assert_eq!(text(&outcome), "one\ntwo\nthree\ngo\n");
+    assert_eq!(*heard.lock().unwrap(), outcome.output);
+}
+
+#[test]
+fn use_is_measured() {
+    let bench = Bench::new();
+    // Long enough after the last byte was touched for init to look again.
+    let spec =
+        bench.script(&format!("mkfifo said; {FIXTURE} hog 50 >said & read line <said; sleep 0.5"));
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
+    assert!(outcome.cpu > Duration::from_millis(1), "{outcome:?}");
+    assert!(outcome.wall > Duration::from_millis(500), "{outcome:?}");
+    assert!(outcome.memory_peak > 50 << 20, "{outcome:?}");
+}
+
+#[test]
+fn processes_left_in_the_background_are_gone() {
+    let bench = Bench::new();
+    let word = unique("1001");
+
+    let outcome = bench.run(&bench.script(&format!(
+        "setsid sleep {word} & (setsid sh -c 'sleep {word} & sleep {word}' &); echo started"
+    )));
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 });
+    assert!(!is_running(&word));
+}
+
+#[test]
+fn no_mount_reaches_the_host() {
+    let bench = Bench::new();
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+
+    let running = sandbox().start(&bench.script("touch ready; sleep 1000"), None).unwrap();
+    eventually("the step's start", || bench.work().join("ready").exists());
+
+    assert_eq!(mounts(), before);
+    drop(running);
+}
+
+#[test]
+fn the_owner_can_end_a_step() {
+    let bench = Bench::new();
+    let word = unique("1002");
+    let running = sandbox().start(&bench.step(&["sleep", &word]), None).unwrap();
+    eventually("the step's start", || is_running(&word));
+
+    running.handle().kill();
+
+    assert_eq!(running.wait().ending, Ending::Killed);
+    assert!(!is_running(&word));
+}
+
+#[test]
+fn a_step_that_nobody_waits_for_ends() {
+    let bench = Bench::new();
+    let word = unique("1003");
+    let running = sandbox().start(&bench.step(&["sleep", &word]), None).unwrap();
+    eventually("the step's start", || is_running(&word));
+
+    drop(running);
+
+    eventually("the step's end", || !is_running(&word));
+}
+
+#[test]
+fn the_job_dies_with_its_helper() {
+    let bench = Bench::new();
+    let word = unique("1004");
+    let running = sandbox().start(&bench.step(&["sleep", &word]), None).unwrap();
+    eventually("the step's start", || is_running(&word));
+
+    kill_helper_of(&word);
+
+    assert!(matches!(running.wait().ending, Ending::SandboxFailed { .. } | Ending::Killed));
+    eventually("the job's end", || !is_running(&word));
+}
+
+#[test]
+fn a_paused_step_stands_still_and_its_clock_too() {
+    let bench = Bench::new();
+    let mut spec = bench.script("while :; do echo x >>ticks; done");
+    spec.limits.wall = Duration::from_secs(2);
+    let ticks = || fs::metadata(bench.work().join("ticks")).map_or(0, |meta| meta.len());
+    let running = sandbox().start(&spec, None).unwrap();
+    let handle = running.handle();
+    eventually("progress", || ticks() > 0);
+
+    handle.pause();
+    let mut before = ticks();
+    eventually("standstill", || {
+        std::thread::sleep(Duration::from_millis(50));
+        before == std::mem::replace(&mut before, ticks())
+    });
+    // Longer than its whole time.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(ticks(), before);
+    handle.resume();
+    let outcome = running.wait();
+
+    assert!(ticks() > before);
+    assert_eq!(outcome.ending, Ending::TimedOut);
+    assert!(outcome.wall < Duration::from_millis(2400), "{outcome:?}");
+}
+
+#[test]
+fn a_compiler_works_inside_if_the_host_has_one() {
+    let bench = Bench::new();
+
+    let said = bench.sh(
+        "command -v cc >/dev/null || { echo 0; exit; }; echo 'int main(void) { return 0; }' >a.c; \
+         cc a.c && ./a.out; echo $?",
+    );
+
+    assert_eq!(said, "0\n");
+}
+
+#[test]
+fn without_a_toolchain_only_what_was_given_can_run() {
+    let bench = Bench::new();
+    let mut spec = bench.step(&["/bin/sh", "-c", "true"]);
+    spec.toolchain = false;
+    assert_eq!(bench.run(&spec).ending, Ending::Exited { code: 127 });
+
+    spec.command = vec![FIXTURE.into(), "fork-bomb".into()];
+    assert_eq!(bench.run(&spec).ending, Ending::Exited { code: 0 });
+}
+
+#[test]
+fn a_helper_that_is_none_is_found_out() {
+    let bench = Bench::new();
+    let spec = bench.step(&["true"]);
+    let sandbox_of = |exe: &str| Sandbox::new(Helper { exe: exe.into(), args: Vec::new() });
+
+    let missing = sandbox_of("/no/such/helper").run(&spec);
+    assert!(matches!(missing, Err(StartError::Spawn { .. })), "{missing:?}");
+    let other = sandbox_of("/bin/true").run(&spec).unwrap();
+    assert!(matches!(other.ending, Ending::SandboxFailed { .. }), "{other:?}");
+    let other = Helper { exe: "/bin/true".into(), args: Vec::new() };
+    assert!(self_test(&other).is_err());
+}
+
+#[test]
+fn a_work_directory_that_is_none_is_refused() {
+    let bench = Bench::new();
+    let mut spec = bench.step(&["true"]);
+    spec.work = bench.host().join("absent");
+
+    let outcome = bench.run(&spec);
+
+    let Ending::SandboxFailed { reason } = outcome.ending else { panic!("{outcome:?}") };
+    assert!(reason.contains("absent") || reason.contains("work directory"), "{reason}");
+}
+
+/// An argument of `sleep` that no other process on this machine has.
+fn unique(seconds: &str) -> String {
+    format!("{seconds}.{}", std::process::id())
+}
+
+/// Kills the parent of init, whose child has `word` among its arguments.
+fn kill_helper_of(word: &str) {
+    let parent = |process: u32| -> u32 {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let has_word = |process: &u32| {
+        let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
+    let processes = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    let job = processes.into_iter().find(has_word).unwrap();
+    let helper = i32::try_from(parent(parent(job))).unwrap();
+    let helper = rustix::process::Pid::from_raw(helper).unwrap();
+    rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
+}

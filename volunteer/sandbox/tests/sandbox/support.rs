@@ -1,0 +1,106 @@
+//! A work directory with a sandbox around it, and what one wants to ask of a finished step.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use volunteer_sandbox::{Ending, Helper, Outcome, Sandbox, Spec};
+
+/// Names the helper for a copy of these tests, which runs from another directory.
+pub const HELPER: &str = "TALKOOT_TEST_HELPER";
+
+/// Where the job finds the fixture.
+pub const FIXTURE: &str = "/opt/fixture";
+
+pub struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("work")).unwrap();
+        Self { directory }
+    }
+
+    /// A directory of the host that the job must not see; the work directory lies in it.
+    pub fn host(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    /// A step with limits that nothing here reaches by accident.
+    pub fn step(&self, command: &[&str]) -> Spec {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let mut spec = Spec::new(command, self.work());
+        spec.read_only = vec![(helper().exe, FIXTURE.into())];
+        // Jobs get what others leave of the processors, which may be little while tests run.
+        spec.limits.wall = Duration::from_secs(60);
+        spec.limits.memory = 1 << 30;
+        spec.limits.disk = 64 << 20;
+        spec.limits.output = 1 << 20;
+        spec.limits.processes = 64;
+        spec.host_uid += slot();
+        spec
+    }
+
+    pub fn script(&self, script: &str) -> Spec {
+        self.step(&["sh", "-c", script])
+    }
+
+    pub fn run(&self, spec: &Spec) -> Outcome {
+        sandbox().run(spec).unwrap()
+    }
+
+    /// Runs a script that must succeed, and answers what it printed.
+    pub fn sh(&self, script: &str) -> String {
+        let outcome = self.run(&self.script(script));
+        assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{}", text(&outcome));
+        text(&outcome)
+    }
+}
+
+/// Tests run beside each other, and so need host users of their own.
+fn slot() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub fn sandbox() -> Sandbox {
+    Sandbox::new(helper())
+}
+
+pub fn helper() -> Helper {
+    let exe =
+        std::env::var_os(HELPER).unwrap_or_else(|| env!("CARGO_BIN_EXE_sandbox-fixture").into());
+    Helper { exe: exe.into(), args: vec!["__sandbox".into()] }
+}
+
+pub fn text(outcome: &Outcome) -> String {
+    String::from_utf8_lossy(&outcome.output).into_owned()
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a process of the host has `word` among its arguments.
+pub fn is_running(word: &str) -> bool {
+    let runs = |process: std::fs::DirEntry| {
+        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().any(runs)
+}
+
+/// Waits for something that must come true.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
