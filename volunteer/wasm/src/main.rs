@@ -1,2 +1,87 @@
-//! Under construction.
-fn main() {}
+//! Runs one WebAssembly module with WASI preview 1, in a process of its own.
+//!
+//! A process of its own because the daemon must be able to kill a job at any moment: neither fuel
+//! nor epochs interrupt a guest that sits in a host call, and compiling happens before either
+//! applies. Wall time, processor time, disk space, and the memory that compiling takes are
+//! therefore the parent's to limit; this program limits what only it can see.
+//!
+//! # What the guest gets
+//!
+//! - its arguments, after the file name of the module, and the variables given by `--env`
+//! - `/work`, which is the folder given by `--dir`, to read and to write; nothing above it
+//! - standard output and standard error, inherited; standard input at its end
+//! - clocks and random numbers; no sockets, no other file, no other variable
+//!
+//! # How it ends
+//!
+//! | exit code | what happened |
+//! |---|---|
+//! | 0 to 125 | the guest exited with this code |
+//! | 126 | refused: the module cannot be run here |
+//! | 127 | failed: the runner could not do its part, or was called wrongly |
+//! | 134 | trapped: the guest did what WebAssembly forbids, or overflowed its stack |
+//! | 152 | out of fuel |
+//!
+//! WASI leaves 126 and above to the host, so a guest cannot imitate these. Whenever the code is 126
+//! or above, the last line of standard error is the runner's: `talkoot-wasm-runner: <reason>`.
+//! `--report` writes the same as JSON, with the fuel used. A signal instead of a code means that
+//! the parent's limits struck: when memory for compiling runs out, that is SIGABRT.
+
+mod arguments;
+mod budget;
+mod ending;
+mod module_file;
+mod report;
+mod run;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::panic;
+use std::process::{self, ExitCode};
+
+use crate::arguments::Arguments;
+use crate::ending::{Ending, FAILED};
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    // A panic would exit with 101, which is a code that a guest may use.
+    panic::set_hook(Box::new(|panic| {
+        say(format_args!("\ntalkoot-wasm-runner: panicked: {panic}\n"));
+        process::exit(FAILED.into());
+    }));
+    let ending = match Arguments::from_command_line() {
+        Ok(arguments) => run_and_report(&arguments),
+        Err(error) if error.use_stderr() => {
+            say(error);
+            Ending::failed("wrong arguments")
+        }
+        Err(help) => {
+            print!("{help}");
+            return ExitCode::SUCCESS;
+        }
+    };
+    if let Some(reason) = ending.reason() {
+        // The guest may have left its last line unfinished.
+        say(format_args!("\ntalkoot-wasm-runner: {reason}\n"));
+    }
+    ExitCode::from(ending.exit_code())
+}
+
+/// Writes to standard error if somebody reads it; the exit code must arrive in any case, and a
+/// parent may stop reading after too much of the guest's output.
+fn say(text: impl Display) {
+    let _ = write!(io::stderr(), "{text}");
+}
+
+fn run_and_report(arguments: &Arguments) -> Ending {
+    // Created before the guest starts, so that the guest cannot choose what is written to.
+    let report = match arguments.report.as_deref().map(Report::create).transpose() {
+        Ok(report) => report,
+        Err(failed) => return failed,
+    };
+    let finished = run::run(arguments);
+    match report.map(|report| report.write(&finished)) {
+        Some(Err(failed)) => failed,
+        Some(Ok(())) | None => finished.ending,
+    }
+}

@@ -1,0 +1,99 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Runs one WebAssembly module with WASI preview 1.
+#[derive(Debug, Parser)]
+#[command(name = "talkoot-wasm-runner", version = VERSION)]
+pub struct Arguments {
+    /// Bytes that the guest's memories and tables may take together.
+    ///
+    /// Growing beyond fails as WebAssembly says, so the guest's `malloc` returns null.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: u64,
+
+    /// Instructions, roughly, that the guest may execute; unlimited, and up to a half faster, if
+    /// absent.
+    #[arg(long, value_name = "UNITS")]
+    pub fuel: Option<u64>,
+
+    /// Folder on this machine that the guest sees as `/work`.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: PathBuf,
+
+    /// Variable in the guest's environment; may be repeated.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+
+    /// New file for a report in JSON of how the guest ended; must lie outside the guest's folder.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// The module, in WebAssembly's binary format.
+    #[arg(value_name = "MODULE")]
+    pub module: PathBuf,
+
+    /// Arguments for the guest.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub guest: Vec<String>,
+}
+
+/// The engine's version is part of ours: it decides what a module computes and what it costs.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48.0.8)");
+
+impl Arguments {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    ///
+    /// Wrong usage, or a request for help or for the version, which is to be printed as it is.
+    pub fn from_command_line() -> Result<Self, clap::Error> {
+        Self::try_parse()
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE"),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test")]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_guests() {
+        let arguments =
+            parse("runner --memory 1 --dir . --env A=1=2 --env B= m.wasm -- --memory x").unwrap();
+
+        assert_eq!(arguments.guest, ["--memory", "x"]);
+        assert_eq!(arguments.memory, 1);
+        let variables = [("A".into(), "1=2".into()), ("B".into(), String::new())];
+        assert_eq!(arguments.variables, variables);
+    }
+
+    #[test]
+    fn a_variable_needs_a_name_and_a_sign() {
+        for wrong in ["A", "=1", "="] {
+            parse(&format!("runner --memory 1 --dir . --env {wrong} m.wasm")).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_version_names_the_engine_that_is_built_in() {
+        let lock = include_str!("../../../Cargo.lock");
+        let (_, entry) = lock.split_once("name = \"wasmtime\"\nversion = \"").unwrap();
+        let (locked, _) = entry.split_once('"').unwrap();
+
+        assert_eq!(VERSION, format!("{} (wasmtime {locked})", env!("CARGO_PKG_VERSION")));
+    }
+}
