@@ -118,6 +118,8 @@ fn wasi(arguments: &Arguments) -> Result<WasiP1Ctx, Ending> {
         .inherit_stdout()
         .inherit_stderr()
         .preopened_dir(&arguments.dir, "/work", FsPerms::ReadWrite)
+        // wasi-libc resolves relative paths against a preopen of that name.
+        .and_then(|context| context.preopened_dir(&arguments.dir, ".", FsPerms::ReadWrite))
         .map_err(|error| {
             let folder = arguments.dir.display();
             Ending::failed(format_args!("cannot open the folder {folder}: {error:#}"))
@@ -143,8 +145,6 @@ fn config(arguments: &Arguments) -> Config {
         // relaxed vector instructions, depend on the processor unless told otherwise.
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
-        // One task, one core.
-        .parallel_compilation(false)
         // A module runs once in a process: an image to instantiate from again is of no use.
         .memory_init_cow(false)
         // A reason is one line: what backtraces need is not made.
