@@ -1,1 +1,42 @@
-//! Under construction.
+//! The mesh on libp2p: connections, gossip, requests and blobs, as bytes between peers that are named by their keys.
+//!
+//! This is the only crate that names libp2p. It knows no statement: what the bytes mean, whether they are signed, and
+//! what to answer is for the program, which starts the network with [`start`], reads [`Event`]s and drives it through
+//! [`Net`].
+//!
+//! - A **connection** is TCP with Noise and Yamux. It stands until one end goes away; a ping every 15 s keeps it open
+//!   and finds the dead within 25 s. Brokers listen and dial, [clients](Role::Client) only dial. Once connected, both
+//!   ends may ask: so a broker hands a volunteer its receipts.
+//! - **Requests** ([`Net::request`], [`Event::Request`]) run on three [protocols](Protocol), one question and one
+//!   answer, each a frame of at most 1 MiB.
+//! - **Gossip** ([`Net::publish`], [`Event::Gossip`]) is for brokers. It may be lost; nothing may depend on it.
+//! - **Blobs** ([`Net::fetch_blob`], [`Net::send_blob`], [`IncomingBlob`]) stream and are verified on the way; [`blob`]
+//!   specifies the wire.
+//!
+//! Everything that a peer can make this node hold has a bound: frames before they are allocated, streams, handshakes
+//! and connections by count, half-read requests and unanswered requests by bytes, and the queue of events, whose rules
+//! are in the documentation of [`Event`].
+
+pub mod blob;
+mod codec;
+mod config;
+mod driver;
+mod event;
+mod frame;
+mod gate;
+mod gossip;
+mod key;
+mod net;
+mod streams;
+mod swarm;
+mod turns;
+
+pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, Received, Sent};
+pub use codec::Protocol;
+pub use config::{Config, Role};
+pub use event::{Direction, Event, PeerInfo, Reply, ReplyError};
+pub use frame::MAX_FRAME_BYTES;
+pub use gossip::{GossipId, PublishError, SubscribeError, Topic, Verdict};
+pub use key::PeerKey;
+pub use libp2p::Multiaddr;
+pub use net::{DialError, Net, RequestError, StartError, start};

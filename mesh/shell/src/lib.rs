@@ -1,1 +1,23 @@
-//! Under construction.
+//! What the shells of all daemons share, so that each is thin: configuration, exit codes, keys,
+//! logs, storage, HTTP, and the network's errands.
+//!
+//! A daemon's event loop is a `select!` over the network's events, finished tasks, durable commits
+//! and the core's next wake; everything it needs beside its core is here.
+
+mod clock;
+pub mod config;
+mod dirs;
+mod exit;
+pub mod http;
+pub mod key_file;
+mod link;
+pub mod logs;
+mod signals;
+mod storage;
+
+pub use clock::Clock;
+pub use dirs::{default_config, default_state};
+pub use exit::{Exit, Failure, OrExit, Outcome, finish};
+pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key, read_handover};
+pub use signals::Termination;
+pub use storage::{Durable, Storage, disk_failure};

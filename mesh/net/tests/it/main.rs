@@ -1,0 +1,89 @@
+//! Networks of two or three nodes over real sockets on loopback, and a peer that keeps no rule.
+
+mod blobs;
+mod connections;
+mod garbage;
+mod gossip;
+mod raw;
+mod requests;
+
+use std::time::Duration;
+
+use mesh_net::{Config, Event, Multiaddr, Net, PeerKey, Role};
+use tokio::sync::mpsc;
+
+/// Runs `story`, which is given half a minute on the busiest of machines.
+async fn story<T>(story: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), story).await.expect("the story takes too long")
+}
+
+/// A node with what it has been told and nobody has asked for.
+struct Node {
+    net: Net,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Node {
+    async fn start(config: Config) -> Self {
+        let (net, events) = mesh_net::start(config).await.expect("loopback can be listened on");
+        Self { net, events }
+    }
+
+    async fn broker(seed: u8) -> Self {
+        Self::start(broker(seed)).await
+    }
+
+    async fn client(seed: u8) -> Self {
+        Self::start(Config::new([seed; 32], Role::Client)).await
+    }
+
+    fn key(&self) -> PeerKey {
+        self.net.key()
+    }
+
+    async fn next(&mut self) -> Event {
+        self.events.recv().await.expect("the network runs")
+    }
+
+    /// Skips events until `wanted` finds something in one.
+    async fn until<T>(&mut self, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = wanted(self.next().await) {
+                return found;
+            }
+        }
+    }
+
+    /// Where this node listens, with its key.
+    async fn address(&self) -> Multiaddr {
+        loop {
+            if let Some(address) = self.net.listen_addresses().await.first() {
+                let id = self.key().peer_id_text().expect("a real key");
+                return format!("{address}/p2p/{id}").parse().expect("an address");
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Connects to `other`; both know it when this returns.
+    async fn connect(&mut self, other: &mut Node) {
+        let address = other.address().await;
+        assert_eq!(self.net.dial(address).await, Ok(other.key()));
+        let keys = (self.key(), other.key());
+        for (node, wanted) in [(self, keys.1), (other, keys.0)] {
+            node.until(|event| match event {
+                Event::Connected { peer, .. } => (peer == wanted).then_some(()),
+                _ => None,
+            })
+            .await;
+        }
+    }
+}
+
+/// A broker on a port of the system's choice, with a quick heartbeat.
+fn broker(seed: u8) -> Config {
+    let mut config = Config::new([seed; 32], Role::Broker);
+    config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+    config.gossip_heartbeat = Duration::from_millis(100);
+    config
+}

@@ -1,0 +1,97 @@
+//! The HTTP face that every daemon has: `/healthz`, `/readyz`, `/metrics`, and its status.
+//!
+//! Meant for loopback. A `Host` header that names anything but an address or `localhost` is refused,
+//! so that a page on the web cannot read it through DNS rebinding.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+use crate::exit::{Exit, Failure, Outcome};
+
+/// The daemon's metrics; shared by whoever counts and whoever shows.
+pub type Metrics = Arc<Mutex<Registry>>;
+
+/// `/healthz`, `/readyz` and `/metrics`, to which a daemon merges its own routes.
+pub fn common(metrics: Metrics) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/metrics", get(show_metrics))
+        .with_state(metrics)
+}
+
+async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    let mut text = String::new();
+    let registry = metrics.lock().unwrap_or_else(PoisonError::into_inner);
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => {
+            let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, form)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Binds `address`; says what to do if it is in use.
+pub async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen for HTTP on {address}: {error}");
+        Failure::say(Exit::Network, message).hint("choose another address with --http")
+    })
+}
+
+/// Serves `routes` until `until` is done.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    until: impl Future<Output = ()> + Send + 'static,
+) {
+    let routes = routes.layer(middleware::from_fn(no_rebinding));
+    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(until).await {
+        tracing::error!(%error, "HTTP ended");
+    }
+}
+
+/// Lets a request through if its `Host` is an address or `localhost`.
+async fn no_rebinding(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_none_or(is_local_name) {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, "ask by address or as localhost\n").into_response()
+    }
+}
+
+fn is_local_name(host: &str) -> bool {
+    let without_port = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = without_port.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_answered() {
+        for local in ["localhost", "LOCALHOST:4080", "127.0.0.1:4079", "[::1]:4080"] {
+            assert!(is_local_name(local), "{local}");
+        }
+        for foreign in ["example.org", "localhost.example.org:4080", "", "127.0.0.1.example"] {
+            assert!(!is_local_name(foreign), "{foreign}");
+        }
+    }
+}

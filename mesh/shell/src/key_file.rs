@@ -1,0 +1,126 @@
+//! Keys on disk: made on first start, readable by their owner alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use capability::{KEY_BYTES, SecretKey};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use thiserror::Error;
+
+/// First word of a key file, so that nobody mistakes one for another kind of file.
+const HEADER: &str = "talkoot-secret-key-1";
+
+/// A key file cannot be used.
+#[derive(Debug, Error)]
+pub enum KeyFileError {
+    /// It cannot be read or made.
+    #[error("cannot use the key file {path}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others could read it.
+    #[error("the key file {path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Its contents are no key.
+    #[error(
+        "{path} is not a Talkoot key file; restore it from a copy, or move it away to start with a new identity"
+    )]
+    Garbled {
+        /// The file.
+        path: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("cannot get randomness for a new key")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// Reads the key in `path`, or makes one there if there is no file.
+pub fn load_or_create(path: &Path) -> Result<SecretKey, KeyFileError> {
+    match load(path) {
+        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            create(path)
+        }
+        loaded => loaded,
+    }
+}
+
+/// Reads the key in `path`.
+pub fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
+    let shown = || path.display().to_string();
+    let failed = |source| KeyFileError::Io { path: shown(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: shown(), mode });
+    }
+    let mut text = String::new();
+    let garbled = || KeyFileError::Garbled { path: shown() };
+    file.take(256).read_to_string(&mut text).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => garbled(),
+        _ => failed(error),
+    })?;
+    let seed = text.trim().strip_prefix(HEADER).map(str::trim).ok_or_else(garbled)?;
+    let seed = HEXLOWER_PERMISSIVE.decode(seed.as_bytes()).map_err(|_| garbled())?;
+    let seed: [u8; KEY_BYTES] = seed.try_into().map_err(|_| garbled())?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+/// Makes a new key in `path`, which must not exist; durable before it is used.
+fn create(path: &Path) -> Result<SecretKey, KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: path.display().to_string(), source };
+    let mut seed = [0; KEY_BYTES];
+    getrandom::fill(&mut seed)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let mut new = OpenOptions::new();
+    let mut file = new.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(&seed)).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use capability::Signer;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_its_owner_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("deep/node.key");
+        let made = load_or_create(&path).expect("made");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(load_or_create(&path).expect("read").public(), made.public());
+    }
+
+    #[test]
+    fn an_exposed_or_garbled_key_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("node.key");
+        load_or_create(&path).expect("made");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("changed");
+        assert!(matches!(load_or_create(&path), Err(KeyFileError::Exposed { mode: 0o644, .. })));
+
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("changed");
+        for garbage in [&b"talkoot-secret-key-1 abc"[..], b"\xff\xfe\x00", b""] {
+            std::fs::write(&path, garbage).expect("written");
+            assert!(matches!(load_or_create(&path), Err(KeyFileError::Garbled { .. })));
+            assert_eq!(std::fs::read(&path).expect("still there"), garbage);
+        }
+    }
+}

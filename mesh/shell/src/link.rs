@@ -1,0 +1,289 @@
+//! What a daemon does over the network, for use in tasks of its own: ask, hand over, move blobs.
+//!
+//! The event loop never waits for the network: it spawns a task with a clone of the [`Link`], and
+//! the task's outcome comes back as an input of the core.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use capability::statements::Package;
+use capability::{BlobHash, Ed25519, PublicKey, SecretKey, Signer};
+use mesh_core::{
+    Answer, Ask, Bundle, BundleError, HandoverAnswer, MessageError, ReconcileAnswer, ReconcileAsk,
+    seal,
+};
+use mesh_net::{BlobGet, BlobPut, IncomingBlob, Net, PeerKey, Protocol};
+use mesh_store::BlobError;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::storage::{Storage, for_peer};
+
+/// Rounds of "these blobs first" before a handover is given up until its next turn.
+const MAX_BLOB_ROUNDS: usize = 3;
+
+/// The network, the storage and the key of one daemon.
+#[derive(Clone)]
+pub struct Link {
+    net: Net,
+    storage: Storage,
+    signer: Arc<SecretKey>,
+    clock: Clock,
+    nonce: Arc<AtomicU64>,
+}
+
+/// A question had no answer.
+#[derive(Debug, Error)]
+pub enum AskFailed {
+    /// The network.
+    #[error("the peer did not answer")]
+    Network(#[from] mesh_net::RequestError),
+    /// The answer is not one.
+    #[error("the peer's answer")]
+    Answer(#[from] MessageError),
+    /// A frame that is not CBOR.
+    #[error("the peer's answer")]
+    Frame(#[from] capability::CborError),
+    /// A blob that the question needs could not be sent first.
+    #[error("a blob that goes with it")]
+    Blob(#[from] BlobFailed),
+    /// The receiver keeps asking for blobs.
+    #[error("the peer keeps asking for blobs that it was sent")]
+    Insatiable,
+}
+
+/// A blob could not be moved.
+#[derive(Debug, Error)]
+pub enum BlobFailed {
+    /// Our own disk.
+    #[error("here")]
+    Here(#[from] BlobError),
+    /// The network or the peer.
+    #[error("at the peer")]
+    There(#[from] mesh_net::BlobError),
+    /// The peer's blob has another size than announced.
+    #[error("a blob of {found} bytes where {expected} were announced")]
+    Size {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes received.
+        found: u64,
+    },
+}
+
+impl Link {
+    /// `nonce` must differ from run to run: the wall clock in milliseconds will do, shifted.
+    pub fn new(net: Net, storage: Storage, signer: Arc<SecretKey>, clock: Clock) -> Self {
+        let nonce = Arc::new(AtomicU64::new(clock.now().wall.0 << 20));
+        Self { net, storage, signer, clock, nonce }
+    }
+
+    /// The network.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// The storage.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The node's key.
+    pub fn key(&self) -> PublicKey {
+        self.signer.public()
+    }
+
+    /// Asks `to`. With an offer goes its package.
+    pub async fn ask(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
+        if let Ask::Publish { offer, .. } = ask {
+            let Package { hash, .. } = offer.package;
+            self.send_blob(to, hash).await?;
+        }
+        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
+        let request = seal(ask, to, nonce, self.clock.now().wall, self.signer.as_ref());
+        let frame = request.envelope().as_bytes().to_vec();
+        let answer = self.net.request(Protocol::Call, peer_key(to), frame).await?;
+        Ok(Answer::decode(&answer, &Ed25519)?)
+    }
+
+    /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.
+    pub async fn hand_over(
+        &self,
+        to: PublicKey,
+        bundle: &Bundle,
+    ) -> Result<HandoverAnswer, AskFailed> {
+        for _ in 0..=MAX_BLOB_ROUNDS {
+            let answer = self.net.request(Protocol::Custody, peer_key(to), bundle.encode()).await?;
+            let HandoverAnswer::Missing(blobs) = HandoverAnswer::decode(&answer)? else {
+                return Ok(HandoverAnswer::decode(&answer)?);
+            };
+            let ours = bundle.blobs();
+            for (hash, _) in ours.iter().filter(|(hash, _)| blobs.contains(hash)) {
+                self.send_blob(to, *hash).await?;
+            }
+        }
+        Err(AskFailed::Insatiable)
+    }
+
+    /// One step of set reconciliation with `to`.
+    pub async fn reconcile(
+        &self,
+        to: PublicKey,
+        ask: &ReconcileAsk,
+    ) -> Result<ReconcileAnswer, AskFailed> {
+        let answer = self.net.request(Protocol::Reconcile, peer_key(to), ask.encode()).await?;
+        Ok(ReconcileAnswer::decode(&answer)?)
+    }
+
+    /// Fetches a blob of at most `size` bytes from `from`, unless it is here.
+    pub async fn fetch(
+        &self,
+        from: PublicKey,
+        hash: BlobHash,
+        size: u64,
+    ) -> Result<(), BlobFailed> {
+        let name = blob_name(hash);
+        let blobs = self.storage.blobs().clone();
+        if blobs.has(&name)?.is_some() {
+            return Ok(());
+        }
+        let writer = match blobs.resume(&name, size) {
+            // Two jobs of one package: the other fetch brings it.
+            Err(BlobError::Busy { .. }) => return self.await_other_fetch(hash).await,
+            opened => opened?,
+        };
+        let file = clone_file(writer.file(), &name)?;
+        let found = self.net.fetch_blob(peer_key(from), name, size, file).await?;
+        if found != size {
+            writer.discard()?;
+            return Err(BlobFailed::Size { expected: size, found });
+        }
+        blocking(move || writer.finish()).await?;
+        Ok(())
+    }
+
+    /// The blobs of `bundle` that are not here.
+    pub fn missing(&self, bundle: &Bundle) -> Vec<BlobHash> {
+        let blobs = self.storage.blobs();
+        let absent = |hash: &BlobHash| !matches!(blobs.has(&blob_name(*hash)), Ok(Some(_)));
+        bundle.blobs().into_iter().map(|(hash, _)| hash).filter(absent).collect()
+    }
+
+    /// Answers a peer that wants a blob, or takes one that a peer brings.
+    ///
+    /// What is not here is pulled through from `source`, if there is one, with its size.
+    pub async fn serve_blob(&self, incoming: IncomingBlob, source: Option<(PublicKey, u64)>) {
+        let outcome = match incoming {
+            IncomingBlob::Get(get) => self.serve_get(get, source).await,
+            IncomingBlob::Put(put) => self.serve_put(put).await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(error = %chain(&error), "blob not moved");
+        }
+    }
+
+    async fn serve_get(
+        &self,
+        get: BlobGet,
+        source: Option<(PublicKey, u64)>,
+    ) -> Result<(), BlobFailed> {
+        let name = get.hash;
+        let hash = BlobHash::from_bytes(*name.as_bytes());
+        if let (None, Some((from, size))) = (self.storage.blobs().has(&name)?, source)
+            && let Err(error) = self.fetch(from, hash, size).await
+        {
+            tracing::debug!(%hash, error = %chain(&error), "cannot pull a blob through");
+        }
+        match self.storage.blobs().has(&name)? {
+            Some(size) => Ok(get.serve(self.storage.blobs().read(&name)?, size).await?),
+            None => Ok(get.not_found().await?),
+        }
+    }
+
+    async fn serve_put(&self, put: BlobPut) -> Result<(), BlobFailed> {
+        let (name, size) = (put.hash, put.size);
+        let blobs = self.storage.blobs();
+        if blobs.has(&name)?.is_some() {
+            return Ok(put.have().await?);
+        }
+        let writer = match blobs.resume(&name, size) {
+            Ok(writer) => writer,
+            Err(error) => return Ok(put.refuse(for_peer(&error)).await?),
+        };
+        let received = put.receive_into(clone_file(writer.file(), &name)?).await?;
+        match blocking(move || writer.finish()).await {
+            Ok(()) => Ok(received.stored().await?),
+            Err(error) => Ok(received.failed(for_peer(&error)).await?),
+        }
+    }
+
+    async fn send_blob(&self, to: PublicKey, hash: BlobHash) -> Result<(), BlobFailed> {
+        let name = blob_name(hash);
+        let blobs = self.storage.blobs();
+        let absent = || BlobError::Absent { hash: name };
+        let size = blobs.has(&name)?.ok_or_else(absent)?;
+        self.net.send_blob(peer_key(to), name, blobs.read(&name)?, size).await?;
+        Ok(())
+    }
+
+    /// Waits, for a bounded time, until another task of ours has brought the blob.
+    async fn await_other_fetch(&self, hash: BlobHash) -> Result<(), BlobFailed> {
+        const STEP: std::time::Duration = std::time::Duration::from_millis(50);
+        const STEPS: u32 = 1200;
+        let name = blob_name(hash);
+        for _ in 0..STEPS {
+            tokio::time::sleep(STEP).await;
+            if self.storage.blobs().has(&name)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(BlobFailed::Here(BlobError::Busy { hash: name }))
+    }
+}
+
+/// Reads a handover and says what is wrong with it in words for the peer.
+pub fn read_handover(data: &[u8]) -> Result<Bundle, BundleError> {
+    Bundle::decode(data, &Ed25519)
+}
+
+/// The network's name for a node.
+pub fn peer_key(key: PublicKey) -> PeerKey {
+    PeerKey(*key.as_bytes())
+}
+
+/// Our name for a peer of the network.
+pub fn public_key(peer: PeerKey) -> PublicKey {
+    PublicKey::from_bytes(peer.0)
+}
+
+/// An error with all of its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+fn blob_name(hash: BlobHash) -> blake3::Hash {
+    blake3::Hash::from_bytes(*hash.as_bytes())
+}
+
+fn clone_file(file: &File, name: &blake3::Hash) -> Result<File, BlobError> {
+    file.try_clone().map_err(|source| BlobError::Io {
+        attempt: "open once more",
+        path: name.to_string().into(),
+        source,
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
