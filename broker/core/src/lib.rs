@@ -1,1 +1,43 @@
-//! Under construction.
+//! The broker, without IO: it cannot open a socket, read a clock or write a file.
+//!
+//! [`Broker`] routes what comes in to small machines: the ads of volunteers, the book of offers,
+//! the leases of the offers whose home it is, the set of gossip that it keeps and compares with
+//! others, the pulls that wait, and custody of results and receipts. What follows comes out as
+//! [`Action`]s. Everything that is acknowledged has been made durable before.
+
+mod ad_table;
+mod broker;
+mod calls;
+mod card;
+mod claims;
+mod contract;
+mod exchange;
+mod gossip_set;
+mod lease_table;
+mod offer_book;
+mod pool;
+mod pulls;
+mod receipts;
+mod record;
+mod summaries;
+
+pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
+pub use broker::{
+    Broker, BrokerConfig, DISK_RESERVE, OfferStatus, PeerRole, PeerStatus, RestoreError, Status,
+    TARGET_LINKS,
+};
+pub use calls::MAX_FORWARDED;
+pub use claims::MAX_REMEMBERED_CLAIMS;
+pub use contract::{
+    Action, CallFailed, CallId, Direction, GossipToken, GossipVerdict, HandoverFailed, Input, News,
+    ReconcileNews, ReconcileQuery, ReplyId,
+};
+pub use exchange::RECONCILE_EVERY;
+pub use gossip_set::{
+    MAX_OFFERS, MAX_OFFERS_A_PROJECT, MAX_PROJECTS, MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER,
+    MAX_WITHDRAWALS, MAX_WITHDRAWALS_A_SIGNER,
+};
+pub use lease_table::{LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS};
+pub use pool::TaskCounts;
+pub use pulls::PULL_WAIT;
+pub use receipts::MAX_RECEIPTS;

@@ -1,2 +1,68 @@
-//! Under construction.
-fn main() {}
+//! `talkoot-broker`: a public node of the mesh. It matches volunteers with offers, grants leases as
+//! the home of projects, and carries results and receipts.
+
+mod cli;
+mod client;
+mod config;
+mod daemon;
+mod event_loop;
+mod garbage;
+mod metrics;
+mod page;
+mod report;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use capability::Signer;
+use clap::Parser;
+use mesh_net::Multiaddr;
+use mesh_shell::{Exit, Failure, OrExit, Outcome, finish, key_file, logs, peer_key};
+
+use cli::{Cli, Command};
+use config::Config;
+
+const ROLE: &str = "broker";
+
+fn main() -> ExitCode {
+    finish(run(Cli::parse()))
+}
+
+fn run(cli: Cli) -> Outcome {
+    logs::start(&cli.logs)?;
+    let config: Config = mesh_shell::config::load(ROLE, cli.config.as_deref())?;
+    let state = cli.state.or_else(|| config.state.clone());
+    let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;
+    match cli.command {
+        Command::Run(args) => {
+            let settings = config.overlaid(args).settings(&state)?;
+            let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
+            runtime.block_on(daemon::run(settings))
+        }
+        Command::Status { http, json } => client::status(http.unwrap_or(config.http), json),
+        Command::Key { addresses, json } => key(&state, &addresses, json),
+    }
+}
+
+/// Prints the node key, and `addresses` as others can dial them.
+fn key(state: &Path, addresses: &[String], json: bool) -> Outcome {
+    let key = key_file::load_or_create(&daemon::key_file(state)).or_exit(Exit::Input)?.public();
+    let dialable = |address: &String| {
+        let address = config::multiaddr(address)?;
+        config::with_peer(&address, peer_key(key))
+    };
+    let addresses: Vec<Multiaddr> = addresses.iter().map(dialable).collect::<Outcome<_>>()?;
+    let addresses: Vec<String> = addresses.iter().map(Multiaddr::to_string).collect();
+    if json {
+        println!("{}", serde_json::json!({ "key": key.to_string(), "addresses": addresses }));
+    } else {
+        println!("{key}");
+        addresses.iter().for_each(|address| println!("{address}"));
+    }
+    Ok(())
+}
+
+/// The operator's mistake in `what`.
+fn wrong(what: impl std::fmt::Display, hint: &str) -> Failure {
+    Failure::say(Exit::Input, what).hint(hint)
+}

@@ -1,0 +1,202 @@
+//! The ads that this broker knows: those of its own volunteers, which it matches, and those that it
+//! has pulled from other brokers to say who could run an offer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::statements::{Ad, Class, ClassCount, Offer};
+use capability::{
+    Capabilities, Payload, PublicKey, Requirements, Runtime, Timestamp, Verified, evaluate,
+};
+use mesh_core::{Candidates, Mono, Now, Shard};
+
+/// Ads of own volunteers at most: ten times what one small broker should serve.
+pub const MAX_ADS: usize = 20_000;
+/// Ads pulled from other brokers at most.
+pub const MAX_FOREIGN_ADS: usize = 10_000;
+/// A volunteer's ad outlives its connection by this long: home lines are cut and come back.
+pub const AD_GRACE: Duration = Duration::from_secs(2 * 60);
+
+/// Classes of fewer machines are merged: a summary should not point at a person.
+const MERGED_BELOW: u32 = 5;
+/// Ads that one question about candidates looks at; each takes microseconds.
+const MAX_LOOKED_AT: usize = 5_000;
+/// Different reasons in one answer; a machine room has few ways not to fit.
+const MAX_REASONS: usize = 64;
+/// Bytes of ads in one answer: a frame, less what is wrapped around them.
+const MAX_ANSWER_BYTES: usize = 900 << 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct AdTable {
+    own: BTreeMap<PublicKey, OwnAd>,
+    foreign: BTreeMap<PublicKey, Verified<Ad>>,
+}
+
+#[derive(Debug)]
+struct OwnAd {
+    ad: Verified<Ad>,
+    /// Since when the volunteer has been away.
+    gone: Option<Mono>,
+}
+
+/// What became of an ad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Advertised {
+    /// It replaces what was known.
+    Newer,
+    /// It is the one that is known.
+    Known,
+    /// A newer one is known.
+    Older,
+    /// There is no room.
+    Full,
+}
+
+impl AdTable {
+    /// The ad of an own volunteer.
+    pub(crate) fn own(&self, volunteer: PublicKey) -> Option<&Verified<Ad>> {
+        self.own.get(&volunteer).map(|own| &own.ad)
+    }
+
+    /// How many own volunteers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Takes the ad of an own volunteer.
+    pub(crate) fn advertise(&mut self, ad: Verified<Ad>) -> Advertised {
+        let volunteer = ad.signer();
+        match self.own.get(&volunteer) {
+            Some(known) if known.ad.id() == ad.id() => Advertised::Known,
+            Some(known) if known.ad.seq >= ad.seq => Advertised::Older,
+            None if self.own.len() >= MAX_ADS => Advertised::Full,
+            _ => {
+                self.foreign.remove(&volunteer);
+                self.own.insert(volunteer, OwnAd { ad, gone: None });
+                Advertised::Newer
+            }
+        }
+    }
+
+    /// The volunteer is connected again.
+    pub(crate) fn came(&mut self, volunteer: PublicKey) {
+        self.own.entry(volunteer).and_modify(|own| own.gone = None);
+    }
+
+    /// The volunteer is not connected any more.
+    pub(crate) fn went(&mut self, volunteer: PublicKey, now: Now) {
+        self.own.entry(volunteer).and_modify(|own| own.gone = Some(now.mono));
+    }
+
+    /// Forgets ads that have expired, and volunteers that stayed away; says whether any of ours.
+    pub(crate) fn expire(&mut self, now: Now) -> bool {
+        let before = self.own.len();
+        self.own.retain(|_, own| {
+            let away = own.gone.is_some_and(|since| since + AD_GRACE <= now.mono);
+            own.ad.expires() > now.wall && !away
+        });
+        self.foreign.retain(|_, ad| ad.expires() > now.wall);
+        self.own.len() < before
+    }
+
+    /// Takes what `broker` says are ads of its volunteers.
+    pub(crate) fn learn(&mut self, broker: PublicKey, ads: Vec<Verified<Ad>>, now: Timestamp) {
+        for ad in ads {
+            let volunteer = ad.signer();
+            let known = self.foreign.get(&volunteer).map(|known| known.seq);
+            let room = known.is_some() || self.foreign.len() < MAX_FOREIGN_ADS;
+            let newer = known.is_none_or(|seq| ad.seq > seq);
+            let ours = self.own.contains_key(&volunteer);
+            if ad.broker == broker && ad.current(now).is_ok() && newer && room && !ours {
+                self.foreign.insert(volunteer, ad);
+            }
+        }
+    }
+
+    /// The own volunteers' ads of that class or above, as many as fit into an answer.
+    pub(crate) fn in_class(&self, class: &Class) -> Vec<Verified<Ad>> {
+        let fits = |own: &&OwnAd| {
+            Class::of(&own.ad.capabilities).any(|it| {
+                it.runtime == class.runtime
+                    && it.cores_log2 >= class.cores_log2
+                    && it.memory_log2 >= class.memory_log2
+            })
+        };
+        let mut bytes = 0;
+        let within = |ad: &Verified<Ad>| {
+            bytes += ad.envelope().as_bytes().len();
+            bytes <= MAX_ANSWER_BYTES
+        };
+        self.own.values().filter(fits).map(|own| own.ad.clone()).take_while(within).collect()
+    }
+
+    /// The own volunteers, by shard and class.
+    pub(crate) fn summaries(&self) -> BTreeMap<Shard, Vec<ClassCount>> {
+        let mut counts: BTreeMap<Shard, BTreeMap<Class, u32>> = BTreeMap::new();
+        for own in self.own.values() {
+            let capabilities = &own.ad.capabilities;
+            for class in Class::of(capabilities) {
+                let shard = shard_of(&class.runtime, capabilities);
+                *counts.entry(shard).or_default().entry(class).or_default() += 1;
+            }
+        }
+        counts.into_iter().map(|(shard, classes)| (shard, merged(classes))).collect()
+    }
+
+    /// Who could run `offer`, and what excludes the others.
+    pub(crate) fn candidates(&self, offer: &Offer) -> Candidates {
+        let mut candidates = Candidates::default();
+        let own = self.own.values().map(|own| &own.ad);
+        for ad in own.chain(self.foreign.values()).take(MAX_LOOKED_AT) {
+            candidates.known += 1;
+            match evaluate(&ad.capabilities, &offer.requirements) {
+                Ok(_) => candidates.matching += 1,
+                Err(no) => {
+                    let unlike: BTreeSet<_> = no.reasons.iter().map(ToString::to_string).collect();
+                    for reason in unlike {
+                        let room = candidates.reasons.len() < MAX_REASONS;
+                        if room || candidates.reasons.contains_key(&reason) {
+                            *candidates.reasons.entry(reason).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        }
+        candidates
+    }
+}
+
+/// Whether a machine could run a job in `runtime`, and if not, why.
+pub(crate) fn fits_in(
+    runtime: &Runtime,
+    machine: &Capabilities,
+    job: &Requirements,
+) -> Result<(), String> {
+    if !job.runtimes.contains(runtime) {
+        return Err(format!("the job does not run in {runtime}"));
+    }
+    let requirements =
+        Requirements { runtimes: vec![runtime.clone()], clauses: job.clauses.clone() };
+    evaluate(machine, &requirements).map(|_| ()).map_err(|no| no.to_string())
+}
+
+fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Shard {
+    match runtime {
+        Runtime::Wasm => Shard::wasm(),
+        _ => Shard::of_platform(&capabilities.platform),
+    }
+}
+
+/// Small classes become one of each runtime, of no magnitude.
+fn merged(classes: BTreeMap<Class, u32>) -> Vec<ClassCount> {
+    let mut counts: BTreeMap<Class, u32> = BTreeMap::new();
+    for (class, count) in classes {
+        let small = count < MERGED_BELOW;
+        let least = Class { runtime: class.runtime.clone(), cores_log2: 0, memory_log2: 0 };
+        *counts.entry(if small { least } else { class }).or_default() += count;
+    }
+    // A summary holds 1,024 classes; those that are left out are the largest machines of a runtime
+    // whose name sorts last.
+    counts.into_iter().take(1024).map(|(class, count)| ClassCount { class, count }).collect()
+}

@@ -1,0 +1,379 @@
+//! The parent of the small machines: it routes inputs to them and collects what follows.
+//!
+//! What one input changes durably becomes one commit, and what acknowledges it waits for that
+//! commit ([`Turn`]).
+
+mod asking;
+mod carrying;
+mod learning;
+mod linking;
+mod offering;
+mod restoring;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::statements::{Class, Lease, TaskId};
+use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
+use mesh_core::{
+    Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, Routes,
+    Write,
+};
+
+pub use restoring::RestoreError;
+pub use status::{OfferStatus, PeerRole, PeerStatus, Status};
+
+use crate::ad_table::AdTable;
+use crate::calls::Calls;
+use crate::card::{Dialling, OwnCard};
+use crate::contract::{Action, Direction, GossipVerdict, Input, News, ReplyId};
+use crate::exchange::Exchange;
+use crate::gossip_set::{Admission, GossipSet};
+use crate::lease_table::LeaseTable;
+use crate::offer_book::OfferBook;
+use crate::pulls::Pulls;
+use crate::receipts::Receipts;
+use crate::summaries::Summaries;
+
+/// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
+/// enough that link state stays small.
+pub const TARGET_LINKS: usize = 8;
+
+/// Bytes of disk that must be free for an offer or a bundle to be taken: room for the leases and
+/// receipts of what was taken before.
+pub const DISK_RESERVE: u64 = 64 << 20;
+
+/// Things that expire are looked for this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// What projects were given counts half as much after each hour.
+const FORGIVE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Custody is looked at again after this while something waits for a way.
+const CUSTODY_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of one commit, below the store's bound of 4 MiB even if one more record of 64 KiB follows.
+const MAX_COMMIT_BYTES: usize = 3 << 20;
+
+/// What an operator decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerConfig {
+    /// Where other brokers can dial this one.
+    pub addresses: Vec<String>,
+    /// Addresses of brokers to be connected to, always.
+    pub bootstrap: Vec<String>,
+    /// Links to aim at by dialling brokers that others tell of; 0 to dial none of them.
+    pub target_links: usize,
+    /// How much is taken into custody.
+    pub custody: CustodyLimits,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let custody = CustodyLimits::default();
+        Self { addresses: Vec::new(), bootstrap: Vec::new(), target_links: TARGET_LINKS, custody }
+    }
+}
+
+/// A broker.
+///
+/// Call [`Broker::handle`] with each input, drain [`Broker::poll_action`] until `None`, sleep until
+/// [`Broker::next_wake`], and then hand in [`Input::Wake`]. Each `ReplyId` is answered exactly once;
+/// each [`Action::Ask`], [`Action::HandOver`] and [`Action::Reconcile`] must be reported back
+/// exactly once, failed or not, even if the peer has gone.
+pub struct Broker {
+    me: PublicKey,
+    signer: Arc<dyn Signer>,
+    /// For statements inside statements: the ad in a claim, the lease in a result.
+    verifier: Arc<dyn Verifier>,
+    outbox: Outbox<Action>,
+    turn: Turn,
+    next_commit: u64,
+    /// Bundles that can be handed on once a commit is durable.
+    landing: VecDeque<(CommitId, StatementId)>,
+
+    peers: BTreeMap<PublicKey, Direction>,
+    routes: Routes,
+    exchanges: BTreeMap<PublicKey, Exchange>,
+    card: OwnCard,
+    dialling: Dialling,
+    known: GossipSet,
+    book: OfferBook,
+    ads: AdTable,
+    summaries: Summaries,
+    leases: LeaseTable,
+    pulls: Pulls,
+    calls: Calls,
+    receipts: Receipts,
+    custody: Custody,
+
+    /// Tasks handed out of late, by project: who had least comes first.
+    handed_out: BTreeMap<ProjectKey, u64>,
+    /// Offers that volunteers may want now and could not have before.
+    fresh_offers: BTreeSet<StatementId>,
+    /// When the ads behind a class were asked for last.
+    ads_asked: BTreeMap<(PublicKey, Class), Mono>,
+    in_hand: BTreeMap<StatementId, InHand>,
+    custody_stirred: bool,
+    custody_wake: Option<Mono>,
+    disk_free: u64,
+    next_sweep: Mono,
+    next_forgiveness: Mono,
+}
+
+/// What one input leads to.
+#[derive(Debug, Default)]
+struct Turn {
+    writes: Vec<Write>,
+    /// Released once the writes, and all before them, are durable.
+    acknowledgements: Vec<Action>,
+    /// Bundles among the writes.
+    bundles: Vec<StatementId>,
+}
+
+/// A bundle that is being handed over.
+#[derive(Debug)]
+struct InHand {
+    cargo: &'static str,
+    task: TaskId,
+    to: PublicKey,
+}
+
+impl Broker {
+    /// A broker that remembers nothing.
+    pub fn new(
+        config: BrokerConfig,
+        signer: Arc<dyn Signer>,
+        verifier: Arc<dyn Verifier>,
+        now: Now,
+    ) -> Self {
+        let me = signer.public();
+        Self {
+            me,
+            signer,
+            verifier,
+            outbox: Outbox::default(),
+            turn: Turn::default(),
+            next_commit: 0,
+            landing: VecDeque::new(),
+            peers: BTreeMap::new(),
+            routes: Routes::new(me),
+            exchanges: BTreeMap::new(),
+            card: OwnCard::new(config.addresses, now),
+            dialling: Dialling::new(config.bootstrap, config.target_links, now),
+            known: GossipSet::default(),
+            book: OfferBook::default(),
+            ads: AdTable::default(),
+            summaries: Summaries::default(),
+            leases: LeaseTable::default(),
+            pulls: Pulls::default(),
+            calls: Calls::default(),
+            receipts: Receipts::default(),
+            custody: Custody::new(config.custody),
+            handed_out: BTreeMap::new(),
+            fresh_offers: BTreeSet::new(),
+            ads_asked: BTreeMap::new(),
+            in_hand: BTreeMap::new(),
+            custody_stirred: true,
+            custody_wake: None,
+            disk_free: u64::MAX,
+            next_sweep: now.mono,
+            next_forgiveness: now.mono + FORGIVE_EVERY,
+        }
+    }
+
+    /// Applies `input` at `now`, which never goes backwards.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::PeerUp { peer, direction } => self.peer_up(peer, direction, now),
+            Input::PeerDown { peer } => self.peer_down(peer, now),
+            Input::Found { address, peer } => self.dialling.found(&address, peer),
+            Input::Addresses(addresses) => self.card.set_addresses(addresses, now),
+            Input::Gossip { gossip, token, .. } => {
+                let verdict = match self.learn(gossip, now) {
+                    Admission::News => GossipVerdict::Accept,
+                    Admission::Old | Admission::Full => GossipVerdict::Ignore,
+                };
+                self.outbox.push(Action::Judge { token, verdict });
+            }
+            Input::Ask { from, ask, reply } => self.asked(from, ask, reply, now),
+            Input::Answered { call, answer } => self.answered(call, answer, now),
+            Input::Handover { from, bundle, reply } => self.handed(from, bundle, reply, now),
+            Input::HandedOver { id, taken } => self.handed_over(id, taken, now),
+            Input::Reconcile { ask, reply, .. } => self.compared_with(&ask, reply),
+            Input::Given { statements, .. } => self.learn_all(statements, now),
+            Input::Reconciled { from, answer } => self.reconciled(from, answer, now),
+            Input::Committed(commit) => self.committed(commit),
+            Input::DiskFree { bytes } => self.disk_free = bytes,
+            Input::Wake => (),
+        }
+        self.tick(now);
+        self.finish_turn();
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.outbox.poll()
+    }
+
+    /// When [`Input::Wake`] is due, unless another input comes before.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let always = [self.card.due(), self.dialling.due(), self.next_sweep];
+        let sometimes = [
+            self.leases.next_lapse(),
+            self.pulls.next_end(),
+            self.summaries.due(),
+            self.exchanges.values().filter_map(Exchange::next_start).min(),
+            self.custody_wake,
+        ];
+        always.into_iter().chain(sometimes.into_iter().flatten()).min()
+    }
+
+    /// Whom to ask for a package that is not here, and its size in bytes: the broker next on the way
+    /// to the home of its project, or at the home the master.
+    pub fn blob_source(&self, hash: BlobHash) -> Option<(PublicKey, u64)> {
+        self.book.offers_with(hash).find_map(|offer| {
+            let home = self.book.home(offer.project)?;
+            let source = if home.home == self.me {
+                Some(home.signer()).filter(|master| self.peers.contains_key(master))
+            } else {
+                self.routes.next_hop(home.home)
+            };
+            Some((source?, offer.package.size))
+        })
+    }
+
+    /// Whether a blob belongs to an offer that is open, or to a bundle in custody.
+    pub fn keeps_blob(&self, hash: BlobHash) -> bool {
+        self.book.offers_with(hash).next().is_some()
+            || self.custody.bundles().any(|bundle| bundle.blobs().iter().any(|it| it.0 == hash))
+    }
+
+    /// All blobs for which [`Broker::keeps_blob`] holds: cheaper than to ask for many.
+    pub fn kept_blobs(&self) -> BTreeSet<BlobHash> {
+        let carried = self.custody.bundles().flat_map(|bundle| bundle.blobs());
+        self.book.packages().chain(carried.map(|(hash, _)| hash)).collect()
+    }
+
+    /// Whether the very statement is known already, so that it need not be checked again.
+    pub fn knows(&self, gossip: StatementId) -> bool {
+        self.known.contains(gossip)
+    }
+
+    /// The leases that this broker has granted and that are live. Nothing else may run a task.
+    pub fn leases(&self) -> impl Iterator<Item = &Verified<Lease>> {
+        self.leases.leases()
+    }
+
+    /// Whether `bundle` is in custody here.
+    pub fn holds(&self, bundle: StatementId) -> bool {
+        self.custody.holds(bundle)
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.lapse(now);
+        if self.next_sweep <= now.mono {
+            self.next_sweep = now.mono + SWEEP_EVERY;
+            self.sweep(now);
+        }
+        self.tell_of_ourselves(now);
+        self.match_pulls(now);
+        self.dial(now);
+        self.compare_with_others(now);
+        self.carry(now);
+    }
+
+    /// Lets go of what has expired.
+    fn sweep(&mut self, now: Now) {
+        for subject in self.known.expire(now.wall) {
+            self.forget(&subject);
+        }
+        self.routes.expire(now.wall);
+        if self.ads.expire(now) {
+            self.summaries.changed(now);
+        }
+        self.ads_asked.retain(|_, at| *at > now.mono);
+        self.leases.forget_claims(now.wall);
+        self.turn.writes.extend(self.receipts.expire(now.wall));
+        self.expire_custody(now);
+        if self.next_forgiveness <= now.mono {
+            self.next_forgiveness = now.mono + FORGIVE_EVERY;
+            self.handed_out.retain(|_, count| {
+                *count /= 2;
+                *count > 0
+            });
+        }
+    }
+
+    fn committed(&mut self, commit: CommitId) {
+        self.outbox.committed(commit);
+        while let Some((_, bundle)) = self.landing.pop_front_if(|(id, _)| *id <= commit) {
+            self.custody.made_durable(bundle);
+            self.custody_stirred = true;
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        self.outbox.push(Action::News(news));
+    }
+
+    /// Answers at once: nothing that the answer promises needs the disk.
+    fn reply(&mut self, reply: ReplyId, answer: Answer) {
+        self.outbox.push(Action::Reply { reply, answer });
+    }
+
+    fn refuse(&mut self, reply: ReplyId, refusal: Refusal) {
+        self.reply(reply, Answer::Refused(refusal));
+    }
+
+    /// Answers once this turn's writes are durable.
+    fn acknowledge(&mut self, reply: ReplyId, answer: Answer) {
+        self.turn.acknowledgements.push(Action::Reply { reply, answer });
+    }
+
+    fn refuse_handover(&mut self, reply: ReplyId, why: impl ToString) {
+        let answer = HandoverAnswer::Refused(why.to_string());
+        self.outbox.push(Action::ReplyHandover { reply, answer });
+    }
+
+    fn disk_is_full(&self) -> bool {
+        self.disk_free < DISK_RESERVE
+    }
+
+    /// Commits what the turn has written, and withholds what acknowledges it.
+    ///
+    /// An acknowledgement without writes of its own may rest on those of earlier turns: it waits
+    /// for them too.
+    fn finish_turn(&mut self) {
+        let Turn { mut writes, acknowledgements, bundles } = std::mem::take(&mut self.turn);
+        if writes.is_empty() && (acknowledgements.is_empty() || self.outbox.uncommitted() == 0) {
+            acknowledgements.into_iter().for_each(|action| self.outbox.push(action));
+            return;
+        }
+        while let Some(rest) = split_off_after(&mut writes, MAX_COMMIT_BYTES) {
+            self.commit(std::mem::replace(&mut writes, rest), Vec::new());
+        }
+        let last = self.commit(writes, acknowledgements);
+        self.landing.extend(bundles.into_iter().map(|bundle| (last, bundle)));
+    }
+
+    fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>) -> CommitId {
+        let id = CommitId(self.next_commit);
+        self.next_commit += 1;
+        self.outbox.commit(writes, released);
+        id
+    }
+}
+
+/// What follows in `writes` once they have over `limit` bytes.
+fn split_off_after(writes: &mut Vec<Write>, limit: usize) -> Option<Vec<Write>> {
+    let mut bytes = 0;
+    let within = writes.iter().position(|write| {
+        bytes += match write {
+            Write::Put { key, value } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        };
+        bytes > limit
+    })?;
+    let rest = writes.split_off(within + 1);
+    (!rest.is_empty()).then_some(rest)
+}

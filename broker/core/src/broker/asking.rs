@@ -1,0 +1,358 @@
+//! What volunteers, masters and brokers ask.
+
+use capability::statements::{Ad, Claim, Home, Lease, Offer, Registration, Renewal, Withdrawal};
+use capability::{Payload, PublicKey, StatementId, Verified, Verifier};
+use mesh_core::{Answer, Ask, Gossip, Now, Refusal, Wants, Write};
+
+use super::Broker;
+use crate::ad_table::{Advertised, fits_in};
+use crate::calls::Purpose;
+use crate::contract::{Action, CallFailed, CallId, News, ReplyId};
+use crate::gossip_set::{Admission, Subject};
+use crate::record;
+
+/// Bytes of the reason why an ad does not satisfy an offer; the volunteer can work out the rest.
+const MAX_REASON_BYTES: usize = 1_024;
+
+/// What a master hands over.
+struct Publication {
+    registration: Verified<Registration>,
+    home: Verified<Home>,
+    offer: Verified<Offer>,
+    again: bool,
+    settled: Vec<(u32, u32)>,
+}
+
+impl Broker {
+    pub(super) fn asked(&mut self, from: PublicKey, ask: Ask, reply: ReplyId, now: Now) {
+        match ask {
+            Ask::Advertise { ad } => match self.advertise(from, ad, now) {
+                Ok(()) => self.reply(reply, Answer::Done),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Pull { wants } => self.pull(from, wants, reply, now),
+            Ask::Publish { registration, home, offer, again, settled } => {
+                let publication = Publication { registration, home, offer, again, settled };
+                match self.take_publication(from, publication, now) {
+                    Ok(()) => self.acknowledge(reply, Answer::Done),
+                    Err(refusal) => self.refuse(reply, refusal),
+                }
+            }
+            Ask::Withdraw { withdrawal } => match self.withdraw(withdrawal, now) {
+                Ok(()) => self.acknowledge(reply, Answer::Done),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Claim { claim, home, hops } if home != self.me => {
+                let further = |hops| Ask::Claim { claim, home, hops };
+                self.forward(home, hops, further, reply);
+            }
+            Ask::Claim { claim, .. } => match self.grant(&claim, now) {
+                Ok(leases) => self.acknowledge(reply, Answer::Leases(leases)),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Renew { renewal, home, hops } if home != self.me => {
+                let further = |hops| Ask::Renew { renewal, home, hops };
+                self.forward(home, hops, further, reply);
+            }
+            Ask::Renew { renewal, .. } => match self.renew(&renewal, now) {
+                Ok(lapsed) => self.acknowledge(reply, Answer::Renewed { lapsed }),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Candidates { offer } => {
+                let answer = match self.book.offer(offer) {
+                    Some(offer) => Answer::Candidates(self.ads.candidates(offer)),
+                    None => Answer::Refused(Refusal::UnknownOffer),
+                };
+                self.reply(reply, answer);
+            }
+            Ask::Ads { class } => {
+                let answer = if self.routes.knows(from) {
+                    Answer::Ads(self.ads.in_class(&class))
+                } else {
+                    Answer::Refused(invalid("ads are for brokers"))
+                };
+                self.reply(reply, answer);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
+        match (self.calls.close(call), answer) {
+            (Some(Purpose::Forward { reply }), Ok(answer)) => {
+                if let Answer::Leases(leases) = &answer {
+                    self.count_handed_out(leases);
+                }
+                self.reply(reply, answer);
+            }
+            (Some(Purpose::Forward { reply }), Err(CallFailed)) => {
+                self.refuse(reply, Refusal::NoRoute);
+            }
+            (Some(Purpose::Ads { broker, .. }), Ok(Answer::Ads(ads))) => {
+                self.ads.learn(broker, ads, now.wall);
+            }
+            (Some(Purpose::Ads { .. }) | None, _) => (),
+        }
+    }
+
+    /// Opens the tasks of leases that were not renewed.
+    pub(super) fn lapse(&mut self, now: Now) {
+        let (lapsed, writes) = self.leases.lapse(now);
+        self.turn.writes.extend(writes);
+        for lease in lapsed {
+            self.fresh_offers.insert(lease.task.offer);
+            self.news(News::Lapsed { task: lease.task, volunteer: lease.volunteer });
+        }
+    }
+
+    fn advertise(&mut self, from: PublicKey, ad: Verified<Ad>, now: Now) -> Result<(), Refusal> {
+        ad.current(now.wall).map_err(invalid)?;
+        if ad.signer() != from || ad.broker != self.me {
+            return Err(invalid("an ad is left by its volunteer with the broker that it names"));
+        }
+        match self.ads.advertise(ad) {
+            Advertised::Newer => {
+                self.summaries.changed(now);
+                self.news(News::AdTaken { peer: from });
+                self.answer_pull(from, now);
+                Ok(())
+            }
+            Advertised::Known => Ok(()),
+            Advertised::Older => Err(invalid("a newer ad of this volunteer is known")),
+            Advertised::Full => Err(Refusal::Full("too many volunteers".to_owned())),
+        }
+    }
+
+    fn pull(&mut self, from: PublicKey, wants: Wants, reply: ReplyId, now: Now) {
+        if self.ads.own(from).is_none() {
+            return self.refuse(reply, invalid("no ad of this volunteer is known here"));
+        }
+        if let Some(older) = self.pulls.wait(from, reply, wants, now) {
+            self.reply(older.reply, Answer::Offers(Vec::new()));
+        }
+        self.answer_pull(from, now);
+    }
+
+    fn take_publication(
+        &mut self,
+        from: PublicKey,
+        publication: Publication,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        self.may_publish(from, &publication, now)?;
+        let Publication { registration, home, offer, settled, .. } = publication;
+        let (id, tasks) = (offer.id(), offer.tasks);
+        let (name, project) = (offer.name.clone(), registration.name.clone());
+        let granted_in = (home.home == self.me).then_some(home.epoch);
+        let mut news = !self.book.is_durable(id);
+        let statements =
+            [Gossip::Registration(registration), Gossip::Home(home), Gossip::Offer(offer.clone())];
+        for gossip in statements {
+            if self.learn(gossip.clone(), now) == Admission::News {
+                news = true;
+                let topics = self.gossip_of(gossip);
+                self.turn.acknowledgements.extend(topics);
+            }
+        }
+        if news {
+            self.book.make_durable(id);
+            self.write_publication(&offer);
+            let taken = News::OfferTaken { offer: id, name, project, tasks, epoch: granted_in };
+            self.turn.acknowledgements.push(Action::News(taken));
+        }
+        if let Some(epoch) = granted_in {
+            self.turn.writes.extend(self.leases.begin(&offer, epoch, &settled));
+            self.fresh_offers.insert(id);
+        }
+        let linked: Vec<_> = self.routes.links().collect();
+        linked.into_iter().for_each(|broker| self.pull_ads_of(broker, now));
+        Ok(())
+    }
+
+    /// Nothing is stored of a publication that is refused.
+    fn may_publish(
+        &self,
+        from: PublicKey,
+        publication: &Publication,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let Publication { registration, home, offer, again, .. } = publication;
+        registration.current(now.wall).map_err(invalid)?;
+        home.current(now.wall).map_err(invalid)?;
+        offer.current(now.wall).map_err(invalid)?;
+        let project = offer.project;
+        if home.project != project || PublicKey::from(project) != registration.signer() {
+            return Err(invalid("offer, home and registration are of different projects"));
+        }
+        // What is settled nobody signs but the asker.
+        if from != home.signer() {
+            return Err(invalid("an offer is published by the signer of its home"));
+        }
+        let grants = home.home == self.me;
+        if !grants && !home.standbys.contains(&self.me) {
+            return Err(Refusal::NotHome);
+        }
+        if let Some(known) = self.book.home(project) {
+            if known.epoch > home.epoch {
+                return Err(invalid("a home of a later epoch is known"));
+            }
+            if known.epoch == home.epoch && known.home != home.home {
+                return Err(invalid("another home of that epoch is known"));
+            }
+        }
+        let void =
+            self.book.is_void(home.signer(), project) || self.book.is_void(offer.signer(), project);
+        if void {
+            return Err(invalid("the key that signed it was revoked"));
+        }
+        if self.book.is_withdrawn(offer) || offer.expires() <= now.wall {
+            return Err(Refusal::UnknownOffer);
+        }
+        if grants && *again && !self.leases.grants(offer.id(), home.epoch) {
+            return Err(Refusal::Forgotten);
+        }
+        self.has_room_for(publication)
+    }
+
+    fn has_room_for(&self, publication: &Publication) -> Result<(), Refusal> {
+        let Publication { registration, home, offer, .. } = publication;
+        let full = |what: &str| Err(Refusal::Full(what.to_owned()));
+        if self.disk_is_full() {
+            return full("the disk");
+        }
+        let statements = [
+            Gossip::Registration(registration.clone()),
+            Gossip::Home(home.clone()),
+            Gossip::Offer(offer.clone()),
+        ];
+        if statements.iter().any(|it| self.known.judge(it) == Admission::Full) {
+            return full("too many offers");
+        }
+        if home.home == self.me && !self.leases.has_room(offer) {
+            return full("too many tasks");
+        }
+        Ok(())
+    }
+
+    fn write_publication(&mut self, offer: &Verified<Offer>) {
+        let project = offer.project;
+        let writes = &mut self.turn.writes;
+        writes.push(Write::put(record::offer(offer.id()), offer.envelope().as_bytes()));
+        if let Some(home) = self.book.home(project) {
+            writes.push(Write::put(record::home(project), home.envelope().as_bytes()));
+        }
+        if let Some(registration) = self.book.registration(project) {
+            let bytes = registration.envelope().as_bytes();
+            writes.push(Write::put(record::registration(project), bytes));
+        }
+    }
+
+    fn withdraw(&mut self, withdrawal: Verified<Withdrawal>, now: Now) -> Result<(), Refusal> {
+        withdrawal.current(now.wall).map_err(invalid)?;
+        let gossip = Gossip::Withdrawal(withdrawal.clone());
+        // Before the offer is gone, by which the topics are found.
+        let told = self.gossip_of(gossip.clone());
+        let subject = Subject::of(&gossip);
+        match self.learn(gossip, now) {
+            Admission::News => self.turn.acknowledgements.extend(told),
+            Admission::Old if self.known.of(&subject).is_some() => (),
+            Admission::Old => return Err(invalid("not the offer's signer, or not to its expiry")),
+            Admission::Full => return Err(Refusal::Full("too many withdrawals".to_owned())),
+        }
+        self.write_withdrawal(&withdrawal);
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        claim: &Verified<Claim>,
+        now: Now,
+    ) -> Result<Vec<Verified<Lease>>, Refusal> {
+        claim.current(now.wall).map_err(invalid)?;
+        let offer = self.granted_offer(claim.offer, claim.epoch, now)?.clone();
+        let ad = Verified::<Ad>::check(&claim.ad, self.verifier()).map_err(invalid)?;
+        ad.current(now.wall).map_err(invalid)?;
+        if ad.signer() != claim.signer() {
+            return Err(invalid("the ad in the claim is another volunteer's"));
+        }
+        fits_in(&claim.runtime, &ad.capabilities, &offer.requirements).map_err(|mut reason| {
+            let end = (0..=MAX_REASON_BYTES).rev().find(|at| reason.is_char_boundary(*at));
+            reason.truncate(end.unwrap_or_default());
+            Refusal::Unmatched(reason)
+        })?;
+        let (leases, writes) = self.leases.grant(claim, &offer, &*self.signer, now)?;
+        if !writes.is_empty() {
+            self.count_handed_out(&leases);
+            let (offer, volunteer, count) = (claim.offer, claim.signer(), leases.len());
+            let claimed = News::Claimed { offer, volunteer, count };
+            self.turn.acknowledgements.push(Action::News(claimed));
+        }
+        self.turn.writes.extend(writes);
+        Ok(leases)
+    }
+
+    fn renew(
+        &mut self,
+        renewal: &Verified<Renewal>,
+        now: Now,
+    ) -> Result<Vec<StatementId>, Refusal> {
+        renewal.current(now.wall).map_err(invalid)?;
+        self.granted_offer(renewal.offer, renewal.epoch, now)?;
+        let renewed = self.leases.renew(renewal, now);
+        self.turn.writes.extend(renewed.writes);
+        if renewed.released > 0 {
+            let (offer, volunteer) = (renewal.offer, renewal.signer());
+            self.fresh_offers.insert(offer);
+            self.news(News::Released { offer, volunteer, count: renewed.released });
+        }
+        Ok(renewed.lapsed)
+    }
+
+    /// The offer, if this broker is its home in `epoch`, and remembers it.
+    fn granted_offer(
+        &self,
+        offer: StatementId,
+        epoch: u64,
+        now: Now,
+    ) -> Result<&Verified<Offer>, Refusal> {
+        let known = self.book.offer(offer).ok_or(Refusal::UnknownOffer)?;
+        let home = self.book.home(known.project).ok_or(Refusal::NotHome)?;
+        if home.home != self.me || home.epoch != epoch || home.current(now.wall).is_err() {
+            Err(Refusal::NotHome)
+        } else if !self.leases.grants(offer, epoch) || known.expires() <= now.wall {
+            Err(Refusal::UnknownOffer)
+        } else {
+            Ok(known)
+        }
+    }
+
+    /// Asks the broker next on the way to `home`, and passes its answer on.
+    fn forward(
+        &mut self,
+        home: PublicKey,
+        hops: u8,
+        further: impl FnOnce(u8) -> Ask,
+        reply: ReplyId,
+    ) {
+        let next = self.routes.next_hop(home);
+        let (Some(to), Some(hops)) = (next, hops.checked_sub(1)) else {
+            return self.refuse(reply, Refusal::NoRoute);
+        };
+        match self.calls.open(Purpose::Forward { reply }) {
+            Some(call) => self.outbox.push(Action::Ask { to, call, ask: further(hops) }),
+            None => self.refuse(reply, Refusal::Full("too many questions".to_owned())),
+        }
+    }
+
+    fn gossip_of(&self, gossip: Gossip) -> Vec<Action> {
+        let topics = self.topics_of(&gossip).into_iter();
+        topics.map(|topic| Action::Publish { topic, gossip: gossip.clone() }).collect()
+    }
+
+    fn verifier(&self) -> &dyn Verifier {
+        &*self.verifier
+    }
+}
+
+fn invalid(why: impl ToString) -> Refusal {
+    Refusal::Invalid(why.to_string())
+}

@@ -1,0 +1,218 @@
+//! Results on their way to masters, and receipts on their way back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use capability::statements::{JobResult, Lease, Receipt, TaskId, Verdict};
+use capability::{Payload, PublicKey, StatementId, Verified};
+use mesh_core::{Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, Now, Routes};
+
+use super::{Broker, CUSTODY_PAUSE, InHand};
+use crate::contract::{Action, Direction, HandoverFailed, News, ReplyId};
+use crate::offer_book::OfferBook;
+
+/// A receipt need not wait longer for its volunteer: by then the result has expired, and the
+/// volunteer asks no more. The longest that a result lives.
+const RECEIPT_WAITS: Duration = JobResult::MAX_LIFETIME;
+
+impl Broker {
+    pub(super) fn handed(&mut self, from: PublicKey, bundle: Bundle, reply: ReplyId, now: Now) {
+        if bundle.expires() <= now.wall {
+            return self.refuse_handover(reply, "it has expired");
+        }
+        if self.disk_is_full() {
+            return self.refuse_handover(reply, "custody refused: full, the disk");
+        }
+        let taken = match bundle.cargo.clone() {
+            Cargo::Result(result) => self.take_result(from, bundle, &result),
+            Cargo::Receipt(receipt) => self.take_receipt(from, bundle, &receipt, now),
+        };
+        match taken {
+            Ok(()) => {
+                let answer = HandoverAnswer::Taken;
+                self.turn.acknowledgements.push(Action::ReplyHandover { reply, answer });
+            }
+            Err(full) => self.refuse_handover(reply, full),
+        }
+    }
+
+    pub(super) fn handed_over(
+        &mut self,
+        id: StatementId,
+        taken: Result<(), HandoverFailed>,
+        now: Now,
+    ) {
+        self.custody_stirred = true;
+        let in_hand = self.in_hand.remove(&id);
+        match taken {
+            Ok(()) => {
+                self.turn.writes.extend(self.custody.handed_over(id, now));
+                if let Some(InHand { cargo, task, to }) = in_hand {
+                    self.news(News::HandedOver { cargo, task, peer: to });
+                }
+            }
+            Err(failed) => {
+                self.custody.not_handed_over(id, now);
+                if let Some(InHand { cargo, task, to }) = in_hand {
+                    let reason = failed.to_string();
+                    self.news(News::NotHandedOver { cargo, task, peer: to, reason });
+                }
+            }
+        }
+    }
+
+    /// Hands over what is due.
+    pub(super) fn carry(&mut self, now: Now) {
+        let due = self.custody_wake.is_some_and(|at| at <= now.mono);
+        if !due && !self.custody_stirred {
+            return;
+        }
+        self.custody_stirred = false;
+        let Self { custody, routes, book, peers, me, .. } = self;
+        let ways = Ways { me: *me, routes, book, peers };
+        for (to, bundle) in custody.due(now, |bundle| ways.next_hop(bundle)) {
+            let (cargo, task) = describe(&bundle);
+            self.in_hand.insert(bundle.id(), InHand { cargo, task, to });
+            self.outbox.push(Action::HandOver { to, bundle });
+        }
+        // What is due and has no way stays due; links, homes and volunteers that come stir it.
+        let wake = self.custody.next_wake();
+        self.custody_wake =
+            wake.map(|at| if at > now.mono { at } else { now.mono + CUSTODY_PAUSE });
+    }
+
+    pub(super) fn expire_custody(&mut self, now: Now) {
+        self.turn.writes.extend(self.custody.expire(now));
+        let in_vain = self.custody.bundles().filter(|bundle| match &bundle.cargo {
+            Cargo::Receipt(receipt) => receipt.issued + RECEIPT_WAITS <= now.wall,
+            Cargo::Result(_) => false,
+        });
+        for id in in_vain.map(Bundle::id).collect::<Vec<_>>() {
+            self.turn.writes.extend(self.custody.discharge(id));
+        }
+    }
+
+    fn take_result(
+        &mut self,
+        from: PublicKey,
+        bundle: Bundle,
+        result: &Verified<JobResult>,
+    ) -> Result<(), CustodyFull> {
+        let id = result.id();
+        // The judgement may have been lost on its way: the result need not go to the master again.
+        if let Some(receipt) = self.receipts.of(result.project, id) {
+            let cargo = Cargo::Receipt(receipt.clone());
+            return self.keep(Bundle { cargo, via: bundle.via });
+        }
+        let news = !self.custody.holds(id);
+        self.keep(bundle)?;
+        if self.ends_task(result) {
+            self.turn.writes.extend(self.leases.returned(result));
+        }
+        if news {
+            let taken = News::ResultTaken { result: id, task: result.task, from };
+            self.turn.acknowledgements.push(Action::News(taken));
+        }
+        Ok(())
+    }
+
+    /// Whether the task need not be leased to anybody else while the master judges the result: its
+    /// lease is the current one, or it is late and the task is open. A lease of another broker's
+    /// epoch proves nothing here, since anybody can sign one; such a result passes through.
+    fn ends_task(&self, result: &Verified<JobResult>) -> bool {
+        let ours =
+            self.book.offer(result.task.offer).is_some_and(|it| it.project == result.project);
+        let current = self.leases.current(result.task);
+        ours && match current {
+            Some(lease) => lease.id() == result.lease.id() && lease.volunteer == result.signer(),
+            None => {
+                self.leases.is_open(result.task)
+                    && Verified::<Lease>::check(&result.lease, &*self.verifier).is_ok_and(|lease| {
+                        lease.signer() == self.me
+                            && lease.task == result.task
+                            && lease.volunteer == result.signer()
+                    })
+            }
+        }
+    }
+
+    fn take_receipt(
+        &mut self,
+        from: PublicKey,
+        bundle: Bundle,
+        receipt: &Verified<Receipt>,
+        now: Now,
+    ) -> Result<(), CustodyFull> {
+        let news = !self.custody.holds(receipt.id());
+        self.keep(bundle)?;
+        let (project, task) = (receipt.project, receipt.task);
+        let at_home = self.book.home(project).is_some_and(|home| home.home == self.me);
+        if at_home && !self.book.is_void(receipt.signer(), project) {
+            let offer = self.book.offer(task.offer).filter(|offer| offer.project == project);
+            let until = match offer {
+                Some(offer) => offer.expires(),
+                None => receipt.expires().min(now.wall + RECEIPT_WAITS),
+            };
+            if offer.is_some() {
+                self.turn.writes.extend(self.leases.judged(receipt));
+                self.fresh_offers.insert(task.offer);
+            }
+            self.turn.writes.extend(self.receipts.keep(receipt.clone(), until));
+        }
+        if news {
+            let result = receipt.result;
+            let verdict = match receipt.verdict {
+                Verdict::Accepted(_) => "accepted",
+                Verdict::Rejected(_) => "rejected",
+                Verdict::Again(_) => "again",
+            };
+            let taken = News::ReceiptTaken { receipt: receipt.id(), result, task, from, verdict };
+            self.turn.acknowledgements.push(Action::News(taken));
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, bundle: Bundle) -> Result<(), CustodyFull> {
+        let id = bundle.id();
+        let writes = self.custody.take(bundle, Duty::Carrier)?;
+        if !writes.is_empty() {
+            self.turn.writes.extend(writes);
+            self.turn.bundles.push(id);
+        }
+        Ok(())
+    }
+}
+
+/// What it takes to find the next hop.
+struct Ways<'a> {
+    me: PublicKey,
+    routes: &'a Routes,
+    book: &'a OfferBook,
+    peers: &'a BTreeMap<PublicKey, Direction>,
+}
+
+impl Ways<'_> {
+    /// A result towards the home of its project and its master; a receipt towards its volunteer.
+    fn next_hop(&self, bundle: &Bundle) -> Option<PublicKey> {
+        let connected = |peer| Some(peer).filter(|peer| self.peers.contains_key(peer));
+        match &bundle.cargo {
+            Cargo::Result(result) => {
+                let home = self.book.home(result.project)?;
+                if home.home == self.me {
+                    connected(home.signer())
+                } else {
+                    self.routes.next_hop(home.home)
+                }
+            }
+            Cargo::Receipt(receipt) if bundle.via == self.me => connected(receipt.volunteer),
+            Cargo::Receipt(_) => self.routes.next_hop(bundle.via),
+        }
+    }
+}
+
+fn describe(bundle: &Bundle) -> (&'static str, TaskId) {
+    match &bundle.cargo {
+        Cargo::Result(result) => ("result", result.task),
+        Cargo::Receipt(receipt) => ("receipt", receipt.task),
+    }
+}

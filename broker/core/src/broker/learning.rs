@@ -1,0 +1,232 @@
+//! What gossip says, and what follows from it.
+
+use capability::statements::{Home, Offer, Revocation, Summary, Withdrawal};
+use capability::{Payload, PublicKey, StatementId, Verified};
+use mesh_core::{Ask, Gossip, MAX_STATEMENTS_A_FRAME, Now, Shard, Write};
+
+use super::Broker;
+use crate::calls::Purpose;
+use crate::contract::{Action, News};
+use crate::gossip_set::{Admission, Subject};
+use crate::record;
+
+/// Classes of one summary whose ads are pulled at most.
+const MAX_CLASSES_PULLED: usize = 16;
+/// The ads of one class of one broker are pulled this often at most.
+const PULL_ADS_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Broker {
+    /// Takes what another broker gives, and gossips it on if it is a little that is new.
+    ///
+    /// A full frame is somebody's catching up with the whole: what is in it is no news elsewhere.
+    pub(super) fn learn_all(&mut self, statements: Vec<Gossip>, now: Now) {
+        let little = statements.len() < MAX_STATEMENTS_A_FRAME;
+        for gossip in statements {
+            let told = gossip.clone();
+            if self.learn(gossip, now) == Admission::News
+                && little
+                && !matches!(told, Gossip::Summary(_))
+            {
+                self.publish(told);
+            }
+        }
+    }
+
+    /// Takes one statement, unless it is old, over a bound, or not wanted.
+    pub(super) fn learn(&mut self, gossip: Gossip, now: Now) -> Admission {
+        if !self.is_wanted(&gossip) {
+            return Admission::Old;
+        }
+        let admission = self.known.admit(&gossip);
+        if admission == Admission::News {
+            match gossip {
+                Gossip::Card(card) => {
+                    let broker = card.signer();
+                    self.routes.learn(card);
+                    self.link_if_broker(broker, now);
+                    self.dialling.stir(now);
+                    // There may be a way now.
+                    self.custody_stirred = true;
+                }
+                Gossip::Registration(registration) => {
+                    self.book.insert_registration(registration);
+                }
+                Gossip::Home(home) => self.learn_home(home),
+                Gossip::Revocation(revocation) => self.learn_revocation(&revocation),
+                Gossip::Offer(offer) => self.learn_offer(offer),
+                Gossip::Withdrawal(withdrawal) => self.learn_withdrawal(&withdrawal),
+                Gossip::Summary(summary) => self.pull_ads(&summary, now),
+            }
+        }
+        admission
+    }
+
+    /// Forgets what the set of gossip has let go.
+    pub(super) fn forget(&mut self, subject: &Subject) {
+        let delete = match subject {
+            Subject::Card(_) | Subject::Summary(..) => return,
+            Subject::Offer(_, id) => return self.end_offer(*id),
+            Subject::Home(project) => {
+                for offer in self.leases.offers_of(*project) {
+                    self.turn.writes.extend(self.leases.end(offer));
+                }
+                self.book.remove_home(*project);
+                record::home(*project)
+            }
+            Subject::Registration(project) => {
+                self.book.remove_registration(*project);
+                record::registration(*project)
+            }
+            Subject::Withdrawal(signer, offer) => {
+                self.book.remove_withdrawal(*offer, *signer);
+                record::withdrawal(*offer, *signer)
+            }
+            Subject::Revocation(key, signer) => {
+                self.book.remove_revocation(*key, *signer);
+                record::revocation(*key, *signer)
+            }
+        };
+        self.turn.writes.push(Write::delete(delete));
+    }
+
+    /// What the set of gossip cannot judge by the statement alone.
+    fn is_wanted(&self, gossip: &Gossip) -> bool {
+        match gossip {
+            Gossip::Card(card) => card.signer() != self.me,
+            Gossip::Registration(_) | Gossip::Revocation(_) => true,
+            // Two homes of one epoch are a master's lie; the first one heard of holds.
+            Gossip::Home(home) => {
+                let known = self.book.home(home.project);
+                let rival = known.is_some_and(|it| it.epoch == home.epoch && it.home != home.home);
+                !rival && !self.book.is_void(home.signer(), home.project)
+            }
+            Gossip::Offer(offer) => {
+                !self.book.is_withdrawn(offer) && !self.book.is_void(offer.signer(), offer.project)
+            }
+            // Of an offer that is not known anybody's withdrawal is kept; its signer's will count.
+            Gossip::Withdrawal(withdrawal) => {
+                self.book.offer(withdrawal.statement).is_none_or(|offer| {
+                    offer.signer() == withdrawal.signer() && withdrawal.expires() >= offer.expires()
+                })
+            }
+            Gossip::Summary(summary) => {
+                let known = Shard::known();
+                summary.signer() != self.me
+                    && known.iter().any(|shard| shard.to_string() == summary.shard)
+            }
+        }
+    }
+
+    /// A home of a higher epoch ends the right to grant tasks of lower ones.
+    fn learn_home(&mut self, home: Verified<Home>) {
+        let (project, epoch) = (home.project, home.epoch);
+        for offer in self.leases.offers_of(project) {
+            let writes = if home.home == self.me {
+                self.leases.end_leases(offer, epoch)
+            } else {
+                self.leases.end(offer)
+            };
+            self.turn.writes.extend(writes);
+        }
+        // Without this record a restart would bring the ended right back.
+        if self.book.has_durable(project) {
+            let bytes = home.envelope().as_bytes();
+            self.turn.writes.push(Write::put(record::home(project), bytes));
+        }
+        self.fresh_offers.extend(self.book.offers_of(project).map(Verified::id));
+        self.news(News::HomeKnown { project, epoch, peer: home.home });
+        self.book.insert_home(home);
+        self.custody.retry();
+        self.custody_stirred = true;
+    }
+
+    fn learn_offer(&mut self, offer: Verified<Offer>) {
+        let (id, project) = (offer.id(), offer.project);
+        self.news(News::OfferKnown { offer: id, project });
+        self.fresh_offers.insert(id);
+        self.book.insert_offer(offer);
+    }
+
+    fn learn_withdrawal(&mut self, withdrawal: &Verified<Withdrawal>) {
+        let offer = withdrawal.statement;
+        self.book.insert_withdrawal(withdrawal);
+        if self.book.is_durable(offer) {
+            self.write_withdrawal(withdrawal);
+        }
+        let known = self.book.offer(offer);
+        if let Some(project) = known.map(|offer| offer.project) {
+            self.known.remove(&Subject::Offer(project, offer));
+            self.end_offer(offer);
+        }
+    }
+
+    pub(super) fn write_withdrawal(&mut self, withdrawal: &Verified<Withdrawal>) {
+        let key = record::withdrawal(withdrawal.statement, withdrawal.signer());
+        self.turn.writes.push(Write::put(key, withdrawal.envelope().as_bytes()));
+    }
+
+    fn learn_revocation(&mut self, revocation: &Verified<Revocation>) {
+        let key = record::revocation(revocation.key, revocation.signer());
+        self.turn.writes.push(Write::put(key, revocation.envelope().as_bytes()));
+        let (offers, homes) = self.book.insert_revocation(revocation);
+        for id in offers {
+            if let Some(project) = self.book.offer(id).map(|offer| offer.project) {
+                self.known.remove(&Subject::Offer(project, id));
+            }
+            self.end_offer(id);
+        }
+        for project in homes {
+            let subject = Subject::Home(project);
+            self.known.remove(&subject);
+            self.forget(&subject);
+        }
+    }
+
+    /// The offer is over, whatever ended it.
+    fn end_offer(&mut self, offer: StatementId) {
+        self.turn.writes.extend(self.leases.end(offer));
+        if self.book.is_durable(offer) {
+            self.turn.writes.push(Write::delete(record::offer(offer)));
+        }
+        if self.book.remove_offer(offer).is_some() {
+            self.fresh_offers.remove(&offer);
+            self.news(News::OfferOver { offer });
+        }
+    }
+
+    /// Pulls the ads behind those classes of a linked broker's summary that could run what is
+    /// offered here.
+    fn pull_ads(&mut self, summary: &Verified<Summary>, now: Now) {
+        let broker = summary.signer();
+        if !self.is_linked(broker) {
+            return;
+        }
+        let useful = summary.classes.iter().map(|counted| &counted.class).filter(|class| {
+            let asked = self.ads_asked.contains_key(&(broker, (*class).clone()));
+            !asked && self.offers_something_for(class)
+        });
+        let useful: Vec<_> = useful.take(MAX_CLASSES_PULLED).cloned().collect();
+        for class in useful {
+            self.ads_asked.insert((broker, class.clone()), now.mono + PULL_ADS_EVERY);
+            let purpose = Purpose::Ads { broker, class: class.clone() };
+            if let Some(call) = self.calls.open(purpose) {
+                self.outbox.push(Action::Ask { to: broker, call, ask: Ask::Ads { class } });
+            }
+        }
+    }
+
+    /// The same for all that `broker` has told of its volunteers.
+    pub(super) fn pull_ads_of(&mut self, broker: PublicKey, now: Now) {
+        let kept = self.known.summaries_of(broker);
+        let summaries: Vec<Verified<Summary>> =
+            kept.filter_map(|envelope| Verified::check(envelope, &*self.verifier).ok()).collect();
+        summaries.iter().for_each(|summary| self.pull_ads(summary, now));
+    }
+
+    fn offers_something_for(&self, class: &capability::statements::Class) -> bool {
+        self.leases.offers().filter_map(|id| self.book.offer(id)).any(|offer| {
+            let open = self.leases.open(offer.id()).is_some_and(|open| open > 0);
+            open && offer.requirements.runtimes.contains(&class.runtime)
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Peers that come and go, the brokers among them, and what brokers tell each other unasked.
+
+use capability::{Envelope, PublicKey};
+use mesh_core::{
+    Answer, Gossip, MAX_STATEMENTS_A_FRAME, Now, ReconcileAnswer, ReconcileAsk, Shard, Topic,
+    compare, differences,
+};
+
+use super::Broker;
+use crate::contract::{Action, Direction, News, ReconcileNews, ReconcileQuery, ReplyId};
+use crate::exchange::{Exchange, Step};
+use crate::gossip_set::{GossipSet, Subject};
+
+impl Broker {
+    pub(super) fn peer_up(&mut self, peer: PublicKey, direction: Direction, now: Now) {
+        self.peers.insert(peer, direction);
+        self.ads.came(peer);
+        if direction == Direction::Outbound {
+            self.exchanges.entry(peer).or_insert_with(|| Exchange::introducing(now));
+        }
+        self.link_if_broker(peer, now);
+        self.custody.retry();
+        self.custody_stirred = true;
+    }
+
+    pub(super) fn peer_down(&mut self, peer: PublicKey, now: Now) {
+        self.peers.remove(&peer);
+        self.exchanges.remove(&peer);
+        self.ads.went(peer, now);
+        if let Some(pull) = self.pulls.end(peer) {
+            self.reply(pull.reply, Answer::Offers(Vec::new()));
+        }
+        if self.is_linked(peer) {
+            self.routes.link_down(peer);
+            self.card.changed(now);
+            self.news(News::LinkDown { peer });
+            self.custody_stirred = true;
+        }
+        self.dialling.stir(now);
+    }
+
+    pub(super) fn is_linked(&self, peer: PublicKey) -> bool {
+        self.routes.links().any(|link| link == peer)
+    }
+
+    /// A connected peer whose own card is known is a link.
+    pub(super) fn link_if_broker(&mut self, peer: PublicKey, now: Now) {
+        if !self.peers.contains_key(&peer) || !self.routes.knows(peer) || self.is_linked(peer) {
+            return;
+        }
+        self.routes.link_up(peer);
+        self.exchanges.entry(peer).or_insert_with(|| Exchange::introducing(now));
+        self.card.changed(now);
+        self.custody.retry();
+        self.custody_stirred = true;
+        self.news(News::LinkUp { peer });
+        self.pull_ads_of(peer, now);
+    }
+
+    pub(super) fn dial(&mut self, now: Now) {
+        if self.dialling.due() > now.mono {
+            return;
+        }
+        let is_connected = |peer| self.peers.contains_key(&peer);
+        for address in self.dialling.addresses(self.me, &self.routes, is_connected, now) {
+            self.outbox.push(Action::Dial { address });
+        }
+    }
+
+    /// Makes a new card and new summaries when they are due.
+    pub(super) fn tell_of_ourselves(&mut self, now: Now) {
+        if self.card.due() <= now.mono {
+            let card = self.card.issue(&self.routes, &*self.signer, now);
+            self.tell(Gossip::Card(card));
+        }
+        if self.summaries.due().is_some_and(|due| due <= now.mono) {
+            let current = self.ads.summaries();
+            for summary in self.summaries.issue(current, &*self.signer, now) {
+                self.tell(Gossip::Summary(summary));
+            }
+        }
+    }
+
+    fn tell(&mut self, gossip: Gossip) {
+        self.known.admit(&gossip);
+        self.publish(gossip);
+    }
+
+    pub(super) fn publish(&mut self, gossip: Gossip) {
+        for topic in self.topics_of(&gossip) {
+            self.outbox.push(Action::Publish { topic, gossip: gossip.clone() });
+        }
+    }
+
+    /// Goes on with the exchanges that wait for nothing.
+    pub(super) fn compare_with_others(&mut self, now: Now) {
+        let own_card = self.known.of(&Subject::Card(self.me)).cloned();
+        for (peer, exchange) in &mut self.exchanges {
+            while let Some(step) = exchange.next_step(now) {
+                if let Some(ask) = question(step, &self.known, own_card.as_ref()) {
+                    self.outbox.push(Action::Reconcile { to: *peer, ask });
+                    break;
+                }
+                exchange.answered(now);
+            }
+        }
+    }
+
+    pub(super) fn reconciled(&mut self, from: PublicKey, answer: ReconcileNews, now: Now) {
+        // The peer may have gone; what it said is sound all the same.
+        let exchange = self.exchanges.get_mut(&from);
+        match answer {
+            ReconcileNews::Differs(different) => {
+                if let Some(exchange) = exchange {
+                    exchange.compared(compare(self.known.ids(), &different));
+                    exchange.answered(now);
+                }
+            }
+            ReconcileNews::Statements(statements) => {
+                exchange.into_iter().for_each(|exchange| exchange.answered(now));
+                self.learn_all(statements, now);
+            }
+            ReconcileNews::Thanks => {
+                exchange.into_iter().for_each(|exchange| exchange.answered(now));
+            }
+            ReconcileNews::Failed => {
+                exchange.into_iter().for_each(|exchange| exchange.failed(now));
+            }
+        }
+    }
+
+    pub(super) fn compared_with(&mut self, ask: &ReconcileQuery, reply: ReplyId) {
+        let answer = match ask {
+            ReconcileQuery::Compare(branches) => {
+                ReconcileAnswer::Differs(differences(self.known.ids(), branches))
+            }
+            ReconcileQuery::Fetch(ids) => {
+                let ids = ids.iter().take(MAX_STATEMENTS_A_FRAME);
+                let kept = ids.filter_map(|id| self.known.envelope(*id).cloned());
+                ReconcileAnswer::Statements(kept.collect())
+            }
+        };
+        self.outbox.push(Action::ReplyReconcile { reply, answer });
+    }
+
+    pub(super) fn topics_of(&self, gossip: &Gossip) -> Vec<Topic> {
+        let all = Shard::known();
+        match gossip {
+            Gossip::Card(_) => vec![Topic::Cards],
+            Gossip::Registration(_) | Gossip::Home(_) | Gossip::Revocation(_) => {
+                vec![Topic::Masters]
+            }
+            Gossip::Offer(offer) => {
+                let shards = Shard::of_offer(offer, &all);
+                shards.into_iter().map(Topic::Offers).collect()
+            }
+            Gossip::Withdrawal(withdrawal) => {
+                let shards = match self.book.offer(withdrawal.statement) {
+                    Some(offer) => Shard::of_offer(offer, &all),
+                    None => all,
+                };
+                shards.into_iter().map(Topic::Offers).collect()
+            }
+            Gossip::Summary(summary) => {
+                let shards = all.into_iter().filter(|shard| shard.to_string() == summary.shard);
+                shards.map(Topic::Summaries).collect()
+            }
+        }
+    }
+}
+
+/// What to ask, unless it has become needless.
+fn question(step: Step, known: &GossipSet, own_card: Option<&Envelope>) -> Option<ReconcileAsk> {
+    let give = |statements: Vec<Envelope>| {
+        (!statements.is_empty()).then_some(ReconcileAsk::Give(statements))
+    };
+    match step {
+        Step::Introduce => give(own_card.into_iter().cloned().collect()),
+        Step::Start => Some(ReconcileAsk::start(known.ids())),
+        Step::Compare(branches) => Some(ReconcileAsk::Compare(branches)),
+        Step::Fetch(mut ids) => {
+            ids.retain(|id| !known.contains(*id));
+            (!ids.is_empty()).then_some(ReconcileAsk::Fetch(ids))
+        }
+        Step::Give(ids) => give(ids.iter().filter_map(|id| known.envelope(*id)).cloned().collect()),
+    }
+}

@@ -1,0 +1,429 @@
+//! The leases that this broker has granted as the home of projects, and the tasks that are open.
+//!
+//! Each offer published here has a pool of replicas: open, leased, returned or done. A claim takes
+//! open ones; a lease that is not renewed within its term makes its replica open again; a result
+//! makes it returned, which nobody leases again unless the master says so; a receipt settles it.
+//! There is at most one live lease of a replica, because a replica is one slot.
+//!
+//! Grants, returns and ends are durable; renewals are not, so a restarted broker gives every lease
+//! that it finds one more term.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::statements::{
+    Claim, Intent, JobResult, Lease, Offer, Receipt, Renewal, TaskId, Verdict,
+};
+use capability::{
+    Envelope, Payload, ProjectKey, PublicKey, Signer, StatementId, Timestamp, Verified, encode_cbor,
+};
+use mesh_core::{Mono, Now, Refusal, Write};
+use serde::{Deserialize, Serialize};
+
+use crate::claims::Claims;
+use crate::pool::{Held, Pool, Slot, Taken, TaskCounts, replicas};
+use crate::record;
+
+/// Three renewals, 10 s apart: one lost message must not end a lease.
+pub const LEASE_TERM: Duration = Duration::from_secs(30);
+/// Replicas of all pools at most; one takes a byte while it is open.
+pub const MAX_REPLICAS: usize = 16_000_000;
+/// Live leases at most; each takes about a kilobyte.
+pub const MAX_LEASES: usize = 200_000;
+/// Live leases of one volunteer at most, so that none can sit on everything.
+pub const MAX_LEASES_A_VOLUNTEER: usize = 2_048;
+/// Ranges in one durable record: at most 11 bytes each, below the store's bound of 64 KiB.
+const RANGES_A_RECORD: usize = 4_096;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseTable {
+    pools: BTreeMap<StatementId, Pool>,
+    deadlines: BTreeSet<(Mono, TaskId)>,
+    by_volunteer: BTreeMap<PublicKey, usize>,
+    leases: usize,
+    replicas: usize,
+    claims: Claims,
+}
+
+/// How a slot that is not open is durable.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SlotRecord {
+    Leased { lease: Envelope },
+    Returned { result: StatementId, volunteer: PublicKey },
+    Done { volunteer: PublicKey },
+}
+
+/// That this broker grants an offer's tasks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PoolRecord {
+    pub(crate) epoch: u64,
+}
+
+impl LeaseTable {
+    /// Whether tasks of `offer` are granted here in `epoch`.
+    pub(crate) fn grants(&self, offer: StatementId, epoch: u64) -> bool {
+        self.pools.get(&offer).is_some_and(|pool| pool.epoch == epoch)
+    }
+
+    /// Replicas of `offer` that are open here; `None` if there is no pool of it.
+    pub(crate) fn open(&self, offer: StatementId) -> Option<usize> {
+        self.pools.get(&offer).map(|pool| pool.open)
+    }
+
+    /// How the replicas of `offer` stand, if they are granted here.
+    pub(crate) fn counts(&self, offer: StatementId) -> Option<TaskCounts> {
+        self.pools.get(&offer).map(Pool::counts)
+    }
+
+    /// The offers of `project` that have a pool here.
+    pub(crate) fn offers_of(&self, project: ProjectKey) -> Vec<StatementId> {
+        let of_project = self.pools.iter().filter(|(_, pool)| pool.project == project);
+        of_project.map(|(offer, _)| *offer).collect()
+    }
+
+    /// The offers that have a pool here.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = StatementId> + '_ {
+        self.pools.keys().copied()
+    }
+
+    /// How many leases are live.
+    pub(crate) fn len(&self) -> usize {
+        self.leases
+    }
+
+    /// Every live lease.
+    pub(crate) fn leases(&self) -> impl Iterator<Item = &Verified<Lease>> {
+        let taken = self.pools.values().flat_map(|pool| pool.taken.values());
+        taken.filter_map(|taken| match taken {
+            Taken::Leased(held) => Some(&held.lease),
+            _ => None,
+        })
+    }
+
+    /// Whether a pool for `offer` would fit.
+    pub(crate) fn has_room(&self, offer: &Verified<Offer>) -> bool {
+        self.pools.contains_key(&offer.id()) || self.replicas + replicas(offer) <= MAX_REPLICAS
+    }
+
+    /// Grants tasks of `offer` from now on, in `epoch`, but none of those that are `settled`.
+    pub(crate) fn begin(
+        &mut self,
+        offer: &Verified<Offer>,
+        epoch: u64,
+        settled: &[(u32, u32)],
+    ) -> Vec<Write> {
+        let id = offer.id();
+        let mut writes = self.end_leases(id, epoch);
+        if !self.grants(id, epoch) {
+            self.restore_pool(offer, epoch);
+            writes.push(Write::put(record::pool(id), encode_cbor(&PoolRecord { epoch })));
+        }
+        writes.extend(self.settle(id, settled));
+        writes
+    }
+
+    /// Takes up again a pool that a former process had made durable.
+    pub(crate) fn restore_pool(&mut self, offer: &Verified<Offer>, epoch: u64) {
+        let pool = self.pools.entry(offer.id()).or_insert_with(|| {
+            self.replicas += replicas(offer);
+            Pool::new(offer, epoch)
+        });
+        pool.epoch = epoch;
+    }
+
+    /// Takes up again settled tasks that a former process had made durable.
+    pub(crate) fn restore_settled(&mut self, offer: StatementId, ranges: &[(u32, u32)]) {
+        self.settle(offer, ranges);
+    }
+
+    /// Takes up again what became of one replica. A lease gets one more term.
+    pub(crate) fn restore_slot(&mut self, id: TaskId, taken: RestoredSlot, now: Now) {
+        let Some(pool) = self.pools.get_mut(&id.offer) else { return };
+        let Some(index) = pool.index(id) else { return };
+        match taken {
+            RestoredSlot::Leased(lease) if lease.epoch == pool.epoch => self.hold(id, lease, now),
+            RestoredSlot::Leased(_) => (),
+            RestoredSlot::Returned { result, volunteer } => {
+                pool.take(index, Slot::Returned, Taken::Returned { result, volunteer });
+            }
+            RestoredSlot::Done { volunteer } => {
+                pool.take(index, Slot::Done, Taken::Done { volunteer });
+            }
+        }
+    }
+
+    /// Grants what `claim` asks for, as far as there is. The parent has checked that it may.
+    ///
+    /// A claim that was granted before gets what is left of its leases: the answer was lost, or
+    /// somebody else repeats it.
+    pub(crate) fn grant(
+        &mut self,
+        claim: &Verified<Claim>,
+        offer: &Verified<Offer>,
+        signer: &dyn Signer,
+        now: Now,
+    ) -> Result<(Vec<Verified<Lease>>, Vec<Write>), Refusal> {
+        let volunteer = claim.signer();
+        let Some(pool) = self.pools.get(&claim.offer) else { return Err(Refusal::UnknownOffer) };
+        if let Some(granted) = self.claims.granted(claim.id()) {
+            let left: Vec<_> = granted.iter().filter_map(|id| pool.lease(*id)).cloned().collect();
+            return if left.is_empty() { Err(Refusal::NoTask) } else { Ok((left, Vec::new())) };
+        }
+        let of_volunteer = self.by_volunteer.get(&volunteer).copied().unwrap_or_default();
+        let room = MAX_LEASES_A_VOLUNTEER
+            .saturating_sub(of_volunteer)
+            .min(MAX_LEASES.saturating_sub(self.leases));
+        if room == 0 {
+            return Err(Refusal::Full("too many live leases".to_owned()));
+        }
+        let tasks = pool.open_for(volunteer, room.min(usize::from(claim.count)));
+        if tasks.is_empty() {
+            return Err(Refusal::NoTask);
+        }
+        let term_ms = u64::try_from(LEASE_TERM.as_millis()).unwrap_or(u64::MAX);
+        let lease = |(task, replica)| Lease {
+            project: offer.project,
+            task: TaskId { offer: claim.offer, task, replica },
+            epoch: claim.epoch,
+            volunteer,
+            runtime: claim.runtime.clone(),
+            granted: now.wall,
+            term_ms,
+            expires: offer.expires(),
+        };
+        let leases = Verified::sign_batch(tasks.into_iter().map(lease).collect(), signer);
+        let mut writes = Vec::with_capacity(leases.len());
+        for lease in &leases {
+            let record = SlotRecord::Leased { lease: lease.envelope().clone() };
+            writes.push(Write::put(record::slot(lease.task), encode_cbor(&record)));
+            self.hold(lease.task, lease.clone(), now);
+        }
+        self.claims.remember(claim, leases.iter().map(Verified::id).collect());
+        Ok((leases, writes))
+    }
+
+    /// Keeps or gives back the leases that `renewal` names; gives those that are not its signer's
+    /// any more, and how many tasks were given back.
+    pub(crate) fn renew(&mut self, renewal: &Verified<Renewal>, now: Now) -> Renewed {
+        let mut renewed = Renewed::default();
+        for lease in &renewal.leases {
+            let held = self.pools.get_mut(&renewal.offer).and_then(|pool| pool.held(*lease));
+            let Some(held) = held.filter(|held| held.lease.volunteer == renewal.signer()) else {
+                renewed.lapsed.push(*lease);
+                continue;
+            };
+            let task = held.lease.task;
+            match renewal.intent {
+                Intent::Keep if renewal.issued > held.renewed => {
+                    self.deadlines.remove(&(held.deadline, task));
+                    held.deadline = now.mono + LEASE_TERM;
+                    held.renewed = renewal.issued;
+                    self.deadlines.insert((held.deadline, task));
+                }
+                Intent::Keep => (),
+                Intent::Release => {
+                    renewed.writes.extend(self.reopen(task));
+                    renewed.released += 1;
+                }
+            }
+        }
+        renewed
+    }
+
+    /// Opens the tasks whose leases were not renewed in time.
+    pub(crate) fn lapse(&mut self, now: Now) -> (Vec<Verified<Lease>>, Vec<Write>) {
+        let (mut lapsed, mut writes) = (Vec::new(), Vec::new());
+        while let Some((_, task)) =
+            self.deadlines.first().copied().filter(|(at, _)| *at <= now.mono)
+        {
+            lapsed.extend(self.current(task).cloned());
+            writes.extend(self.reopen(task));
+        }
+        (lapsed, writes)
+    }
+
+    /// When the next lease lapses.
+    pub(crate) fn next_lapse(&self) -> Option<Mono> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The live lease of a replica.
+    pub(crate) fn current(&self, task: TaskId) -> Option<&Verified<Lease>> {
+        let pool = self.pools.get(&task.offer)?;
+        match pool.taken.get(&pool.index(task)?)? {
+            Taken::Leased(held) => Some(&held.lease),
+            _ => None,
+        }
+    }
+
+    /// Whether a replica is open.
+    pub(crate) fn is_open(&self, task: TaskId) -> bool {
+        let Some(pool) = self.pools.get(&task.offer) else { return false };
+        pool.index(task).is_some_and(|index| pool.slots[index] == Slot::Open)
+    }
+
+    /// A result was taken: its replica is not leased again. The parent has checked that its lease
+    /// is the current one, or that the replica is open.
+    pub(crate) fn returned(&mut self, result: &Verified<JobResult>) -> Vec<Write> {
+        let (task, volunteer) = (result.task, result.signer());
+        let taken = Taken::Returned { result: result.id(), volunteer };
+        self.drop_lease(task);
+        let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
+        pool.take(index, Slot::Returned, taken);
+        let record = SlotRecord::Returned { result: result.id(), volunteer };
+        vec![Write::put(record::slot(task), encode_cbor(&record))]
+    }
+
+    /// A receipt crosses its home: its replica is done, or open again.
+    pub(crate) fn judged(&mut self, receipt: &Verified<Receipt>) -> Vec<Write> {
+        let (task, volunteer) = (receipt.task, receipt.volunteer);
+        let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
+        match receipt.verdict {
+            Verdict::Accepted(_) if pool.slots[index] != Slot::Done => {
+                self.drop_lease(task);
+                let (pool, index) = self.pool_and_index(task).expect("it was there just now");
+                pool.take(index, Slot::Done, Taken::Done { volunteer });
+                let record = encode_cbor(&SlotRecord::Done { volunteer });
+                vec![Write::put(record::slot(task), record)]
+            }
+            Verdict::Accepted(_) => Vec::new(),
+            // Only what was judged opens again: another's lease or result of the replica stays.
+            Verdict::Rejected(_) | Verdict::Again(_) => match pool.taken.get(&index) {
+                Some(Taken::Returned { result, .. }) if *result == receipt.result => {
+                    self.reopen(task)
+                }
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// Ends the leases of epochs before `epoch`.
+    pub(crate) fn end_leases(&mut self, offer: StatementId, epoch: u64) -> Vec<Write> {
+        let Some(pool) = self.pools.get(&offer).filter(|pool| pool.epoch < epoch) else {
+            return Vec::new();
+        };
+        let leased = pool.taken.values().filter_map(|taken| match taken {
+            Taken::Leased(held) => Some(held.lease.task),
+            _ => None,
+        });
+        let leased: Vec<_> = leased.collect();
+        leased.into_iter().flat_map(|task| self.reopen(task)).collect()
+    }
+
+    /// The offer is over, or its home is elsewhere.
+    pub(crate) fn end(&mut self, offer: StatementId) -> Vec<Write> {
+        let mut writes = self.end_leases(offer, u64::MAX);
+        let Some(pool) = self.pools.remove(&offer) else { return writes };
+        self.replicas -= pool.slots.len();
+        writes.push(Write::delete(record::pool(offer)));
+        let taken = pool.taken.keys().map(|index| record::slot(pool.task_id(offer, *index)));
+        writes.extend(taken.map(Write::delete));
+        let settled = pool.settled.iter().map(|first| record::settled(offer, *first));
+        writes.extend(settled.map(Write::delete));
+        writes
+    }
+
+    /// Forgets claims that nobody can repeat any more.
+    pub(crate) fn forget_claims(&mut self, now: Timestamp) {
+        self.claims.expire(now);
+    }
+
+    /// Settles what is not settled yet. Ranges ascend; one that does not is passed over, so that the
+    /// work is bounded by the tasks, whoever sent them.
+    fn settle(&mut self, offer: StatementId, ranges: &[(u32, u32)]) -> Vec<Write> {
+        let Some(pool) = self.pools.get(&offer) else { return Vec::new() };
+        let (mut next, last) = (0, pool.last_task());
+        let mut fresh = Vec::new();
+        for (first, to) in ranges.iter().map(|(first, to)| (*first, (*to).min(last))) {
+            if first >= next && to >= first {
+                next = to + 1;
+                if (first..=to).any(|task| !pool.is_done(task)) {
+                    fresh.push((first, to));
+                }
+            }
+        }
+        for task in fresh.iter().flat_map(|(first, to)| *first..=*to) {
+            self.settle_task(offer, task);
+        }
+        let Some(pool) = self.pools.get_mut(&offer) else { return Vec::new() };
+        let records = fresh.chunks(RANGES_A_RECORD).map(|chunk| {
+            pool.settled.insert(chunk[0].0);
+            Write::put(record::settled(offer, chunk[0].0), encode_cbor(chunk))
+        });
+        records.collect()
+    }
+
+    fn settle_task(&mut self, offer: StatementId, task: u32) {
+        let replicas = self.pools.get(&offer).map_or(0, |pool| pool.replicas);
+        for replica in 0..replicas {
+            let id = TaskId { offer, task, replica };
+            self.drop_lease(id);
+            if let Some((pool, index)) = self.pool_and_index(id) {
+                pool.set(index, Slot::Done);
+                pool.taken.remove(&index);
+            }
+        }
+    }
+
+    fn hold(&mut self, task: TaskId, lease: Verified<Lease>, now: Now) {
+        let deadline = now.mono + LEASE_TERM;
+        let (id, volunteer) = (lease.id(), lease.volunteer);
+        let held = Held { deadline, renewed: lease.granted, lease };
+        let Some((pool, index)) = self.pool_and_index(task) else { return };
+        pool.take(index, Slot::Leased, Taken::Leased(held));
+        pool.by_lease.insert(id, index);
+        self.deadlines.insert((deadline, task));
+        *self.by_volunteer.entry(volunteer).or_default() += 1;
+        self.leases += 1;
+    }
+
+    /// Makes a replica open, and ends its lease if it has one.
+    fn reopen(&mut self, task: TaskId) -> Vec<Write> {
+        self.drop_lease(task);
+        let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
+        pool.taken.remove(&index);
+        pool.set(index, Slot::Open);
+        vec![Write::delete(record::slot(task))]
+    }
+
+    /// Ends the lease of a replica, if it has one, whatever becomes of the replica next.
+    fn drop_lease(&mut self, task: TaskId) {
+        let Some((pool, index)) = self.pool_and_index(task) else { return };
+        let Some(Taken::Leased(_)) = pool.taken.get(&index) else { return };
+        let Some(Taken::Leased(held)) = pool.taken.remove(&index) else { return };
+        pool.by_lease.remove(&held.lease.id());
+        self.deadlines.remove(&(held.deadline, task));
+        self.leases -= 1;
+        let volunteer = held.lease.volunteer;
+        if let Some(count) = self.by_volunteer.get_mut(&volunteer) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_volunteer.remove(&volunteer);
+            }
+        }
+    }
+
+    fn pool_and_index(&mut self, task: TaskId) -> Option<(&mut Pool, usize)> {
+        let pool = self.pools.get_mut(&task.offer)?;
+        let index = pool.index(task)?;
+        Some((pool, index))
+    }
+}
+
+/// What a former process had made durable about a replica.
+#[derive(Debug)]
+pub(crate) enum RestoredSlot {
+    Leased(Verified<Lease>),
+    Returned { result: StatementId, volunteer: PublicKey },
+    Done { volunteer: PublicKey },
+}
+
+/// What came of a renewal.
+#[derive(Debug, Default)]
+pub(crate) struct Renewed {
+    pub(crate) lapsed: Vec<StatementId>,
+    pub(crate) released: usize,
+    pub(crate) writes: Vec<Write>,
+}

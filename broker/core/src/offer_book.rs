@@ -1,0 +1,157 @@
+//! Offers, whose they are, which broker grants their tasks, and what has been withdrawn or revoked.
+//!
+//! What is newer and what there is room for, [`crate::gossip_set`] decides; here it is looked up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capability::statements::{Home, Offer, Registration, Revocation, Withdrawal};
+use capability::{BlobHash, ProjectKey, PublicKey, StatementId, Timestamp, Verified};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct OfferBook {
+    offers: BTreeMap<StatementId, Verified<Offer>>,
+    by_project: BTreeMap<ProjectKey, BTreeSet<(Timestamp, StatementId)>>,
+    by_package: BTreeMap<BlobHash, BTreeSet<StatementId>>,
+    homes: BTreeMap<ProjectKey, Verified<Home>>,
+    registrations: BTreeMap<ProjectKey, Verified<Registration>>,
+    /// Who has withdrawn what; of an offer that is not known anybody may have said so.
+    withdrawn: BTreeSet<(StatementId, PublicKey)>,
+    /// Which key is void according to whom.
+    revoked: BTreeSet<(PublicKey, PublicKey)>,
+    /// Offers that were published here, and survive a restart.
+    durable: BTreeSet<StatementId>,
+}
+
+impl OfferBook {
+    pub(crate) fn offer(&self, id: StatementId) -> Option<&Verified<Offer>> {
+        self.offers.get(&id)
+    }
+
+    pub(crate) fn home(&self, project: ProjectKey) -> Option<&Verified<Home>> {
+        self.homes.get(&project)
+    }
+
+    /// Every known home.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = &Verified<Home>> {
+        self.homes.values()
+    }
+
+    pub(crate) fn registration(&self, project: ProjectKey) -> Option<&Verified<Registration>> {
+        self.registrations.get(&project)
+    }
+
+    /// Every offer, in the order of ids.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = &Verified<Offer>> {
+        self.offers.values()
+    }
+
+    /// Projects with offers.
+    pub(crate) fn projects(&self) -> impl Iterator<Item = ProjectKey> + '_ {
+        self.by_project.keys().copied()
+    }
+
+    /// The offers of `project`, oldest first.
+    pub(crate) fn offers_of(&self, project: ProjectKey) -> impl Iterator<Item = &Verified<Offer>> {
+        let of_project = self.by_project.get(&project).into_iter().flatten();
+        of_project.map(|(_, id)| &self.offers[id])
+    }
+
+    /// The offers whose package is `hash`.
+    pub(crate) fn offers_with(&self, hash: BlobHash) -> impl Iterator<Item = &Verified<Offer>> {
+        self.by_package.get(&hash).into_iter().flatten().map(|id| &self.offers[id])
+    }
+
+    /// The packages of all offers.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = BlobHash> + '_ {
+        self.by_package.keys().copied()
+    }
+
+    /// Whether the offer was published here.
+    pub(crate) fn is_durable(&self, offer: StatementId) -> bool {
+        self.durable.contains(&offer)
+    }
+
+    /// Whether an offer of the project was published here.
+    pub(crate) fn has_durable(&self, project: ProjectKey) -> bool {
+        self.offers_of(project).any(|offer| self.durable.contains(&offer.id()))
+    }
+
+    /// The offer was published here.
+    pub(crate) fn make_durable(&mut self, offer: StatementId) {
+        self.durable.insert(offer);
+    }
+
+    /// Whether the signer of `offer` has withdrawn it.
+    pub(crate) fn is_withdrawn(&self, offer: &Verified<Offer>) -> bool {
+        self.withdrawn.contains(&(offer.id(), offer.signer()))
+    }
+
+    /// Whether `key` is void when it speaks for `project`: it said so itself, or the project did.
+    pub(crate) fn is_void(&self, key: PublicKey, project: ProjectKey) -> bool {
+        self.revoked.contains(&(key, key)) || self.revoked.contains(&(key, project.into()))
+    }
+
+    pub(crate) fn insert_offer(&mut self, offer: Verified<Offer>) {
+        let id = offer.id();
+        self.by_project.entry(offer.project).or_default().insert((offer.issued, id));
+        self.by_package.entry(offer.package.hash).or_default().insert(id);
+        self.offers.insert(id, offer);
+    }
+
+    pub(crate) fn insert_home(&mut self, home: Verified<Home>) {
+        self.homes.insert(home.project, home);
+    }
+
+    pub(crate) fn insert_registration(&mut self, registration: Verified<Registration>) {
+        self.registrations.insert(registration.signer().into(), registration);
+    }
+
+    pub(crate) fn insert_withdrawal(&mut self, withdrawal: &Verified<Withdrawal>) {
+        self.withdrawn.insert((withdrawal.statement, withdrawal.signer()));
+    }
+
+    /// Gives the offers and the projects' homes that are void now.
+    pub(crate) fn insert_revocation(
+        &mut self,
+        revocation: &Verified<Revocation>,
+    ) -> (Vec<StatementId>, Vec<ProjectKey>) {
+        self.revoked.insert((revocation.key, revocation.signer()));
+        let offers = self.offers.values().filter(|it| self.is_void(it.signer(), it.project));
+        let homes = self.homes.values().filter(|it| self.is_void(it.signer(), it.project));
+        (offers.map(Verified::id).collect(), homes.map(|home| home.project).collect())
+    }
+
+    pub(crate) fn remove_offer(&mut self, id: StatementId) -> Option<Verified<Offer>> {
+        let offer = self.offers.remove(&id)?;
+        self.durable.remove(&id);
+        remove_from(&mut self.by_project, offer.project, &(offer.issued, id));
+        remove_from(&mut self.by_package, offer.package.hash, &id);
+        Some(offer)
+    }
+
+    pub(crate) fn remove_home(&mut self, project: ProjectKey) {
+        self.homes.remove(&project);
+    }
+
+    pub(crate) fn remove_registration(&mut self, project: ProjectKey) {
+        self.registrations.remove(&project);
+    }
+
+    pub(crate) fn remove_withdrawal(&mut self, offer: StatementId, signer: PublicKey) {
+        self.withdrawn.remove(&(offer, signer));
+    }
+
+    pub(crate) fn remove_revocation(&mut self, key: PublicKey, signer: PublicKey) {
+        self.revoked.remove(&(key, signer));
+    }
+}
+
+fn remove_from<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: K, value: &V) {
+    if let Some(values) = index.get_mut(&key) {
+        values.remove(value);
+        if values.is_empty() {
+            index.remove(&key);
+        }
+    }
+}

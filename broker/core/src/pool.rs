@@ -1,0 +1,197 @@
+//! The replicas of one offer: open, leased, returned or done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capability::statements::{Lease, Offer, TaskId};
+use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
+use mesh_core::Mono;
+use serde::Serialize;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) project: ProjectKey,
+    pub(crate) epoch: u64,
+    pub(crate) replicas: u16,
+    /// By task, then replica.
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) open: usize,
+    /// No slot before this one is open.
+    pub(crate) first_open: usize,
+    pub(crate) taken: BTreeMap<usize, Taken>,
+    pub(crate) by_lease: BTreeMap<StatementId, usize>,
+    /// The durable records of settled tasks, by the first of them.
+    pub(crate) settled: BTreeSet<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    Open,
+    Leased,
+    Returned,
+    Done,
+}
+
+/// More about a slot that is not open.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Leased(Held),
+    Returned { result: StatementId, volunteer: PublicKey },
+    Done { volunteer: PublicKey },
+}
+
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) lease: Verified<Lease>,
+    pub(crate) deadline: Mono,
+    /// When the volunteer made the latest renewal that was applied.
+    pub(crate) renewed: Timestamp,
+}
+
+/// How the replicas of an offer stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TaskCounts {
+    /// Nobody has them.
+    pub open: usize,
+    /// Somebody is at them.
+    pub leased: usize,
+    /// Their results are on the way to the master, or being judged.
+    pub returned: usize,
+    /// Settled.
+    pub done: usize,
+}
+
+impl Pool {
+    /// All replicas of `offer`, open.
+    pub(crate) fn new(offer: &Verified<Offer>, epoch: u64) -> Self {
+        let count = replicas(offer);
+        Self {
+            project: offer.project,
+            epoch,
+            replicas: offer.replicas,
+            slots: vec![Slot::Open; count],
+            open: count,
+            first_open: 0,
+            taken: BTreeMap::new(),
+            by_lease: BTreeMap::new(),
+            settled: BTreeSet::new(),
+        }
+    }
+
+    /// How they stand.
+    pub(crate) fn counts(&self) -> TaskCounts {
+        let mut counts = TaskCounts { open: self.open, ..TaskCounts::default() };
+        for taken in self.taken.values() {
+            match taken {
+                Taken::Leased(_) => counts.leased += 1,
+                Taken::Returned { .. } => counts.returned += 1,
+                Taken::Done { .. } => (),
+            }
+        }
+        counts.done = self.slots.len() - self.open - counts.leased - counts.returned;
+        counts
+    }
+
+    pub(crate) fn index(&self, id: TaskId) -> Option<usize> {
+        let index = usize::try_from(id.task).ok()? * usize::from(self.replicas);
+        let index = index + usize::from(id.replica);
+        (id.replica < self.replicas && index < self.slots.len()).then_some(index)
+    }
+
+    pub(crate) fn task_id(&self, offer: StatementId, index: usize) -> TaskId {
+        let (task, replica) = self.task_and_replica(index);
+        TaskId { offer, task, replica }
+    }
+
+    pub(crate) fn task_and_replica(&self, index: usize) -> (u32, u16) {
+        let replicas = usize::from(self.replicas);
+        let task = u32::try_from(index / replicas).expect("at most MAX_TASKS tasks");
+        let replica = u16::try_from(index % replicas).expect("below a u16");
+        (task, replica)
+    }
+
+    pub(crate) fn last_task(&self) -> u32 {
+        self.task_and_replica(self.slots.len() - 1).0
+    }
+
+    pub(crate) fn is_done(&self, task: u32) -> bool {
+        let first =
+            usize::try_from(task).map_or(usize::MAX, |task| task * usize::from(self.replicas));
+        let slots = self.slots.iter().skip(first).take(usize::from(self.replicas));
+        slots.clone().next().is_some() && slots.into_iter().all(|slot| *slot == Slot::Done)
+    }
+
+    pub(crate) fn set(&mut self, index: usize, slot: Slot) {
+        let before = std::mem::replace(&mut self.slots[index], slot);
+        self.open -= usize::from(before == Slot::Open);
+        self.open += usize::from(slot == Slot::Open);
+        if slot == Slot::Open {
+            self.first_open = self.first_open.min(index);
+        }
+        while self.slots.get(self.first_open).is_some_and(|slot| *slot != Slot::Open) {
+            self.first_open += 1;
+        }
+    }
+
+    pub(crate) fn take(&mut self, index: usize, slot: Slot, taken: Taken) {
+        self.set(index, slot);
+        self.taken.insert(index, taken);
+    }
+
+    pub(crate) fn lease(&self, id: StatementId) -> Option<&Verified<Lease>> {
+        match self.taken.get(self.by_lease.get(&id)?)? {
+            Taken::Leased(held) => Some(&held.lease),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn held(&mut self, id: StatementId) -> Option<&mut Held> {
+        match self.taken.get_mut(self.by_lease.get(&id)?)? {
+            Taken::Leased(held) => Some(held),
+            _ => None,
+        }
+    }
+
+    /// Up to `count` open replicas, of tasks that `volunteer` has no other replica of.
+    pub(crate) fn open_for(&self, volunteer: PublicKey, count: usize) -> Vec<(u32, u16)> {
+        let mut tasks: Vec<(u32, u16)> = Vec::new();
+        for index in self.first_open..self.slots.len() {
+            if tasks.len() >= count {
+                break;
+            }
+            let (task, replica) = self.task_and_replica(index);
+            let open = self.slots[index] == Slot::Open;
+            let same_task = tasks.last().is_some_and(|(last, _)| *last == task);
+            if open && !same_task && !self.has_replica(task, volunteer) {
+                tasks.push((task, replica));
+            }
+        }
+        tasks
+    }
+
+    pub(crate) fn has_replica(&self, task: u32, volunteer: PublicKey) -> bool {
+        if self.replicas == 1 {
+            return false;
+        }
+        let id = |replica| TaskId { offer: StatementId::from_bytes([0; 32]), task, replica };
+        (0..self.replicas)
+            .filter_map(|replica| self.index(id(replica)))
+            .any(|index| self.taken.get(&index).is_some_and(|taken| taken.volunteer() == volunteer))
+    }
+}
+
+impl Taken {
+    pub(crate) fn volunteer(&self) -> PublicKey {
+        match self {
+            Self::Leased(held) => held.lease.volunteer,
+            Self::Returned { volunteer, .. } | Self::Done { volunteer } => *volunteer,
+        }
+    }
+}
+
+/// How many replicas `offer` has.
+pub(crate) fn replicas(offer: &Offer) -> usize {
+    // At most MAX_TASKS times 16.
+    usize::try_from(offer.tasks).unwrap_or(usize::MAX).saturating_mul(usize::from(offer.replicas))
+}

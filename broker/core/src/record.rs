@@ -1,0 +1,78 @@
+//! Keys of durable records. The first byte tells the kind; custody has one of its own.
+
+use capability::statements::TaskId;
+use capability::{ProjectKey, PublicKey, StatementId};
+
+/// An offer that was published here: its bytes.
+pub(crate) const OFFER: u8 = b'o';
+/// A project's home: its bytes.
+pub(crate) const HOME: u8 = b'h';
+/// A project's registration: its bytes.
+pub(crate) const REGISTRATION: u8 = b'p';
+/// A withdrawal: its bytes.
+pub(crate) const WITHDRAWAL: u8 = b'w';
+/// A revocation: its bytes.
+pub(crate) const REVOCATION: u8 = b'v';
+/// That this broker grants an offer's tasks, and in which epoch.
+pub(crate) const POOL: u8 = b'g';
+/// Ranges of settled tasks of an offer.
+pub(crate) const SETTLED: u8 = b's';
+/// What became of one replica of one task.
+pub(crate) const SLOT: u8 = b'l';
+/// A receipt, by its project and the result that it judges.
+pub(crate) const RECEIPT: u8 = b'r';
+
+pub(crate) fn offer(offer: StatementId) -> Vec<u8> {
+    key(OFFER, &[offer.as_bytes()])
+}
+
+pub(crate) fn home(project: ProjectKey) -> Vec<u8> {
+    key(HOME, &[project.as_bytes()])
+}
+
+pub(crate) fn registration(project: ProjectKey) -> Vec<u8> {
+    key(REGISTRATION, &[project.as_bytes()])
+}
+
+pub(crate) fn withdrawal(offer: StatementId, signer: PublicKey) -> Vec<u8> {
+    key(WITHDRAWAL, &[offer.as_bytes(), signer.as_bytes()])
+}
+
+pub(crate) fn revocation(revoked: PublicKey, signer: PublicKey) -> Vec<u8> {
+    key(REVOCATION, &[revoked.as_bytes(), signer.as_bytes()])
+}
+
+pub(crate) fn pool(offer: StatementId) -> Vec<u8> {
+    key(POOL, &[offer.as_bytes()])
+}
+
+pub(crate) fn settled(offer: StatementId, first: u32) -> Vec<u8> {
+    key(SETTLED, &[offer.as_bytes(), &first.to_be_bytes()])
+}
+
+pub(crate) fn slot(id: TaskId) -> Vec<u8> {
+    key(SLOT, &[id.offer.as_bytes(), &id.task.to_be_bytes(), &id.replica.to_be_bytes()])
+}
+
+pub(crate) fn receipt(project: ProjectKey, result: StatementId) -> Vec<u8> {
+    key(RECEIPT, &[project.as_bytes(), result.as_bytes()])
+}
+
+/// The offer that a key of [`POOL`] or [`SETTLED`] is about.
+pub(crate) fn offer_in(key: &[u8]) -> Option<StatementId> {
+    let bytes = key.get(1..33)?.try_into().ok()?;
+    Some(StatementId::from_bytes(bytes))
+}
+
+/// The task that a key of [`SLOT`] is about.
+pub(crate) fn task_in(key: &[u8]) -> Option<TaskId> {
+    let task = u32::from_be_bytes(key.get(33..37)?.try_into().ok()?);
+    let replica = u16::from_be_bytes(key.get(37..39)?.try_into().ok()?);
+    Some(TaskId { offer: offer_in(key)?, task, replica })
+}
+
+fn key(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![kind];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}

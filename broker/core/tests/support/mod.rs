@@ -1,0 +1,655 @@
+//! A small world of brokers without IO: what they say is delivered at once, what they write is
+//! durable at once unless a test holds it back, and time passes when a test says so.
+
+// Each test file uses a part of it.
+#![allow(dead_code, reason = "shared by several test crates")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_core::{
+    Action, Broker, BrokerConfig, CallFailed, CallId, Direction, GossipToken, GossipVerdict,
+    HandoverFailed, Input, News, ReconcileNews, ReconcileQuery, ReplyId,
+};
+use capability::statements::{
+    Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
+    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+};
+use capability::{
+    BlobHash, Capabilities, Clause, Facts, JobSpec, KEY_BYTES, Limits, Platform, ProjectKey,
+    PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SIGNATURE_BYTES,
+    Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
+};
+use mesh_core::{
+    Answer, Ask, Bundle, Cargo, Commit, Gossip, HandoverAnswer, MAX_HOPS, Mono, Now, Offered,
+    ReconcileAnswer, ReconcileAsk, Refusal, Wants, Write,
+};
+
+pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Signs with a keyed hash: nothing here defends against forgery, and Ed25519 is slow unoptimised.
+#[derive(Clone, Copy)]
+pub struct Key(pub PublicKey);
+
+pub fn key(n: u8) -> Key {
+    Key(PublicKey::from_bytes([n; KEY_BYTES]))
+}
+
+pub struct Hashed;
+
+fn hashed(key: &PublicKey, message: &ToBeSigned) -> Signature {
+    let mut bytes = key.as_bytes().to_vec();
+    bytes.extend_from_slice(message.as_bytes());
+    let mut signature = [0; SIGNATURE_BYTES];
+    signature[..KEY_BYTES].copy_from_slice(BlobHash::of(&bytes).as_bytes());
+    Signature(signature)
+}
+
+impl Signer for Key {
+    fn public(&self) -> PublicKey {
+        self.0
+    }
+
+    fn sign(&self, message: &ToBeSigned) -> Signature {
+        hashed(&self.0, message)
+    }
+}
+
+impl Verifier for Hashed {
+    fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        hashed(key, message) == *signature
+    }
+}
+
+/// Brokers, and everybody else as somebody who is spoken to.
+pub struct World {
+    pub now: Now,
+    nodes: BTreeMap<PublicKey, Node>,
+    links: BTreeSet<(PublicKey, PublicKey)>,
+    answers: BTreeMap<ReplyId, Answer>,
+    handover_answers: BTreeMap<ReplyId, HandoverAnswer>,
+    /// Which broker waits for which answer, and under which name.
+    calls: BTreeMap<ReplyId, (PublicKey, CallId)>,
+    handovers: BTreeMap<ReplyId, (PublicKey, StatementId)>,
+    /// What brokers handed over to volunteers and masters, who take everything.
+    pub delivered: Vec<(PublicKey, Bundle)>,
+    pub news: Vec<(PublicKey, News)>,
+    pub dialled: Vec<String>,
+    /// Gossip reaches nobody.
+    pub lose_gossip: bool,
+    /// Gossip that waits for a broker's judgement.
+    gossip: BTreeMap<GossipToken, Gossip>,
+    next_reply: u64,
+    queue: VecDeque<(PublicKey, Input)>,
+}
+
+struct Node {
+    broker: Broker,
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Commits that are not durable yet, while a test holds them back.
+    held: Option<Vec<Commit>>,
+}
+
+impl World {
+    pub fn of(brokers: &[Key]) -> Self {
+        let now = Now { mono: Mono::default(), wall: Timestamp(1_800_000_000_000) };
+        let mut world = Self {
+            now,
+            nodes: BTreeMap::new(),
+            links: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            handover_answers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            handovers: BTreeMap::new(),
+            delivered: Vec::new(),
+            news: Vec::new(),
+            dialled: Vec::new(),
+            lose_gossip: false,
+            gossip: BTreeMap::new(),
+            next_reply: 0,
+            queue: VecDeque::new(),
+        };
+        for broker in brokers {
+            world.join(*broker);
+        }
+        world
+    }
+
+    /// A line of brokers, each linked to the next, that have told each other everything.
+    pub fn line(brokers: &[Key]) -> Self {
+        let mut world = Self::of(brokers);
+        for pair in brokers.windows(2) {
+            world.connect(pair[0].0, pair[1].0);
+        }
+        world.pass(Duration::from_secs(5));
+        world
+    }
+
+    pub fn broker(&self, broker: Key) -> &Broker {
+        &self.nodes[&broker.0].broker
+    }
+
+    /// One more broker, which knows nobody yet.
+    pub fn join(&mut self, broker: Key) {
+        self.join_with(broker, &[]);
+    }
+
+    /// The same; its operator has named other brokers to it.
+    pub fn join_with(&mut self, broker: Key, bootstrap: &[&str]) {
+        self.start(broker, BTreeMap::new(), bootstrap);
+    }
+
+    fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, bootstrap: &[&str]) {
+        let config = BrokerConfig {
+            bootstrap: bootstrap.iter().map(|address| (*address).to_owned()).collect(),
+            addresses: vec![format!("/memory/{}", broker.0.as_bytes()[0])],
+            ..BrokerConfig::default()
+        };
+        let records = disk.clone().into_iter();
+        let restored =
+            Broker::restore(records, config, Arc::new(broker), Arc::new(Hashed), self.now);
+        let node = Node { broker: restored.expect("own records"), disk, held: None };
+        self.nodes.insert(broker.0, node);
+        self.put(broker.0, Input::Wake);
+    }
+
+    /// Bytes of the largest value on the broker's disk.
+    pub fn largest_record(&self, broker: Key) -> usize {
+        let values = self.nodes[&broker.0].disk.values();
+        values.map(Vec::len).max().unwrap_or_default()
+    }
+
+    /// `kill -9`, and a new process on the same disk. Connections are gone.
+    pub fn restart(&mut self, broker: Key) {
+        let links: Vec<_> = self.links.iter().copied().collect();
+        for (a, b) in links {
+            if a == broker.0 || b == broker.0 {
+                self.disconnect(a, b);
+            }
+        }
+        let node = self.nodes.remove(&broker.0).expect("it ran");
+        self.start(broker, node.disk, &[]);
+    }
+
+    /// `from` dials `to`.
+    pub fn connect(&mut self, from: PublicKey, to: PublicKey) {
+        self.links.insert((from, to));
+        self.links.insert((to, from));
+        self.put(from, Input::PeerUp { peer: to, direction: Direction::Outbound });
+        self.put(to, Input::PeerUp { peer: from, direction: Direction::Inbound });
+    }
+
+    pub fn disconnect(&mut self, a: PublicKey, b: PublicKey) {
+        self.links.remove(&(a, b));
+        self.links.remove(&(b, a));
+        self.put(a, Input::PeerDown { peer: b });
+        self.put(b, Input::PeerDown { peer: a });
+    }
+
+    /// Holds back what `broker` writes, as a slow disk does.
+    pub fn hold_disk(&mut self, broker: Key) {
+        self.nodes.get_mut(&broker.0).expect("a broker").held = Some(Vec::new());
+    }
+
+    pub fn release_disk(&mut self, broker: Key) {
+        let held = self.nodes.get_mut(&broker.0).expect("a broker").held.take();
+        for commit in held.into_iter().flatten() {
+            self.write(broker.0, commit);
+        }
+        self.run();
+    }
+
+    /// Lets time pass, waking every broker when it asked for it.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        loop {
+            let wakes = self.nodes.iter().filter_map(|(key, node)| {
+                Some((node.broker.next_wake()?.max(self.now.mono), *key))
+            });
+            let Some((at, broker)) = wakes.min().filter(|(at, _)| *at < end.mono) else { break };
+            self.now = self.now.after(at - self.now.mono);
+            self.put(broker, Input::Wake);
+        }
+        self.now = end;
+        for broker in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.put(broker, Input::Wake);
+        }
+    }
+
+    /// Asks `broker` as `from`; the answer may come later.
+    pub fn begin(&mut self, from: PublicKey, broker: Key, ask: Ask) -> ReplyId {
+        let reply = self.reply_id();
+        self.put(broker.0, Input::Ask { from, ask, reply });
+        reply
+    }
+
+    /// The answer to a question, if it has come.
+    pub fn answer(&mut self, reply: ReplyId) -> Option<Answer> {
+        self.answers.remove(&reply)
+    }
+
+    pub fn ask(&mut self, from: PublicKey, broker: Key, ask: Ask) -> Answer {
+        let reply = self.begin(from, broker, ask);
+        self.answer(reply).expect("an answer at once")
+    }
+
+    pub fn begin_handover(&mut self, from: PublicKey, broker: Key, bundle: Bundle) -> ReplyId {
+        let reply = self.reply_id();
+        self.put(broker.0, Input::Handover { from, bundle, reply });
+        reply
+    }
+
+    pub fn handover_answer(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
+        self.handover_answers.remove(&reply)
+    }
+
+    pub fn hand_over(&mut self, from: PublicKey, broker: Key, bundle: Bundle) -> HandoverAnswer {
+        let reply = self.begin_handover(from, broker, bundle);
+        self.handover_answer(reply).expect("an answer at once")
+    }
+
+    /// Results and receipts that reached `who`.
+    pub fn delivered_to(&self, who: PublicKey) -> Vec<Bundle> {
+        let to_them = self.delivered.iter().filter(|(to, _)| *to == who);
+        to_them.map(|(_, bundle)| bundle.clone()).collect()
+    }
+
+    pub fn put(&mut self, broker: PublicKey, input: Input) {
+        self.queue.push_back((broker, input));
+        self.run();
+    }
+
+    pub fn reply_id(&mut self) -> ReplyId {
+        self.next_reply += 1;
+        ReplyId(self.next_reply)
+    }
+
+    fn run(&mut self) {
+        while let Some((broker, input)) = self.queue.pop_front() {
+            let Some(node) = self.nodes.get_mut(&broker) else { continue };
+            node.broker.handle(input, self.now);
+            while let Some(action) =
+                self.nodes.get_mut(&broker).and_then(|it| it.broker.poll_action())
+            {
+                self.act(broker, action);
+            }
+        }
+    }
+
+    fn act(&mut self, me: PublicKey, action: Action) {
+        match action {
+            Action::Commit(commit) => {
+                let node = self.nodes.get_mut(&me).expect("it acts");
+                match &mut node.held {
+                    Some(held) => held.push(commit),
+                    None => self.write(me, commit),
+                }
+            }
+            Action::Judge { token, verdict } => {
+                if let Some(gossip) = self.gossip.remove(&token)
+                    && verdict == GossipVerdict::Accept
+                {
+                    self.flood(me, &gossip);
+                }
+            }
+            Action::Publish { gossip, .. } => self.flood(me, &gossip),
+            Action::Reply { reply, answer } => match self.calls.remove(&reply) {
+                Some((caller, call)) => {
+                    self.queue.push_back((caller, Input::Answered { call, answer: Ok(answer) }));
+                }
+                None => {
+                    let before = self.answers.insert(reply, answer);
+                    assert_eq!(before, None, "a question is answered once");
+                }
+            },
+            Action::ReplyHandover { reply, answer } => match self.handovers.remove(&reply) {
+                Some((giver, id)) => {
+                    let taken = match answer {
+                        HandoverAnswer::Taken => Ok(()),
+                        HandoverAnswer::Refused(why) => Err(HandoverFailed::Refused(why)),
+                        HandoverAnswer::Missing(_) => panic!("the core does not look at blobs"),
+                    };
+                    self.queue.push_back((giver, Input::HandedOver { id, taken }));
+                }
+                None => {
+                    self.handover_answers.insert(reply, answer);
+                }
+            },
+            Action::ReplyReconcile { .. } => panic!("taken where the question was put"),
+            Action::Ask { to, call, ask } => {
+                if !self.reaches(me, to) {
+                    let answer = Err(CallFailed);
+                    return self.queue.push_back((me, Input::Answered { call, answer }));
+                }
+                let reply = self.reply_id();
+                self.calls.insert(reply, (me, call));
+                self.queue.push_back((to, Input::Ask { from: me, ask, reply }));
+            }
+            Action::HandOver { to, bundle } => {
+                let id = bundle.id();
+                if self.reaches(me, to) {
+                    let reply = self.reply_id();
+                    self.handovers.insert(reply, (me, id));
+                    self.queue.push_back((to, Input::Handover { from: me, bundle, reply }));
+                } else if self.links.contains(&(me, to)) {
+                    self.delivered.push((to, bundle));
+                    self.queue.push_back((me, Input::HandedOver { id, taken: Ok(()) }));
+                } else {
+                    let taken = Err(HandoverFailed::Unreachable);
+                    self.queue.push_back((me, Input::HandedOver { id, taken }));
+                }
+            }
+            Action::Reconcile { to, ask } => self.reconcile(me, to, ask),
+            Action::Dial { address } => self.dialled.push(address),
+            Action::News(news) => self.news.push((me, news)),
+        }
+    }
+
+    /// Tells all brokers linked to `me`; each forwards what it accepts.
+    fn flood(&mut self, me: PublicKey, gossip: &Gossip) {
+        let told = if self.lose_gossip { Vec::new() } else { self.linked_brokers(me) };
+        for to in told {
+            let token = GossipToken(self.reply_id().0);
+            self.gossip.insert(token, gossip.clone());
+            let gossip = gossip.clone();
+            self.queue.push_back((to, Input::Gossip { gossip, from: me, token }));
+        }
+    }
+
+    fn reconcile(&mut self, me: PublicKey, to: PublicKey, ask: ReconcileAsk) {
+        let now = self.now;
+        let answer = if !self.reaches(me, to) {
+            ReconcileNews::Failed
+        } else {
+            match ask {
+                ReconcileAsk::Give(statements) => {
+                    let statements = checked(&statements, now);
+                    self.queue.push_back((to, Input::Given { from: me, statements }));
+                    ReconcileNews::Thanks
+                }
+                ReconcileAsk::Compare(branches) => {
+                    self.query(me, to, ReconcileQuery::Compare(branches))
+                }
+                ReconcileAsk::Fetch(ids) => self.query(me, to, ReconcileQuery::Fetch(ids)),
+            }
+        };
+        self.queue.push_back((me, Input::Reconciled { from: to, answer }));
+    }
+
+    fn query(&mut self, me: PublicKey, to: PublicKey, ask: ReconcileQuery) -> ReconcileNews {
+        let reply = ReplyId(0);
+        let now = self.now;
+        let node = self.nodes.get_mut(&to).expect("a broker");
+        node.broker.handle(Input::Reconcile { from: me, ask, reply }, now);
+        let mut news = ReconcileNews::Failed;
+        let actions: Vec<_> = std::iter::from_fn(|| node.broker.poll_action()).collect();
+        for action in actions {
+            match action {
+                Action::ReplyReconcile { answer: ReconcileAnswer::Differs(different), .. } => {
+                    news = ReconcileNews::Differs(different);
+                }
+                Action::ReplyReconcile { answer: ReconcileAnswer::Statements(found), .. } => {
+                    news = ReconcileNews::Statements(checked(&found, now));
+                }
+                other => self.act(to, other),
+            }
+        }
+        news
+    }
+
+    fn write(&mut self, broker: PublicKey, commit: Commit) {
+        let node = self.nodes.get_mut(&broker).expect("it writes");
+        for write in commit.writes {
+            match write {
+                Write::Put { key, value } => node.disk.insert(key, value),
+                Write::Delete { key } => node.disk.remove(&key),
+            };
+        }
+        self.queue.push_back((broker, Input::Committed(commit.id)));
+    }
+
+    fn reaches(&self, from: PublicKey, to: PublicKey) -> bool {
+        self.links.contains(&(from, to)) && self.nodes.contains_key(&to)
+    }
+
+    fn linked_brokers(&self, of: PublicKey) -> Vec<PublicKey> {
+        let links = self.links.iter().filter(|(a, _)| *a == of).map(|(_, b)| *b);
+        links.filter(|peer| self.nodes.contains_key(peer)).collect()
+    }
+}
+
+fn checked(statements: &[capability::Envelope], now: Now) -> Vec<Gossip> {
+    let sound = statements.iter().filter_map(|it| Gossip::check(it, now.wall, &Hashed).ok());
+    sound.collect()
+}
+
+/// A project with a master's adapter.
+#[derive(Clone, Copy)]
+pub struct Project {
+    pub project: Key,
+    pub master: Key,
+}
+
+/// The key numbers of a project lie away from those of brokers and volunteers.
+pub fn project(n: u8) -> Project {
+    Project { project: key(100 + n), master: key(200 + n) }
+}
+
+impl Project {
+    pub fn name(self) -> ProjectKey {
+        self.project.0.into()
+    }
+
+    fn delegation(self, now: Now) -> capability::Envelope {
+        let delegation = Delegation { node: self.master.0, expires: now.wall + 100 * DAY };
+        Verified::sign(delegation, &self.project).envelope().clone()
+    }
+
+    pub fn registration(self, now: Now) -> Verified<Registration> {
+        let registration = Registration {
+            name: "a project".to_owned(),
+            homepage: String::new(),
+            keywords: Vec::new(),
+            permissions: Permissions::default(),
+            expires: now.wall + 100 * DAY,
+        };
+        Verified::sign(registration, &self.project)
+    }
+
+    pub fn home(self, epoch: u64, home: Key, standbys: &[Key], now: Now) -> Verified<Home> {
+        let home = Home {
+            project: self.name(),
+            epoch,
+            home: home.0,
+            standbys: standbys.iter().map(|it| it.0).collect(),
+            delegation: self.delegation(now),
+            expires: now.wall + 90 * DAY,
+        };
+        Verified::sign(home, &self.master)
+    }
+
+    pub fn offer(self, tasks: u32, replicas: u16, now: Now) -> Verified<Offer> {
+        let clauses = vec![Clause::Donates { resource: Resource::Cores, amount: 2 }];
+        let offer = Offer {
+            project: self.name(),
+            name: "job".to_owned(),
+            builder: "builder".to_owned(),
+            tasks,
+            replicas,
+            package: Package { hash: BlobHash::of(b"package"), size: 7 },
+            requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses },
+            job: JobSpec {
+                environment: BTreeMap::new(),
+                steps: vec![Step { name: "run".to_owned(), run: vec!["job.wasm".to_owned()] }],
+                limits: Limits { memory: 1 << 20, disk: 1 << 20, ..Limits::default() },
+                artifacts: Vec::new(),
+                tap: None,
+            },
+            issued: now.wall,
+            delegation: self.delegation(now),
+            expires: now.wall + DAY,
+        };
+        Verified::sign(offer, &self.master)
+    }
+
+    pub fn withdrawal(self, offer: &Verified<Offer>) -> Verified<Withdrawal> {
+        self.withdrawal_by(self.master, offer)
+    }
+
+    pub fn withdrawal_by(self, signer: Key, offer: &Verified<Offer>) -> Verified<Withdrawal> {
+        let (statement, expires) = (offer.id(), offer.expires);
+        let withdrawal = Withdrawal { statement, reason: String::new(), expires };
+        Verified::sign(withdrawal, &signer)
+    }
+
+    pub fn receipt(
+        self,
+        result: &Verified<JobResult>,
+        verdict: Verdict,
+        now: Now,
+    ) -> Verified<Receipt> {
+        let receipt = Receipt {
+            project: self.name(),
+            result: result.id(),
+            task: result.task,
+            volunteer: result.signer(),
+            verdict,
+            issued: now.wall,
+            delegation: self.delegation(now),
+            expires: now.wall + 50 * DAY,
+        };
+        Verified::sign(receipt, &self.master)
+    }
+}
+
+pub fn accepted() -> Verdict {
+    Verdict::Accepted(Credit(1))
+}
+
+/// Publication of `offer` at `home` in `epoch`.
+pub fn publication(
+    project: Project,
+    offer: &Verified<Offer>,
+    epoch: u64,
+    home: Key,
+    now: Now,
+) -> Ask {
+    Ask::Publish {
+        registration: project.registration(now),
+        home: project.home(epoch, home, &[], now),
+        offer: offer.clone(),
+        again: false,
+        settled: Vec::new(),
+    }
+}
+
+pub fn ad(volunteer: Key, broker: Key, cores: u32, now: Now) -> Verified<Ad> {
+    let mut facts = Facts::new();
+    facts.insert("os", "wasi").expect("a fact");
+    let inside = RuntimeFacts { strength: "wasm".to_owned(), facts };
+    let capabilities = Capabilities {
+        platform: Platform::new("linux", "x86_64").expect("a platform"),
+        resources: Resources { cores, memory: 1 << 30, disk: 1 << 30 },
+        runtimes: [(Runtime::Wasm, inside)].into(),
+    };
+    let (seq, expires) = (now.wall.0, now.wall + Duration::from_secs(3600));
+    Verified::sign(Ad { seq, broker: broker.0, capabilities, expires }, &volunteer)
+}
+
+pub fn wants() -> Wants {
+    Wants {
+        runtimes: vec![Runtime::Wasm],
+        free: Resources { cores: 4, memory: 1 << 30, disk: 1 << 30 },
+        projects: Vec::new(),
+        except: Vec::new(),
+    }
+}
+
+pub struct Asking {
+    pub volunteer: Key,
+    /// The volunteer's own broker.
+    pub at: Key,
+    pub home: Key,
+    pub epoch: u64,
+}
+
+impl Asking {
+    pub fn claim(&self, offer: StatementId, count: u16, nonce: u64, now: Now) -> Ask {
+        let claim = Claim {
+            offer,
+            epoch: self.epoch,
+            count,
+            runtime: Runtime::Wasm,
+            ad: ad(self.volunteer, self.at, 4, now).envelope().clone(),
+            nonce,
+            expires: now.wall + Duration::from_secs(60),
+        };
+        let claim = Verified::sign(claim, &self.volunteer);
+        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+    }
+
+    pub fn renewal(
+        &self,
+        offer: StatementId,
+        leases: Vec<StatementId>,
+        intent: Intent,
+        now: Now,
+    ) -> Ask {
+        let (issued, expires) = (now.wall, now.wall + Duration::from_secs(60));
+        let renewal = Renewal { leases, offer, epoch: self.epoch, intent, issued, expires };
+        let renewal = Verified::sign(renewal, &self.volunteer);
+        Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
+    }
+}
+
+pub fn result(volunteer: Key, lease: &Verified<Lease>, now: Now) -> Verified<JobResult> {
+    let result = JobResult {
+        project: lease.project,
+        task: lease.task,
+        lease: lease.envelope().clone(),
+        ended: Ended::Passed,
+        steps: Vec::new(),
+        artifacts: Vec::new(),
+        platform: Platform::new("linux", "x86_64").expect("a platform"),
+        system: String::new(),
+        runtime: Runtime::Wasm,
+        started: now.wall,
+        finished: now.wall,
+        expires: lease.expires,
+    };
+    Verified::sign(result, &volunteer)
+}
+
+pub fn result_bundle(result: &Verified<JobResult>, via: Key) -> Bundle {
+    Bundle { cargo: Cargo::Result(result.clone()), via: via.0 }
+}
+
+pub fn receipt_bundle(receipt: &Verified<Receipt>, via: PublicKey) -> Bundle {
+    Bundle { cargo: Cargo::Receipt(receipt.clone()), via }
+}
+
+pub fn leases(answer: Answer) -> Vec<Verified<Lease>> {
+    match answer {
+        Answer::Leases(leases) => leases,
+        other => panic!("no leases: {other:?}"),
+    }
+}
+
+pub fn offered(answer: Answer) -> Vec<Offered> {
+    match answer {
+        Answer::Offers(offers) => offers,
+        other => panic!("no offers: {other:?}"),
+    }
+}
+
+pub fn refusal(answer: Answer) -> Refusal {
+    match answer {
+        Answer::Refused(refusal) => refusal,
+        other => panic!("no refusal: {other:?}"),
+    }
+}
+
+pub fn tasks(leases: &[Verified<Lease>]) -> Vec<TaskId> {
+    leases.iter().map(|lease| lease.task).collect()
+}

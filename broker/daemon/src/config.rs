@@ -1,0 +1,199 @@
+//! The configuration file, `broker.toml`, and what becomes of it together with the command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use broker_core::TARGET_LINKS;
+use capability::parse_bytes;
+use mesh_core::CustodyLimits;
+use mesh_net::{Multiaddr, PeerKey};
+use mesh_shell::{Exit, Failure, Outcome};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::cli::RunArgs;
+use crate::wrong;
+
+/// What the file can say. A flag or a `TALKOOT_…` variable goes before it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where to accept connections. Default: `/ip4/0.0.0.0/tcp/4077`.
+    pub listen: Vec<String>,
+    /// Where others reach this broker. Default: where it listens.
+    pub external: Vec<String>,
+    /// Brokers to be connected to. Default: none.
+    pub bootstrap: Vec<String>,
+    /// Whether to dial the brokers that other brokers tell of. Default: true.
+    pub discover: bool,
+    /// How many links to aim at by doing so. Default: 8.
+    pub target_links: usize,
+    /// Where the status page and the metrics are. Default: `127.0.0.1:4079`.
+    pub http: SocketAddr,
+    /// The state directory. Default: the usual place.
+    pub state: Option<PathBuf>,
+    /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
+    /// Default: 16 GiB.
+    #[serde(deserialize_with = "amount")]
+    pub blob_quota: u64,
+    /// Results and receipts in custody at most. Default: 100,000.
+    pub custody_bundles: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let custody = CustodyLimits::default();
+        Self {
+            listen: vec!["/ip4/0.0.0.0/tcp/4077".to_owned()],
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            discover: true,
+            target_links: TARGET_LINKS,
+            http: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4079),
+            state: None,
+            blob_quota: custody.bytes,
+            custody_bundles: custody.bundles,
+        }
+    }
+}
+
+/// What the broker is run with: parsed, so that nothing is bound before all of it is sound.
+#[derive(Debug, PartialEq)]
+pub struct Settings {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Where to accept connections.
+    pub listen: Vec<Multiaddr>,
+    /// Where others reach this broker.
+    pub external: Vec<Multiaddr>,
+    /// Brokers to be connected to.
+    pub bootstrap: Vec<Multiaddr>,
+    /// Links to aim at by dialling brokers that others tell of.
+    pub target_links: usize,
+    /// The status page and the metrics.
+    pub http: SocketAddr,
+    /// Bytes that blobs may take.
+    pub blob_quota: u64,
+    /// Bounds of custody.
+    pub custody: CustodyLimits,
+}
+
+impl Config {
+    /// This configuration, with what `args` say instead.
+    pub fn overlaid(mut self, args: RunArgs) -> Self {
+        let lists = [
+            (&mut self.listen, args.listen),
+            (&mut self.external, args.external),
+            (&mut self.bootstrap, args.bootstrap),
+        ];
+        for (configured, given) in lists {
+            if !given.is_empty() {
+                *configured = given;
+            }
+        }
+        self.discover = args.discover.unwrap_or(self.discover);
+        self.http = args.http.unwrap_or(self.http);
+        self
+    }
+
+    /// The settings, if every address in here is one.
+    pub fn settings(self, state: &Path) -> Outcome<Settings> {
+        let all = |addresses: &[String]| {
+            addresses.iter().map(|address| multiaddr(address)).collect::<Outcome<Vec<_>>>()
+        };
+        let custody = CustodyLimits {
+            bundles: self.custody_bundles,
+            bytes: self.blob_quota,
+            ..CustodyLimits::default()
+        };
+        Ok(Settings {
+            state: state.to_path_buf(),
+            listen: all(&self.listen)?,
+            external: all(&self.external)?,
+            bootstrap: all(&self.bootstrap)?,
+            target_links: if self.discover { self.target_links } else { 0 },
+            http: self.http,
+            blob_quota: self.blob_quota,
+            custody,
+        })
+    }
+}
+
+/// Parses an address that a person wrote.
+pub fn multiaddr(text: &str) -> Outcome<Multiaddr> {
+    text.parse().map_err(|error| {
+        let what = format!("`{text}` is not an address: {error}");
+        wrong(what, "addresses look like /ip4/192.0.2.7/tcp/4077 or /dns4/broker.example/tcp/4077")
+    })
+}
+
+/// `address` as others dial it: with the peer id of `peer` at its end.
+pub fn with_peer(address: &Multiaddr, peer: PeerKey) -> Outcome<Multiaddr> {
+    let text = address.to_string();
+    if text.contains("/p2p/") {
+        return Ok(address.clone());
+    }
+    let id = peer
+        .peer_id_text()
+        .ok_or_else(|| Failure::say(Exit::Bug, "the node key is not a point of the curve"))?;
+    multiaddr(&format!("{text}/p2p/{id}"))
+}
+
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Amount {
+        Bytes(u64),
+        Text(String),
+    }
+    match Amount::deserialize(deserializer)? {
+        Amount::Bytes(bytes) => Ok(bytes),
+        Amount::Text(text) => parse_bytes(&text).map_err(de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn load(text: &str) -> Outcome<Config> {
+        let mut file = tempfile::NamedTempFile::new().expect("made");
+        file.write_all(text.as_bytes()).expect("written");
+        mesh_shell::config::load("broker", Some(file.path()))
+    }
+
+    #[test]
+    fn everything_has_a_default_and_quantities_have_units() {
+        assert_eq!(load("").expect("sound"), Config::default());
+        let config = load("blob-quota = \"1 GiB\"\ndiscover = false\n").expect("sound");
+        assert_eq!((config.blob_quota, config.discover), (1 << 30, false));
+        assert_eq!(load("bootsrap = []\n").expect_err("misspelt").exit(), Exit::Input);
+    }
+
+    #[test]
+    fn what_is_said_on_the_command_line_goes_before_the_file() {
+        let config = load("listen = [\"/ip4/127.0.0.1/tcp/1\"]\ntarget-links = 3").expect("sound");
+        let args = RunArgs {
+            listen: vec!["/ip4/127.0.0.1/tcp/2".to_owned()],
+            discover: Some(false),
+            ..RunArgs::default()
+        };
+        let settings = config.clone().overlaid(args).settings(Path::new("s")).expect("sound");
+        assert_eq!(settings.listen[0].to_string(), "/ip4/127.0.0.1/tcp/2");
+        assert_eq!(settings.target_links, 0);
+        let settings = config.overlaid(RunArgs::default()).settings(Path::new("s"));
+        assert_eq!(settings.expect("sound").target_links, 3);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_shown() {
+        let config = Config {
+            bootstrap: vec!["broker.example:4077".to_owned()],
+            ..load("").expect("sound")
+        };
+        let failure = config.settings(Path::new("s")).expect_err("no multiaddr");
+        assert_eq!(failure.exit(), Exit::Input);
+        assert!(failure.to_string().contains("`broker.example:4077`"), "{failure}");
+    }
+}

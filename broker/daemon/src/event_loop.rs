@@ -1,0 +1,452 @@
+//! The one place where everything that happens becomes an input of the core, and its actions effects.
+//!
+//! Nothing here waits for the network or for a disk flush: errands run in tasks of their own, and
+//! their outcomes come back as inputs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use broker_core::{
+    Action, Broker, CallFailed, Direction, GossipToken, GossipVerdict, HandoverFailed, Input,
+    ReconcileNews, ReconcileQuery, ReplyId, Status,
+};
+use capability::statements::Package;
+use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
+use mesh_core::{
+    Answer, Ask, Bundle, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
+    ReconcileAsk, Refusal, RequestGuard, Topic,
+};
+use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Reply, Verdict};
+use mesh_shell::{
+    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key,
+    read_handover,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::with_peer;
+use crate::garbage::Garbage;
+use crate::metrics::Gauges;
+use crate::report;
+
+/// How often free disk space is measured, and nonces that nobody can repeat are forgotten.
+const DISK_PERIOD: Duration = Duration::from_secs(10);
+/// How often blobs that nothing refers to are looked for; they go when found twice in a row.
+const GARBAGE_PERIOD: Duration = Duration::from_secs(10 * 60);
+
+/// Everything that the loop works with.
+pub struct EventLoop {
+    broker: Broker,
+    guard: RequestGuard,
+    link: Link,
+    clock: Clock,
+    gauges: Gauges,
+    garbage: Garbage,
+    topics: BTreeMap<String, Topic>,
+    /// Addresses that the operator named for this broker; then those that it listens on do not count.
+    external: Vec<Multiaddr>,
+    listening: Vec<Multiaddr>,
+    /// Who waits for an answer of the core. The network bounds what unanswered requests hold.
+    waiting: BTreeMap<ReplyId, Reply>,
+    /// Gossip that waits for the core's judgement, which comes at once.
+    judged: BTreeMap<GossipToken, (GossipId, PeerKey)>,
+    next_id: u64,
+    /// Outcomes of errands, of which the core has a bounded number under way.
+    errands: mpsc::UnboundedSender<Input>,
+    durable: mpsc::UnboundedSender<Durable>,
+}
+
+/// What the loop listens to.
+pub struct Sources {
+    /// The network.
+    pub events: mpsc::Receiver<Event>,
+    /// Readers of the status page.
+    pub statuses: mpsc::Receiver<oneshot::Sender<Status>>,
+    /// The operator.
+    pub termination: Termination,
+}
+
+/// Where errands and commits report.
+pub struct Finished {
+    errands: mpsc::UnboundedReceiver<Input>,
+    commits: mpsc::UnboundedReceiver<Durable>,
+}
+
+impl EventLoop {
+    /// A loop around `broker`, which others reach at `external`, or where it listens.
+    pub fn new(
+        broker: Broker,
+        link: Link,
+        clock: Clock,
+        gauges: Gauges,
+        external: Vec<Multiaddr>,
+    ) -> (Self, Finished) {
+        let (errands, finished) = mpsc::unbounded_channel();
+        let (durable, commits) = mpsc::unbounded_channel();
+        let topics = Topic::all().into_iter().map(|topic| (topic.to_string(), topic));
+        let this = Self {
+            broker,
+            guard: RequestGuard::new(link.key()),
+            link,
+            clock,
+            gauges,
+            garbage: Garbage::default(),
+            topics: topics.collect(),
+            external,
+            listening: Vec::new(),
+            waiting: BTreeMap::new(),
+            judged: BTreeMap::new(),
+            next_id: 0,
+            errands,
+            durable,
+        };
+        (this, Finished { errands: finished, commits })
+    }
+
+    /// Runs until the operator asks for the end, or the disk fails.
+    pub async fn run(mut self, mut sources: Sources, mut finished: Finished) -> Outcome {
+        let mut disk = tokio::time::interval(DISK_PERIOD);
+        let mut garbage = tokio::time::interval(GARBAGE_PERIOD);
+        // Before anything can be taken it is known whether there is room.
+        self.measure_disk().await;
+        loop {
+            let wake = self.broker.next_wake();
+            tokio::select! {
+                () = sources.termination.asked() => return Ok(()),
+                Some(durable) = finished.commits.recv() => {
+                    let id = durable.map_err(disk_failure)?;
+                    self.give(Input::Committed(id)).await;
+                }
+                Some(input) = finished.errands.recv() => self.give(input).await,
+                event = sources.events.recv() => match event {
+                    Some(event) => self.on_event(event).await,
+                    None => return Ok(()),
+                },
+                Some(reader) = sources.statuses.recv() => {
+                    // A reader that has gone away needs no answer.
+                    drop(reader.send(self.broker.status()));
+                }
+                _ = disk.tick() => self.measure_disk().await,
+                _ = garbage.tick() => self.garbage.collect(&self.broker, self.link.storage()),
+                () = self.clock.sleep_until(wake) => self.give(Input::Wake).await,
+            }
+        }
+    }
+
+    // From outside to the core.
+
+    async fn give(&mut self, input: Input) {
+        self.broker.handle(input, self.clock.now());
+        while let Some(action) = self.broker.poll_action() {
+            self.act(action).await;
+        }
+    }
+
+    async fn measure_disk(&mut self) {
+        let bytes = self.link.storage().free();
+        self.give(Input::DiskFree { bytes }).await;
+        self.guard.forget(self.clock.now().wall);
+        self.gauges.show(&self.broker.status(), bytes);
+    }
+
+    async fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Listening { address } => self.on_listening(address).await,
+            Event::Connected { peer, direction, .. } => {
+                let direction = match direction {
+                    mesh_net::Direction::Inbound => Direction::Inbound,
+                    mesh_net::Direction::Outbound => Direction::Outbound,
+                };
+                tracing::debug!(peer = public_key(peer).short(), ?direction, "peer up");
+                self.give(Input::PeerUp { peer: public_key(peer), direction }).await;
+            }
+            Event::Disconnected { peer } => {
+                tracing::debug!(peer = public_key(peer).short(), "peer down");
+                self.give(Input::PeerDown { peer: public_key(peer) }).await;
+            }
+            Event::Gossip { topic, id, from, data } => {
+                self.on_gossip(&topic.0, id, from, &data).await;
+            }
+            Event::Request { protocol, peer, data, reply } => {
+                let from = public_key(peer);
+                match protocol {
+                    Protocol::Call => self.on_call(from, &data, reply).await,
+                    Protocol::Custody => self.on_handover(from, &data, reply).await,
+                    Protocol::Reconcile => self.on_reconcile(from, &data, reply).await,
+                }
+            }
+            Event::Blob(incoming) => self.on_blob(incoming),
+        }
+    }
+
+    async fn on_listening(&mut self, address: Multiaddr) {
+        let Ok(address) = with_peer(&address, peer_key(self.link.key())) else { return };
+        tracing::info!(%address, "listening");
+        self.listening.push(address);
+        if self.external.is_empty() {
+            let addresses = worth_telling(&self.listening);
+            self.give(Input::Addresses(addresses)).await;
+        }
+    }
+
+    async fn on_gossip(&mut self, topic: &str, id: GossipId, from: PeerKey, data: &[u8]) {
+        match self.read_gossip(topic, data) {
+            Ok(gossip) => {
+                let token = GossipToken(self.next_id());
+                self.judged.insert(token, (id, from));
+                self.give(Input::Gossip { gossip, from: public_key(from), token }).await;
+            }
+            Err(verdict) => self.link.net().judge(id, from, verdict).await,
+        }
+    }
+
+    fn read_gossip(&self, topic: &str, data: &[u8]) -> Result<Gossip, Verdict> {
+        let envelope = Envelope::parse(data).map_err(|_| Verdict::Reject)?;
+        if self.broker.knows(envelope.id()) {
+            return Err(Verdict::Ignore);
+        }
+        let topic = self.topics.get(topic).ok_or(Verdict::Ignore)?;
+        // A kind that this version does not know is a newer one's.
+        let kind = envelope.kind().ok_or(Verdict::Ignore)?;
+        if !topic.carries(kind) {
+            return Err(Verdict::Reject);
+        }
+        Gossip::check(&envelope, self.clock.now().wall, &Ed25519).map_err(|error| match error {
+            // Clocks differ, and others may be of a newer version: nobody's fault.
+            StatementError::Expired { .. }
+            | StatementError::TooLong { .. }
+            | StatementError::Version { .. } => Verdict::Ignore,
+            _ => Verdict::Reject,
+        })
+    }
+
+    async fn on_call(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
+        let admitted = self.guard.admit(data, from, self.clock.now().wall, &Ed25519);
+        let ask = admitted.map_err(|error| {
+            tracing::debug!(peer = from.short(), error = %chain(&error), "request not admitted");
+            Refusal::Invalid(chain(&error))
+        });
+        match ask.and_then(|ask| self.with_package(ask)) {
+            Ok(ask) => {
+                let id = self.await_core(reply);
+                self.give(Input::Ask { from, ask, reply: id }).await;
+            }
+            Err(refusal) => send(reply, Answer::Refused(refusal).encode()),
+        }
+    }
+
+    /// Of a publication the package must be here, or volunteers would be sent for nothing.
+    fn with_package(&self, ask: Ask) -> Result<Ask, Refusal> {
+        if let Ask::Publish { offer, .. } = &ask {
+            let Package { hash, size } = offer.package;
+            let found = self.link.storage().blobs().has(&blob_name(hash));
+            if !matches!(found, Ok(Some(found)) if found == size) {
+                let why = "the offer's package must be sent before the offer";
+                return Err(Refusal::Invalid(why.to_owned()));
+            }
+        }
+        Ok(ask)
+    }
+
+    async fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
+        match read_handover(data) {
+            Ok(bundle) => {
+                let missing = self.link.missing(&bundle);
+                if missing.is_empty() {
+                    let id = self.await_core(reply);
+                    self.give(Input::Handover { from, bundle, reply: id }).await;
+                } else {
+                    send(reply, HandoverAnswer::Missing(missing).encode());
+                }
+            }
+            Err(error) => {
+                tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
+                send(reply, HandoverAnswer::Refused(chain(&error)).encode());
+            }
+        }
+    }
+
+    async fn on_reconcile(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
+        let ask = match ReconcileAsk::decode(data) {
+            Ok(ReconcileAsk::Compare(branches)) => ReconcileQuery::Compare(branches),
+            Ok(ReconcileAsk::Fetch(ids)) => ReconcileQuery::Fetch(ids),
+            Ok(ReconcileAsk::Give(given)) => {
+                let statements = sound(&given, self.clock.now().wall);
+                send(reply, ReconcileAnswer::Thanks.encode());
+                return self.give(Input::Given { from, statements }).await;
+            }
+            Err(error) => {
+                // Dropping the reply refuses the request.
+                return tracing::debug!(peer = from.short(), %error, "reconciliation refused");
+            }
+        };
+        let id = self.await_core(reply);
+        self.give(Input::Reconcile { from, ask, reply: id }).await;
+    }
+
+    fn on_blob(&self, incoming: IncomingBlob) {
+        let source = match &incoming {
+            IncomingBlob::Get(get) => {
+                self.broker.blob_source(BlobHash::from_bytes(*get.hash.as_bytes()))
+            }
+            IncomingBlob::Put(_) => None,
+        };
+        let link = self.link.clone();
+        tokio::spawn(async move { link.serve_blob(incoming, source).await });
+    }
+
+    // From the core to outside.
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Commit(commit) => self.link.storage().commit(commit, &self.durable),
+            Action::Judge { token, verdict } => self.judge(token, verdict).await,
+            Action::Publish { topic, gossip } => self.publish(&topic, &gossip).await,
+            Action::Reply { reply, answer } => self.answer(reply, answer.encode()),
+            Action::ReplyHandover { reply, answer } => self.answer(reply, answer.encode()),
+            Action::ReplyReconcile { reply, answer } => self.answer(reply, answer.encode()),
+            Action::Ask { to, call, ask } => self.errand(|link| async move {
+                let answer = link.ask(to, &ask).await.map_err(|error| {
+                    tracing::debug!(peer = to.short(), error = %chain(&error), "call failed");
+                    CallFailed
+                });
+                Some(Input::Answered { call, answer })
+            }),
+            Action::HandOver { to, bundle } => {
+                self.errand(|link| async move { Some(hand_over(&link, to, &bundle).await) });
+            }
+            Action::Reconcile { to, ask } => {
+                let clock = self.clock;
+                self.errand(move |link| async move {
+                    let answer = reconcile(&link, to, &ask, clock).await;
+                    Some(Input::Reconciled { from: to, answer })
+                });
+            }
+            Action::Dial { address } => self.errand(|link| dial(link, address)),
+            Action::News(news) => {
+                self.gauges.count(&news);
+                report::log(&news);
+            }
+        }
+    }
+
+    async fn judge(&mut self, token: GossipToken, verdict: GossipVerdict) {
+        let Some((id, from)) = self.judged.remove(&token) else { return };
+        let verdict = match verdict {
+            GossipVerdict::Accept => Verdict::Accept,
+            GossipVerdict::Ignore => Verdict::Ignore,
+        };
+        self.link.net().judge(id, from, verdict).await;
+    }
+
+    async fn publish(&self, topic: &Topic, gossip: &Gossip) {
+        let data = gossip.envelope().as_bytes().to_vec();
+        let published = self.link.net().publish(mesh_net::Topic(topic.to_string()), data).await;
+        if let Err(error) = published {
+            // Reconciliation makes up for it.
+            tracing::trace!(%topic, %error, "not published");
+        }
+    }
+
+    fn answer(&mut self, id: ReplyId, frame: Vec<u8>) {
+        if let Some(reply) = self.waiting.remove(&id) {
+            send(reply, frame);
+        }
+    }
+
+    /// Runs `work` in a task of its own; what it gives becomes an input.
+    fn errand<F>(&self, work: impl FnOnce(Link) -> F)
+    where
+        F: Future<Output = Option<Input>> + Send + 'static,
+    {
+        let (work, errands) = (work(self.link.clone()), self.errands.clone());
+        tokio::spawn(async move {
+            if let Some(input) = work.await {
+                // Nobody listens any more once the broker is on its way out.
+                drop(errands.send(input));
+            }
+        });
+    }
+
+    fn await_core(&mut self, reply: Reply) -> ReplyId {
+        let id = ReplyId(self.next_id());
+        self.waiting.insert(id, reply);
+        id
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
+    let taken = match link.hand_over(to, bundle).await {
+        Ok(HandoverAnswer::Taken) => Ok(()),
+        Ok(HandoverAnswer::Refused(why)) => Err(HandoverFailed::Refused(why)),
+        Ok(HandoverAnswer::Missing(_)) => Err(HandoverFailed::Unreachable),
+        Err(error) => {
+            tracing::debug!(peer = to.short(), error = %chain(&error), "handover failed");
+            Err(HandoverFailed::Unreachable)
+        }
+    };
+    Input::HandedOver { id: bundle.id(), taken }
+}
+
+async fn reconcile(link: &Link, to: PublicKey, ask: &ReconcileAsk, clock: Clock) -> ReconcileNews {
+    match link.reconcile(to, ask).await {
+        Ok(ReconcileAnswer::Differs(different)) => ReconcileNews::Differs(different),
+        Ok(ReconcileAnswer::Statements(found)) => {
+            ReconcileNews::Statements(sound(&found, clock.now().wall))
+        }
+        Ok(ReconcileAnswer::Thanks) => ReconcileNews::Thanks,
+        Err(error) => {
+            tracing::debug!(peer = to.short(), error = %chain(&error), "reconciliation failed");
+            ReconcileNews::Failed
+        }
+    }
+}
+
+async fn dial(link: Link, address: String) -> Option<Input> {
+    let parsed: Multiaddr = match address.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // From another broker's card; our own configuration has been checked.
+            tracing::debug!(address, %error, "not an address");
+            return None;
+        }
+    };
+    match link.net().dial(parsed).await {
+        Ok(peer) => Some(Input::Found { address, peer: public_key(peer) }),
+        Err(mesh_net::DialError::Ourselves { .. }) => {
+            Some(Input::Found { address, peer: link.key() })
+        }
+        Err(error) => {
+            tracing::debug!(error = %chain(&error), "not reached");
+            None
+        }
+    }
+}
+
+/// Those of `statements` that are what they should be: a frame's worth at most.
+fn sound(statements: &[Envelope], now: Timestamp) -> Vec<Gossip> {
+    let frame = statements.iter().take(MAX_STATEMENTS_A_FRAME);
+    frame.filter_map(|envelope| Gossip::check(envelope, now, &Ed25519).ok()).collect()
+}
+
+/// Loopback addresses are told only by a broker that has no others: one of a network on one machine.
+fn worth_telling(listening: &[Multiaddr]) -> Vec<String> {
+    let all = listening.iter().map(ToString::to_string);
+    let (loopback, other): (Vec<_>, Vec<_>) =
+        all.partition(|it| it.starts_with("/ip4/127.") || it.starts_with("/ip6/::1/"));
+    if other.is_empty() { loopback } else { other }
+}
+
+fn send(reply: Reply, frame: Vec<u8>) {
+    if let Err(error) = reply.send(frame) {
+        tracing::debug!(%error, "an answer was not sent");
+    }
+}
+
+fn blob_name(hash: BlobHash) -> blake3::Hash {
+    blake3::Hash::from_bytes(*hash.as_bytes())
+}
