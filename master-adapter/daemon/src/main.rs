@@ -1,2 +1,114 @@
-//! Under construction.
-fn main() {}
+//! `talkoot-master`: offers a project's jobs to volunteers and keeps their results.
+
+mod archive;
+mod brokers;
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod daemon;
+mod escape;
+mod event_loop;
+mod identity;
+mod metrics;
+mod model;
+mod package;
+mod rest;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use capability::ProjectUri;
+use clap::Parser;
+use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs};
+
+use cli::{BrokerArgs, Cli, ClientArgs, Command};
+use client::Client;
+use commands::{Follow, Form};
+use config::Config;
+use identity::{Description, Identity};
+
+const ROLE: &str = "master";
+
+fn main() -> ExitCode {
+    finish(run(Cli::parse()))
+}
+
+fn run(cli: Cli) -> Outcome {
+    logs::start(&cli.logs)?;
+    let config: Config = mesh_shell::config::load(ROLE, cli.config.as_deref())?;
+    let state = cli.state.or_else(|| config.state.clone());
+    let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;
+    let identity = Identity::in_state(&state);
+    let client = |args: &ClientArgs| Client::new(&identity, args.http);
+    match cli.command {
+        Command::Init { name, homepage, keywords } => {
+            init(&identity, Description { name, homepage, keywords })
+        }
+        Command::Delegate => delegate(&identity),
+        Command::Run { http, brokers } => {
+            let http = http.unwrap_or(config.http);
+            serve(config, brokers, http, state)
+        }
+        Command::Uri { brokers } => uri(&identity, config, brokers),
+        Command::Submit { job, wait, replicas, client: args } => {
+            let follow = if wait { Follow::UntilDone } else { Follow::No };
+            commands::submit(&client(&args)?, &job, replicas, follow, args.form())
+        }
+        Command::Status { client: args } => commands::status(&client(&args)?, args.form()),
+        Command::Results { offer, client: args } => {
+            commands::results(&client(&args)?, &offer, args.form())
+        }
+        Command::Logs { offer, task, step, replica, client: args } => {
+            commands::logs(&client(&args)?, &offer, task, replica, step.as_deref())
+        }
+        Command::Artifacts { offer, into, client: args } => {
+            commands::artifacts(&client(&args)?, &offer, &into)
+        }
+        Command::Matrix { client: args } => commands::matrix(&client(&args)?, args.form()),
+        Command::Cancel { offer, client: args } => client(&args)?.cancel(&offer),
+    }
+}
+
+impl ClientArgs {
+    fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+fn init(identity: &Identity, description: Description) -> Outcome {
+    let project = identity.create(description, Clock::new().now().wall)?;
+    let key = identity.project_key_file();
+    eprintln!(
+        "made the project {project}\n\
+         Its key is {}. The adapter does not need it: move it to a safe place, and bring it back \
+         every 90 days for `talkoot-master delegate`. Whoever has it is the project.\n\
+         Next: talkoot-master run --broker ADDRESS, then give volunteers what `talkoot-master uri` \
+         prints.",
+        key.display(),
+    );
+    println!("{project}");
+    Ok(())
+}
+
+fn delegate(identity: &Identity) -> Outcome {
+    let expires = identity.delegate(Clock::new().now().wall)?;
+    eprintln!("delegated until {expires}; restart a running adapter so that it uses it");
+    Ok(())
+}
+
+fn uri(identity: &Identity, config: Config, args: BrokerArgs) -> Outcome {
+    let known = [args.brokers, config.brokers, identity.brokers()];
+    let brokers = known.into_iter().find(|brokers| !brokers.is_empty()).unwrap_or_default();
+    println!("{}", ProjectUri { project: identity.project()?, brokers });
+    Ok(())
+}
+
+fn serve(config: Config, args: BrokerArgs, http: std::net::SocketAddr, state: PathBuf) -> Outcome {
+    let addresses = if args.brokers.is_empty() { config.brokers } else { args.brokers };
+    let brokers = brokers::parse(&addresses)?;
+    let settings = daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota };
+    let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
+    runtime.block_on(daemon::run(settings))
+}

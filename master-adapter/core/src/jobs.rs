@@ -1,0 +1,493 @@
+//! Offers, what each broker knows of them, and which of their tasks are settled.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use capability::statements::{MAX_TASKS, Offer, Package, TaskId};
+use capability::{
+    Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, StatementId,
+    Timestamp, Verified,
+};
+use mesh_core::{Candidates, Mono, Now};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::authority::Authority;
+use crate::records::{SettledRecord, StateRecord};
+
+/// Offers in memory at most, those that are over but not expired included.
+pub const MAX_JOBS: usize = 10_000;
+
+/// Replicas of tasks of all offers in memory at most. A settled one takes some 300 bytes here, and an
+/// adapter keeps its result of a few kilobytes at hand.
+pub const MAX_TASKS_IN_ALL: u64 = 250_000;
+
+/// Wait after the first failed publication; doubles up to [`MAX_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(60);
+
+/// How often the home is asked who could run an offer that has no result yet.
+const CANDIDATES_PERIOD: Duration = Duration::from_secs(5);
+/// After this many questions nobody is watching any more, and it is asked at [`CANDIDATES_SLOW`].
+const CANDIDATES_FAST: u32 = 60;
+const CANDIDATES_SLOW: Duration = Duration::from_secs(60);
+
+/// Ranges of settled tasks in one publication: every second of 100,000 tasks, which brokers allow.
+const MAX_SETTLED_RANGES: usize = 50_000;
+
+/// A job to be offered; its package is in the blob store already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// What people call it; at most 64 bytes.
+    pub name: String,
+    /// Its column in the matrix; at most 64 bytes.
+    pub builder: String,
+    /// How many tasks; 1 to 100,000.
+    pub tasks: u32,
+    /// Results wanted of each task, from different volunteers; 1 to 16.
+    pub replicas: u16,
+    /// Sources and modules.
+    pub package: Package,
+    /// What a machine must have.
+    pub requirements: Requirements,
+    /// What is run there.
+    pub job: JobSpec,
+    /// How long it is offered; at most 30 days, and not beyond the delegation.
+    pub lifetime: Duration,
+}
+
+impl NewJob {
+    /// The job that `file` describes, with `package`.
+    pub fn from_file(file: JobFile, package: Package) -> Self {
+        Self {
+            name: file.name,
+            builder: file.builder,
+            tasks: file.tasks,
+            replicas: 1,
+            package,
+            requirements: file.requirements,
+            job: file.job,
+            lifetime: file.expires.min(Offer::MAX_LIFETIME),
+        }
+    }
+}
+
+/// A job was not taken.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SubmitError {
+    /// It breaks a rule of offers.
+    #[error("the job cannot be offered")]
+    Invalid(#[source] Invalid),
+    /// Its offer would be larger than a statement may be.
+    #[error("the offer would have {size} bytes, at most {MAX_STATEMENT_BYTES} are allowed")]
+    TooLarge {
+        /// Bytes.
+        size: usize,
+    },
+    /// Nothing can be signed for the project any more.
+    #[error(
+        "the delegation of the project key has expired at {0}; renew it with `talkoot-master delegate`"
+    )]
+    DelegationExpired(Timestamp),
+    /// [`MAX_JOBS`] or [`MAX_TASKS_IN_ALL`].
+    #[error("too many jobs or tasks are kept; wait until some have expired")]
+    TooMany,
+    /// The disk below the state directory is nearly full.
+    #[error("the disk is nearly full")]
+    DiskFull,
+}
+
+/// Where an offer is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// It is offered.
+    Open,
+    /// Every task is settled; the brokers are being told.
+    Done,
+    /// Its master wants it no more; the brokers are being told.
+    Cancelled,
+    /// Every task is settled, and its home knows that it is over.
+    DoneAndWithdrawn,
+    /// It was cancelled, and its home knows.
+    CancelledAndWithdrawn,
+}
+
+impl JobState {
+    /// The same, after the home has taken the withdrawal.
+    pub(crate) fn withdrawn(self) -> Self {
+        match self {
+            Self::Done => Self::DoneAndWithdrawn,
+            Self::Cancelled => Self::CancelledAndWithdrawn,
+            other => other,
+        }
+    }
+}
+
+/// The result that settled one replica of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The result.
+    pub result: StatementId,
+    /// Whose it is.
+    pub volunteer: PublicKey,
+    /// Whether the task passed.
+    pub passed: bool,
+    /// The volunteer's broker.
+    pub via: PublicKey,
+}
+
+impl From<SettledRecord> for Settled {
+    fn from(record: SettledRecord) -> Self {
+        let SettledRecord { result, volunteer, passed, via } = record;
+        Self { result, volunteer, passed, via }
+    }
+}
+
+impl From<Settled> for SettledRecord {
+    fn from(settled: Settled) -> Self {
+        let Settled { result, volunteer, passed, via } = settled;
+        Self { result, volunteer, passed, via }
+    }
+}
+
+/// One offer, and what has become of it.
+#[derive(Debug)]
+pub struct Job {
+    offer: Verified<Offer>,
+    state: JobState,
+    acknowledged: Option<u64>,
+    durable: bool,
+    settled: BTreeMap<(u32, u16), Settled>,
+    /// By task, how many results said that their machine could not run it.
+    unfit: BTreeMap<u32, u32>,
+    candidates: Option<Candidates>,
+    pub(crate) publications: BTreeMap<PublicKey, Attempts>,
+    pub(crate) withdrawal: Attempts,
+    pub(crate) inquiry: Inquiry,
+}
+
+impl Job {
+    /// Makes the offer of `job`, under a name that `is_taken` does not know yet.
+    pub(crate) fn make(
+        job: NewJob,
+        authority: &Authority,
+        now: Now,
+        is_taken: impl Fn(StatementId) -> bool,
+    ) -> Result<Self, SubmitError> {
+        if !authority.is_current(now.wall) {
+            return Err(SubmitError::DelegationExpired(authority.delegation().expires()));
+        }
+        let mut offer = Offer {
+            project: authority.project(),
+            name: job.name,
+            builder: job.builder,
+            tasks: job.tasks,
+            replicas: job.replicas,
+            package: job.package,
+            requirements: job.requirements,
+            job: job.job,
+            issued: now.wall,
+            delegation: authority.delegation().envelope().clone(),
+            expires: authority.expiry(now.wall, job.lifetime.min(Offer::MAX_LIFETIME)),
+        };
+        offer.validate().map_err(SubmitError::Invalid)?;
+        loop {
+            let signed = Verified::sign(offer.clone(), authority.signer());
+            let size = signed.envelope().as_bytes().len();
+            if size > MAX_STATEMENT_BYTES {
+                return Err(SubmitError::TooLarge { size });
+            }
+            if !is_taken(signed.id()) {
+                return Ok(Self::new(signed));
+            }
+            // The same job twice within a millisecond is two jobs.
+            offer.issued = offer.issued + Duration::from_millis(1);
+        }
+    }
+
+    pub(crate) fn new(offer: Verified<Offer>) -> Self {
+        Self {
+            offer,
+            state: JobState::Open,
+            acknowledged: None,
+            durable: false,
+            settled: BTreeMap::new(),
+            unfit: BTreeMap::new(),
+            candidates: None,
+            publications: BTreeMap::new(),
+            withdrawal: Attempts::default(),
+            inquiry: Inquiry::default(),
+        }
+    }
+
+    /// The offer.
+    pub fn offer(&self) -> &Verified<Offer> {
+        &self.offer
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> JobState {
+        self.state
+    }
+
+    /// The newest epoch whose home has acknowledged the offer.
+    pub fn acknowledged(&self) -> Option<u64> {
+        self.acknowledged
+    }
+
+    /// What the home said last about who could run it.
+    pub fn candidates(&self) -> Option<&Candidates> {
+        self.candidates.as_ref()
+    }
+
+    /// Accepted results by task and replica.
+    pub fn settled(&self) -> impl Iterator<Item = (TaskId, &Settled)> {
+        let offer = self.offer.id();
+        self.settled.iter().map(move |((task, replica), settled)| {
+            (TaskId { offer, task: *task, replica: *replica }, settled)
+        })
+    }
+
+    /// The accepted result of one replica.
+    pub fn settled_by(&self, task: u32, replica: u16) -> Option<&Settled> {
+        self.settled.get(&(task, replica))
+    }
+
+    /// Tasks of which every replica is settled: how many passed, and how many did not. A task
+    /// passes if all of its replicas do.
+    pub fn tally(&self) -> (u32, u32) {
+        let (mut passed, mut failed) = (0, 0);
+        for (_, all_passed) in self.whole_tasks() {
+            *(if all_passed { &mut passed } else { &mut failed }) += 1;
+        }
+        (passed, failed)
+    }
+
+    /// Whether every replica of every task is settled.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.settled.len() as u64 == self.replicas_in_all()
+    }
+
+    pub(crate) fn replicas_in_all(&self) -> u64 {
+        u64::from(self.offer.tasks) * u64::from(self.offer.replicas)
+    }
+
+    /// Tasks that need no lease any more, as inclusive ranges.
+    pub(crate) fn settled_ranges(&self) -> Vec<(u32, u32)> {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for (task, _) in self.whole_tasks() {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == task => *last = task,
+                _ => ranges.push((task, task)),
+            }
+        }
+        // What does not fit is leased once more, and its result is rejected.
+        ranges.truncate(MAX_SETTLED_RANGES);
+        ranges
+    }
+
+    /// Tasks with all their replicas settled, and whether all of these passed.
+    fn whole_tasks(&self) -> impl Iterator<Item = (u32, bool)> {
+        let replicas = usize::from(self.offer.replicas);
+        let mut rest = self.settled.iter().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (&(task, _), first) = rest.next()?;
+                let (mut count, mut passed) = (1, first.passed);
+                while let Some((_, next)) = rest.next_if(|((next, _), _)| *next == task) {
+                    count += 1;
+                    passed &= next.passed;
+                }
+                if count == replicas {
+                    return Some((task, passed));
+                }
+            }
+        })
+    }
+
+    /// Whether `volunteer` settled another replica of `task`.
+    pub(crate) fn has_replica_of(&self, task: u32, volunteer: PublicKey) -> bool {
+        self.settled
+            .range((task, 0)..=(task, u16::MAX))
+            .any(|(_, settled)| settled.volunteer == volunteer)
+    }
+
+    pub(crate) fn unfit_machines(&self, task: u32) -> u32 {
+        self.unfit.get(&task).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn count_unfit_machine(&mut self, task: u32) {
+        *self.unfit.entry(task).or_default() += 1;
+    }
+
+    pub(crate) fn settle(&mut self, task: u32, replica: u16, settled: Settled) {
+        self.settled.insert((task, replica), settled);
+    }
+
+    pub(crate) fn set_state(&mut self, state: JobState) {
+        self.state = state;
+    }
+
+    pub(crate) fn acknowledge(&mut self, epoch: u64) {
+        self.acknowledged = self.acknowledged.max(Some(epoch));
+    }
+
+    pub(crate) fn set_candidates(&mut self, candidates: Candidates) {
+        self.candidates = Some(candidates);
+    }
+
+    pub(crate) fn record(&self) -> StateRecord {
+        StateRecord { state: self.state, acknowledged: self.acknowledged }
+    }
+
+    pub(crate) fn restore(&mut self, record: StateRecord) {
+        self.state = record.state;
+        self.acknowledged = record.acknowledged;
+        self.durable = true;
+    }
+
+    pub(crate) fn made_durable(&mut self) {
+        self.durable = true;
+    }
+
+    /// Whether brokers should keep it: its master answers for it durably, and it is not over.
+    pub(crate) fn is_offered(&self, now: Timestamp) -> bool {
+        self.durable && self.state == JobState::Open && self.offer.expires > now
+    }
+
+    /// Whether the home has still to hear that it is over.
+    pub(crate) fn needs_withdrawal(&self, now: Timestamp) -> bool {
+        matches!(self.state, JobState::Done | JobState::Cancelled) && self.offer.expires > now
+    }
+
+    /// Whether it is worth asking who could run it: no result has come yet.
+    pub(crate) fn wants_candidates(&self, epoch: u64, now: Timestamp) -> bool {
+        self.is_offered(now) && self.acknowledged == Some(epoch) && self.settled.is_empty()
+    }
+
+    /// Everything must be published anew: the epoch is another one.
+    pub(crate) fn publish_anew(&mut self) {
+        for attempts in self.publications.values_mut() {
+            attempts.start_over();
+        }
+    }
+}
+
+/// Repeated attempts at one thing at one broker, with backoff.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    under_way: bool,
+    succeeded: bool,
+    failures: u32,
+    not_before: Mono,
+}
+
+impl Attempts {
+    /// Whether to try now.
+    pub(crate) fn is_due(&self, now: Now) -> bool {
+        !self.under_way && !self.succeeded && self.not_before <= now.mono
+    }
+
+    /// When to try next, if it is only time that is lacking.
+    pub(crate) fn next_wake(&self) -> Option<Mono> {
+        (!self.under_way && !self.succeeded).then_some(self.not_before)
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.under_way = true;
+    }
+
+    pub(crate) fn succeed(&mut self) {
+        *self = Self { succeeded: true, ..Self::default() };
+    }
+
+    pub(crate) fn fail(&mut self, now: Now) {
+        self.under_way = false;
+        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(MAX_RETRY);
+        self.not_before = now.mono + wait;
+        self.failures += 1;
+    }
+
+    /// Whatever came of it before, it is due at once; an attempt under way is awaited first.
+    pub(crate) fn start_over(&mut self) {
+        self.succeeded = false;
+        self.failures = 0;
+        self.not_before = Mono::default();
+    }
+}
+
+/// The question who could run an offer, asked now and then.
+#[derive(Debug, Default)]
+pub(crate) struct Inquiry {
+    under_way: bool,
+    asked: u32,
+    not_before: Mono,
+}
+
+impl Inquiry {
+    pub(crate) fn is_due(&self, now: Now) -> bool {
+        !self.under_way && self.not_before <= now.mono
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Mono> {
+        (!self.under_way).then_some(self.not_before)
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.under_way = true;
+        self.asked += 1;
+    }
+
+    pub(crate) fn finish(&mut self, now: Now) {
+        self.under_way = false;
+        let fast = self.asked < CANDIDATES_FAST;
+        self.not_before = now.mono + if fast { CANDIDATES_PERIOD } else { CANDIDATES_SLOW };
+    }
+}
+
+/// Every offer that has not expired.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    jobs: BTreeMap<StatementId, Job>,
+    replicas: u64,
+}
+
+impl Jobs {
+    pub(crate) fn get(&self, offer: StatementId) -> Option<&Job> {
+        self.jobs.get(&offer)
+    }
+
+    pub(crate) fn get_mut(&mut self, offer: StatementId) -> Option<&mut Job> {
+        self.jobs.get_mut(&offer)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.jobs.values_mut()
+    }
+
+    /// Whether one more job of `tasks` × `replicas` may be kept.
+    pub(crate) fn has_room(&self, tasks: u32, replicas: u16) -> bool {
+        let more = u64::from(tasks.min(MAX_TASKS)) * u64::from(replicas);
+        self.jobs.len() < MAX_JOBS && self.replicas + more <= MAX_TASKS_IN_ALL
+    }
+
+    pub(crate) fn insert(&mut self, job: Job) {
+        self.replicas += job.replicas_in_all();
+        self.jobs.insert(job.offer.id(), job);
+    }
+
+    /// Forgets offers to which no sound result can come any more.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<StatementId> {
+        let over = |job: &Job| job.offer.current(now).is_err() && job.offer.expires < now;
+        let ended: Vec<_> = self.jobs.extract_if(.., |_, job| over(job)).collect();
+        for (_, job) in &ended {
+            self.replicas -= job.replicas_in_all();
+        }
+        ended.into_iter().map(|(id, _)| id).collect()
+    }
+}

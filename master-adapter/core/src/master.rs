@@ -1,0 +1,304 @@
+//! The parent: routes inputs to homes, jobs, judge and custody, and drives what is due.
+
+mod judging;
+mod publishing;
+mod restoring;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use capability::statements::Home;
+use capability::{Envelope, PublicKey, StatementId, Verified, Verifier, encode_cbor};
+use mesh_core::{CommitId, Custody, CustodyLimits, Mono, Now, Outbox, Write};
+
+use crate::authority::Authority;
+use crate::homes::{Homes, MAX_BROKERS};
+use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
+use crate::message::{Action, CallId, CancelError, Input, ReplyId};
+use crate::records::{Judgement, RestoreError, offer_key, state_key};
+use publishing::Question;
+
+/// Below this much free space no job and no result is taken: a commit must never fail for want of it.
+pub const MIN_FREE_DISK: u64 = 64 << 20;
+
+/// How often expired offers and receipts are looked for.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
+
+/// Receipts that wait for the home. A quarter of a kibibyte each; results are refused beyond.
+const MAX_RECEIPTS_WAITING: usize = 100_000;
+
+/// One project's master.
+///
+/// Call [`handle`](Self::handle), drain [`poll_action`](Self::poll_action) until `None`, sleep until
+/// [`next_wake`](Self::next_wake). After a start [`restore`](Self::restore) rebuilds it from the
+/// records that it had asked to commit.
+#[derive(Debug)]
+pub struct Master {
+    authority: Authority,
+    homes: Homes,
+    jobs: Jobs,
+    judgements: BTreeMap<StatementId, Judgement>,
+    /// Delegations to this node under which receipts were signed.
+    delegations: BTreeMap<StatementId, Envelope>,
+    custody: Custody,
+    calls: BTreeMap<CallId, Question>,
+    next_call: u64,
+    outbox: Outbox<Action>,
+    commits: u64,
+    durable_with: VecDeque<(CommitId, Vec<Pending>)>,
+    disk_full: bool,
+    next_expiry: Mono,
+    wake: Option<Mono>,
+}
+
+/// What becomes usable with a commit.
+#[derive(Debug, Clone, Copy)]
+enum Pending {
+    Home(u64),
+    Job(StatementId),
+    Receipt(StatementId),
+}
+
+impl Master {
+    /// Takes up what a former process left in `records`, which come in the order of their keys, or
+    /// begins anew if there are none. `brokers` are the configured ones, the preferred home first.
+    ///
+    /// # Errors
+    /// If a record is not one of this core's, or a statement in it is not sound.
+    ///
+    /// # Panics
+    /// If there are no brokers, more than [`MAX_BROKERS`], or one twice.
+    pub fn restore(
+        authority: Authority,
+        brokers: Vec<PublicKey>,
+        records: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+        verifier: &dyn Verifier,
+        now: Now,
+    ) -> Result<Self, RestoreError> {
+        let unique = brokers.iter().collect::<BTreeSet<_>>().len();
+        let counted = (1..=MAX_BROKERS).contains(&brokers.len()) && unique == brokers.len();
+        assert!(counted, "a master has 1 to {MAX_BROKERS} brokers, each once");
+        let limits = CustodyLimits {
+            bundles: MAX_RECEIPTS_WAITING,
+            bundles_an_origin: MAX_RECEIPTS_WAITING,
+            ..CustodyLimits::default()
+        };
+        let mut master = Self {
+            authority,
+            homes: Homes::new(brokers, now),
+            jobs: Jobs::default(),
+            judgements: BTreeMap::new(),
+            delegations: BTreeMap::new(),
+            custody: Custody::new(limits),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            outbox: Outbox::default(),
+            commits: 0,
+            durable_with: VecDeque::new(),
+            disk_full: false,
+            next_expiry: now.mono,
+            wake: None,
+        };
+        for (key, value) in records {
+            master.restore_record(&key, &value, verifier, now)?;
+        }
+        master.pump(now);
+        Ok(master)
+    }
+
+    /// Applies `input` at `now`, whose monotonic part never goes backwards.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::BrokerUp { peer } => self.broker_up(peer),
+            Input::BrokerDown { peer } => self.homes.broker_down(peer, now),
+            Input::Submit { job, reply } => self.submit(job, reply, now),
+            Input::Cancel { offer, reply } => self.cancel(offer, reply),
+            Input::Answered { call, answer } => self.answered(call, answer, now),
+            Input::Handover { from, bundle, lease, reply } => {
+                self.take_over(from, bundle, lease.as_ref(), reply, now);
+            }
+            Input::HandedOver { id, taken: true } => {
+                let writes = self.custody.handed_over(id, now);
+                self.commit_if_any(writes);
+            }
+            Input::HandedOver { id, taken: false } => self.custody.not_handed_over(id, now),
+            Input::Committed(id) => self.committed(id),
+            Input::DiskFree { bytes } => self.disk_full = bytes < MIN_FREE_DISK,
+            Input::Wake => {}
+        }
+        self.pump(now);
+    }
+
+    /// The next thing for the shell to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.outbox.poll()
+    }
+
+    /// When to give [`Input::Wake`], if nothing happens before.
+    pub fn next_wake(&self) -> Option<Mono> {
+        self.wake
+    }
+
+    /// In whose name it signs.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The home of the current epoch, once it is durable.
+    pub fn home(&self) -> Option<&Verified<Home>> {
+        self.homes.published()
+    }
+
+    /// Whether one of the configured brokers is connected.
+    pub fn is_up(&self, broker: PublicKey) -> bool {
+        self.homes.is_up(broker)
+    }
+
+    /// The job of `offer`, until some minutes after its expiry.
+    pub fn job(&self, offer: StatementId) -> Option<&Job> {
+        self.jobs.get(offer)
+    }
+
+    /// Every job that has not expired.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter()
+    }
+
+    /// Receipts that the home has not taken yet.
+    pub fn receipts_waiting(&self) -> usize {
+        self.custody.len()
+    }
+
+    // Submitting and cancelling.
+
+    fn submit(&mut self, job: NewJob, reply: ReplyId, now: Now) {
+        match self.make_job(job, now) {
+            Err(error) => self.outbox.push(Action::Submitted { reply, result: Err(error) }),
+            Ok(job) => {
+                let offer = job.offer().id();
+                let writes = vec![
+                    Write::put(offer_key(offer), job.offer().envelope().as_bytes()),
+                    Write::put(state_key(offer), encode_cbor(&job.record())),
+                ];
+                self.jobs.insert(job);
+                let told = Action::Submitted { reply, result: Ok(offer) };
+                self.commit(writes, vec![told], vec![Pending::Job(offer)]);
+            }
+        }
+    }
+
+    fn make_job(&self, job: NewJob, now: Now) -> Result<Job, SubmitError> {
+        if self.disk_full {
+            return Err(SubmitError::DiskFull);
+        }
+        if !self.jobs.has_room(job.tasks, job.replicas) {
+            return Err(SubmitError::TooMany);
+        }
+        Job::make(job, &self.authority, now, |offer| self.jobs.get(offer).is_some())
+    }
+
+    fn cancel(&mut self, offer: StatementId, reply: ReplyId) {
+        let result = match self.jobs.get_mut(offer) {
+            None => Err(CancelError::Unknown),
+            Some(job) if job.state() != JobState::Open => Err(CancelError::Over),
+            Some(job) => {
+                job.set_state(JobState::Cancelled);
+                Ok(vec![Write::put(state_key(offer), encode_cbor(&job.record()))])
+            }
+        };
+        match result {
+            Err(error) => self.outbox.push(Action::Cancelled { reply, result: Err(error) }),
+            Ok(writes) => {
+                let told = Action::Cancelled { reply, result: Ok(()) };
+                self.commit(writes, vec![told], Vec::new());
+            }
+        }
+    }
+
+    // Durability.
+
+    fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>, pending: Vec<Pending>) {
+        let id = CommitId(self.commits);
+        self.commits += 1;
+        self.durable_with.push_back((id, pending));
+        self.outbox.commit(writes, released);
+    }
+
+    fn commit_if_any(&mut self, writes: Vec<Write>) {
+        if !writes.is_empty() {
+            self.commit(writes, Vec::new(), Vec::new());
+        }
+    }
+
+    fn committed(&mut self, id: CommitId) {
+        while self.durable_with.front().is_some_and(|(waiting, _)| *waiting <= id) {
+            let (_, pending) = self.durable_with.pop_front().expect("front was just seen");
+            for pending in pending {
+                match pending {
+                    Pending::Home(epoch) => self.homes.made_durable(epoch),
+                    Pending::Receipt(id) => self.custody.made_durable(id),
+                    Pending::Job(offer) => {
+                        if let Some(job) = self.jobs.get_mut(offer) {
+                            job.made_durable();
+                        }
+                    }
+                }
+            }
+        }
+        self.outbox.committed(id);
+    }
+
+    // What is due.
+
+    fn pump(&mut self, now: Now) {
+        self.expire(now);
+        if let Some(home) = self.homes.successor(&self.authority, now) {
+            self.begin_epoch(home, now);
+        }
+        self.hand_over(now);
+        self.ask_what_is_due(now);
+        self.wake = self.next_due().filter(|at| *at > now.mono).min();
+    }
+
+    fn expire(&mut self, now: Now) {
+        if now.mono < self.next_expiry {
+            return;
+        }
+        self.next_expiry = now.mono + EXPIRY_PERIOD;
+        let jobs = &mut self.jobs;
+        let ended = jobs.expire(now.wall);
+        if !ended.is_empty() {
+            self.judgements.retain(|_, judgement| jobs.get(judgement.task.offer).is_some());
+        }
+        let writes = self.custody.expire(now);
+        self.commit_if_any(writes);
+    }
+
+    fn hand_over(&mut self, now: Now) {
+        let Some(home) = self.connected_home() else { return };
+        for (to, bundle) in self.custody.due(now, |_| Some(home)) {
+            self.outbox.push(Action::HandOver { to, bundle });
+        }
+    }
+
+    fn connected_home(&self) -> Option<PublicKey> {
+        let home = self.homes.published()?.home;
+        self.homes.is_up(home).then_some(home)
+    }
+
+    /// Everything that only time can make due.
+    fn next_due(&self) -> impl Iterator<Item = Mono> {
+        let connected = self.homes.brokers().into_iter().filter(|broker| self.homes.is_up(*broker));
+        let connected: Vec<_> = connected.collect();
+        let home = self.connected_home();
+        let of_jobs = self.jobs.iter().flat_map(move |job| {
+            let publications = connected.iter().filter_map(|it| job.publications.get(it));
+            let at_home = [job.withdrawal.next_wake(), job.inquiry.next_wake()];
+            let at_home = at_home.into_iter().flatten().filter(|_| home.is_some());
+            publications.filter_map(|it| it.next_wake()).chain(at_home).collect::<Vec<_>>()
+        });
+        let custody = self.custody.next_wake().filter(|_| home.is_some());
+        let others = [self.homes.next_wake(), custody, Some(self.next_expiry)];
+        of_jobs.chain(others.into_iter().flatten())
+    }
+}

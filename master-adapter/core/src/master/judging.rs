@@ -1,0 +1,199 @@
+//! Results come in, are judged once, and go out again as receipts.
+
+use std::time::Duration;
+
+use capability::statements::{JobResult, Lease, Receipt};
+use capability::{PublicKey, StatementId, Verified, encode_cbor};
+use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, Write};
+
+use super::{MAX_RECEIPTS_WAITING, Master, Pending};
+use crate::jobs::{Job, JobState, Settled};
+use crate::judge::{Court, Finding};
+use crate::message::{Action, News, ReplyId};
+use crate::records::{
+    Judgement, SettledRecord, delegation_key, judgement_key, result_key, settled_key, state_key,
+};
+
+/// A receipt outlives the longest result twice, so that a volunteer that is seldom online gets it.
+const RECEIPT_LIFETIME: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+/// How a result came, and who waits for the answer.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    from: PublicKey,
+    via: PublicKey,
+    reply: ReplyId,
+}
+
+impl Master {
+    pub(super) fn take_over(
+        &mut self,
+        from: PublicKey,
+        bundle: Bundle,
+        lease: Option<&Verified<Lease>>,
+        reply: ReplyId,
+        now: Now,
+    ) {
+        let refused = |reason: &str| HandoverAnswer::Refused(reason.to_owned());
+        let answer = match bundle.cargo {
+            Cargo::Receipt(_) => refused("a master takes results, not receipts"),
+            Cargo::Result(result) if result.project != self.authority.project() => {
+                refused("this is the master of another project")
+            }
+            Cargo::Result(_) if self.disk_full => refused("custody refused: the disk is full"),
+            Cargo::Result(_) if self.custody.len() >= MAX_RECEIPTS_WAITING => {
+                refused("custody refused: full")
+            }
+            Cargo::Result(_) if !self.authority.is_current(now.wall) => {
+                refused("the delegation of the project has expired, nothing can be judged")
+            }
+            Cargo::Result(result) => {
+                let arrival = Arrival { from, via: bundle.via, reply };
+                self.judge(&result, lease, arrival, now);
+                return;
+            }
+        };
+        self.outbox.push(Action::ReplyHandover { reply, answer });
+    }
+
+    /// Judges `result` once; the same one again gets the same receipt again.
+    fn judge(
+        &mut self,
+        result: &Verified<JobResult>,
+        lease: Option<&Verified<Lease>>,
+        arrival: Arrival,
+        now: Now,
+    ) {
+        if let Some(judgement) = self.judgements.get(&result.id()) {
+            let receipt = self.receipt(result.id(), judgement);
+            self.send_receipt(receipt, arrival, Vec::new(), Vec::new());
+            return;
+        }
+        let court = Court {
+            authority: &self.authority,
+            homes: &self.homes,
+            job: self.jobs.get(result.task.offer),
+            now: now.wall,
+        };
+        let finding = court.judge(result, lease);
+        let judgement = Judgement {
+            task: result.task,
+            volunteer: result.signer(),
+            verdict: finding.verdict(),
+            issued: now.wall,
+            expires: self.authority.expiry(now.wall, RECEIPT_LIFETIME),
+            delegation: self.authority.delegation().id(),
+        };
+        let receipt = self.receipt(result.id(), &judgement);
+        let (writes, news) = self.apply(result, &finding, judgement, &arrival);
+        self.send_receipt(receipt, arrival, writes, news);
+    }
+
+    /// Changes the state as `finding` says. A rejection changes nothing and is not remembered: it
+    /// would be judged alike again, and whoever sends worthless results must not fill the disk.
+    fn apply(
+        &mut self,
+        result: &Verified<JobResult>,
+        finding: &Finding,
+        judgement: Judgement,
+        arrival: &Arrival,
+    ) -> (Vec<Write>, Vec<Action>) {
+        let (task, id, volunteer) = (result.task, result.id(), result.signer());
+        if let Finding::Rejected(reason) = finding {
+            let reason = (*reason).to_owned();
+            return (
+                Vec::new(),
+                vec![News::Rejected { task, result: id, volunteer, reason }.into()],
+            );
+        }
+        let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
+        writes.extend(self.remember_delegation());
+        self.judgements.insert(id, judgement);
+        let job =
+            self.jobs.get_mut(task.offer).expect("only a result of a known job is not rejected");
+        let news = match finding {
+            Finding::Rejected(_) => unreachable!("handled above"),
+            Finding::Again(reason) => {
+                job.count_unfit_machine(task.task);
+                let reason = reason.clone();
+                vec![News::Again { task, result: id, volunteer, reason }.into()]
+            }
+            Finding::Settles { passed, credit } => {
+                let settled = Settled { result: id, volunteer, passed: *passed, via: arrival.via };
+                job.settle(task.task, task.replica, settled);
+                let record = SettledRecord::from(settled);
+                writes.push(Write::put(settled_key(task), encode_cbor(&record)));
+                writes.push(Write::put(result_key(id), result.envelope().as_bytes()));
+                let accepted = News::Accepted {
+                    task,
+                    result: result.clone(),
+                    passed: *passed,
+                    credit: *credit,
+                    via: arrival.via,
+                    from: arrival.from,
+                };
+                let mut news = vec![accepted.into()];
+                news.extend(finish(job, &mut writes).map(Action::from));
+                news
+            }
+        };
+        (writes, news)
+    }
+
+    /// Takes `receipt` into custody in one commit with `writes`; `Taken` is answered behind it.
+    fn send_receipt(
+        &mut self,
+        receipt: Verified<Receipt>,
+        arrival: Arrival,
+        mut writes: Vec<Write>,
+        news: Vec<Action>,
+    ) {
+        let id = receipt.id();
+        let bundle = Bundle { cargo: Cargo::Receipt(receipt), via: arrival.via };
+        let taken = self.custody.take(bundle, Duty::Carrier);
+        writes.extend(taken.expect("its bound was checked before anything was judged"));
+        let reply = arrival.reply;
+        let mut released = vec![Action::ReplyHandover { reply, answer: HandoverAnswer::Taken }];
+        released.extend(news);
+        self.commit(writes, released, vec![Pending::Receipt(id)]);
+    }
+
+    /// The receipt that says `judgement`; signing it again gives the same bytes.
+    fn receipt(&self, result: StatementId, judgement: &Judgement) -> Verified<Receipt> {
+        let current = self.authority.delegation().envelope();
+        let delegation = self.delegations.get(&judgement.delegation).unwrap_or(current).clone();
+        let payload = Receipt {
+            project: self.authority.project(),
+            result,
+            task: judgement.task,
+            volunteer: judgement.volunteer,
+            verdict: judgement.verdict.clone(),
+            issued: judgement.issued,
+            delegation,
+            expires: judgement.expires,
+        };
+        Verified::sign(payload, self.authority.signer())
+    }
+
+    fn remember_delegation(&mut self) -> Option<Write> {
+        let envelope = self.authority.delegation().envelope();
+        let id = envelope.id();
+        if self.delegations.contains_key(&id) {
+            return None;
+        }
+        self.delegations.insert(id, envelope.clone());
+        Some(Write::put(delegation_key(id), envelope.as_bytes()))
+    }
+}
+
+/// Ends `job` if its last task has just been settled.
+fn finish(job: &mut Job, writes: &mut Vec<Write>) -> Option<News> {
+    if !job.is_complete() || job.state() != JobState::Open {
+        return None;
+    }
+    job.set_state(JobState::Done);
+    let offer = job.offer().id();
+    writes.push(Write::put(state_key(offer), encode_cbor(&job.record())));
+    let (passed, failed) = job.tally();
+    Some(News::JobDone { offer, passed, failed })
+}

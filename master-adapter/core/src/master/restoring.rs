@@ -1,0 +1,76 @@
+//! A master takes up again what a former process had made durable.
+
+use capability::statements::{Delegation, Offer, Verdict};
+use capability::{StatementId, Verified, Verifier, decode_cbor};
+use mesh_core::{CUSTODY_PREFIX, Now};
+
+use super::Master;
+use crate::jobs::Job;
+use crate::records::{
+    DELEGATION_PREFIX, HOME_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES, OFFER_PREFIX,
+    RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in, task_in,
+};
+
+impl Master {
+    pub(super) fn restore_record(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        verifier: &dyn Verifier,
+        now: Now,
+    ) -> Result<(), RestoreError> {
+        match key.first().copied() {
+            Some(CUSTODY_PREFIX) => self.custody.restore(value, verifier)?,
+            Some(DELEGATION_PREFIX) => self.restore_delegation(value, verifier)?,
+            Some(HOME_PREFIX) => self.homes.restore(value, verifier)?,
+            Some(OFFER_PREFIX) => {
+                let offer = Verified::<Offer>::parse(value, verifier)?;
+                // Of what has expired only the archive knows.
+                if offer.current(now.wall).is_ok() || offer.expires > now.wall {
+                    self.jobs.insert(Job::new(offer));
+                }
+            }
+            Some(STATE_PREFIX) => {
+                let record: StateRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
+                if let Some(job) = self.jobs.get_mut(name_in(key)?) {
+                    job.restore(record);
+                }
+            }
+            Some(SETTLED_PREFIX) => {
+                let task = task_in(key)?;
+                let record: SettledRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
+                if let Some(job) = self.jobs.get_mut(task.offer) {
+                    job.settle(task.task, task.replica, record.into());
+                }
+            }
+            Some(JUDGEMENT_PREFIX) => {
+                let judgement: Judgement = decode_cbor(value, MAX_RECORD_BYTES)?;
+                self.restore_judgement(name_in(key)?, judgement);
+            }
+            // The archive, and whatever else the shell keeps, is not this core's.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn restore_delegation(
+        &mut self,
+        value: &[u8],
+        verifier: &dyn Verifier,
+    ) -> Result<(), RestoreError> {
+        let delegation = Verified::<Delegation>::parse(value, verifier)?;
+        if delegation.node == self.authority.node() {
+            self.delegations.insert(delegation.id(), delegation.envelope().clone());
+        }
+        Ok(())
+    }
+
+    fn restore_judgement(&mut self, result: StatementId, judgement: Judgement) {
+        if let Some(job) = self.jobs.get_mut(judgement.task.offer) {
+            if matches!(judgement.verdict, Verdict::Again(_)) {
+                job.count_unfit_machine(judgement.task.task);
+            }
+            self.judgements.insert(result, judgement);
+        }
+    }
+}

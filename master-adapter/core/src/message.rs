@@ -1,0 +1,243 @@
+//! What enters the core and what leaves it.
+
+use capability::statements::{Credit, JobResult, Lease, TaskId};
+use capability::{PublicKey, StatementId, Verified};
+use mesh_core::{Answer, Ask, Bundle, Candidates, Commit, CommitId, HandoverAnswer};
+use thiserror::Error;
+
+use crate::jobs::{NewJob, SubmitError};
+
+/// Names a question that this core asked, until its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Names something that waits for an answer of this core; chosen by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyId(pub u64);
+
+/// A question got no sound answer: the broker was not reached, or too slow, or talked nonsense. Why,
+/// for people.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct CallFailed(pub String);
+
+/// A job cannot be cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CancelError {
+    /// Not one of ours, or forgotten after its expiry.
+    #[error("there is no such job")]
+    Unknown,
+    /// Every task is settled, or it was cancelled before.
+    #[error("the job is over already")]
+    Over,
+}
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection to this peer is up. Peers that are not configured as brokers are ignored.
+    BrokerUp {
+        /// The broker.
+        peer: PublicKey,
+    },
+    /// The last connection to this peer is gone.
+    BrokerDown {
+        /// The broker.
+        peer: PublicKey,
+    },
+    /// Somebody on this side of the adapter wants a job done. The package is in the blob store.
+    Submit {
+        /// The job.
+        job: NewJob,
+        /// Answered by [`Action::Submitted`].
+        reply: ReplyId,
+    },
+    /// A job is not wanted any more.
+    Cancel {
+        /// Its offer.
+        offer: StatementId,
+        /// Answered by [`Action::Cancelled`].
+        reply: ReplyId,
+    },
+    /// The answer to an [`Action::Ask`]; every one gets exactly one.
+    Answered {
+        /// Which question.
+        call: CallId,
+        /// What came back.
+        answer: Result<Answer, CallFailed>,
+    },
+    /// A peer hands over a bundle whose blobs are all in the blob store.
+    Handover {
+        /// The peer.
+        from: PublicKey,
+        /// The bundle.
+        bundle: Bundle,
+        /// The lease inside the result, as [`lease_of`](crate::lease_of) checked it.
+        lease: Option<Verified<Lease>>,
+        /// Answered by [`Action::ReplyHandover`].
+        reply: ReplyId,
+    },
+    /// What became of an [`Action::HandOver`]; every one gets exactly one.
+    HandedOver {
+        /// The bundle's name.
+        id: StatementId,
+        /// Whether the peer has taken it.
+        taken: bool,
+    },
+    /// The writes of this commit are durable.
+    Committed(CommitId),
+    /// Free space on the disk below the state directory, measured now and then.
+    DiskFree {
+        /// In bytes.
+        bytes: u64,
+    },
+    /// The time that `next_wake` gave has come.
+    Wake,
+}
+
+/// Something that the shell must now do.
+#[derive(Debug)]
+pub enum Action {
+    /// Make these writes durable, then report [`Input::Committed`].
+    Commit(Commit),
+    /// Ask a broker, then report [`Input::Answered`]. Before an [`Ask::Publish`] to the offer's home
+    /// the shell sees to it that the broker can get the package.
+    Ask {
+        /// The broker.
+        to: PublicKey,
+        /// Names the question.
+        call: CallId,
+        /// The question.
+        ask: Ask,
+    },
+    /// Hand a bundle over, then report [`Input::HandedOver`].
+    HandOver {
+        /// To this broker.
+        to: PublicKey,
+        /// The bundle.
+        bundle: Bundle,
+    },
+    /// Answer a handover.
+    ReplyHandover {
+        /// Which.
+        reply: ReplyId,
+        /// The answer.
+        answer: HandoverAnswer,
+    },
+    /// Answer a submission; with `Ok` the offer is durable here.
+    Submitted {
+        /// Which.
+        reply: ReplyId,
+        /// The offer's name, or why there is none.
+        result: Result<StatementId, SubmitError>,
+    },
+    /// Answer a cancellation; with `Ok` it is durable here.
+    Cancelled {
+        /// Which.
+        reply: ReplyId,
+        /// Whether it was cancelled.
+        result: Result<(), CancelError>,
+    },
+    /// Tell people and subscribers.
+    News(News),
+}
+
+impl From<Commit> for Action {
+    fn from(commit: Commit) -> Self {
+        Self::Commit(commit)
+    }
+}
+
+impl From<News> for Action {
+    fn from(news: News) -> Self {
+        Self::News(news)
+    }
+}
+
+/// What has become of jobs, for people and subscribers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// A broker keeps the offer.
+    Published {
+        /// The offer.
+        offer: StatementId,
+        /// The broker.
+        broker: PublicKey,
+        /// In this epoch.
+        epoch: u64,
+    },
+    /// A broker did not take the offer; it is tried again.
+    NotPublished {
+        /// The offer.
+        offer: StatementId,
+        /// The broker.
+        broker: PublicKey,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Who could run the offer, as its home knows it.
+    Candidates {
+        /// The offer.
+        offer: StatementId,
+        /// Counts and reasons.
+        candidates: Candidates,
+    },
+    /// A result counts, durably.
+    Accepted {
+        /// What it is the result of.
+        task: TaskId,
+        /// The result.
+        result: Verified<JobResult>,
+        /// Whether the task passed.
+        passed: bool,
+        /// What the volunteer earned.
+        credit: Credit,
+        /// The volunteer's broker, by which it came.
+        via: PublicKey,
+        /// The broker that handed it over.
+        from: PublicKey,
+    },
+    /// A result does not count.
+    Rejected {
+        /// What it claims to be the result of.
+        task: TaskId,
+        /// The result.
+        result: StatementId,
+        /// Whose it is.
+        volunteer: PublicKey,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A machine could not run the task; another one may try.
+    Again {
+        /// The task.
+        task: TaskId,
+        /// The result.
+        result: StatementId,
+        /// Whose machine it was.
+        volunteer: PublicKey,
+        /// What the machine lacked, for people.
+        reason: String,
+    },
+    /// Every task is settled, durably.
+    JobDone {
+        /// The offer.
+        offer: StatementId,
+        /// Tasks that passed.
+        passed: u32,
+        /// Tasks that did not.
+        failed: u32,
+    },
+    /// The home broker knows that the offer is over.
+    Withdrawn {
+        /// The offer.
+        offer: StatementId,
+    },
+    /// A new epoch has begun, durably.
+    HomeMoved {
+        /// The epoch.
+        epoch: u64,
+        /// Its home.
+        home: PublicKey,
+    },
+}

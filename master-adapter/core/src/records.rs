@@ -1,0 +1,143 @@
+//! The durable records of this core: one kind a first byte, in an order that restores in one pass.
+//!
+//! | key | value |
+//! |---|---|
+//! | `d` delegation | the envelope under which receipts were signed |
+//! | `h` epoch | the envelope of that epoch's home |
+//! | `j` offer | the offer's envelope |
+//! | `r` result | an accepted result's envelope; not read by the core |
+//! | `s` offer | [`StateRecord`] |
+//! | `t` offer, task, replica | [`SettledRecord`]: the result that was accepted |
+//! | `v` result | [`Judgement`]: the receipt, in few bytes |
+//!
+//! Custody adds its own (`c`). Envelopes have records of their own, because a record has no more
+//! room than the largest envelope needs.
+
+use capability::statements::{TaskId, Verdict};
+use capability::{CborError, PublicKey, StatementError, StatementId, Timestamp};
+use mesh_core::BundleError;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::jobs::JobState;
+
+/// Records of offers.
+pub const OFFER_PREFIX: u8 = b'j';
+/// Records of accepted results, which make the archive.
+pub const RESULT_PREFIX: u8 = b'r';
+
+pub(crate) const DELEGATION_PREFIX: u8 = b'd';
+pub(crate) const HOME_PREFIX: u8 = b'h';
+pub(crate) const STATE_PREFIX: u8 = b's';
+pub(crate) const SETTLED_PREFIX: u8 = b't';
+pub(crate) const JUDGEMENT_PREFIX: u8 = b'v';
+
+/// A record of ours is smaller than this; envelopes have their own bound.
+pub(crate) const MAX_RECORD_BYTES: usize = 4096;
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateRecord {
+    pub(crate) state: JobState,
+    /// The newest epoch whose home has acknowledged the offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acknowledged: Option<u64>,
+}
+
+/// The result that settled one replica of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SettledRecord {
+    pub(crate) result: StatementId,
+    pub(crate) volunteer: PublicKey,
+    pub(crate) passed: bool,
+    pub(crate) via: PublicKey,
+}
+
+/// What a receipt says beyond what is known anyway. Signatures are deterministic, so that the same
+/// receipt can be made again from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Judgement {
+    #[serde(flatten)]
+    pub(crate) task: TaskId,
+    pub(crate) volunteer: PublicKey,
+    pub(crate) verdict: Verdict,
+    pub(crate) issued: Timestamp,
+    pub(crate) expires: Timestamp,
+    pub(crate) delegation: StatementId,
+}
+
+/// The key of an offer's record.
+pub fn offer_key(offer: StatementId) -> Vec<u8> {
+    named(OFFER_PREFIX, offer)
+}
+
+/// The key of an accepted result's record.
+pub fn result_key(result: StatementId) -> Vec<u8> {
+    named(RESULT_PREFIX, result)
+}
+
+pub(crate) fn delegation_key(delegation: StatementId) -> Vec<u8> {
+    named(DELEGATION_PREFIX, delegation)
+}
+
+pub(crate) fn state_key(offer: StatementId) -> Vec<u8> {
+    named(STATE_PREFIX, offer)
+}
+
+pub(crate) fn judgement_key(result: StatementId) -> Vec<u8> {
+    named(JUDGEMENT_PREFIX, result)
+}
+
+pub(crate) fn home_key(epoch: u64) -> Vec<u8> {
+    let mut key = vec![HOME_PREFIX];
+    key.extend(epoch.to_be_bytes());
+    key
+}
+
+pub(crate) fn settled_key(task: TaskId) -> Vec<u8> {
+    let mut key = named(SETTLED_PREFIX, task.offer);
+    key.extend(task.task.to_be_bytes());
+    key.extend(task.replica.to_be_bytes());
+    key
+}
+
+/// The name behind the first byte of `key`.
+pub(crate) fn name_in(key: &[u8]) -> Result<StatementId, RestoreError> {
+    let name = key.get(1..).and_then(|name| name.try_into().ok());
+    name.map(StatementId::from_bytes).ok_or(RestoreError::Key)
+}
+
+/// The task behind the first byte of `key`.
+pub(crate) fn task_in(key: &[u8]) -> Result<TaskId, RestoreError> {
+    let (name, numbers) = key.split_at_checked(33).ok_or(RestoreError::Key)?;
+    let numbers: [u8; 6] = numbers.try_into().map_err(|_| RestoreError::Key)?;
+    let [a, b, c, d, e, f] = numbers;
+    Ok(TaskId {
+        offer: name_in(name)?,
+        task: u32::from_be_bytes([a, b, c, d]),
+        replica: u16::from_be_bytes([e, f]),
+    })
+}
+
+fn named(prefix: u8, name: StatementId) -> Vec<u8> {
+    let mut key = vec![prefix];
+    key.extend(name.as_bytes());
+    key
+}
+
+/// What is on disk cannot have been written by this program.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// A key of another shape.
+    #[error("a record with a key of another shape")]
+    Key,
+    /// A record is malformed.
+    #[error("a malformed record")]
+    Record(#[from] CborError),
+    /// A statement that was sound when it was written is not any more.
+    #[error("a stored statement")]
+    Statement(#[from] StatementError),
+    /// A bundle in custody.
+    #[error("a stored bundle")]
+    Bundle(#[from] BundleError),
+}

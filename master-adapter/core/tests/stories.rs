@@ -1,0 +1,386 @@
+//! The life of jobs, told from the master's side.
+
+#[allow(dead_code, clippy::allow_attributes, reason = "each test program uses its part")]
+mod support;
+
+use std::time::Duration;
+
+use capability::Signer;
+use capability::statements::{Ended, Verdict};
+use master_core::{Action, Input, JobState, MAX_AGAIN, News, REHOME_AFTER};
+use mesh_core::{Answer, Ask, Candidates, HandoverAnswer, Refusal};
+use support::{Bench, Draft, home, job, key, standby};
+
+#[test]
+fn a_submission_is_acknowledged_only_once_it_is_durable() {
+    let mut bench = Bench::new();
+    bench.up(&home());
+    bench.slow_disk();
+    let reply = bench.reply();
+    bench.give(Input::Submit { job: job(1), reply });
+    assert_eq!(bench.submitted(reply), None, "not durable yet");
+    assert!(bench.asked().is_none(), "and nobody else hears of it");
+
+    bench.finish_commits();
+    let offer = bench.submitted(reply).expect("durable now");
+    assert!(matches!(bench.asked(), Some((_, _, Ask::Publish { .. }))));
+
+    bench.restart();
+    assert!(bench.master.job(offer).is_some(), "what was acknowledged survives");
+}
+
+#[test]
+fn a_job_that_breaks_a_rule_is_refused() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.submit(job(0)), None);
+    bench.give(Input::DiskFree { bytes: 0 });
+    assert_eq!(bench.submit(job(1)), None, "no room on the disk");
+    bench.give(Input::DiskFree { bytes: u64::MAX });
+    assert!(bench.submit(job(1)).is_some());
+}
+
+#[test]
+fn the_same_job_twice_is_two_jobs() {
+    let mut bench = Bench::new();
+    let (one, other) = (bench.submit(job(1)), bench.submit(job(1)));
+    assert!(one.is_some() && other.is_some());
+    assert_ne!(one, other);
+}
+
+#[test]
+fn a_publication_is_repeated_until_it_is_acknowledged() {
+    let mut bench = Bench::new();
+    bench.submit(job(1)).expect("a sound job");
+    bench.up(&home());
+    for wait in [1, 2, 4] {
+        let (_, call, _) = bench.asked().expect("an attempt");
+        let full = Answer::Refused(Refusal::Full("of offers".into()));
+        bench.answer(call, Ok(full));
+        bench.pass(Duration::from_millis(wait * 1000 - 1));
+        assert!(bench.asked().is_none(), "not before its time");
+        bench.pass(Duration::from_millis(1));
+    }
+    let (_, call, _) = bench.asked().expect("an attempt");
+    bench.answer(call, Ok(Answer::Done));
+    let news = bench.news();
+    assert!(matches!(news.last(), Some(News::Published { epoch: 1, .. })), "{news:?}");
+    bench.pass(Duration::from_secs(1));
+    assert!(!matches!(bench.asked(), Some((_, _, Ask::Publish { .. }))), "and then no more");
+}
+
+#[test]
+fn standbys_keep_the_offer_too_and_a_home_met_anew_is_told_again() {
+    let (mut bench, offer) = Bench::with_job(3);
+    bench.up(&standby());
+    let publication = loop {
+        let (to, call, ask) = bench.asked().expect("a publication to the standby");
+        if to == standby().public() {
+            break (call, ask);
+        }
+    };
+    let (call, Ask::Publish { home: named, again, .. }) = publication else {
+        panic!("a publication")
+    };
+    assert!(!again && named.standbys == [standby().public()]);
+    bench.answer(call, Ok(Answer::Done));
+
+    assert_eq!(bench.verdict_of(&Draft::new(&offer, 1, 1).sign()), accepted(5));
+    bench.down(&home());
+    bench.up(&home());
+    let again = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| match ask {
+        Ask::Publish { again, settled, .. } => Some((again, settled)),
+        _ => None,
+    });
+    assert_eq!(again, Some((true, vec![(1, 1)])), "with what needs no lease any more");
+}
+
+#[test]
+fn what_the_home_acknowledged_is_remembered_over_a_restart() {
+    let (mut bench, _) = Bench::with_job(1);
+    bench.restart();
+    bench.up(&home());
+    let (_, _, ask) = bench.asked().expect("a publication");
+    assert!(matches!(ask, Ask::Publish { again: true, .. }), "{ask:?}");
+}
+
+#[test]
+fn a_home_that_has_forgotten_grants_again_in_a_new_epoch_only() {
+    let (mut bench, offer) = Bench::with_job(4);
+    for task in [0, 1, 3] {
+        bench.verdict_of(&Draft::new(&offer, task, 1).sign());
+    }
+    bench.pass(Duration::from_secs(30));
+    bench.down(&home());
+    bench.up(&home());
+    let call = std::iter::from_fn(|| bench.asked())
+        .find_map(|(_, call, ask)| matches!(ask, Ask::Publish { .. }).then_some(call))
+        .expect("told again");
+
+    bench.slow_disk();
+    bench.answer(call, Ok(Answer::Refused(Refusal::Forgotten)));
+    assert!(bench.master.home().is_none() && bench.asked().is_none(), "not durable, not told");
+    bench.finish_commits();
+    let (_, call, ask) = bench.asked().expect("the new epoch is published");
+    let Ask::Publish { home: named, again, settled, .. } = ask else { panic!("published") };
+    assert_eq!((named.epoch, named.home, again), (2, home().public(), false));
+    assert_eq!(settled, [(0, 1), (3, 3)]);
+    bench.answer(call, Ok(Answer::Done));
+
+    // A lease of the former epoch still leads to a result that counts.
+    assert_eq!(bench.verdict_of(&Draft::new(&offer, 2, 2).sign()), accepted(5));
+    bench.restart();
+    assert_eq!(bench.home().epoch, 2);
+}
+
+#[test]
+fn a_standby_takes_over_when_the_home_is_away_for_long() {
+    let (mut bench, _) = Bench::with_job(1);
+    while bench.asked().is_some() {}
+    bench.down(&home());
+    bench.pass(REHOME_AFTER);
+    assert_eq!(bench.home().epoch, 1, "nobody could take over");
+    bench.up(&standby());
+    assert_eq!((bench.home().epoch, bench.home().home), (2, standby().public()));
+    assert_eq!(bench.home().standbys, [home().public()]);
+    let (to, _, ask) = bench.asked().expect("a publication");
+    assert_eq!(to, standby().public());
+    assert!(matches!(ask, Ask::Publish { again: false, .. }), "{ask:?}");
+}
+
+#[test]
+fn a_short_absence_of_the_home_moves_nothing() {
+    let (mut bench, _) = Bench::with_job(1);
+    bench.up(&standby());
+    bench.down(&home());
+    bench.pass(REHOME_AFTER.saturating_sub(Duration::from_millis(1)));
+    bench.up(&home());
+    bench.pass(REHOME_AFTER);
+    assert_eq!(bench.home().epoch, 1);
+}
+
+#[test]
+fn a_result_is_accepted_once_and_its_receipt_can_be_had_again() {
+    let (mut bench, offer) = Bench::with_job(2);
+    let result = Draft::new(&offer, 0, 1).sign();
+    assert_eq!(bench.deliver(&result), Some(HandoverAnswer::Taken));
+    let receipt = bench.receipt().expect("a receipt");
+    assert_eq!((receipt.result, &receipt.verdict), (result.id(), &accepted(5)));
+
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.deliver(&result), Some(HandoverAnswer::Taken));
+    assert_eq!(bench.receipt().as_ref(), Some(&receipt), "to the byte");
+    bench.restart();
+    bench.up(&home());
+    assert_eq!(bench.deliver(&result), Some(HandoverAnswer::Taken));
+    assert_eq!(bench.receipt().as_ref(), Some(&receipt), "after a restart too");
+
+    let another = Draft { cpu_ms: 6, ..Draft::new(&offer, 0, 1) }.sign();
+    assert_eq!(bench.verdict_of(&another), rejected("another result was accepted first"));
+}
+
+#[test]
+fn acceptance_and_receipt_are_one_commit_before_the_answer() {
+    let (mut bench, offer) = Bench::with_job(1);
+    bench.slow_disk();
+    let result = Draft::new(&offer, 0, 1).sign();
+    let reply = bench.deliver_slowly(&result);
+    assert_eq!(bench.delivered(reply), None);
+    assert!(bench.receipt().is_none(), "a receipt that is not durable is not sent");
+
+    bench.restart();
+    let job = bench.master.job(offer.id()).expect("the job");
+    assert!(job.settled().next().is_none(), "neither half of it happened");
+
+    bench.up(&home());
+    bench.slow_disk();
+    let reply = bench.deliver_slowly(&result);
+    bench.finish_commits();
+    assert_eq!(bench.delivered(reply), Some(HandoverAnswer::Taken));
+    bench.restart();
+    let job = bench.master.job(offer.id()).expect("the job");
+    assert_eq!(job.settled().count(), 1);
+    assert_eq!(bench.master.receipts_waiting(), 1, "the receipt waits for the home");
+    bench.up(&home());
+    assert!(bench.receipt().is_some());
+    assert_eq!(bench.master.receipts_waiting(), 0);
+}
+
+#[test]
+fn results_with_a_lease_that_does_not_fit_are_rejected() {
+    let (mut bench, offer) = Bench::with_job(2);
+    let draft = || Draft::new(&offer, 0, 1);
+    let forged = Draft { granter: key(66), ..draft() };
+    let never = Draft { epoch: 2, ..draft() };
+    let stolen = Draft { sender: key(67), ..draft() };
+    let beyond = Draft { task: 2, ..draft() };
+    let replica = Draft { replica: 1, ..draft() };
+    for (draft, reason) in [
+        (forged, "the lease was not granted by the home of its epoch"),
+        (never, "the lease was not granted by the home of its epoch"),
+        (stolen, "the lease is another volunteer's"),
+        (beyond, "the offer has no such task"),
+        (replica, "the offer has no such task"),
+    ] {
+        assert_eq!(bench.verdict_of(&draft.sign()), rejected(reason));
+    }
+    let (_, elsewhere) = Bench::with_job(3);
+    let foreign = Draft::new(&elsewhere, 0, 1).sign();
+    let reason = "the offer is none of this project's, or it has expired";
+    assert_eq!(bench.verdict_of(&foreign), rejected(reason));
+
+    assert_eq!(bench.verdict_of(&draft().sign()), accepted(5), "none of them used the task up");
+}
+
+#[test]
+fn a_result_whose_lease_is_no_lease_is_rejected() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let mut payload = (*Draft::new(&offer, 0, 1).sign()).clone();
+    payload.lease = offer.envelope().clone();
+    let result = capability::Verified::sign(payload, &support::volunteer(1));
+    assert_eq!(bench.verdict_of(&result), rejected("the lease is no sound statement"));
+}
+
+#[test]
+fn a_result_that_contradicts_itself_is_rejected() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let mut payload = (*Draft::new(&offer, 0, 1).sign()).clone();
+    payload.steps[0].exit = Some(1);
+    let result = capability::Verified::sign(payload, &support::volunteer(1));
+    let reason = "it says that it passed, and a step of it did not";
+    assert_eq!(bench.verdict_of(&result), rejected(reason));
+}
+
+#[test]
+fn another_projects_result_is_not_taken() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let mut payload = (*Draft::new(&offer, 0, 1).sign()).clone();
+    payload.project = key(9).public().into();
+    let result = capability::Verified::sign(payload, &support::volunteer(1));
+    assert!(matches!(bench.deliver(&result), Some(HandoverAnswer::Refused(_))));
+}
+
+#[test]
+fn a_task_that_no_machine_can_run_is_given_up_after_a_few() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let unfit = |by: u32| {
+        let by = u8::try_from(by).expect("few");
+        let ended = Ended::Machine("no compiler".into());
+        Draft { ended, ..Draft::new(&offer, 0, by) }.sign()
+    };
+    for by in 0..MAX_AGAIN {
+        assert_eq!(bench.verdict_of(&unfit(by)), Verdict::Again("no compiler".into()));
+        // The same one again is not counted again, not even after a restart.
+        assert_eq!(bench.verdict_of(&unfit(by)), Verdict::Again("no compiler".into()));
+        bench.restart();
+        bench.up(&home());
+    }
+    assert_eq!(bench.verdict_of(&unfit(MAX_AGAIN)), accepted(5));
+    let job = bench.master.job(offer.id()).expect("the job");
+    assert_eq!((job.state(), job.tally()), (JobState::Done, (0, 1)));
+}
+
+#[test]
+fn a_job_is_withdrawn_when_all_of_it_is_settled() {
+    let (mut bench, offer) = Bench::with_job(2);
+    bench.verdict_of(&Draft::new(&offer, 1, 1).sign());
+    let failed = Draft { ended: Ended::Failed, ..Draft::new(&offer, 0, 2) };
+    bench.news();
+    bench.verdict_of(&failed.sign());
+    let news = bench.news();
+    let done = News::JobDone { offer: offer.id(), passed: 1, failed: 1 };
+    assert!(news.contains(&done), "{news:?}");
+
+    bench.restart();
+    bench.up(&home());
+    let (_, call, ask) = bench.asked().expect("the home is told, also after a restart");
+    let Ask::Withdraw { withdrawal } = ask else { panic!("{ask:?}") };
+    assert_eq!((withdrawal.statement, withdrawal.expires), (offer.id(), offer.expires));
+    bench.answer(call, Ok(Answer::Done));
+    let job = bench.master.job(offer.id()).expect("kept until it expires");
+    assert_eq!(job.state(), JobState::DoneAndWithdrawn);
+    bench.restart();
+    bench.up(&home());
+    assert!(bench.asked().is_none(), "nothing is left to say");
+}
+
+#[test]
+fn a_cancelled_job_is_withdrawn_and_late_results_still_earn_credit() {
+    let (mut bench, offer) = Bench::with_job(2);
+    let reply = bench.reply();
+    bench.give(Input::Cancel { offer: offer.id(), reply });
+    let asked: Vec<_> = std::iter::from_fn(|| bench.asked()).collect();
+    assert!(asked.iter().any(|(_, _, ask)| matches!(ask, Ask::Withdraw { .. })), "{asked:?}");
+    assert_eq!(bench.verdict_of(&Draft::new(&offer, 0, 1).sign()), accepted(5));
+}
+
+#[test]
+fn replicas_are_of_different_volunteers() {
+    let mut bench = Bench::new();
+    let submitted = bench.submit(master_core::NewJob { replicas: 2, ..job(1) });
+    let offer = bench.master.job(submitted.expect("sound")).expect("kept").offer().clone();
+    bench.up(&home());
+    bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
+    let second = |by| Draft { replica: 1, ..Draft::new(&offer, 0, by) }.sign();
+    assert!(matches!(bench.verdict_of(&second(1)), Verdict::Rejected(_)));
+    assert_eq!(bench.master.job(offer.id()).map(|job| job.tally()), Some((0, 0)));
+    assert_eq!(bench.verdict_of(&second(2)), accepted(5));
+    assert_eq!(bench.master.job(offer.id()).map(|job| job.tally()), Some((1, 0)));
+}
+
+#[test]
+fn who_could_run_it_is_asked_until_a_result_comes() {
+    let (mut bench, offer) = Bench::with_job(2);
+    let (_, call, ask) = bench.asked().expect("a question");
+    assert_eq!(ask, Ask::Candidates { offer: offer.id() });
+    let candidates = Candidates { matching: 3, known: 4, ..Candidates::default() };
+    bench.answer(call, Ok(Answer::Candidates(candidates.clone())));
+    let job = bench.master.job(offer.id()).expect("the job");
+    assert_eq!(job.candidates(), Some(&candidates));
+
+    bench.pass(Duration::from_secs(5));
+    let (_, call, ask) = bench.asked().expect("and again");
+    assert_eq!(ask, Ask::Candidates { offer: offer.id() });
+    bench.answer(call, Err(master_core::CallFailed("lost".into())));
+    bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
+    bench.pass(Duration::from_secs(60));
+    assert!(bench.asked().is_none());
+}
+
+#[test]
+fn offers_and_what_belongs_to_them_are_forgotten_after_their_expiry() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let result = Draft::new(&offer, 0, 1).sign();
+    bench.verdict_of(&result);
+    bench.pass(8 * support::DAY);
+    assert!(bench.master.job(offer.id()).is_none());
+    assert!(matches!(bench.verdict_of(&result), Verdict::Rejected(_)));
+    bench.restart();
+    assert!(bench.master.job(offer.id()).is_none());
+}
+
+#[test]
+fn nothing_is_taken_while_the_disk_is_full() {
+    let (mut bench, offer) = Bench::with_job(1);
+    bench.give(Input::DiskFree { bytes: 1 });
+    let result = Draft::new(&offer, 0, 1).sign();
+    assert!(matches!(bench.deliver(&result), Some(HandoverAnswer::Refused(_))));
+    bench.give(Input::DiskFree { bytes: u64::MAX });
+    assert_eq!(bench.deliver(&result), Some(HandoverAnswer::Taken));
+}
+
+#[test]
+fn strangers_are_not_taken_for_brokers() {
+    let mut bench = Bench::new();
+    bench.submit(job(1)).expect("sound");
+    bench.give(Input::BrokerUp { peer: key(77).public() });
+    assert!(bench.asked().is_none());
+    assert!(!matches!(bench.master.poll_action(), Some(Action::HandOver { .. })));
+}
+
+fn accepted(cpu_ms: u64) -> Verdict {
+    Verdict::Accepted(capability::statements::Credit(cpu_ms))
+}
+
+fn rejected(reason: &str) -> Verdict {
+    Verdict::Rejected(reason.to_owned())
+}

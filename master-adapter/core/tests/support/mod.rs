@@ -1,0 +1,378 @@
+//! A master on a bench: its disk, its brokers and its volunteers are in the test's hands.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::statements::{
+    Delegation, Ended, Home, JobResult, Lease, Log, Offer, Package, Permissions, Receipt,
+    Registration, StepReport, TaskId, Verdict,
+};
+use capability::{
+    BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
+    Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
+};
+use master_core::{
+    Action, Authority, CallFailed, CallId, Input, Master, NewJob, News, ReplyId, lease_of,
+};
+use mesh_core::{Answer, Ask, Bundle, Cargo, Commit, HandoverAnswer, Mono, Now, Write};
+
+pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A key whose signatures are hashes: thousands a test cost nothing. Nobody forges in these tests;
+/// that forgeries do not get in is tested where they are checked.
+#[derive(Debug, Clone, Copy)]
+pub struct TestKey(PublicKey);
+
+/// Knows the signatures of [`TestKey`]s.
+pub struct TestVerifier;
+
+impl Signer for TestKey {
+    fn public(&self) -> PublicKey {
+        self.0
+    }
+
+    fn sign(&self, message: &ToBeSigned) -> Signature {
+        let mut hasher = blake3::Hasher::new_keyed(self.0.as_bytes());
+        let mut signature = [0; SIGNATURE_BYTES];
+        hasher.update(message.as_bytes()).finalize_xof().fill(&mut signature);
+        Signature(signature)
+    }
+}
+
+impl Verifier for TestVerifier {
+    fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        TestKey(*key).sign(message) == *signature
+    }
+}
+
+pub fn key(n: u8) -> TestKey {
+    TestKey(PublicKey::from_bytes([n; 32]))
+}
+
+/// The broker that is home by preference, and the one that stands by.
+pub fn home() -> TestKey {
+    key(10)
+}
+
+pub fn standby() -> TestKey {
+    key(11)
+}
+
+pub fn volunteer(n: u8) -> TestKey {
+    key(100 + n)
+}
+
+pub struct Bench {
+    pub master: Master,
+    pub now: Now,
+    disk: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Commits that the disk has not finished.
+    queue: VecDeque<Commit>,
+    disk_is_slow: bool,
+    seen: VecDeque<Action>,
+    next_reply: u64,
+}
+
+pub fn authority(now: Timestamp) -> Authority {
+    let project = key(1);
+    let registration = Registration {
+        name: "example".into(),
+        homepage: String::new(),
+        keywords: Vec::new(),
+        permissions: Permissions { runtimes: vec![Runtime::Native], network: false },
+        expires: now + 300 * DAY,
+    };
+    let delegation = Delegation { node: key(2).public(), expires: now + 90 * DAY };
+    let registration = Verified::sign(registration, &project);
+    let delegation = Verified::sign(delegation, &project);
+    Authority::new(Arc::new(key(2)), registration, delegation).expect("one project, its node")
+}
+
+pub fn job(tasks: u32) -> NewJob {
+    NewJob {
+        name: "hello".into(),
+        builder: "hello".into(),
+        tasks,
+        replicas: 1,
+        package: Package { hash: BlobHash::of(b"package"), size: 7 },
+        requirements: Requirements { runtimes: vec![Runtime::Native], clauses: Vec::new() },
+        job: JobSpec {
+            environment: BTreeMap::new(),
+            steps: vec![Step { name: "test".into(), run: vec!["true".into()] }],
+            limits: Limits::default(),
+            artifacts: Vec::new(),
+            tap: None,
+        },
+        lifetime: 7 * DAY,
+    }
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let now = Now { mono: Mono::default(), wall: Timestamp(1_800_000_000_000) };
+        let mut bench = Self {
+            master: start(now, &BTreeMap::new()),
+            now,
+            disk: BTreeMap::new(),
+            queue: VecDeque::new(),
+            disk_is_slow: false,
+            seen: VecDeque::new(),
+            next_reply: 0,
+        };
+        bench.drain();
+        bench
+    }
+
+    /// With the home connected and one job published there.
+    pub fn with_job(tasks: u32) -> (Self, Verified<Offer>) {
+        let mut bench = Self::new();
+        let offer = bench.submit(job(tasks)).expect("a sound job");
+        bench.up(&home());
+        let (_, call, ask) = bench.asked().expect("a publication");
+        let Ask::Publish { offer: published, again: false, .. } = ask else {
+            panic!("published for the first time: {ask:?}")
+        };
+        assert_eq!(published.id(), offer);
+        bench.answer(call, Ok(Answer::Done));
+        (bench, published)
+    }
+
+    /// The process is killed and started again: what was not durable is gone.
+    pub fn restart(&mut self) {
+        self.queue.clear();
+        self.seen.clear();
+        self.disk_is_slow = false;
+        self.now = self.now.after(Duration::from_secs(1));
+        self.master = start(self.now, &self.disk);
+        self.drain();
+    }
+
+    /// From now on commits wait for [`Self::finish_commits`].
+    pub fn slow_disk(&mut self) {
+        self.disk_is_slow = true;
+    }
+
+    pub fn finish_commits(&mut self) {
+        self.disk_is_slow = false;
+        while let Some(commit) = self.queue.pop_front() {
+            self.apply(commit);
+        }
+        self.drain();
+    }
+
+    pub fn give(&mut self, input: Input) {
+        self.master.handle(input, self.now);
+        self.drain();
+    }
+
+    pub fn up(&mut self, broker: &TestKey) {
+        self.give(Input::BrokerUp { peer: broker.public() });
+    }
+
+    pub fn down(&mut self, broker: &TestKey) {
+        self.give(Input::BrokerDown { peer: broker.public() });
+    }
+
+    /// Time passes in the steps that the master asks for.
+    pub fn pass(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some(wake) = self.master.next_wake().filter(|wake| *wake <= end.mono) {
+            assert!(wake > self.now.mono, "a wake that is not ahead would spin");
+            self.now = self.now.after(wake - self.now.mono);
+            self.give(Input::Wake);
+        }
+        self.now = end;
+    }
+
+    pub fn reply(&mut self) -> ReplyId {
+        self.next_reply += 1;
+        ReplyId(self.next_reply)
+    }
+
+    pub fn submit(&mut self, job: NewJob) -> Option<StatementId> {
+        let reply = self.reply();
+        self.give(Input::Submit { job, reply });
+        self.submitted(reply)
+    }
+
+    pub fn submitted(&mut self, reply: ReplyId) -> Option<StatementId> {
+        self.take(|action| match action {
+            Action::Submitted { reply: to, result } if *to == reply => {
+                result.as_ref().ok().copied()
+            }
+            _ => None,
+        })
+    }
+
+    pub fn answer(&mut self, call: CallId, answer: Result<Answer, CallFailed>) {
+        self.give(Input::Answered { call, answer });
+    }
+
+    /// The oldest question that was not looked at yet.
+    pub fn asked(&mut self) -> Option<(PublicKey, CallId, Ask)> {
+        self.take(|action| match action {
+            Action::Ask { to, call, ask } => Some((*to, *call, ask.clone())),
+            _ => None,
+        })
+    }
+
+    /// The broker hands a result over; what it hears at once.
+    pub fn deliver(&mut self, result: &Verified<JobResult>) -> Option<HandoverAnswer> {
+        let reply = self.deliver_slowly(result);
+        self.delivered(reply)
+    }
+
+    pub fn deliver_slowly(&mut self, result: &Verified<JobResult>) -> ReplyId {
+        let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: home().public() };
+        let lease = lease_of(&bundle, &TestVerifier);
+        let reply = self.reply();
+        self.give(Input::Handover { from: home().public(), bundle, lease, reply });
+        reply
+    }
+
+    pub fn delivered(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
+        self.take(|action| match action {
+            Action::ReplyHandover { reply: to, answer } if *to == reply => Some(answer.clone()),
+            _ => None,
+        })
+    }
+
+    /// The oldest receipt on its way to the home, which takes it.
+    pub fn receipt(&mut self) -> Option<Verified<Receipt>> {
+        let bundle = self.take(|action| match action {
+            Action::HandOver { bundle, .. } => Some(bundle.clone()),
+            _ => None,
+        })?;
+        let Cargo::Receipt(receipt) = bundle.cargo else { panic!("a master hands receipts over") };
+        self.give(Input::HandedOver { id: receipt.id(), taken: true });
+        Some(receipt)
+    }
+
+    pub fn verdict_of(&mut self, result: &Verified<JobResult>) -> Verdict {
+        assert_eq!(self.deliver(result), Some(HandoverAnswer::Taken));
+        self.receipt().expect("a receipt for every result that was taken").verdict.clone()
+    }
+
+    pub fn news(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        self.seen.retain(|action| match action {
+            Action::News(item) => {
+                news.push(item.clone());
+                false
+            }
+            _ => true,
+        });
+        news
+    }
+
+    pub fn home(&self) -> Verified<Home> {
+        self.master.home().expect("a durable home").clone()
+    }
+
+    fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Option<T> {
+        let (index, picked) = self
+            .seen
+            .iter()
+            .enumerate()
+            .find_map(|(index, action)| Some((index, pick(action)?)))?;
+        self.seen.remove(index);
+        Some(picked)
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.master.poll_action() {
+            match action {
+                Action::Commit(commit) if self.disk_is_slow => self.queue.push_back(commit),
+                Action::Commit(commit) => self.apply(commit),
+                other => self.seen.push_back(other),
+            }
+        }
+    }
+
+    fn apply(&mut self, commit: Commit) {
+        for write in commit.writes {
+            match write {
+                Write::Put { key, value } => self.disk.insert(key, value),
+                Write::Delete { key } => self.disk.remove(&key),
+            };
+        }
+        self.master.handle(Input::Committed(commit.id), self.now);
+    }
+}
+
+fn start(now: Now, disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Master {
+    let brokers = vec![home().public(), standby().public()];
+    let authority = authority(Timestamp(1_800_000_000_000));
+    Master::restore(authority, brokers, disk.clone().into_iter(), &TestVerifier, now)
+        .expect("its own records")
+}
+
+/// What a volunteer sends for a task that it leased in order.
+pub struct Draft {
+    pub offer: Verified<Offer>,
+    pub task: u32,
+    pub replica: u16,
+    pub epoch: u64,
+    pub granter: TestKey,
+    pub leased_to: TestKey,
+    pub sender: TestKey,
+    pub ended: Ended,
+    pub cpu_ms: u64,
+}
+
+impl Draft {
+    pub fn new(offer: &Verified<Offer>, task: u32, by: u8) -> Self {
+        Self {
+            offer: offer.clone(),
+            task,
+            replica: 0,
+            epoch: 1,
+            granter: home(),
+            leased_to: volunteer(by),
+            sender: volunteer(by),
+            ended: Ended::Passed,
+            cpu_ms: 5,
+        }
+    }
+
+    pub fn sign(self) -> Verified<JobResult> {
+        let task = TaskId { offer: self.offer.id(), task: self.task, replica: self.replica };
+        let lease = Lease {
+            project: self.offer.project,
+            task,
+            epoch: self.epoch,
+            volunteer: self.leased_to.public(),
+            runtime: Runtime::Native,
+            granted: self.offer.issued,
+            term_ms: 30_000,
+            expires: self.offer.expires,
+        };
+        let lease = Verified::sign(lease, &self.granter);
+        let exit = if self.ended == Ended::Passed { 0 } else { 1 };
+        let step = StepReport {
+            name: "test".into(),
+            exit: Some(exit),
+            ending: String::new(),
+            wall_ms: 10,
+            cpu_ms: self.cpu_ms,
+            memory: 1 << 20,
+            log: Log::Inline(b"1..1\nok 1\n".to_vec()),
+        };
+        let result = JobResult {
+            project: self.offer.project,
+            task,
+            lease: lease.envelope().clone(),
+            ended: self.ended,
+            steps: vec![step],
+            artifacts: Vec::new(),
+            platform: Platform::new("linux", "x86_64").expect("a platform"),
+            system: String::new(),
+            runtime: Runtime::Native,
+            started: self.offer.issued,
+            finished: self.offer.issued,
+            expires: self.offer.expires,
+        };
+        Verified::sign(result, &self.sender)
+    }
+}

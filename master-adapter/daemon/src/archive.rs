@@ -1,0 +1,369 @@
+//! Jobs and accepted results, as people look at them.
+//!
+//! What is durable is the core's records; this holds them in memory, made anew at every start and kept
+//! up to date by the core's news. The core bounds how many results can come. Logs above two kilobytes
+//! and artifacts are blobs, which are read when they are asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::Arc;
+
+use capability::statements::{Ended, JobResult, Log, Offer, StepReport};
+use capability::tap::{self, TapReport};
+use capability::{
+    BlobHash, Ed25519, MAX_OUTPUT, PublicKey, StatementError, StatementId, Timestamp, Verified,
+};
+use master_core::{JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX};
+use mesh_core::Candidates;
+use mesh_store::BlobStore;
+
+use crate::model::{
+    ArtifactView, JobView, MatrixCell, MatrixRow, MatrixView, StepView, TaskDetail, TaskView,
+};
+
+/// Jobs and results by name.
+#[derive(Debug, Default)]
+pub struct Archive {
+    jobs: BTreeMap<StatementId, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offer: Verified<Offer>,
+    state: JobState,
+    published: BTreeSet<PublicKey>,
+    trouble: Option<String>,
+    candidates: Option<Candidates>,
+    tasks: BTreeMap<(u32, u16), Accepted>,
+}
+
+#[derive(Debug)]
+struct Accepted {
+    view: TaskView,
+    result: Arc<Verified<JobResult>>,
+}
+
+impl Archive {
+    /// Indexes what the records hold. Offers come before results, as their keys do.
+    pub fn restore(
+        records: &[(Vec<u8>, Vec<u8>)],
+        blobs: &BlobStore,
+    ) -> Result<Self, StatementError> {
+        let mut archive = Self::default();
+        for (key, value) in records {
+            match key.first().copied() {
+                Some(OFFER_PREFIX) => archive.add(Verified::parse(value, &Ed25519)?),
+                Some(RESULT_PREFIX) => {
+                    archive.accept(&Verified::parse(value, &Ed25519)?, None, None, blobs);
+                }
+                _ => {}
+            }
+        }
+        Ok(archive)
+    }
+
+    /// Takes over what only the core knows of jobs that have not expired.
+    pub fn take_over(&mut self, master: &Master) {
+        for entry in self.jobs.values_mut().filter(|entry| entry.is_complete()) {
+            entry.state = JobState::DoneAndWithdrawn;
+        }
+        for job in master.jobs() {
+            let Some(entry) = self.jobs.get_mut(&job.offer().id()) else { continue };
+            entry.state = job.state();
+            for (task, settled) in job.settled() {
+                if let Some(accepted) = entry.tasks.get_mut(&(task.task, task.replica)) {
+                    accepted.view.passed = settled.passed;
+                    accepted.view.via = Some(settled.via);
+                }
+            }
+        }
+    }
+
+    /// A job was submitted.
+    pub fn add(&mut self, offer: Verified<Offer>) {
+        let entry = Entry {
+            offer,
+            state: JobState::Open,
+            published: BTreeSet::new(),
+            trouble: None,
+            candidates: None,
+            tasks: BTreeMap::new(),
+        };
+        self.jobs.insert(entry.offer.id(), entry);
+    }
+
+    /// A job was cancelled.
+    pub fn cancel(&mut self, offer: StatementId) {
+        self.set_state(offer, JobState::Cancelled);
+    }
+
+    /// Applies what the core has to tell. Reads the log of an accepted result that has TAP.
+    pub fn apply(&mut self, news: &News, blobs: &BlobStore) {
+        match news {
+            News::Published { offer, broker, .. } => {
+                if let Some(entry) = self.jobs.get_mut(offer) {
+                    entry.published.insert(*broker);
+                    entry.trouble = None;
+                }
+            }
+            News::NotPublished { offer, reason, .. } => {
+                if let Some(entry) = self.jobs.get_mut(offer) {
+                    entry.trouble = Some(reason.clone());
+                }
+            }
+            News::Candidates { offer, candidates } => {
+                if let Some(entry) = self.jobs.get_mut(offer) {
+                    entry.candidates = Some(candidates.clone());
+                }
+            }
+            News::Accepted { result, passed, via, .. } => {
+                self.accept(result, Some(*passed), Some(*via), blobs);
+            }
+            News::JobDone { offer, .. } => self.set_state(*offer, JobState::Done),
+            News::Withdrawn { offer } => {
+                if let Some(entry) = self.jobs.get_mut(offer) {
+                    entry.state = match entry.state {
+                        JobState::Cancelled => JobState::CancelledAndWithdrawn,
+                        _ => JobState::DoneAndWithdrawn,
+                    };
+                }
+            }
+            News::HomeMoved { .. } => {
+                for entry in self.jobs.values_mut() {
+                    entry.published.clear();
+                }
+            }
+            News::Rejected { .. } | News::Again { .. } => {}
+        }
+    }
+
+    /// The job's name, for logs.
+    pub fn name_of(&self, offer: StatementId) -> Option<&str> {
+        self.jobs.get(&offer).map(|entry| entry.offer.name.as_str())
+    }
+
+    /// The one job whose name begins with `prefix`.
+    pub fn find(&self, prefix: &str) -> Option<StatementId> {
+        let mut found = self.jobs.keys().filter(|id| id.to_string().starts_with(prefix));
+        found.next().copied().filter(|_| found.next().is_none())
+    }
+
+    /// Every job, the newest first.
+    pub fn jobs(&self) -> Vec<JobView> {
+        let mut jobs: Vec<_> = self.jobs.values().map(Entry::view).collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse((job.issued, job.offer)));
+        jobs
+    }
+
+    /// One job.
+    pub fn job(&self, offer: StatementId) -> Option<JobView> {
+        self.jobs.get(&offer).map(Entry::view)
+    }
+
+    /// Accepted results of a job from task `from` on: `limit` of them, and what is left of the last
+    /// one's task.
+    pub fn tasks(&self, offer: StatementId, from: u32, limit: usize) -> Option<Vec<TaskView>> {
+        let mut tasks: Vec<TaskView> = Vec::new();
+        for ((task, _), accepted) in self.jobs.get(&offer)?.tasks.range((from, 0)..) {
+            if tasks.len() >= limit && tasks.last().is_none_or(|last| last.task != *task) {
+                break;
+            }
+            tasks.push(accepted.view.clone());
+        }
+        Some(tasks)
+    }
+
+    /// One accepted result.
+    pub fn result(
+        &self,
+        offer: StatementId,
+        task: u32,
+        replica: u16,
+    ) -> Option<Arc<Verified<JobResult>>> {
+        Some(Arc::clone(&self.jobs.get(&offer)?.tasks.get(&(task, replica))?.result))
+    }
+
+    /// Everything about one accepted result.
+    pub fn detail(&self, offer: StatementId, task: u32, replica: u16) -> Option<TaskDetail> {
+        self.jobs.get(&offer)?.tasks.get(&(task, replica)).map(Accepted::detail)
+    }
+
+    /// Results by kind of machine and builder.
+    pub fn matrix(&self) -> MatrixView {
+        let mut builders = BTreeSet::new();
+        let mut rows = BTreeMap::<_, BTreeMap<String, MatrixCell>>::new();
+        for entry in self.jobs.values() {
+            let builder = &entry.offer.builder;
+            for Accepted { view, .. } in entry.tasks.values() {
+                builders.insert(builder.clone());
+                let row = (view.platform.clone(), view.system.clone(), view.runtime.clone());
+                let cell = rows.entry(row).or_default().entry(builder.clone()).or_default();
+                count(cell, view);
+            }
+        }
+        let rows = rows.into_iter().map(|((platform, system, runtime), cells)| MatrixRow {
+            platform,
+            system,
+            runtime,
+            cells,
+        });
+        MatrixView { builders: builders.into_iter().collect(), rows: rows.collect() }
+    }
+
+    /// Blobs that must be kept: packages of open jobs, logs and artifacts of accepted results.
+    pub fn blobs(&self, now: Timestamp) -> BTreeSet<BlobHash> {
+        let open = self.jobs.values().filter(|entry| entry.needs_package(now));
+        let packages = open.map(|entry| entry.offer.package.hash);
+        let results = self.jobs.values().flat_map(|entry| entry.tasks.values());
+        let of_results = results.flat_map(|it| it.result.blobs().map(|(hash, _)| hash));
+        packages.chain(of_results).collect()
+    }
+
+    fn set_state(&mut self, offer: StatementId, state: JobState) {
+        if let Some(entry) = self.jobs.get_mut(&offer) {
+            entry.state = state;
+        }
+    }
+
+    fn accept(
+        &mut self,
+        result: &Verified<JobResult>,
+        passed: Option<bool>,
+        via: Option<PublicKey>,
+        blobs: &BlobStore,
+    ) {
+        let Some(entry) = self.jobs.get_mut(&result.task.offer) else { return };
+        let tap_step = entry.offer.job.tap.as_deref();
+        let step = result.steps.iter().find(|step| Some(step.name.as_str()) == tap_step);
+        let view = TaskView {
+            task: result.task.task,
+            replica: result.task.replica,
+            result: result.id(),
+            passed: passed.unwrap_or(result.ended == Ended::Passed),
+            ended: describe(&result.ended),
+            platform: result.platform.clone(),
+            system: result.system.clone(),
+            runtime: result.runtime.clone(),
+            volunteer: result.signer(),
+            via,
+            wall_ms: result.steps.iter().map(|step| step.wall_ms).fold(0, u64::saturating_add),
+            cpu_ms: result.credit().0,
+            finished: result.finished,
+            tap: step.and_then(|step| read_tap(step, blobs)),
+        };
+        let accepted = Accepted { view, result: Arc::new(result.clone()) };
+        entry.tasks.insert((result.task.task, result.task.replica), accepted);
+    }
+}
+
+impl Entry {
+    fn view(&self) -> JobView {
+        let (passed, failed) = self.tally();
+        let offer = &self.offer;
+        JobView {
+            offer: offer.id(),
+            name: offer.name.clone(),
+            builder: offer.builder.clone(),
+            tasks: offer.tasks,
+            replicas: offer.replicas,
+            state: self.state,
+            issued: offer.issued,
+            expires: offer.expires,
+            published: self.published.iter().copied().collect(),
+            trouble: self.trouble.clone(),
+            candidates: self.candidates.clone(),
+            passed,
+            failed,
+        }
+    }
+
+    /// Tasks with all of their replicas in: how many passed, and how many did not.
+    fn tally(&self) -> (u32, u32) {
+        let mut tasks = BTreeMap::<u32, (u16, bool)>::new();
+        for Accepted { view, .. } in self.tasks.values() {
+            let (replicas, passed) = tasks.entry(view.task).or_insert((0, true));
+            *replicas += 1;
+            *passed &= view.passed;
+        }
+        let whole = tasks.values().filter(|(replicas, _)| *replicas == self.offer.replicas);
+        whole.fold(
+            (0, 0),
+            |(passed, failed), (_, all_passed)| {
+                if *all_passed { (passed + 1, failed) } else { (passed, failed + 1) }
+            },
+        )
+    }
+
+    fn is_complete(&self) -> bool {
+        self.tasks.len() as u64 == u64::from(self.offer.tasks) * u64::from(self.offer.replicas)
+    }
+
+    fn needs_package(&self, now: Timestamp) -> bool {
+        self.state == JobState::Open && self.offer.expires > now
+    }
+}
+
+impl Accepted {
+    fn detail(&self) -> TaskDetail {
+        let steps = self.result.steps.iter().map(|step| StepView {
+            name: step.name.clone(),
+            exit: step.exit,
+            ending: step.ending.clone(),
+            wall_ms: step.wall_ms,
+            cpu_ms: step.cpu_ms,
+            memory: step.memory,
+            log_bytes: match &step.log {
+                Log::Inline(bytes) => bytes.len() as u64,
+                Log::Blob { size, .. } => *size,
+            },
+        });
+        let artifacts = self.result.artifacts.iter().map(|artifact| ArtifactView {
+            path: artifact.path.clone(),
+            hash: artifact.hash,
+            size: artifact.size,
+        });
+        let summary = self.view.clone();
+        TaskDetail { summary, steps: steps.collect(), artifacts: artifacts.collect() }
+    }
+}
+
+/// The store's name for a blob.
+pub fn blob_name(hash: BlobHash) -> blake3::Hash {
+    blake3::Hash::from_bytes(*hash.as_bytes())
+}
+
+/// How a task ended, in a line.
+pub fn describe(ended: &Ended) -> String {
+    match ended {
+        Ended::Passed => "passed".to_owned(),
+        Ended::Failed => "failed".to_owned(),
+        Ended::Limit(which) => format!("limit: {which}"),
+        Ended::Machine(why) => format!("machine: {why}"),
+    }
+}
+
+/// The report in a step's log; none if it cannot be read, which the log's own page will say.
+fn read_tap(step: &StepReport, blobs: &BlobStore) -> Option<TapReport> {
+    match &step.log {
+        Log::Inline(bytes) => tap::parse(bytes),
+        Log::Blob { hash, .. } => {
+            let mut bytes = Vec::new();
+            let file = blobs.read(&blob_name(*hash)).ok()?;
+            file.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
+            tap::parse(&bytes)
+        }
+    }
+}
+
+fn count(cell: &mut MatrixCell, view: &TaskView) {
+    if view.passed {
+        cell.passed += 1;
+    } else {
+        cell.failed += 1;
+    }
+    if let Some(tap) = &view.tap {
+        cell.tests_passed += u64::from(tap.passed);
+        cell.tests_failed += u64::from(tap.failed);
+        cell.tests_skipped += u64::from(tap.skipped);
+    }
+}

@@ -1,0 +1,128 @@
+//! The brokers of the configuration: who they are, and staying connected to them.
+
+use std::time::Duration;
+
+use capability::PublicKey;
+use master_core::MAX_BROKERS;
+use mesh_net::{Multiaddr, Net};
+use mesh_shell::{Exit, Failure, Outcome, chain};
+use tokio::sync::watch;
+
+const FIRST_REDIAL: Duration = Duration::from_millis(500);
+
+/// A broker that restarts is met again within seconds.
+const MAX_REDIAL: Duration = Duration::from_secs(10);
+
+/// What a multiaddr ends with in front of an Ed25519 key: `/p2p/`, the length of a peer id, and the
+/// identity multihash over the protobuf form of the key.
+const KEY_FOLLOWS: [u8; 9] = [0xa5, 0x03, 0x26, 0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+/// One broker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broker {
+    /// Its key, from the end of its address.
+    pub key: PublicKey,
+    /// Where it is.
+    pub address: Multiaddr,
+}
+
+/// Reads the addresses of a home and its standbys.
+pub fn parse(addresses: &[String]) -> Outcome<Vec<Broker>> {
+    let mut brokers: Vec<Broker> = Vec::new();
+    for text in addresses {
+        let broker = parse_one(text)?;
+        if brokers.iter().any(|known| known.key == broker.key) {
+            let message = format!("the broker {text} is named twice");
+            return Err(Failure::say(Exit::Usage, message));
+        }
+        brokers.push(broker);
+    }
+    if (1..=MAX_BROKERS).contains(&brokers.len()) {
+        return Ok(brokers);
+    }
+    let message = format!("{} brokers are named, 1 to {MAX_BROKERS} are needed", brokers.len());
+    Err(Failure::say(Exit::Usage, message)
+        .hint("--broker /ip4/192.0.2.1/tcp/4077/p2p/12D3…; the first is the home, others stand by"))
+}
+
+fn parse_one(text: &str) -> Outcome<Broker> {
+    let hint = "as in /ip4/192.0.2.1/tcp/4077/p2p/12D3…, which a broker prints when it starts";
+    let address: Multiaddr = text.parse().map_err(|error| {
+        let message = format!("`{text}` is not the address of a broker: {error}");
+        Failure::say(Exit::Usage, message).hint(hint)
+    })?;
+    let key = key_in(&address).ok_or_else(|| {
+        let message = format!("the address `{text}` does not end with the broker's peer id");
+        Failure::say(Exit::Usage, message).hint(hint)
+    })?;
+    Ok(Broker { key, address })
+}
+
+/// The key in the peer id at the end of `address`.
+fn key_in(address: &Multiaddr) -> Option<PublicKey> {
+    let bytes = address.to_vec();
+    let (before, key) = bytes.split_last_chunk()?;
+    before.ends_with(&KEY_FOLLOWS).then(|| PublicKey::from_bytes(*key))
+}
+
+/// Dials `broker` whenever it is not connected, for as long as the sender of `connected` lives.
+pub async fn keep_dialled(net: Net, broker: Broker, mut connected: watch::Receiver<bool>) {
+    let mut wait = FIRST_REDIAL;
+    loop {
+        if *connected.borrow_and_update() {
+            wait = FIRST_REDIAL;
+            if connected.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let peer = broker.key.short();
+        match net.dial(broker.address.clone()).await {
+            // The event of the connection follows, if it has not come yet.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(peer, error = %chain(&error), "broker not reached");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = connected.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+        wait = (wait * 2).min(MAX_REDIAL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use capability::{SecretKey, Signer};
+    use mesh_shell::peer_key;
+
+    use super::*;
+
+    fn address(seed: u8) -> (PublicKey, String) {
+        let key = SecretKey::from_seed(&[seed; 32]).public();
+        let id = peer_key(key).peer_id_text().expect("a key of ours has an id");
+        (key, format!("/ip4/127.0.0.1/tcp/4077/p2p/{id}"))
+    }
+
+    #[test]
+    fn a_broker_is_known_by_the_key_in_its_address() {
+        let ((one, home), (other, standby)) = (address(1), address(2));
+        let brokers = parse(&[home, standby]).expect("addresses");
+        assert_eq!(brokers.iter().map(|broker| broker.key).collect::<Vec<_>>(), [one, other]);
+    }
+
+    #[test]
+    fn addresses_that_name_nobody_or_somebody_twice_are_refused() {
+        let (_, home) = address(1);
+        let nobody = "/ip4/127.0.0.1/tcp/4077".to_owned();
+        for wrong in [vec![], vec![nobody], vec!["broker".into()], vec![home.clone(), home]] {
+            let failure = parse(&wrong).expect_err("refused");
+            assert_eq!(failure.exit(), Exit::Usage, "{failure}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use mesh_shell::logs::LogArgs;
+
+/// Offers a project's jobs to volunteers and keeps their results.
+///
+/// Exit codes: 0 done; 1 the job failed; 2 usage; 3 a wrong file; 4 no adapter or network; 5 state
+/// or disk.
+#[derive(Debug, Parser)]
+#[command(name = "talkoot-master", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: LogArgs,
+    /// The configuration file.
+    #[arg(long, env = "TALKOOT_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory of keys, jobs and results.
+    #[arg(long, env = "TALKOOT_STATE", global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a project: its keys, its registration, and a delegation of 90 days.
+    Init {
+        /// The project's name.
+        #[arg(long)]
+        name: String,
+        /// Its homepage.
+        #[arg(long, default_value = "", value_name = "URL")]
+        homepage: String,
+        /// A word by which volunteers can choose; repeatable.
+        #[arg(long = "keyword", value_name = "WORD")]
+        keywords: Vec<String>,
+    },
+    /// Renew the delegation; needs the project key.
+    Delegate,
+    /// Run the adapter.
+    Run {
+        /// Where the REST interface listens; port 0 takes a free one.
+        #[arg(long, env = "TALKOOT_HTTP", value_name = "ADDRESS")]
+        http: Option<SocketAddr>,
+        /// The brokers.
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    /// Print the project URI that volunteers pin.
+    Uri {
+        /// The brokers in it; those of the running adapter by default.
+        #[command(flatten)]
+        brokers: BrokerArgs,
+    },
+    /// Pack a job's files and submit it to the running adapter.
+    Submit {
+        /// The job file.
+        job: PathBuf,
+        /// Wait until every task is settled; the exit code tells whether all passed.
+        #[arg(long)]
+        wait: bool,
+        /// Results wanted of each task, from different volunteers.
+        #[arg(long, default_value_t = 1, value_name = "COUNT")]
+        replicas: u16,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show the project, its brokers and its jobs.
+    Status {
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show the accepted results of a job.
+    Results {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Print the log of a task: of all steps, or of one.
+    Logs {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// The task's number.
+        task: u32,
+        /// This step only.
+        #[arg(long)]
+        step: Option<String>,
+        /// Of this replica.
+        #[arg(long, default_value_t = 0)]
+        replica: u16,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Save the artifacts of a job as DIR/TASK/PATH.
+    Artifacts {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// Where to.
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show results by platform and builder.
+    Matrix {
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// End a job before all of its tasks are settled.
+    Cancel {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+/// Brokers.
+#[derive(Debug, Clone, Args)]
+pub struct BrokerArgs {
+    /// A broker's address with its peer id; repeatable. The first is home, the others stand by.
+    #[arg(
+        long = "broker",
+        env = "TALKOOT_BROKERS",
+        value_delimiter = ',',
+        value_name = "MULTIADDR"
+    )]
+    pub brokers: Vec<String>,
+}
+
+/// How the running adapter is reached, and how its answers are printed.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Where the adapter listens; where the last one did by default.
+    #[arg(long, env = "TALKOOT_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_coherent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,70 @@
+//! The configuration file, `master.toml`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use capability::parse_bytes;
+use serde::{Deserialize, Deserializer, de};
+
+/// Where the REST interface is unless told otherwise: this machine only.
+pub const DEFAULT_HTTP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4080);
+
+/// What the file can say. A flag or a `TALKOOT_…` variable goes before it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Addresses of brokers; the first is the home of the project's offers, up to four stand by.
+    /// Default: none.
+    pub brokers: Vec<String>,
+    /// Where the REST interface listens. Default: `127.0.0.1:4080`.
+    pub http: SocketAddr,
+    /// The state directory. Default: the usual place.
+    pub state: Option<PathBuf>,
+    /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
+    /// Default: 20 GiB.
+    #[serde(deserialize_with = "amount")]
+    pub blob_quota: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { brokers: Vec::new(), http: DEFAULT_HTTP, state: None, blob_quota: 20 << 30 }
+    }
+}
+
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Amount {
+        Bytes(u64),
+        Text(String),
+    }
+    match Amount::deserialize(deserializer)? {
+        Amount::Bytes(bytes) => Ok(bytes),
+        Amount::Text(text) => parse_bytes(&text).map_err(de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use mesh_shell::{Exit, config};
+
+    use super::*;
+
+    fn load(text: &str) -> mesh_shell::Outcome<Config> {
+        let mut file = tempfile::NamedTempFile::new().expect("made");
+        file.write_all(text.as_bytes()).expect("written");
+        config::load("master", Some(file.path()))
+    }
+
+    #[test]
+    fn everything_has_a_default_and_quantities_have_units() {
+        assert_eq!(load("").expect("sound"), Config::default());
+        let config = load("http = \"127.0.0.1:9\"\nblob-quota = \"1 GiB\"\n").expect("sound");
+        assert_eq!((config.http.port(), config.blob_quota), (9, 1 << 30));
+        assert_eq!(load("brokres = []\n").expect_err("misspelt").exit(), Exit::Input);
+    }
+}

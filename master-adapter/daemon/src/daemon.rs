@@ -1,0 +1,190 @@
+//! Builds everything that the adapter consists of, runs it, and takes it down.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context;
+use capability::{Ed25519, Payload, ProjectUri, PublicKey};
+use master_core::{Authority, Master};
+use mesh_net::{Config as NetConfig, Role};
+use mesh_shell::{Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::archive::{Archive, blob_name};
+use crate::brokers::{Broker, keep_dialled};
+use crate::event_loop::{EventLoop, Sources};
+use crate::identity::Identity;
+use crate::metrics::Counters;
+use crate::model::{BrokerView, ProjectView};
+use crate::rest::{Api, Board, SharedBoard, routes};
+
+/// Connections that the adapter needs at most: brokers, and some that come and go.
+const MAX_CONNECTIONS: u32 = 64;
+
+/// Submissions that wait for the event loop.
+const COMMAND_QUEUE: usize = 64;
+
+/// What the adapter is run with.
+pub struct Settings<'a> {
+    /// The state directory.
+    pub state: &'a Path,
+    /// The home, then the standbys.
+    pub brokers: Vec<Broker>,
+    /// Where the REST interface listens.
+    pub http: SocketAddr,
+    /// Bytes that blobs may take.
+    pub blob_quota: u64,
+}
+
+/// Runs the adapter until it is asked to end.
+pub async fn run(settings: Settings<'_>) -> Outcome {
+    let termination = Termination::listen()?;
+    let identity = Identity::in_state(settings.state);
+    let node = identity.node_key()?;
+    let authority = identity.authority(node.clone())?;
+    let token = identity.token()?;
+    let listener = http::bind(settings.http).await?;
+    let storage = Storage::open(settings.state, settings.blob_quota)?;
+    let clock = Clock::new();
+
+    let records = storage.records()?;
+    let keys: Vec<PublicKey> = settings.brokers.iter().map(|broker| broker.key).collect();
+    let (master, archive) = restore(&authority, keys, records, &storage, &clock)?;
+    collect_garbage(&archive, &storage, &clock).or_exit(Exit::State)?;
+    warn_of_expiry(&authority, &clock);
+
+    let config = NetConfig {
+        max_connections: MAX_CONNECTIONS,
+        ..NetConfig::new(*node.seed(), Role::Client)
+    };
+    let (net, events) = mesh_net::start(config).await.or_exit(Exit::Network)?;
+    let link = Link::new(net.clone(), storage.clone(), node, clock);
+
+    let board = board(&master, &authority, &settings.brokers, archive);
+    let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+    let (counters, metrics) = Counters::register();
+    let api = Api { board: board.clone(), storage: storage.clone(), commands, token: token.into() };
+    let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
+    let addresses: Vec<_> = settings.brokers.iter().map(|it| it.address.to_string()).collect();
+    identity.announce(&address.to_string(), &addresses)?;
+    let web = serve(listener, http::common(metrics).merge(routes(api)));
+    tracing::info!(address = %address, project = %authority.project(), "http");
+
+    // Last, so that whoever sees the adapter connected finds it complete.
+    let connected = dial_brokers(&settings.brokers, &net);
+    let (event_loop, finished) = EventLoop::new(master, board, link, clock, connected, counters);
+    let sources = Sources { events, commands: queue, termination };
+    let outcome = event_loop.run(sources, finished).await;
+    web.end().await;
+    net.shutdown().await;
+    storage.close();
+    outcome
+}
+
+fn restore(
+    authority: &Authority,
+    brokers: Vec<PublicKey>,
+    records: Vec<(Vec<u8>, Vec<u8>)>,
+    storage: &Storage,
+    clock: &Clock,
+) -> Outcome<(Master, Archive)> {
+    let archive = Archive::restore(&records, storage.blobs());
+    let mut archive = archive.context("cannot read the archive of results").or_exit(Exit::State)?;
+    let records = records.into_iter();
+    let master = Master::restore(authority.clone(), brokers, records, &Ed25519, clock.now());
+    let master = master.context("cannot read the records of jobs").or_exit(Exit::State)?;
+    archive.take_over(&master);
+    Ok((master, archive))
+}
+
+/// Removes blobs that nothing refers to: of results that were rejected, of jobs that are over, of
+/// packages that were never submitted.
+fn collect_garbage(
+    archive: &Archive,
+    storage: &Storage,
+    clock: &Clock,
+) -> Result<(), mesh_store::BlobError> {
+    let kept = archive.blobs(clock.now().wall);
+    let kept: std::collections::BTreeSet<_> =
+        kept.into_iter().map(|hash| *blob_name(hash).as_bytes()).collect();
+    for (hash, size) in storage.blobs().list()? {
+        if !kept.contains(hash.as_bytes()) {
+            tracing::debug!(%hash, size, "blob that nothing refers to removed");
+            storage.blobs().remove(&hash)?;
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_expiry(authority: &Authority, clock: &Clock) {
+    let expires = authority.delegation().expires();
+    let left = expires.since(clock.now().wall).as_secs() / (24 * 60 * 60);
+    if left < 14 {
+        tracing::warn!(%expires, days = left, "delegation ends soon; run `talkoot-master delegate`");
+    }
+}
+
+fn dial_brokers(
+    brokers: &[Broker],
+    net: &mesh_net::Net,
+) -> BTreeMap<PublicKey, watch::Sender<bool>> {
+    let senders = brokers.iter().map(|broker| {
+        let (sender, connected) = watch::channel(false);
+        tokio::spawn(keep_dialled(net.clone(), broker.clone(), connected));
+        (broker.key, sender)
+    });
+    senders.collect()
+}
+
+fn board(
+    master: &Master,
+    authority: &Authority,
+    brokers: &[Broker],
+    archive: Archive,
+) -> SharedBoard {
+    let views = brokers.iter().map(|broker| BrokerView {
+        peer: broker.key,
+        address: broker.address.to_string(),
+        connected: false,
+    });
+    let addresses = brokers.iter().map(|broker| broker.address.to_string()).collect();
+    let uri = ProjectUri { project: authority.project(), brokers: addresses };
+    let project = ProjectView {
+        project: authority.project(),
+        name: authority.registration().name.clone(),
+        uri: uri.to_string(),
+        node: authority.node(),
+        delegation_expires: authority.delegation().expires(),
+        epoch: master.home().map(|home| home.epoch),
+        home: master.home().map(|home| home.home),
+        brokers: views.collect(),
+    };
+    Arc::new(RwLock::new(Board { project, archive }))
+}
+
+/// The REST interface while it runs.
+struct Web {
+    until: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn serve(listener: TcpListener, routes: axum::Router) -> Web {
+    let (until, ended) = oneshot::channel::<()>();
+    let until_ended = async move { drop(ended.await) };
+    Web { until, task: tokio::spawn(http::serve(listener, routes, until_ended)) }
+}
+
+impl Web {
+    /// Lets requests under way finish for a moment, then ends.
+    async fn end(self) {
+        drop(self.until);
+        let patience = std::time::Duration::from_secs(2);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(patience, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}

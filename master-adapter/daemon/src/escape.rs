@@ -1,0 +1,59 @@
+//! Words of strangers on a terminal: nothing in them may move its cursor or turn its text around.
+
+use std::fmt::Write;
+
+/// `bytes` as text, with everything escaped that a terminal would obey.
+///
+/// Line ends and tabs stay; carriage returns, escapes, C1 controls and bidirectional overrides are
+/// shown as what they are.
+pub fn escape(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            _ if character.is_control() || is_bidirectional(character) => {
+                write!(shown, "{}", character.escape_unicode()).expect("a string takes all text");
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// As [`escape`], in one line.
+pub fn escape_line(text: &str) -> String {
+    escape(text.as_bytes()).replace(['\n', '\t'], " ")
+}
+
+/// The last `lines` lines of `text`.
+pub fn tail(text: &str, lines: usize) -> &str {
+    let text = text.trim_end_matches('\n');
+    let starts = text.rmatch_indices('\n').map(|(at, _)| at + 1);
+    starts.take(lines).nth(lines.saturating_sub(1)).map_or(text, |start| &text[start..])
+}
+
+fn is_bidirectional(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        let hostile = b"ok\x1b]0;owned\x07\r\n\xc2\x9b2J\xe2\x80\xae\xff\tend\n";
+        let shown = escape(hostile);
+        assert_eq!(shown, "ok\\u{1b}]0;owned\\u{7}\\u{d}\n\\u{9b}2J\\u{202e}\u{fffd}\tend\n");
+        assert!(!escape_line("a\nb\tc").contains(char::is_control));
+    }
+
+    #[test]
+    fn the_tail_is_whole_lines() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a\nb\nc\n", 3), "a\nb\nc");
+        assert_eq!(tail("a\nb\nc\n", 9), "a\nb\nc");
+        assert_eq!(tail("", 2), "");
+    }
+}

@@ -1,0 +1,352 @@
+//! The one place where everything that happens becomes an input of the core, and its actions effects.
+//!
+//! Nothing here waits for the network or for a disk flush: errands run in tasks of their own, and
+//! their outcomes come back as inputs.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use capability::{Ed25519, PublicKey, StatementId};
+use master_core::{
+    Action, CallFailed, CancelError, Input, Master, News, ReplyId, SubmitError, lease_of,
+};
+use mesh_core::{Bundle, HandoverAnswer};
+use mesh_net::{Event, Protocol, Reply};
+use mesh_shell::{
+    Clock, Durable, Exit, Failure, Link, Outcome, Termination, chain, disk_failure, public_key,
+    read_handover,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::archive::describe;
+use crate::metrics::Counters;
+use crate::rest::{Board, Command, SharedBoard};
+
+/// How often free disk space is measured.
+const DISK_PERIOD: Duration = Duration::from_secs(10);
+
+/// Everything that the loop works with.
+pub struct EventLoop {
+    master: Master,
+    board: SharedBoard,
+    link: Link,
+    clock: Clock,
+    /// By configured broker, whether it is connected.
+    connected: BTreeMap<PublicKey, watch::Sender<bool>>,
+    waiting: BTreeMap<ReplyId, Waiting>,
+    next_reply: u64,
+    counters: Counters,
+    errands: mpsc::UnboundedSender<Input>,
+    durable: mpsc::UnboundedSender<Durable>,
+}
+
+/// Who waits for an answer of the core.
+enum Waiting {
+    Handover(Reply),
+    Submission(oneshot::Sender<Result<StatementId, SubmitError>>),
+    Cancellation(StatementId, oneshot::Sender<Result<(), CancelError>>),
+}
+
+/// What the loop listens to.
+pub struct Sources {
+    /// The network.
+    pub events: mpsc::Receiver<Event>,
+    /// The REST interface.
+    pub commands: mpsc::Receiver<Command>,
+    /// The operator.
+    pub termination: Termination,
+}
+
+impl EventLoop {
+    /// A loop around `master`; `connected` has a sender for each configured broker.
+    pub fn new(
+        master: Master,
+        board: SharedBoard,
+        link: Link,
+        clock: Clock,
+        connected: BTreeMap<PublicKey, watch::Sender<bool>>,
+        counters: Counters,
+    ) -> (Self, Finished) {
+        let (errands, finished) = mpsc::unbounded_channel();
+        let (durable, commits) = mpsc::unbounded_channel();
+        let this = Self {
+            master,
+            board,
+            link,
+            clock,
+            connected,
+            waiting: BTreeMap::new(),
+            next_reply: 0,
+            counters,
+            errands,
+            durable,
+        };
+        (this, Finished { errands: finished, commits })
+    }
+
+    /// Runs until the operator asks for the end, or the disk fails.
+    pub async fn run(mut self, mut sources: Sources, mut finished: Finished) -> Outcome {
+        let mut disk = tokio::time::interval(DISK_PERIOD);
+        self.act();
+        loop {
+            let wake = self.master.next_wake();
+            tokio::select! {
+                () = sources.termination.asked() => return Ok(()),
+                Some(durable) = finished.commits.recv() => {
+                    let id = durable.map_err(disk_failure)?;
+                    self.give(Input::Committed(id));
+                }
+                Some(input) = finished.errands.recv() => self.give(input),
+                event = sources.events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => {
+                        return Err(Failure::say(Exit::Network, "the network has stopped"));
+                    }
+                },
+                Some(command) = sources.commands.recv() => self.on_command(command),
+                _ = disk.tick() => {
+                    let bytes = self.link.storage().free();
+                    self.give(Input::DiskFree { bytes });
+                }
+                () = self.clock.sleep_until(wake) => self.give(Input::Wake),
+            }
+        }
+    }
+
+    // From outside to the core.
+
+    fn give(&mut self, input: Input) {
+        self.master.handle(input, self.clock.now());
+        self.act();
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected { peer, .. } => self.on_connection(public_key(peer), true),
+            Event::Disconnected { peer } => self.on_connection(public_key(peer), false),
+            Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
+                self.on_handover(public_key(peer), &data, reply);
+            }
+            Event::Blob(incoming) => {
+                let link = self.link.clone();
+                tokio::spawn(async move { link.serve_blob(incoming, None).await });
+            }
+            // A master is asked nothing else, and dropping the reply says so.
+            Event::Request { .. } | Event::Gossip { .. } | Event::Listening { .. } => {}
+        }
+    }
+
+    fn on_connection(&mut self, peer: PublicKey, up: bool) {
+        let Some(connected) = self.connected.get(&peer) else { return };
+        connected.send_replace(up);
+        let what = if up { "link up" } else { "link down" };
+        tracing::info!(peer = peer.short(), "{what}");
+        self.give(if up { Input::BrokerUp { peer } } else { Input::BrokerDown { peer } });
+        self.show(|board| {
+            let brokers = board.project.brokers.iter_mut();
+            for broker in brokers.filter(|broker| broker.peer == peer) {
+                broker.connected = up;
+            }
+        });
+    }
+
+    fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
+        let bundle = match read_handover(data) {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
+                let refused = HandoverAnswer::Refused("not a sound bundle".to_owned());
+                return answer(reply, &refused);
+            }
+        };
+        let missing = self.link.missing(&bundle);
+        if !missing.is_empty() {
+            return answer(reply, &HandoverAnswer::Missing(missing));
+        }
+        let lease = lease_of(&bundle, &Ed25519);
+        let reply = self.wait(Waiting::Handover(reply));
+        self.give(Input::Handover { from, bundle, lease, reply });
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let input = match command {
+            Command::Submit { job, reply } => {
+                Input::Submit { job, reply: self.wait(Waiting::Submission(reply)) }
+            }
+            Command::Cancel { offer, reply } => {
+                let reply = self.wait(Waiting::Cancellation(offer, reply));
+                Input::Cancel { offer, reply }
+            }
+        };
+        self.give(input);
+    }
+
+    fn wait(&mut self, waiting: Waiting) -> ReplyId {
+        let id = ReplyId(self.next_reply);
+        self.next_reply += 1;
+        self.waiting.insert(id, waiting);
+        id
+    }
+
+    // From the core to outside.
+
+    fn act(&mut self) {
+        while let Some(action) = self.master.poll_action() {
+            match action {
+                Action::Commit(commit) => self.link.storage().commit(commit, &self.durable),
+                Action::Ask { to, call, ask } => {
+                    self.errand(move |link| async move {
+                        let answer = link.ask(to, &ask).await;
+                        let answer = answer.map_err(|error| CallFailed(chain(&error)));
+                        Input::Answered { call, answer }
+                    });
+                }
+                Action::HandOver { to, bundle } => {
+                    self.errand(move |link| async move { hand_over(&link, to, &bundle).await });
+                }
+                Action::ReplyHandover { reply, answer: given } => {
+                    if let Some(Waiting::Handover(reply)) = self.waiting.remove(&reply) {
+                        answer(reply, &given);
+                    }
+                }
+                Action::Submitted { reply, result } => self.submitted(reply, result),
+                Action::Cancelled { reply, result } => self.cancelled(reply, result),
+                Action::News(news) => self.tell(&news),
+            }
+        }
+    }
+
+    fn errand<F>(&self, errand: impl FnOnce(Link) -> F)
+    where
+        F: Future<Output = Input> + Send + 'static,
+    {
+        let (errand, finished) = (errand(self.link.clone()), self.errands.clone());
+        // Nobody listens any more once the loop has ended.
+        tokio::spawn(async move { drop(finished.send(errand.await)) });
+    }
+
+    fn submitted(&mut self, reply: ReplyId, result: Result<StatementId, SubmitError>) {
+        if let Ok(offer) = &result
+            && let Some(job) = self.master.job(*offer)
+        {
+            let (offer, name) = (offer.to_string(), job.offer().name.clone());
+            tracing::info!(offer = &offer[..8], name, tasks = job.offer().tasks, "submitted");
+            let statement = job.offer().clone();
+            self.show(|board| board.archive.add(statement));
+        }
+        if let Some(Waiting::Submission(reply)) = self.waiting.remove(&reply) {
+            // A client that has hung up can see the job in the list.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn cancelled(&mut self, reply: ReplyId, result: Result<(), CancelError>) {
+        if let Some(Waiting::Cancellation(offer, reply)) = self.waiting.remove(&reply) {
+            if result.is_ok() {
+                self.show(|board| board.archive.cancel(offer));
+            }
+            let _ = reply.send(result);
+        }
+    }
+
+    fn tell(&mut self, news: &News) {
+        // Reading the TAP of a large log takes a moment; other threads go on meanwhile.
+        tokio::task::block_in_place(|| {
+            let blobs = self.link.storage().blobs().clone();
+            self.show(|board| board.archive.apply(news, &blobs));
+        });
+        self.counters.count(news);
+        if let News::HomeMoved { epoch, home } = news {
+            self.show(|board| {
+                board.project.epoch = Some(*epoch);
+                board.project.home = Some(*home);
+            });
+        }
+        let name = |offer: &StatementId| {
+            let board = self.board.read().unwrap_or_else(PoisonError::into_inner);
+            board.archive.name_of(*offer).unwrap_or_default().to_owned()
+        };
+        log(news, name);
+    }
+
+    fn show(&self, change: impl FnOnce(&mut Board)) {
+        change(&mut self.board.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Where errands and commits report.
+pub struct Finished {
+    errands: mpsc::UnboundedReceiver<Input>,
+    commits: mpsc::UnboundedReceiver<Durable>,
+}
+
+async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
+    let id = bundle.id();
+    let outcome = link.hand_over(to, bundle).await;
+    let taken = matches!(outcome, Ok(HandoverAnswer::Taken));
+    match outcome {
+        Ok(HandoverAnswer::Taken) => {}
+        Ok(answer) => tracing::debug!(peer = to.short(), ?answer, "receipt not taken"),
+        Err(error) => {
+            tracing::debug!(peer = to.short(), error = %chain(&error), "receipt not taken");
+        }
+    }
+    Input::HandedOver { id, taken }
+}
+
+fn answer(reply: Reply, answer: &HandoverAnswer) {
+    if let Err(error) = reply.send(answer.encode()) {
+        tracing::debug!(%error, "a handover's answer was not sent");
+    }
+}
+
+/// The events that people and programs follow; their names and fields are documented in
+/// `docs/operating`.
+fn log(news: &News, name: impl Fn(&StatementId) -> String) {
+    match news {
+        News::Published { offer, broker, epoch } => {
+            let name = name(offer);
+            tracing::info!(offer = offer.short(), name, peer = broker.short(), epoch, "published");
+        }
+        News::NotPublished { offer, broker, reason } => {
+            let (offer, peer) = (offer.short(), broker.short());
+            tracing::warn!(offer, peer, reason, "not published");
+        }
+        News::Candidates { offer, candidates } => {
+            let (matching, known) = (candidates.matching, candidates.known);
+            tracing::info!(offer = offer.short(), matching, known, "candidates");
+        }
+        News::Accepted { task, result, via, .. } => {
+            tracing::info!(
+                statement = result.id().short(),
+                offer = task.offer.short(),
+                task = task.task,
+                volunteer = result.signer().short(),
+                ended = describe(&result.ended),
+                via = via.short(),
+                "accepted"
+            );
+        }
+        News::Rejected { task, result, volunteer, reason }
+        | News::Again { task, result, volunteer, reason } => {
+            let again = matches!(news, News::Again { .. });
+            tracing::info!(
+                statement = result.short(),
+                offer = task.offer.short(),
+                task = task.task,
+                volunteer = volunteer.short(),
+                reason,
+                again,
+                "rejected"
+            );
+        }
+        News::JobDone { offer, passed, failed } => {
+            tracing::info!(offer = offer.short(), name = name(offer), passed, failed, "job done");
+        }
+        News::Withdrawn { offer } => tracing::info!(offer = offer.short(), "withdrawn"),
+        News::HomeMoved { epoch, home } => {
+            tracing::info!(epoch, peer = home.short(), "home moved");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A project on disk: its keys, its registration, and the delegation to this adapter.
+//!
+//! The project key signs two statements and is not needed again until the delegation is renewed; it
+//! may be moved to a safe place. What stays is worth 90 days of harm at most.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use capability::statements::{Delegation, Permissions, Registration};
+use capability::{
+    Ed25519, MAX_STATEMENT_BYTES, Payload, ProjectKey, Runtime, SecretKey, Signer, Timestamp,
+    Verified,
+};
+use data_encoding::HEXLOWER;
+use master_core::Authority;
+use mesh_shell::{Exit, Failure, OrExit, Outcome, key_file};
+
+/// How long the node key may speak for the project: a season, so that renewing is a habit.
+pub const DELEGATION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+const REGISTRATION_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+const TOKEN_BYTES: usize = 32;
+
+/// Where the parts of an adapter's identity are.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    state: PathBuf,
+}
+
+/// What people say about their project.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its homepage; may be empty.
+    pub homepage: String,
+    /// Words by which volunteers can choose.
+    pub keywords: Vec<String>,
+}
+
+impl Identity {
+    /// The identity in the directory `state`.
+    pub fn in_state(state: &Path) -> Self {
+        Self { state: state.to_path_buf() }
+    }
+
+    /// Makes keys, registration, delegation and token.
+    pub fn create(&self, description: Description, now: Timestamp) -> Outcome<ProjectKey> {
+        if self.registration_file().exists() {
+            let message = format!("there is a project in {} already", self.state.display());
+            return Err(Failure::say(Exit::State, message)
+                .hint("name another directory with --state, or see `talkoot-master uri`"));
+        }
+        let registration = Registration {
+            name: description.name,
+            homepage: description.homepage,
+            keywords: description.keywords,
+            permissions: Permissions {
+                runtimes: vec![Runtime::Native, Runtime::Wasm],
+                network: false,
+            },
+            expires: now + REGISTRATION_LIFETIME,
+        };
+        registration.validate().or_exit(Exit::Usage)?;
+        let project = key_file::load_or_create(&self.project_key_file()).or_exit(Exit::State)?;
+        self.token()?;
+        self.delegate_with(&project, registration, now)?;
+        Ok(project.public().into())
+    }
+
+    /// Signs a new delegation, and the registration anew, with the project key.
+    pub fn delegate(&self, now: Timestamp) -> Outcome<Timestamp> {
+        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
+        let project =
+            key_file::load(&self.project_key_file()).or_exit(Exit::State).map_err(|failure| {
+                failure.hint("bring the project key back for as long as this takes")
+            })?;
+        if project.public() != registration.signer() {
+            let message = "the project key is not the one that signed the registration";
+            return Err(Failure::say(Exit::State, message));
+        }
+        let renewed =
+            Registration { expires: now + REGISTRATION_LIFETIME, ..(*registration).clone() };
+        self.delegate_with(&project, renewed, now)
+    }
+
+    fn delegate_with(
+        &self,
+        project: &SecretKey,
+        registration: Registration,
+        now: Timestamp,
+    ) -> Outcome<Timestamp> {
+        let node = key_file::load_or_create(&self.node_key_file()).or_exit(Exit::State)?;
+        let expires = now + DELEGATION_LIFETIME;
+        let delegation = Verified::sign(Delegation { node: node.public(), expires }, project);
+        let registration = Verified::sign(registration, project);
+        write(&self.delegation_file(), delegation.envelope().as_bytes(), 0o644)?;
+        // Last, because it is what says that there is a project here.
+        write(&self.registration_file(), registration.envelope().as_bytes(), 0o644)?;
+        Ok(expires)
+    }
+
+    /// The adapter's node key.
+    pub fn node_key(&self) -> Outcome<Arc<SecretKey>> {
+        Ok(Arc::new(key_file::load(&self.node_key_file()).or_exit(Exit::State)?))
+    }
+
+    /// In whose name `node` speaks.
+    pub fn authority(&self, node: Arc<SecretKey>) -> Outcome<Authority> {
+        let registration = self.statement(&self.registration_file())?;
+        let delegation = self.statement(&self.delegation_file())?;
+        Authority::new(node, registration, delegation).ok_or_else(|| {
+            Failure::say(Exit::State, "the delegation is not this project's to this node key")
+                .hint("run `talkoot-master delegate`")
+        })
+    }
+
+    /// The project's key.
+    pub fn project(&self) -> Outcome<ProjectKey> {
+        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
+        Ok(registration.signer().into())
+    }
+
+    /// The secret that programs on this machine show to the adapter; made if there is none.
+    pub fn token(&self) -> Outcome<String> {
+        let path = self.state.join("api-token");
+        if !path.exists() {
+            let mut bytes = [0; TOKEN_BYTES];
+            getrandom::fill(&mut bytes).context("cannot get randomness").or_exit(Exit::State)?;
+            write(&path, HEXLOWER.encode(&bytes).as_bytes(), 0o600)?;
+        }
+        read(&path, 2 * TOKEN_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Leaves word where the running adapter can be found, and at which brokers it can be met.
+    pub fn announce(&self, http: &str, brokers: &[String]) -> Outcome {
+        write(&self.http_file(), http.as_bytes(), 0o644)?;
+        write(&self.brokers_file(), brokers.join("\n").as_bytes(), 0o644)
+    }
+
+    /// Where the adapter that ran last was to be found.
+    pub fn http(&self) -> Option<String> {
+        let bytes = read(&self.http_file(), 256).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// The brokers of the adapter that ran last.
+    pub fn brokers(&self) -> Vec<String> {
+        let bytes = read(&self.brokers_file(), 64 << 10).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    }
+
+    fn statement<T: Payload>(&self, path: &Path) -> Outcome<Verified<T>> {
+        if !self.registration_file().exists() {
+            let message = format!("there is no project in {}", self.state.display());
+            return Err(Failure::say(Exit::State, message)
+                .hint("make one with `talkoot-master init --name NAME`, or name another --state"));
+        }
+        let bytes = read(path, MAX_STATEMENT_BYTES)?;
+        Verified::parse(&bytes, &Ed25519)
+            .with_context(|| format!("cannot use {}", path.display()))
+            .or_exit(Exit::State)
+    }
+
+    /// The project's secret key.
+    pub fn project_key_file(&self) -> PathBuf {
+        self.state.join("project.key")
+    }
+
+    fn node_key_file(&self) -> PathBuf {
+        self.state.join("node.key")
+    }
+
+    fn registration_file(&self) -> PathBuf {
+        self.state.join("registration.statement")
+    }
+
+    fn delegation_file(&self) -> PathBuf {
+        self.state.join("delegation.statement")
+    }
+
+    fn http_file(&self) -> PathBuf {
+        self.state.join("http-address")
+    }
+
+    fn brokers_file(&self) -> PathBuf {
+        self.state.join("brokers")
+    }
+}
+
+/// Replaces `path` in one step, so that a crash leaves the old contents or the new.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
+    let fresh = path.with_extension("new");
+    let written = || -> std::io::Result<()> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    written().with_context(|| format!("cannot write {}", path.display())).or_exit(Exit::State)
+}
+
+fn read(path: &Path, limit: usize) -> Outcome<Vec<u8>> {
+    let shown = || format!("cannot read {}", path.display());
+    let size = fs::metadata(path).with_context(shown).or_exit(Exit::State)?.len();
+    if size > limit as u64 {
+        let message = format!("{} has {size} bytes, at most {limit} belong there", path.display());
+        return Err(Failure::say(Exit::State, message));
+    }
+    fs::read(path).with_context(shown).or_exit(Exit::State)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn description() -> Description {
+        Description { name: "example".into(), homepage: String::new(), keywords: Vec::new() }
+    }
+
+    #[test]
+    fn a_project_is_made_once_and_runs_without_its_key() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        let project = identity.create(description(), NOW).expect("made");
+        let again = identity.create(description(), NOW).expect_err("it is there");
+        assert_eq!(again.exit(), Exit::State);
+
+        fs::rename(identity.project_key_file(), state.path().join("safe")).expect("moved away");
+        let authority = identity.authority(identity.node_key().expect("a key")).expect("sound");
+        assert_eq!(authority.project(), project);
+        assert_eq!(identity.delegate(NOW).expect_err("no key").exit(), Exit::State);
+
+        fs::rename(state.path().join("safe"), identity.project_key_file()).expect("brought back");
+        let later = NOW + Duration::from_secs(60);
+        assert_eq!(identity.delegate(later).expect("renewed"), later + DELEGATION_LIFETIME);
+    }
+
+    #[test]
+    fn the_token_is_its_owners_alone_and_stays() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        let token = identity.token().expect("made");
+        let mode = fs::metadata(state.path().join("api-token")).expect("there").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        assert_eq!(token.len(), 2 * TOKEN_BYTES);
+        assert_eq!(identity.token().expect("read"), token);
+    }
+
+    #[test]
+    fn a_description_that_breaks_a_rule_is_a_usage_error() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        let nameless = Description { name: String::new(), ..description() };
+        assert_eq!(identity.create(nameless, NOW).expect_err("refused").exit(), Exit::Usage);
+        let message = identity.project().expect_err("nothing there").to_string();
+        assert!(message.contains("talkoot-master init"), "{message}");
+    }
+}

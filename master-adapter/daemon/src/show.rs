@@ -1,0 +1,228 @@
+//! How jobs and results look on a terminal.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use capability::tap::TapReport;
+use master_core::JobState;
+use mesh_core::Candidates;
+
+use crate::escape::escape_line;
+use crate::model::{JobView, MatrixCell, MatrixView, ProjectView, StepView, TaskDetail, TaskView};
+
+/// Reasons that are shown why machines cannot run a job.
+const MAX_REASONS: usize = 5;
+/// Failed tests that are shown by name.
+const MAX_FAILURES: usize = 10;
+
+/// The project and its brokers.
+pub fn project(project: &ProjectView) -> String {
+    let mut text = format!("{}  {}\n", escape_line(&project.name), project.uri);
+    writeln!(text, "delegation until {}", project.delegation_expires).expect("to a string");
+    for broker in &project.brokers {
+        let role = match (&project.home, project.epoch) {
+            (Some(home), Some(epoch)) if *home == broker.peer => format!("home, epoch {epoch}"),
+            _ => "standby".to_owned(),
+        };
+        let state = if broker.connected { "connected" } else { "not connected" };
+        writeln!(text, "broker {}  {role}, {state}", broker.peer.short()).expect("to a string");
+    }
+    text
+}
+
+/// A job in a line.
+pub fn job(job: &JobView) -> String {
+    let settled = job.passed + job.failed;
+    let mut line = format!(
+        "{}  {:<24} {:<9} {settled} of {}, {} failed",
+        job.offer.short(),
+        escape_line(&job.name),
+        state(job.state),
+        plural(u64::from(job.tasks), "task"),
+        job.failed,
+    );
+    if let Some(trouble) = &job.trouble {
+        write!(line, "  ({})", escape_line(trouble)).expect("to a string");
+    }
+    line
+}
+
+/// The word for a state.
+pub fn state(state: JobState) -> &'static str {
+    match state {
+        JobState::Open => "open",
+        JobState::Done | JobState::DoneAndWithdrawn => "done",
+        JobState::Cancelled | JobState::CancelledAndWithdrawn => "cancelled",
+    }
+}
+
+/// Who could run a job, and what keeps the others from it.
+pub fn candidates(candidates: &Candidates) -> String {
+    let machines = plural(u64::from(candidates.matching), "machine");
+    let mut text = format!("{machines} could run this");
+    let others = candidates.known.saturating_sub(candidates.matching);
+    if others > 0 {
+        write!(text, "; {others} could not").expect("to a string");
+        let mut reasons: Vec<_> = candidates.reasons.iter().collect();
+        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (reason, count)) in reasons.into_iter().take(MAX_REASONS).enumerate() {
+            let before = if index == 0 { ": " } else { "; " };
+            let times = if *count > 1 { format!(" ({count} of them)") } else { String::new() };
+            write!(text, "{before}{}{times}", escape_line(reason)).expect("to a string");
+        }
+    }
+    text
+}
+
+/// An accepted result in a line.
+pub fn task(task: &TaskView) -> String {
+    let replica =
+        if task.replica > 0 { format!(" replica {}", task.replica) } else { String::new() };
+    let mut line = format!(
+        "task {}{replica} {} after {} on {}",
+        task.task,
+        escape_line(&task.ended),
+        millis(task.wall_ms),
+        task.platform,
+    );
+    if !task.system.is_empty() {
+        write!(line, " ({})", escape_line(&task.system)).expect("to a string");
+    }
+    write!(line, ", {}, volunteer {}", task.runtime, task.volunteer.short()).expect("to a string");
+    if let Some(via) = task.via {
+        write!(line, " via broker {}", via.short()).expect("to a string");
+    }
+    if let Some(tap) = &task.tap {
+        write!(line, "; {}", tests(tap)).expect("to a string");
+    }
+    line
+}
+
+/// The steps of a result, one a line, and the tests that failed.
+pub fn steps(detail: &TaskDetail) -> String {
+    let mut text = String::new();
+    for step in &detail.steps {
+        writeln!(text, "  {}", self::step(step)).expect("to a string");
+    }
+    for artifact in &detail.artifacts {
+        let path = escape_line(&artifact.path);
+        writeln!(text, "  artifact {path}, {}", plural(artifact.size, "byte"))
+            .expect("to a string");
+    }
+    let tap = detail.summary.tap.iter().flat_map(|tap| &tap.failures);
+    for failure in tap.take(MAX_FAILURES) {
+        writeln!(text, "  failed test: {}", escape_line(failure)).expect("to a string");
+    }
+    text
+}
+
+fn step(step: &StepView) -> String {
+    let ending = match step.exit {
+        Some(code) => format!("exit {code}"),
+        None => "no exit code".to_owned(),
+    };
+    let mut line = format!("{:<16} {ending}, {}", escape_line(&step.name), millis(step.wall_ms));
+    if !step.ending.is_empty() {
+        write!(line, ", {}", escape_line(&step.ending)).expect("to a string");
+    }
+    line
+}
+
+fn tests(tap: &TapReport) -> String {
+    let mut text = format!("tests: {} passed, {} failed", tap.passed, tap.failed);
+    for (count, word) in [(tap.skipped, "skipped"), (tap.todo, "todo")] {
+        if count > 0 {
+            write!(text, ", {count} {word}").expect("to a string");
+        }
+    }
+    text
+}
+
+/// The matrix, platforms by builders.
+pub fn matrix(matrix: &MatrixView) -> String {
+    let mut table = vec![vec!["platform".to_owned()]];
+    table[0].extend(matrix.builders.iter().cloned());
+    for row in &matrix.rows {
+        let system = escape_line(&row.system);
+        let platform = format!("{} {} {system}", row.platform, row.runtime);
+        let mut line = vec![platform.trim_end().to_owned()];
+        line.extend(
+            matrix.builders.iter().map(|it| row.cells.get(it).map_or_else(String::new, cell)),
+        );
+        table.push(line);
+    }
+    let columns = table[0].len();
+    let width = |column: usize| {
+        table.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for line in &table {
+        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end()).expect("to a string");
+    }
+    text
+}
+
+fn cell(cell: &MatrixCell) -> String {
+    let mut text = format!("{} passed", cell.passed);
+    if cell.failed > 0 {
+        write!(text, ", {} FAILED", cell.failed).expect("to a string");
+    }
+    let tests = cell.tests_passed + cell.tests_failed;
+    if tests > 0 {
+        write!(text, " (tests {}/{tests})", cell.tests_passed).expect("to a string");
+    }
+    text
+}
+
+/// `1 task`, `2 tasks`.
+pub fn plural(count: u64, word: &str) -> String {
+    if count == 1 { format!("{count} {word}") } else { format!("{count} {word}s") }
+}
+
+fn millis(millis: u64) -> String {
+    format!("{:.2} s", Duration::from_millis(millis).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_machines_that_cannot_are_told_the_commonest_first() {
+        let reasons = [("needs tool.make >=4", 1), ("needs runtime wasm\u{1b}[2J", 3)];
+        let known = Candidates {
+            matching: 1,
+            known: 5,
+            reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).into(),
+        };
+        assert_eq!(
+            candidates(&known),
+            "1 machine could run this; 4 could not: needs runtime wasm\\u{1b}[2J (3 of them); \
+             needs tool.make >=4"
+        );
+    }
+
+    #[test]
+    fn a_matrix_has_a_line_for_each_kind_of_machine() {
+        let cells = BTreeMap::from([(
+            "gcc".to_owned(),
+            MatrixCell { passed: 2, failed: 1, tests_passed: 7, tests_failed: 1, tests_skipped: 0 },
+        )]);
+        let row = crate::model::MatrixRow {
+            platform: capability::Platform::new("linux", "x86_64").expect("a platform"),
+            system: "Debian 12".into(),
+            runtime: capability::Runtime::Native,
+            cells,
+        };
+        let view = MatrixView { builders: vec!["clang".into(), "gcc".into()], rows: vec![row] };
+        let text = matrix(&view);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].starts_with("linux-x86_64 native Debian 12  "), "{text}");
+        assert!(lines[1].ends_with("2 passed, 1 FAILED (tests 7/8)"), "{text}");
+    }
+}

@@ -1,0 +1,274 @@
+//! The adapter as a process, between its command line and a broker that this test plays.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use capability::statements::{
+    Ended, Home, JobResult, Lease, Log, Offer, StepReport, TaskId, Verdict,
+};
+use capability::{Ed25519, Platform, PublicKey, Runtime, SecretKey, Signer, Timestamp, Verified};
+use mesh_core::{Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, RequestGuard};
+use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+/// Longer than any step takes on a busy machine; only a failure waits as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn broker_key() -> SecretKey {
+    SecretKey::from_seed(&[10; 32])
+}
+
+fn volunteer_key() -> SecretKey {
+    SecretKey::from_seed(&[20; 32])
+}
+
+/// A broker that keeps nothing: it acknowledges what it is asked, and notes it down.
+struct Broker {
+    net: Net,
+    events: mpsc::Receiver<Event>,
+    guard: RequestGuard,
+    address: String,
+    master: Option<PeerKey>,
+}
+
+/// What a broker has seen.
+enum Seen {
+    Published(Verified<Offer>, Verified<Home>),
+    Withdrawn,
+    Receipt(Verdict),
+}
+
+impl Broker {
+    async fn start() -> Self {
+        let config = Config {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
+            ..Config::new([10; 32], Role::Broker)
+        };
+        let (net, mut events) = mesh_net::start(config).await.expect("started");
+        let Some(Event::Listening { address }) = events.recv().await else {
+            panic!("it says first where it listens")
+        };
+        let id = net.key().peer_id_text().expect("a key has an id");
+        let address = match address.to_string() {
+            complete if complete.contains("/p2p/") => complete,
+            bare => format!("{bare}/p2p/{id}"),
+        };
+        let guard = RequestGuard::new(broker_key().public());
+        Self { net, events, guard, address, master: None }
+    }
+
+    /// Serves the adapter until something worth noting has happened.
+    async fn next(&mut self) -> Seen {
+        loop {
+            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            match event.expect("in time").expect("the network lives") {
+                Event::Connected { peer, .. } => self.master = Some(peer),
+                Event::Blob(IncomingBlob::Put(put)) => {
+                    let file = tempfile::tempfile().expect("made");
+                    put.receive_into(file).await.expect("received").stored().await.expect("told");
+                }
+                Event::Request { protocol: Protocol::Call, peer, data, reply } => {
+                    let (key, now) = (PublicKey::from_bytes(peer.0), now());
+                    let ask = self.guard.admit(&data, key, now, &Ed25519).expect("a request");
+                    let (answer, seen) = respond(ask);
+                    reply.send(answer.encode()).expect("sent");
+                    if let Some(seen) = seen {
+                        return seen;
+                    }
+                }
+                Event::Request { protocol: Protocol::Custody, data, reply, .. } => {
+                    let bundle = Bundle::decode(&data, &Ed25519).expect("a bundle");
+                    reply.send(HandoverAnswer::Taken.encode()).expect("sent");
+                    let Cargo::Receipt(receipt) = bundle.cargo else { panic!("a receipt") };
+                    return Seen::Receipt(receipt.verdict.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn published(&mut self) -> (Verified<Offer>, Verified<Home>) {
+        loop {
+            if let Seen::Published(offer, home) = self.next().await {
+                return (offer, home);
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, result: Verified<JobResult>) -> Verdict {
+        let bundle = Bundle { cargo: Cargo::Result(result), via: broker_key().public() };
+        let (net, master) = (self.net.clone(), self.master.expect("it is connected"));
+        let handover = tokio::spawn(async move {
+            net.request(Protocol::Custody, master, bundle.encode()).await.expect("answered")
+        });
+        let verdict = loop {
+            if let Seen::Receipt(verdict) = self.next().await {
+                break verdict;
+            }
+        };
+        let answer = HandoverAnswer::decode(&handover.await.expect("no panic")).expect("one");
+        assert_eq!(answer, HandoverAnswer::Taken);
+        verdict
+    }
+}
+
+fn respond(ask: Ask) -> (Answer, Option<Seen>) {
+    match ask {
+        Ask::Publish { offer, home, .. } => (Answer::Done, Some(Seen::Published(offer, home))),
+        Ask::Withdraw { .. } => (Answer::Done, Some(Seen::Withdrawn)),
+        _ => {
+            let reasons = [("needs tool.make >=5".to_owned(), 1)].into();
+            (Answer::Candidates(Candidates { matching: 3, known: 4, reasons }), None)
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    mesh_shell::Clock::new().now().wall
+}
+
+fn result(offer: &Verified<Offer>, home: &Home, ended: Ended) -> Verified<JobResult> {
+    let task = TaskId { offer: offer.id(), task: 0, replica: 0 };
+    let lease = Lease {
+        project: offer.project,
+        task,
+        epoch: home.epoch,
+        volunteer: volunteer_key().public(),
+        runtime: Runtime::Native,
+        granted: offer.issued,
+        term_ms: 30_000,
+        expires: offer.expires,
+    };
+    let lease = Verified::sign(lease, &broker_key());
+    let (exit, log) = match ended {
+        Ended::Passed => (0, &b"1..2\nok 1\nok 2\n"[..]),
+        _ => (2, &b"1..2\nok 1\nnot ok 2 - IX \x1b]0;owned\x07\n"[..]),
+    };
+    let step = |name: &str, exit, log: &[u8]| StepReport {
+        name: name.into(),
+        exit: Some(exit),
+        ending: String::new(),
+        wall_ms: 1200,
+        cpu_ms: 900,
+        memory: 1 << 20,
+        log: Log::Inline(log.to_vec()),
+    };
+    let result = JobResult {
+        project: offer.project,
+        task,
+        lease: lease.envelope().clone(),
+        ended,
+        steps: vec![step("build", 0, b"cc -o roman\n"), step("test", exit, log)],
+        artifacts: Vec::new(),
+        platform: Platform::new("linux", "x86_64").expect("a platform"),
+        system: "Debian GNU/Linux 12".into(),
+        runtime: Runtime::Native,
+        started: offer.issued,
+        finished: offer.issued,
+        expires: offer.expires,
+    };
+    Verified::sign(result, &volunteer_key())
+}
+
+fn command(state: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkoot-master"));
+    command.args(arguments).arg("--state").arg(state).kill_on_drop(true);
+    for variable in ["TALKOOT_HTTP", "TALKOOT_BROKERS", "TALKOOT_CONFIG", "TALKOOT_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+async fn run(state: &Path, arguments: &[&str]) -> Output {
+    let output = command(state, arguments).output();
+    tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("it starts")
+}
+
+fn start_adapter(state: &Path, broker: &Broker) -> Child {
+    let arguments = ["run", "--http", "127.0.0.1:0", "--broker", &broker.address];
+    command(state, &arguments).stderr(Stdio::inherit()).spawn().expect("it starts")
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/hello-make").join(name)
+}
+
+/// Submits and waits, in the background.
+fn submit(state: &Path, job: &str) -> tokio::task::JoinHandle<Output> {
+    let (state, job) = (state.to_path_buf(), example(job).display().to_string());
+    tokio::spawn(async move { run(&state, &["submit", &job, "--wait"]).await })
+}
+
+async fn connected(broker: &mut Broker) {
+    while broker.master.is_none() {
+        let event = tokio::time::timeout(PATIENCE, broker.events.recv()).await;
+        if let Some(Event::Connected { peer, .. }) = event.expect("in time") {
+            broker.master = Some(peer);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_out_and_its_results_come_back_also_over_a_crash() {
+    let state = tempfile::tempdir().expect("made");
+    let state = state.path();
+    assert!(run(state, &["init", "--name", "example"]).await.status.success());
+    std::fs::rename(state.join("project.key"), state.join("safe")).expect("moved away");
+    let mut broker = Broker::start().await;
+    let mut adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+
+    // One passes.
+    let submission = submit(state, "job.toml");
+    let (offer, home) = broker.published().await;
+    assert_eq!((offer.name.as_str(), home.home), ("hello-make", broker_key().public()));
+    let passed = result(&offer, &home, Ended::Passed);
+    assert!(matches!(broker.hand_over(passed.clone()).await, Verdict::Accepted(_)));
+    let output = submission.await.expect("no panic");
+    let (text, words) = (shown(&output.stdout), shown(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(text.contains("task 0 passed after 2.40 s on linux-x86_64"), "{text}");
+    assert!(text.contains("tests: 2 passed, 0 failed"), "{text}");
+
+    // One fails, with a log that would like to have a word with the terminal.
+    let submission = submit(state, "job-broken.toml");
+    let (broken, home) = broker.published().await;
+    let failed = result(&broken, &home, Ended::Failed);
+    assert!(matches!(broker.hand_over(failed).await, Verdict::Accepted(_)));
+    let output = submission.await.expect("no panic");
+    let (text, words) = (shown(&output.stdout), shown(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(text.contains("    | not ok 2 - IX \\u{1b}]0;owned"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+
+    // It is killed, and knows everything when it comes back.
+    adapter.kill().await.expect("killed");
+    broker.master = None;
+    let mut adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    assert!(matches!(broker.hand_over(passed).await, Verdict::Accepted(_)), "the same receipt");
+    let name = &offer.id().to_string()[..12];
+    let output = run(state, &["results", name, "--json"]).await;
+    let results = shown(&output.stdout);
+    assert!(results.contains("\"passed\": 1"), "{results}");
+    let logs = shown(&run(state, &["logs", name, "0", "--step", "test"]).await.stdout);
+    assert_eq!(logs, "1..2\nok 1\nok 2\n");
+    let matrix = shown(&run(state, &["matrix"]).await.stdout);
+    assert!(matrix.contains("gcc-broken"), "{matrix}");
+
+    terminate(&adapter);
+    let status = tokio::time::timeout(PATIENCE, adapter.wait()).await.expect("it ends");
+    assert!(status.expect("waited for").success());
+}
+
+fn terminate(child: &Child) {
+    let id = child.id().expect("it runs").to_string();
+    let killed = std::process::Command::new("kill").args(["-TERM", &id]).status();
+    assert!(killed.expect("kill runs").success());
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

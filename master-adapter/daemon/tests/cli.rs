@@ -1,0 +1,86 @@
+//! What the command line says when something is wrong, and with which exit code it ends.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const UNUSED_PORT: &str = "127.0.0.1:9";
+
+fn run(state: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_talkoot-master"))
+        .args(arguments)
+        .arg("--state")
+        .arg(state)
+        .env_remove("TALKOOT_HTTP")
+        .env_remove("TALKOOT_BROKERS")
+        .env_remove("TALKOOT_CONFIG")
+        .env_remove("TALKOOT_LOG")
+        .output()
+        .expect("the program starts")
+}
+
+fn fails(state: &Path, arguments: &[&str], code: i32, says: &str) {
+    let output = run(state, arguments);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {words}");
+    assert!(words.contains(says), "{arguments:?}: {words}");
+}
+
+fn project() -> tempfile::TempDir {
+    let state = tempfile::tempdir().expect("made");
+    let made = run(state.path(), &["init", "--name", "example", "--keyword", "test"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    state
+}
+
+#[test]
+fn usage_files_adapter_and_state_have_codes_of_their_own() {
+    let state = project();
+    let state = state.path();
+    fails(state, &["submit"], 2, "Usage");
+    fails(state, &["run"], 2, "--broker");
+    fails(state, &["run", "--broker", "/ip4/127.0.0.1/tcp/1"], 2, "peer id");
+    fails(state, &["submit", "no-such-job.toml"], 3, "no-such-job.toml");
+    fails(state, &["status", "--config", "no-such.toml"], 3, "no-such.toml");
+    fails(state, &["status", "--http", UNUSED_PORT], 4, "talkoot-master run");
+    fails(state, &["init", "--name", "again"], 5, "already");
+
+    let nothing = tempfile::tempdir().expect("made");
+    fails(nothing.path(), &["status"], 5, "talkoot-master init");
+    fails(nothing.path(), &["init", "--name", ""], 2, "name");
+    fails(nothing.path(), &["delegate"], 5, "talkoot-master init");
+}
+
+#[test]
+fn a_wrong_job_file_is_told_with_its_line() {
+    let state = project();
+    let job = state.path().join("job.toml");
+    std::fs::write(&job, "name = \"hello\"\n[requirments]\n").expect("written");
+    let job = job.display().to_string();
+    fails(state.path(), &["submit", &job], 3, "job.toml:2:2: unknown field \"requirments\"");
+}
+
+#[test]
+fn the_project_uri_names_the_brokers_that_are_given() {
+    let state = project();
+    let broker = "/ip4/127.0.0.1/tcp/4077";
+    let output = run(state.path(), &["uri", "--broker", broker]);
+    let uri: capability::ProjectUri =
+        String::from_utf8_lossy(&output.stdout).parse().expect("a project URI");
+    assert_eq!(uri.brokers, [broker]);
+}
+
+#[test]
+fn the_examples_are_sound_job_files() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (file, tasks) in [
+        ("hello-make/job.toml", 1),
+        ("hello-make/job-broken.toml", 1),
+        ("sweep/job.toml", 40),
+        ("untrusted/job.toml", 1),
+    ] {
+        let text = std::fs::read_to_string(examples.join(file)).expect("the example is there");
+        let job =
+            capability::JobFile::parse(&text).unwrap_or_else(|error| panic!("{file}:{error}"));
+        assert_eq!(job.tasks, tasks, "{file}");
+    }
+}
