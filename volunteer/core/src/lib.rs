@@ -1,1 +1,41 @@
-//! Under construction.
+//! The volunteer without IO: whom it trusts, what it takes on, and how its results get home.
+//!
+//! [`Volunteer`] speaks the contract of every core: [`Volunteer::handle`], drain
+//! [`Volunteer::poll_action`] until `None`, sleep until [`Volunteer::next_wake`]. After each input it
+//! does whatever has become possible or due:
+//!
+//! 1. One of the brokers that are up is its **primary**. The ad goes there, and a new one whenever
+//!    the primary or the machine changes.
+//! 2. While resources are free, one pull is outstanding. Offers that come are judged by [`Trust`]:
+//!    signatures alone make nobody welcome, the owner's pins do. What is declined is remembered with
+//!    its reason, and the broker is asked not to show it again.
+//! 3. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
+//!    they are worked on, renewed until their results are on their way, and released when they are
+//!    given up, also by a process that was killed with leases in hand.
+//! 4. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
+//!    sent again by every new primary, and now and then.
+//!
+//! There is no socket here, no clock, no process and no randomness.
+
+mod action;
+mod advertising;
+mod backoff;
+mod fetching;
+mod leases;
+mod ledger;
+mod offers;
+mod owner;
+mod returning;
+mod trust;
+mod volunteer;
+mod work;
+mod working;
+
+pub use action::{
+    Action, CallFailed, CallId, HandoverFailed, Idle, Input, News, Order, Outcome, ReplyId,
+};
+pub use ledger::{MAX_RECEIPTS, Total};
+pub use offers::{Declined, MAX_DECLINED};
+pub use trust::{Decline, Pin, Trust};
+pub use volunteer::{MIN_DISK_FREE, RestoreError, Volunteer};
+pub use work::{JobView, MAX_JOBS, Stage, needs};

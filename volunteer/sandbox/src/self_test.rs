@@ -64,7 +64,7 @@ mod imp {
     pub fn self_test(helper: &Helper) -> Result<Strength, Unavailable> {
         check_kernel()?;
         let bait = Bait::lay().map_err(|error| unavailable(format!("cannot prepare: {error}")))?;
-        let spec = hostile_spec(helper, &bait);
+        let spec = hostile_spec(helper, &bait)?;
         let outcome = Sandbox::new(helper.clone())
             .run(&spec)
             .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
@@ -97,10 +97,14 @@ mod imp {
         }
     }
 
-    fn hostile_spec(helper: &Helper, bait: &Bait) -> Spec {
+    fn hostile_spec(helper: &Helper, bait: &Bait) -> Result<Spec, Unavailable> {
         let program = Path::new("/opt/hostile");
         let work = bait.directory.path().join("work");
-        let command = vec![program.display().to_string(), HOSTILE.to_owned()];
+        let own = helper.args.iter().map(|argument| argument.to_str().map(str::to_owned));
+        let not_text = || unavailable("the helper's arguments are not text".to_owned());
+        let mut command = own.collect::<Option<Vec<_>>>().ok_or_else(not_text)?;
+        command.insert(0, program.display().to_string());
+        command.push(HOSTILE.to_owned());
         let mut spec = Spec::new(command, work);
         spec.read_only = vec![(helper.exe.clone(), program.to_owned())];
         spec.toolchain = false;
@@ -116,7 +120,7 @@ mod imp {
         let canary = bait.directory.path().join("canary").display().to_string();
         spec.env.insert(HOST_PORT.to_owned(), port.to_string());
         spec.env.insert(CANARY.to_owned(), canary);
-        spec
+        Ok(spec)
     }
 
     fn judge(outcome: &Outcome) -> Result<Strength, Unavailable> {

@@ -1,0 +1,347 @@
+//! The papers held against the code: CDDL, golden vectors, rule numbers, paths, examples.
+//!
+//! The files of `docs/spec/vectors` are made from fixed seeds. After a deliberate change of the wire
+//! `TALKOOT_WRITE_VECTORS=1 cargo test -p capability --test spec` writes them anew.
+
+mod vectors;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use capability::statements::{
+    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
+    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
+};
+use capability::{
+    CborError, Ed25519, EnvelopeError, JobFile, Kind, MAX_STATEMENT_BYTES, Payload, StatementError,
+    Verified, encode_cbor,
+};
+use cddl_cat::cbor::validate_cbor;
+use cddl_cat::context::BasicContext;
+use cddl_cat::flatten::flatten_from_str;
+use cddl_cat::util::ValidateError;
+use data_encoding::HEXLOWER;
+use vectors::by_hand::{self, Header};
+use vectors::samples::NOW;
+use vectors::{Vector, invalid, valid};
+
+/// Set to write the vectors instead of comparing them.
+const WRITE: &str = "TALKOOT_WRITE_VECTORS";
+
+#[test]
+fn the_files_hold_what_the_code_makes() {
+    let writing = std::env::var_os(WRITE).is_some();
+    for (folder, vectors) in [("valid", valid()), ("invalid", invalid::invalid())] {
+        let folder = spec("vectors").join(folder);
+        if writing {
+            rewrite(&folder, &vectors);
+        }
+        let expected: BTreeMap<_, _> =
+            vectors.iter().map(|vector| (format!("{}.cbor", vector.name), text(vector))).collect();
+        assert_eq!(expected.len(), vectors.len(), "two vectors have one name");
+        let found: BTreeSet<_> = names(&folder).into_iter().collect();
+        let made: BTreeSet<_> = expected.keys().cloned().collect();
+        assert_eq!(found, made, "files of {}; {WRITE}=1 writes them", folder.display());
+        for (name, text) in expected {
+            let path = folder.join(name);
+            assert_eq!(read(&path), text, "{}; {WRITE}=1 writes it", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_kind_has_a_valid_vector() {
+    let covered: BTreeSet<_> = valid().iter().map(|vector| vector.kind).collect();
+    assert_eq!(covered, Kind::ALL.iter().copied().collect());
+}
+
+#[test]
+fn valid_vectors_are_taken_and_come_back_as_they_were() {
+    for vector in valid() {
+        let reencoded = check(&vector).unwrap_or_else(|error| panic!("{}: {error:?}", vector.name));
+        let unknown_key = vector.name.ends_with("unknown-key");
+        let envelope = capability::Envelope::parse(&vector.bytes).expect("it was checked");
+        assert_eq!(envelope.as_bytes(), vector.bytes, "{}", vector.name);
+        assert_eq!(reencoded == envelope.payload(), !unknown_key, "{}", vector.name);
+    }
+}
+
+#[test]
+fn an_encoder_written_from_the_specification_makes_the_same_bytes() {
+    let seeds = (1..=6).map(|seed| (by_hand::signing_key(seed).verifying_key().to_bytes(), seed));
+    let seeds: BTreeMap<_, _> = seeds.collect();
+    for vector in valid().into_iter().filter(|vector| !vector.name.contains("leaf")) {
+        let envelope = capability::Envelope::parse(&vector.bytes).expect("a valid vector");
+        let seed = seeds[envelope.signer().as_bytes()];
+        let header = Header::new(vector.kind.number(), seed);
+        let made = by_hand::alone(&header, envelope.payload(), seed);
+        assert_eq!(made, vector.bytes, "{}", vector.name);
+        assert_eq!(header.id(envelope.payload()), *envelope.id().as_bytes(), "{}", vector.name);
+    }
+    let leaves: Vec<_> = valid().into_iter().filter(|it| it.name.contains("leaf")).collect();
+    let payloads: Vec<_> = (0..3).map(|n| encode_cbor(&vectors::samples::withdrawal(n))).collect();
+    let payloads = [&payloads[0][..], &payloads[1], &payloads[2]];
+    let made = by_hand::leaves(Kind::Withdrawal.number(), payloads, vectors::samples::MASTER);
+    for (vector, items) in leaves.iter().zip(made) {
+        assert_eq!(by_hand::cbor(&ciborium::Value::Array(items)), vector.bytes, "{}", vector.name);
+    }
+}
+
+#[test]
+fn the_cddl_accepts_every_valid_vector() {
+    let cddl = Cddl::parse(&read(&spec("statements.cddl")));
+    for vector in valid() {
+        for rule in [statement_rule(&vector).as_str(), "any-statement"] {
+            let outcome = cddl.validate(rule, &vector.bytes);
+            outcome.unwrap_or_else(|error| panic!("{} is no {rule}: {error}", vector.name));
+        }
+    }
+}
+
+#[test]
+fn the_cddl_refuses_what_breaks_a_bound() {
+    const BOUNDS: [&str; 12] =
+        ["S20", "S21", "S22", "S40", "S41", "S43", "S50", "S52", "S60", "S61", "S62", "S72"];
+    let cddl = Cddl::parse(&read(&spec("statements.cddl")));
+    for bound in BOUNDS {
+        let broken = invalid::invalid().into_iter().find(|it| it.comment.starts_with(bound));
+        let vector = broken.unwrap_or_else(|| panic!("no vector breaks {bound}"));
+        let outcome = cddl.validate(&statement_rule(&vector), &vector.bytes);
+        assert!(outcome.is_err(), "{}", vector.name);
+    }
+}
+
+/// Without the keys of later versions, so that a key which the CDDL spells wrong is noticed although
+/// it is optional: every vector has all of them.
+#[test]
+fn the_cddl_names_every_key_that_the_code_writes() {
+    const LATER_KEYS: &str = "* tstr => any";
+    let open = read(&spec("statements.cddl"));
+    let closed =
+        open.replace(&format!("{LATER_KEYS},"), "").replace(&format!(", {LATER_KEYS}"), "");
+    assert!(!closed.contains(LATER_KEYS), "every map is closed now");
+    let closed = Cddl::parse(&closed);
+    for vector in valid() {
+        let outcome = closed.validate(&statement_rule(&vector), &vector.bytes);
+        let unknown_key = vector.name.ends_with("unknown-key");
+        assert_eq!(outcome.is_err(), unknown_key, "{}: {outcome:?}", vector.name);
+    }
+}
+
+#[test]
+fn invalid_vectors_are_refused_by_the_rule_that_they_name() {
+    for vector in invalid::invalid() {
+        let (rule, _) = vector.comment.split_once(',').expect("a rule, a kind, what is wrong");
+        let error = check(&vector).err().unwrap_or_else(|| panic!("{} was taken", vector.name));
+        assert!(rules(&error).contains(&rule), "{}: {rule} expected, {error:?}", vector.name);
+    }
+}
+
+#[test]
+fn a_statement_over_64_kib_is_refused_unread() {
+    let error = capability::Envelope::parse(&vec![0x84; MAX_STATEMENT_BYTES + 1]);
+    assert!(matches!(error, Err(EnvelopeError::Cbor(CborError::TooLarge { .. }))));
+}
+
+#[test]
+fn every_rule_but_two_has_an_invalid_vector() {
+    let vectors = invalid::invalid();
+    let broken: BTreeSet<_> =
+        vectors.iter().filter_map(|vector| vector.comment.split_once(',')).map(|it| it.0).collect();
+    let mut rules = rules_of_the_specification();
+    assert!(rules.remove("S1"), "a file of 64 KiB would be no example");
+    assert!(rules.remove("S5"), "an id is computed, and cannot be wrong");
+    assert_eq!(broken, rules.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn specification_and_code_have_the_same_rules() {
+    assert_eq!(rules_of_the_specification(), rules_of_the_code());
+}
+
+/// A paper that leads to a file which is gone misleads.
+#[test]
+fn the_files_that_the_papers_name_are_there() {
+    let root = spec("../..");
+    let mut papers = vec![root.join("docs")];
+    papers.extend(["adr", "operating", "spec"].map(|folder| root.join("docs").join(folder)));
+    papers.push(root.clone());
+    for folder in papers {
+        for name in names(&folder).into_iter().filter(|name| name.ends_with(".md")) {
+            let text = read(&folder.join(&name));
+            let paths = text.split('`').skip(1).step_by(2).filter(|word| is_path(word));
+            let there = |path: &str| root.join(path).exists() || folder.join(path).exists();
+            let missing: Vec<_> = paths.filter(|path| !there(path)).collect();
+            assert_eq!(missing, [""; 0], "named in {name}");
+        }
+    }
+}
+
+#[test]
+fn the_job_file_in_the_readme_is_sound() {
+    let readme = read(&spec("../../README.md"));
+    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    let job = JobFile::parse(example.expect("an example")).expect("a sound job file");
+    assert_eq!(job.job.tap.as_deref(), Some("check"));
+}
+
+/// Whether a word in backticks names a file or folder of this repository.
+fn is_path(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    word.contains('/')
+        && word.chars().all(plain)
+        && !word.starts_with('/')
+        && !word.starts_with("talkoot/1/")
+        && !word.starts_with("target/")
+}
+
+/// A specification, parsed once.
+struct Cddl(BasicContext);
+
+impl Cddl {
+    fn parse(text: &str) -> Self {
+        Self(BasicContext::new(flatten_from_str(text).expect("the CDDL can be read")))
+    }
+
+    fn validate(&self, rule: &str, bytes: &[u8]) -> Result<(), ValidateError> {
+        let definition = self.0.rules.get(rule).unwrap_or_else(|| panic!("no rule {rule}"));
+        validate_cbor(definition, &by_hand::generic(bytes), &self.0)
+    }
+}
+
+fn statement_rule(vector: &Vector) -> String {
+    format!("{}-statement", vector.kind.name().replace(' ', "-"))
+}
+
+/// Checks a vector as its kind, at the time for which the vectors are made; gives its payload,
+/// encoded anew.
+fn check(vector: &Vector) -> Result<Vec<u8>, StatementError> {
+    fn as_kind<T: Payload>(bytes: &[u8]) -> Result<Vec<u8>, StatementError> {
+        let statement = Verified::<T>::parse(bytes, &Ed25519)?;
+        statement.current(NOW)?;
+        Ok(encode_cbor(&*statement))
+    }
+    let bytes = &vector.bytes;
+    match vector.kind {
+        Kind::Ad => as_kind::<Ad>(bytes),
+        Kind::Summary => as_kind::<Summary>(bytes),
+        Kind::Registration => as_kind::<Registration>(bytes),
+        Kind::Delegation => as_kind::<Delegation>(bytes),
+        Kind::Home => as_kind::<Home>(bytes),
+        Kind::Offer => as_kind::<Offer>(bytes),
+        Kind::Withdrawal => as_kind::<Withdrawal>(bytes),
+        Kind::Claim => as_kind::<Claim>(bytes),
+        Kind::Lease => as_kind::<Lease>(bytes),
+        Kind::Renewal => as_kind::<Renewal>(bytes),
+        Kind::Result => as_kind::<JobResult>(bytes),
+        Kind::Receipt => as_kind::<Receipt>(bytes),
+        Kind::BrokerCard => as_kind::<BrokerCard>(bytes),
+        Kind::Revocation => as_kind::<Revocation>(bytes),
+        Kind::Succession => as_kind::<Succession>(bytes),
+        Kind::Ownership => as_kind::<Ownership>(bytes),
+        Kind::Request => as_kind::<Request>(bytes),
+        kind => panic!("{kind} is not specified"),
+    }
+}
+
+/// The rules that an error can stand for.
+fn rules(error: &StatementError) -> Vec<&'static str> {
+    match error {
+        StatementError::Envelope(EnvelopeError::Shape(_)) => vec!["S3"],
+        StatementError::Envelope(EnvelopeError::Header) => vec!["S4"],
+        StatementError::Envelope(EnvelopeError::Cbor(source)) => rules_of_encoding(source),
+        StatementError::Payload { source, .. } => rules_of_encoding(source),
+        StatementError::Kind { .. } | StatementError::Version { .. } => vec!["S4"],
+        StatementError::Forged(_) => vec!["S6"],
+        StatementError::Unauthorized { .. } => vec!["S7"],
+        StatementError::Expired { .. } => vec!["S8"],
+        StatementError::TooLong { .. } => vec!["S9"],
+        StatementError::Invalid { source, .. } => vec![source.rule],
+    }
+}
+
+fn rules_of_encoding(error: &CborError) -> Vec<&'static str> {
+    match error {
+        CborError::TooLarge { .. } => vec!["S1"],
+        CborError::Malformed | CborError::NotDeterministic | CborError::Forbidden => vec!["S2"],
+        // Facts, requirements and jobs refuse what breaks their limits while they are decoded.
+        CborError::Shape(_) => vec!["S3", "S20", "S43", "S44"],
+    }
+}
+
+/// Rules are introduced in bold: `**S10**`.
+fn rules_of_the_specification() -> BTreeSet<String> {
+    let text = read(&spec("statements.md"));
+    let mut rules = BTreeSet::new();
+    for part in text.split("**").skip(1).step_by(2).filter(|part| is_rule(part)) {
+        assert!(rules.insert(part.to_owned()), "{part} is introduced twice");
+    }
+    rules
+}
+
+/// Every `S…` in the sources of this crate; `S3 to S7` cites five.
+fn rules_of_the_code() -> BTreeSet<String> {
+    let mut rules = BTreeSet::new();
+    for path in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let text = read(&path);
+        let words: Vec<_> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        for window in words.windows(3).filter(|window| is_rule(window[0])) {
+            let last = if window[1] == "to" && is_rule(window[2]) { window[2] } else { window[0] };
+            rules.extend((number(window[0])..=number(last)).map(|rule| format!("S{rule}")));
+        }
+    }
+    rules
+}
+
+fn is_rule(word: &str) -> bool {
+    word.strip_prefix('S').is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn number(rule: &str) -> u32 {
+    rule[1..].parse().expect("the word is a rule")
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of sources");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+fn spec(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/spec").join(name)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The text of a vector's file: a comment, then hexadecimal digits.
+fn text(vector: &Vector) -> String {
+    let mut text = format!("# {}\n", vector.comment);
+    for line in vector.bytes.chunks(48) {
+        writeln!(text, "{}", HEXLOWER.encode(line)).expect("writing to memory does not fail");
+    }
+    text
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    names.map(|name| name.into_string().expect("an ASCII name")).collect()
+}
+
+fn rewrite(folder: &Path, vectors: &[Vector]) {
+    fs::create_dir_all(folder).expect("the folder can be made");
+    for name in names(folder) {
+        fs::remove_file(folder.join(name)).expect("an old vector can be removed");
+    }
+    for vector in vectors {
+        let path = folder.join(format!("{}.cbor", vector.name));
+        let mut file = fs::OpenOptions::new();
+        let mut file = file.write(true).create_new(true).open(path).expect("a file can be made");
+        file.write_all(text(vector).as_bytes()).expect("a file can be written");
+    }
+}

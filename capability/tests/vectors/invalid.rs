@@ -1,0 +1,445 @@
+//! Statements that break one rule each.
+
+use std::time::Duration;
+
+use capability::statements::{
+    Delegation, Home, JobResult, Log, Offer, Permissions, Receipt, Verdict,
+};
+use capability::{Envelope, JobSpec, Kind, Payload, Requirements, Runtime, Verified, encode_cbor};
+use ciborium::Value;
+
+use super::Vector;
+use super::by_hand::{BATCH, Header, STATEMENT, alone, cbor, generic, leaves, sign1, sign1_under};
+use super::samples::{
+    self, BROKER, HOUR, MASTER, NOW, OTHER, PROJECT, VOLUNTEER, secret, withdrawal,
+};
+
+/// What every reader must refuse. The comment begins with the broken rule and the kind expected.
+pub fn invalid() -> Vec<Vector> {
+    let groups = [encoding(), envelopes(), signatures(), authority(), time(), contents()];
+    groups.into_iter().flatten().collect()
+}
+
+/// `comment` is the rule, a colon and what is wrong; the file names the kind as well.
+fn vector(name: &str, kind: Kind, comment: &str, bytes: Vec<u8>) -> Vector {
+    let comment = comment.replacen(':', &format!(", {kind}:"), 1);
+    Vector { name: name.into(), kind, comment, bytes }
+}
+
+/// A withdrawal that breaks a rule of the envelope.
+fn broken(name: &str, comment: &str, bytes: Vec<u8>) -> Vector {
+    vector(name, Kind::Withdrawal, comment, bytes)
+}
+
+/// A payload of ours that is signed although it breaks a rule.
+fn signed<T: Payload>(name: &str, comment: &str, payload: &T, seed: u8) -> Vector {
+    let header = Header::new(T::KIND.number(), seed);
+    vector(name, T::KIND, comment, alone(&header, &encode_cbor(payload), seed))
+}
+
+fn sound() -> Vec<u8> {
+    encode_cbor(&withdrawal(9))
+}
+
+fn header() -> Header {
+    Header::new(Kind::Withdrawal.number(), MASTER)
+}
+
+/// A sound withdrawal whose payload is `payload` instead.
+fn with_payload(payload: &[u8]) -> Vec<u8> {
+    alone(&header(), payload, MASTER)
+}
+
+/// The items of a sound withdrawal, changed.
+fn changed(change: impl FnOnce(&mut Vec<Value>)) -> Vec<u8> {
+    let mut items = sign1(&header(), STATEMENT, &sound(), MASTER);
+    change(&mut items);
+    cbor(&Value::Array(items))
+}
+
+fn encoding() -> Vec<Vector> {
+    let entries = || generic(&sound()).into_map().expect("a payload is a map");
+    let mut unsorted = entries();
+    unsorted.reverse();
+    let mut repeated = entries();
+    repeated.push(repeated[2].clone());
+    let with = |value| {
+        let mut entries = entries();
+        entries.insert(0, (Value::from("later"), value));
+        with_payload(&cbor(&Value::Map(entries)))
+    };
+    // 8 in one byte more than it needs, as the value of a key that sorts first.
+    let long = with(Value::from(8));
+    let long = replaced(long, b"\x65later\x08", b"\x65later\x18\x08");
+    let mut indefinite = vec![0x9f];
+    indefinite.extend(&with_payload(&sound())[1..]);
+    indefinite.push(0xff);
+    vec![
+        broken(
+            "trailing-byte",
+            "S2: a byte after the envelope",
+            [with_payload(&sound()), vec![0]].concat(),
+        ),
+        broken(
+            "trailing-byte-in-payload",
+            "S2: a byte after the payload",
+            with_payload(&[sound(), vec![0]].concat()),
+        ),
+        broken("indefinite-length", "S2: an array of indefinite length", indefinite),
+        broken(
+            "unsorted-keys",
+            "S2: keys in another order",
+            with_payload(&cbor(&Value::Map(unsorted))),
+        ),
+        broken("repeated-key", "S2: a key twice", with_payload(&cbor(&Value::Map(repeated)))),
+        broken("long-integer", "S2: an integer in more bytes than it needs", long),
+        broken("float", "S2: a floating-point number", with(Value::Float(1.5))),
+        broken("null", "S2: a null", with(Value::Null)),
+        broken("tag", "S2: a tag", with(Value::Tag(1, Box::new(Value::from(1))))),
+        broken(
+            "deep-nesting",
+            "S2: arrays nested 16 deep inside the map",
+            with((0..16).fold(Value::from(1), |inner, _| Value::Array(vec![inner]))),
+        ),
+    ]
+}
+
+/// `bytes` signed anew after `from` became `to` in its payload.
+fn replaced(bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let items = generic(&bytes).into_array().expect("an envelope is an array");
+    let payload = items[2].as_bytes().expect("the payload's bytes").clone();
+    let at = payload.windows(from.len()).position(|window| window == from).expect("it is there");
+    with_payload(&[&payload[..at], to, &payload[at + from.len()..]].concat())
+}
+
+fn envelopes() -> Vec<Vector> {
+    let header_with = |change: &dyn Fn(&mut Header)| {
+        let mut header = header();
+        change(&mut header);
+        alone(&header, &sound(), MASTER)
+    };
+    let foreign_root = {
+        let [mut leaf, ..] = three_leaves();
+        let [stranger, ..] =
+            leaves(Kind::Withdrawal.number(), [&sound(), &sound(), &sound()], OTHER);
+        leaf[2] = stranger[2].clone();
+        cbor(&Value::Array(leaf))
+    };
+    vec![
+        broken("three-items", "S3: an array of 3 items", changed(|items| drop(items.pop()))),
+        broken(
+            "unprotected-header",
+            "S3: an unprotected header that is not empty",
+            changed(|items| items[1] = Value::Map(vec![(Value::from(4), Value::from("x"))])),
+        ),
+        broken(
+            "short-signature",
+            "S3: a signature of 63 bytes",
+            changed(|items| items[3] = Value::Bytes(vec![1; 63])),
+        ),
+        broken(
+            "detached-payload",
+            "S3: no payload in the envelope",
+            changed(|items| items[2] = Value::from(0)),
+        ),
+        broken("missing-key", "S3: a payload without `statement`", {
+            let mut entries = generic(&sound()).into_map().expect("a payload is a map");
+            entries.retain(|(key, _)| key.as_text() != Some("statement"));
+            with_payload(&cbor(&Value::Map(entries)))
+        }),
+        broken(
+            "wrong-algorithm",
+            "S4: an algorithm that is not EdDSA",
+            header_with(&|header| header.algorithm = -7),
+        ),
+        broken(
+            "short-key",
+            "S4: a key of 31 bytes",
+            header_with(&|header| {
+                header.key.pop();
+            }),
+        ),
+        broken(
+            "wrong-kind",
+            "S4: a withdrawal labelled a revocation",
+            header_with(&|header| header.kind = Kind::Revocation.number()),
+        ),
+        broken("unknown-kind", "S4: kind 4711", header_with(&|header| header.kind = 4711)),
+        broken(
+            "root-kind",
+            "S4: kind 0, which only the root of a batch has",
+            header_with(&|header| header.kind = 0),
+        ),
+        broken("unknown-version", "S4: version 2", header_with(&|header| header.version = 2)),
+        broken("extra-header", "S4: a fifth entry in the protected header", {
+            let items = sign1_under(with_content_type(), STATEMENT, &sound(), MASTER);
+            cbor(&Value::Array(items))
+        }),
+        broken("foreign-root", "S4: a leaf below another signer's root", foreign_root),
+    ]
+}
+
+fn with_content_type() -> Vec<u8> {
+    let mut entries = generic(&header().encode()).into_map().expect("a header is a map");
+    entries.insert(1, (Value::from(3), Value::from(0)));
+    cbor(&Value::Map(entries))
+}
+
+fn three_leaves() -> [Vec<Value>; 3] {
+    let payloads: Vec<_> = (0..3).map(|n| encode_cbor(&withdrawal(n))).collect();
+    leaves(Kind::Withdrawal.number(), [&payloads[0], &payloads[1], &payloads[2]], MASTER)
+}
+
+fn signatures() -> Vec<Vector> {
+    let leaf = |which: usize, change: &dyn Fn(&mut Vec<Value>)| {
+        let mut leaf = three_leaves()[which].clone();
+        change(&mut leaf);
+        cbor(&Value::Array(leaf))
+    };
+    let flip = |items: &mut Vec<Value>, item: usize, byte: usize| {
+        items[item].as_bytes_mut().expect("a byte string")[byte] ^= 1;
+    };
+    vec![
+        broken(
+            "flipped-signature",
+            "S6: one bit of the signature",
+            changed(|items| flip(items, 3, 0)),
+        ),
+        broken("flipped-payload", "S6: one bit of the payload's reason", {
+            changed(|items| {
+                let payload = items[2].as_bytes_mut().expect("a byte string");
+                let at = payload.windows(10).position(|text| text == b"superseded");
+                payload[at.expect("the reason is there")] ^= 1;
+            })
+        }),
+        broken(
+            "other-signer",
+            "S6: signed by another key than the header names",
+            alone(&header(), &sound(), OTHER),
+        ),
+        broken(
+            "other-domain",
+            "S6: signed in the domain of batches",
+            cbor(&Value::Array(sign1(&header(), BATCH, &sound(), MASTER))),
+        ),
+        broken(
+            "malleable-signature",
+            "S6: the group order added to S",
+            changed(|items| add_order(&mut items[3].as_bytes_mut().expect("a byte string")[32..])),
+        ),
+        broken(
+            "weak-key",
+            "S6: the identity as key, under which every message verifies",
+            weak_key(),
+        ),
+        broken(
+            "leaf-moved",
+            "S6: leaf 1 with the index of leaf 0",
+            leaf(1, &|items| items[3] = Value::from(0)),
+        ),
+        broken(
+            "leaf-outside",
+            "S6: an index that is not below the count",
+            leaf(2, &|items| items[3] = Value::from(3)),
+        ),
+        broken(
+            "leaf-path-cut",
+            "S6: a path that is too short",
+            leaf(0, &|items| drop(items[4].as_array_mut().expect("a path").pop())),
+        ),
+        broken(
+            "leaf-path-long",
+            "S6: a path that is too long",
+            leaf(0, &|items| {
+                items[4].as_array_mut().expect("a path").push(Value::Bytes(vec![0; 32]));
+            }),
+        ),
+        broken(
+            "leaf-root-flipped",
+            "S6: one bit of the root's signature",
+            leaf(0, &|items| flip(items[2].as_array_mut().expect("a COSE_Sign1"), 3, 9)),
+        ),
+    ]
+}
+
+/// S + L is the same number modulo the order L, and no canonical encoding (RFC 8032 section 5.1.7).
+fn add_order(scalar: &mut [u8]) {
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut carry = 0;
+    for (byte, added) in scalar.iter_mut().zip(ORDER) {
+        let sum = u16::from(*byte) + u16::from(added) + carry;
+        [*byte, _] = sum.to_le_bytes();
+        carry = sum >> 8;
+    }
+}
+
+/// With the identity as key and as R, and S = 0, the equation of RFC 8032 holds for any message.
+fn weak_key() -> Vec<u8> {
+    let mut identity = vec![0; 32];
+    identity[0] = 1;
+    let header = Header { key: identity.clone(), ..header() };
+    let mut items = sign1(&header, STATEMENT, &sound(), MASTER);
+    items[3] = Value::Bytes([identity, vec![0; 32]].concat());
+    cbor(&Value::Array(items))
+}
+
+fn authority() -> Vec<Vector> {
+    let delegate = |project: u8, node: u8| -> Envelope {
+        let node = samples::public(node);
+        let delegation = Delegation { node, expires: samples::delegation().expires };
+        Verified::sign(delegation, &secret(project)).envelope().clone()
+    };
+    let forged = {
+        let header = Header::new(Kind::Delegation.number(), PROJECT);
+        alone(&header, &encode_cbor(&samples::delegation()), OTHER)
+    };
+    let forged = Envelope::parse(&forged).expect("sound but for its signature");
+    vec![
+        signed(
+            "delegation-of-another-project",
+            "S7: delegated by another project",
+            &Home { delegation: delegate(OTHER, MASTER), ..samples::home() },
+            MASTER,
+        ),
+        signed(
+            "delegation-to-another-key",
+            "S7: delegated to another key",
+            &Offer { delegation: delegate(PROJECT, OTHER), ..samples::offer() },
+            MASTER,
+        ),
+        signed(
+            "outlives-its-delegation",
+            "S7: expires after the delegation",
+            &Receipt { expires: NOW + 11 * 24 * HOUR, ..samples::receipt() },
+            MASTER,
+        ),
+        signed(
+            "forged-delegation",
+            "S6: a delegation that the project did not sign",
+            &Home { delegation: forged, ..samples::home() },
+            MASTER,
+        ),
+    ]
+}
+
+fn time() -> Vec<Vector> {
+    let mut expired = withdrawal(9);
+    expired.expires = NOW.before(Duration::from_secs(5 * 60));
+    let mut eternal = withdrawal(9);
+    eternal.expires = NOW + 31 * 24 * HOUR;
+    vec![
+        signed("expired", "S8: expired 5 minutes before 1,800,000,000,000", &expired, MASTER),
+        signed("expires-too-late", "S9: a withdrawal that holds for 31 days", &eternal, MASTER),
+    ]
+}
+
+/// One vector for each rule of a kind.
+fn contents() -> Vec<Vector> {
+    let mut vectors = machines();
+    vectors.extend(offers());
+    vectors.extend(leases_and_results());
+    let mut ownership = samples::ownership();
+    ownership.nodes = vec![samples::public(OTHER); 1025];
+    vectors.push(signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &ownership, samples::OWNER));
+    vectors
+}
+
+fn machines() -> Vec<Vector> {
+    let mut control = withdrawal(9);
+    control.reason = "\u{1b}[2Jgone".into();
+    let mut long = withdrawal(9);
+    long.reason = "x".repeat(257);
+    let mut ad = samples::ad();
+    let native = ad.capabilities.runtimes.get_mut(&Runtime::Native).expect("it is there");
+    native.strength = "x".repeat(65);
+    let mut summary = samples::summary();
+    summary.classes = vec![summary.classes[0].clone(); 1025];
+    let mut card = samples::broker_card();
+    card.addresses = vec!["/ip4/192.0.2.1/tcp/4077".into(); 9];
+    let mut nameless = samples::registration();
+    nameless.name.clear();
+    let mut homepage = samples::registration();
+    homepage.homepage = "javascript:alert(1)".into();
+    let mut greedy = samples::registration();
+    greedy.permissions = Permissions { runtimes: vec![Runtime::Wasm; 9], network: false };
+    let home = samples::home();
+    let own_standby = Home { standbys: vec![home.home], ..home };
+    vec![
+        signed("control-character", "S10: a reason that moves the cursor", &control, MASTER),
+        signed("long-reason", "S10: a reason of 257 bytes", &long, MASTER),
+        signed("ad-strength", "S20: a strength of 65 bytes", &ad, VOLUNTEER),
+        signed("summary-classes", "S21: 1,025 classes", &summary, BROKER),
+        signed("card-addresses", "S22: 9 addresses", &card, BROKER),
+        signed("registration-name", "S30: an empty name", &nameless, PROJECT),
+        signed(
+            "registration-homepage",
+            "S30: a homepage that is no web address",
+            &homepage,
+            PROJECT,
+        ),
+        signed("registration-runtimes", "S30: 9 runtimes", &greedy, PROJECT),
+        signed("home-own-standby", "S32: the home among its standbys", &own_standby, MASTER),
+    ]
+}
+
+fn offers() -> Vec<Vector> {
+    let offer = |name: &str, comment: &str, change: &dyn Fn(&mut Offer)| {
+        let mut offer = samples::offer();
+        change(&mut offer);
+        signed(name, comment, &offer, MASTER)
+    };
+    vec![
+        offer("offer-no-task", "S40: no task", &|offer| offer.tasks = 0),
+        offer("offer-tasks", "S40: 100,001 tasks", &|offer| offer.tasks = 100_001),
+        offer("offer-replicas", "S41: 17 replicas", &|offer| offer.replicas = 17),
+        offer("offer-package", "S42: a package of 1 GiB and a byte", &|offer| {
+            offer.package.size = (1 << 30) + 1;
+        }),
+        offer("offer-runtimes", "S43: no runtime", &|offer| {
+            offer.requirements = Requirements { runtimes: Vec::new(), clauses: Vec::new() };
+        }),
+        offer("offer-steps", "S44: no step", &|offer| {
+            offer.job = JobSpec { steps: Vec::new(), tap: None, ..offer.job.clone() };
+        }),
+        offer("offer-artifacts", "S44: an artifact's pattern that leads out", &|offer| {
+            offer.job.artifacts = vec!["../out".into()];
+        }),
+    ]
+}
+
+fn leases_and_results() -> Vec<Vector> {
+    let mut claim = samples::claim();
+    claim.count = 257;
+    let mut lease = samples::lease();
+    lease.term_ms = 999;
+    let mut renewal = samples::renewal();
+    renewal.leases.clear();
+    let result = |name: &str, comment: &str, change: &dyn Fn(&mut JobResult)| {
+        let mut result = samples::result();
+        change(&mut result);
+        signed(name, comment, &result, VOLUNTEER)
+    };
+    let mut receipt = samples::receipt();
+    receipt.verdict = Verdict::Rejected("x".repeat(257));
+    vec![
+        signed("claim-count", "S50: a claim of 257 tasks", &claim, VOLUNTEER),
+        signed("lease-term", "S51: a term of 999 ms", &lease, BROKER),
+        signed("renewal-of-nothing", "S52: a renewal of no lease", &renewal, VOLUNTEER),
+        result("result-steps", "S60: 65 steps", &|result| {
+            result.steps = vec![result.steps[0].clone(); 65];
+        }),
+        result("result-artifacts", "S61: 257 artifacts", &|result| {
+            result.artifacts = vec![result.artifacts[0].clone(); 257];
+        }),
+        result("result-inline-log", "S62: an inline log of 2,049 bytes", &|result| {
+            result.steps[0].log = Log::Inline(vec![b'x'; 2049]);
+        }),
+        result("result-artifact-path", "S63: a path that leads out", &|result| {
+            result.artifacts[0].path = "../../etc/passwd".into();
+        }),
+        signed("receipt-reason", "S10: a reason of 257 bytes", &receipt, MASTER),
+    ]
+}

@@ -1,0 +1,272 @@
+//! One payload of each kind, with every optional key present.
+
+use std::time::Duration;
+
+use capability::statements::{
+    Ad, Artifact, BrokerCard, Claim, Class, ClassCount, Credit, Delegation, Ended, Home, Intent,
+    JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt, Registration, Renewal,
+    Request, Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
+};
+use capability::{
+    BlobHash, Capabilities, Clause, Envelope, Facts, JobSpec, Limits, Platform, ProjectKey,
+    PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer,
+    StatementId, Step, Timestamp, Verified,
+};
+
+/// When the vectors are looked at: 2027-01-15 08:00 UTC.
+pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+pub const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The seeds of the keys are 32 times one byte.
+pub const PROJECT: u8 = 1;
+pub const MASTER: u8 = 2;
+pub const BROKER: u8 = 3;
+pub const VOLUNTEER: u8 = 4;
+pub const OWNER: u8 = 5;
+pub const OTHER: u8 = 6;
+
+pub fn secret(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+pub fn public(seed: u8) -> PublicKey {
+    secret(seed).public()
+}
+
+pub fn project() -> ProjectKey {
+    public(PROJECT).into()
+}
+
+fn platform() -> Platform {
+    Platform::new("linux", "x86_64").expect("two words")
+}
+
+fn id(n: u8) -> StatementId {
+    StatementId::from_bytes([n; 32])
+}
+
+pub fn ad() -> Ad {
+    let mut facts = Facts::new();
+    facts.insert("os", "linux").expect("a sound fact");
+    facts.insert("libc.version", 36).expect("a sound fact");
+    facts.insert("tool.cc", "12.2.0").expect("a sound fact");
+    facts.insert("network.loopback", true).expect("a sound fact");
+    let native = RuntimeFacts { strength: "namespaces+landlock+seccomp".into(), facts };
+    let runtimes =
+        [(Runtime::Native, native), (Runtime::Wasm, RuntimeFacts::default())].into_iter();
+    Ad {
+        seq: 7,
+        broker: public(BROKER),
+        capabilities: Capabilities {
+            platform: platform(),
+            resources: Resources { cores: 4, memory: 8 << 30, disk: 20 << 30 },
+            runtimes: runtimes.collect(),
+        },
+        expires: NOW + HOUR,
+    }
+}
+
+pub fn summary() -> Summary {
+    let class = Class { runtime: Runtime::Native, cores_log2: 2, memory_log2: 13 };
+    Summary {
+        seq: 3,
+        shard: "linux-x86_64".into(),
+        classes: vec![ClassCount { class, count: 40 }],
+        expires: NOW + HOUR,
+    }
+}
+
+pub fn registration() -> Registration {
+    Registration {
+        name: "tree-sorter".into(),
+        homepage: "https://example.org/tree-sorter".into(),
+        keywords: vec!["sorting".into(), "c".into()],
+        permissions: Permissions { runtimes: vec![Runtime::Native, Runtime::Wasm], network: true },
+        expires: NOW + 24 * HOUR,
+    }
+}
+
+pub fn delegation() -> Delegation {
+    Delegation { node: public(MASTER), expires: NOW + 10 * 24 * HOUR }
+}
+
+pub fn delegated() -> Envelope {
+    Verified::sign(delegation(), &secret(PROJECT)).envelope().clone()
+}
+
+pub fn home() -> Home {
+    Home {
+        project: project(),
+        epoch: 2,
+        home: public(BROKER),
+        standbys: vec![public(OTHER)],
+        delegation: delegated(),
+        expires: NOW + 24 * HOUR,
+    }
+}
+
+/// Every kind of clause and every key of a job.
+pub fn offer() -> Offer {
+    let fact = |name: &str| name.parse().expect("a fact's name");
+    let clauses = vec![
+        Clause::Equals { fact: fact("os"), value: "linux".into() },
+        Clause::OneOf { fact: fact("arch"), values: vec!["x86_64".into(), "aarch64".into()] },
+        Clause::AtLeast { fact: fact("libc.version"), amount: 31 },
+        Clause::Donates { resource: Resource::Memory, amount: 1 << 30 },
+        Clause::Version { fact: fact("tool.cc"), range: ">=9".parse().expect("a range") },
+        Clause::Present { fact: fact("tool.make") },
+        Clause::Absent { fact: fact("label.slow") },
+    ];
+    let step = |name: &str, run: &[&str]| Step {
+        name: name.to_owned(),
+        run: run.iter().map(|&argument| argument.to_owned()).collect(),
+    };
+    Offer {
+        project: project(),
+        name: "nightly".into(),
+        builder: "make-check".into(),
+        tasks: 40,
+        replicas: 2,
+        package: Package { hash: BlobHash::of(b"a package"), size: 9 },
+        requirements: Requirements { runtimes: vec![Runtime::Native], clauses },
+        job: JobSpec {
+            environment: [("LC_ALL".to_owned(), "C".to_owned())].into(),
+            steps: vec![step("build", &["make", "-j1"]), step("check", &["make", "check"])],
+            limits: Limits::default(),
+            artifacts: vec!["out/*.txt".into()],
+            tap: Some("check".into()),
+        },
+        issued: NOW,
+        delegation: delegated(),
+        expires: NOW + 24 * HOUR,
+    }
+}
+
+fn offer_id() -> StatementId {
+    Verified::sign(offer(), &secret(MASTER)).id()
+}
+
+pub fn withdrawal(n: u8) -> Withdrawal {
+    Withdrawal { statement: id(n), reason: "superseded".into(), expires: NOW + HOUR }
+}
+
+pub fn claim() -> Claim {
+    Claim {
+        offer: offer_id(),
+        epoch: 2,
+        count: 4,
+        runtime: Runtime::Native,
+        ad: Verified::sign(ad(), &secret(VOLUNTEER)).envelope().clone(),
+        nonce: 11,
+        expires: NOW + Duration::from_secs(60),
+    }
+}
+
+pub fn lease() -> Lease {
+    Lease {
+        project: project(),
+        task: TaskId { offer: offer_id(), task: 39, replica: 1 },
+        epoch: 2,
+        volunteer: public(VOLUNTEER),
+        runtime: Runtime::Native,
+        granted: NOW,
+        term_ms: 30_000,
+        expires: NOW + 24 * HOUR,
+    }
+}
+
+pub fn renewal() -> Renewal {
+    Renewal {
+        leases: vec![Verified::sign(lease(), &secret(BROKER)).id()],
+        offer: offer_id(),
+        epoch: 2,
+        intent: Intent::Keep,
+        issued: NOW,
+        expires: NOW + Duration::from_secs(60),
+    }
+}
+
+pub fn result() -> JobResult {
+    let step = |name: &str, exit, log| StepReport {
+        name: name.to_owned(),
+        exit,
+        ending: if exit.is_none() { "killed by signal 9".to_owned() } else { String::new() },
+        wall_ms: 1_200,
+        cpu_ms: 1_100,
+        memory: 30 << 20,
+        log,
+    };
+    let blob = BlobHash::of(b"a long log");
+    JobResult {
+        project: project(),
+        task: lease().task,
+        lease: Verified::sign(lease(), &secret(BROKER)).envelope().clone(),
+        ended: Ended::Limit("the memory limit of 1 GiB".into()),
+        steps: vec![
+            step("build", Some(0), Log::Inline(b"cc -o sort sort.c\n".to_vec())),
+            step("check", None, Log::Blob { hash: blob, size: 10 }),
+        ],
+        artifacts: vec![Artifact {
+            path: "out/report.txt".into(),
+            hash: BlobHash::of(b"a report"),
+            size: 8,
+        }],
+        platform: platform(),
+        system: "Debian GNU/Linux 12".into(),
+        runtime: Runtime::Native,
+        started: NOW,
+        finished: NOW + Duration::from_secs(3),
+        expires: NOW + 24 * HOUR,
+    }
+}
+
+pub fn receipt() -> Receipt {
+    Receipt {
+        project: project(),
+        result: Verified::sign(result(), &secret(VOLUNTEER)).id(),
+        task: lease().task,
+        volunteer: public(VOLUNTEER),
+        verdict: Verdict::Accepted(Credit(2_200)),
+        issued: NOW,
+        delegation: delegated(),
+        expires: NOW + 9 * 24 * HOUR,
+    }
+}
+
+pub fn broker_card() -> BrokerCard {
+    BrokerCard {
+        seq: 1_800_000_000_000,
+        addresses: vec!["/dns4/broker.example.org/tcp/4077".into()],
+        links: vec![public(OTHER)],
+        expires: NOW + HOUR,
+    }
+}
+
+pub fn revocation() -> Revocation {
+    let reason = "the laptop was stolen".into();
+    Revocation { key: public(VOLUNTEER), reason, expires: NOW + 24 * HOUR }
+}
+
+pub fn succession() -> Succession {
+    Succession { successor: public(OTHER), expires: NOW + 24 * HOUR }
+}
+
+pub fn ownership() -> Ownership {
+    Ownership { nodes: vec![public(VOLUNTEER), public(OTHER)], expires: NOW + 24 * HOUR }
+}
+
+/// Its body is an ask of `calls.cddl`: `{"candidates": {"offer": id}}`.
+pub fn request() -> Request {
+    #[derive(serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Ask {
+        Candidates { offer: StatementId },
+    }
+    Request {
+        audience: public(BROKER),
+        nonce: 99,
+        expires: NOW + Duration::from_secs(30),
+        body: capability::encode_cbor(&Ask::Candidates { offer: offer_id() }),
+    }
+}

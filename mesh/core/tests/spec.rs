@@ -1,0 +1,303 @@
+//! `docs/spec/calls.cddl` held against what the code writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use capability::statements::{
+    Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
+    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+};
+use capability::{
+    BlobHash, Capabilities, Ed25519, Envelope, JobSpec, Limits, Platform, PublicKey, Requirements,
+    Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
+};
+use cddl_cat::cbor::validate_cbor;
+use cddl_cat::context::BasicContext;
+use cddl_cat::flatten::flatten_from_str;
+use mesh_core::{
+    Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, MAX_HOPS, Offered, ReconcileAnswer,
+    ReconcileAsk, Refusal, Wants, differences,
+};
+
+const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
+
+#[test]
+fn asks_are_as_specified_and_come_back() {
+    let cddl = Cddl::read();
+    let wants = Wants {
+        runtimes: vec![Runtime::Wasm],
+        free: Resources { cores: 1, memory: 1 << 30, disk: 1 << 30 },
+        projects: vec![key(1).public().into()],
+        except: vec![id(9)],
+    };
+    let class = Class { runtime: Runtime::Wasm, cores_log2: 1, memory_log2: 10 };
+    let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
+    let asks = [
+        Ask::Advertise { ad: ad() },
+        Ask::Pull { wants },
+        Ask::Publish {
+            registration: registration(),
+            home: home(),
+            offer: offer(),
+            again: true,
+            settled: vec![(0, 3), (7, 7)],
+        },
+        Ask::Withdraw { withdrawal: Verified::sign(withdrawal, &key(2)) },
+        Ask::Claim { claim: claim(), home: key(3).public(), hops: MAX_HOPS },
+        Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
+        Ask::Candidates { offer: offer().id() },
+        Ask::Ads { class },
+    ];
+    for ask in asks {
+        cddl.check("ask", &ask.encode());
+        assert_eq!(Ask::decode(&ask.encode(), &Ed25519).expect("our own"), ask);
+    }
+}
+
+#[test]
+fn answers_are_as_specified_and_come_back() {
+    let cddl = Cddl::read();
+    let offered = |registration| Offered { offer: offer(), home: home(), registration };
+    let reasons = BTreeMap::from([("needs tool.make".to_owned(), 3)]);
+    let mut answers = vec![
+        Answer::Done,
+        Answer::Offers(vec![offered(None), offered(Some(registration()))]),
+        Answer::Leases(vec![lease()]),
+        Answer::Renewed { lapsed: vec![id(4)] },
+        Answer::Candidates(Candidates { matching: 1, known: 4, reasons }),
+        Answer::Ads(vec![ad()]),
+    ];
+    let refusals = [
+        Refusal::NoTask,
+        Refusal::UnknownOffer,
+        Refusal::NotHome,
+        Refusal::Unmatched("no tool.make".into()),
+        Refusal::NoRoute,
+        Refusal::Full("offers".into()),
+        Refusal::Invalid("another broker's ad".into()),
+        Refusal::Forgotten,
+    ];
+    answers.extend(refusals.map(Answer::Refused));
+    for answer in answers {
+        cddl.check("answer", &answer.encode());
+        assert_eq!(Answer::decode(&answer.encode(), &Ed25519).expect("our own"), answer);
+    }
+}
+
+#[test]
+fn handovers_are_as_specified_and_come_back() {
+    let cddl = Cddl::read();
+    for cargo in [Cargo::Result(result()), Cargo::Receipt(receipt())] {
+        let bundle = Bundle { cargo, via: key(3).public() };
+        cddl.check("bundle", &bundle.encode());
+        assert_eq!(Bundle::decode(&bundle.encode(), &Ed25519).expect("our own"), bundle);
+    }
+    for answer in [
+        HandoverAnswer::Taken,
+        HandoverAnswer::Missing(vec![BlobHash::of(b"a log")]),
+        HandoverAnswer::Refused("custody refused: full".into()),
+    ] {
+        cddl.check("handover-answer", &answer.encode());
+        assert_eq!(HandoverAnswer::decode(&answer.encode()).expect("our own"), answer);
+    }
+}
+
+#[test]
+fn reconciliation_is_as_specified_and_comes_back() {
+    let cddl = Cddl::read();
+    let envelope: Envelope = registration().envelope().clone();
+    let (few, many): (BTreeSet<_>, BTreeSet<_>) =
+        ((0..3).map(id).collect(), (0..200).map(id).collect());
+    let start = ReconcileAsk::start(&few);
+    let ReconcileAsk::Compare(branches) = &start else { panic!("it starts by comparing") };
+    let split = ReconcileAnswer::Differs(differences(&many, branches));
+    let listed = ReconcileAnswer::Differs(differences(&(0..2).map(id).collect(), branches));
+    let asks =
+        [start, ReconcileAsk::Fetch(vec![id(1)]), ReconcileAsk::Give(vec![envelope.clone()])];
+    for ask in asks {
+        cddl.check("reconcile-ask", &ask.encode());
+        assert_eq!(ReconcileAsk::decode(&ask.encode()).expect("our own"), ask);
+    }
+    let statements = ReconcileAnswer::Statements(vec![envelope]);
+    for answer in [split, listed, statements, ReconcileAnswer::Thanks] {
+        cddl.check("reconcile-answer", &answer.encode());
+        assert_eq!(ReconcileAnswer::decode(&answer.encode()).expect("our own"), answer);
+    }
+}
+
+struct Cddl(BasicContext);
+
+impl Cddl {
+    /// Both files, with the maps of calls closed as they are and those of statements too: no key is
+    /// written that the specification does not name.
+    fn read() -> Self {
+        let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec");
+        let read = |name| fs::read_to_string(spec.join(name)).expect("the specification");
+        let text = read("statements.cddl") + &read("calls.cddl");
+        let closed = text.replace("* tstr => any,", "").replace(", * tstr => any", "");
+        Self(BasicContext::new(flatten_from_str(&closed).expect("the CDDL can be read")))
+    }
+
+    fn check(&self, rule: &str, bytes: &[u8]) {
+        let value = ciborium::from_reader(bytes).expect("our own encoding");
+        let outcome = validate_cbor(&self.0.rules[rule], &value, &self.0);
+        outcome.unwrap_or_else(|error| panic!("not {rule}: {error}: {value:?}"));
+    }
+}
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn id(n: u8) -> StatementId {
+    StatementId::from_bytes([n; 32])
+}
+
+fn envelope_of_delegation() -> Envelope {
+    let delegation = Delegation { node: key(2).public(), expires: EXPIRES };
+    Verified::sign(delegation, &key(1)).envelope().clone()
+}
+
+fn ad() -> Verified<Ad> {
+    let ad = Ad {
+        seq: 1,
+        broker: key(3).public(),
+        capabilities: Capabilities {
+            platform: platform(),
+            resources: Resources { cores: 2, memory: 1 << 30, disk: 1 << 30 },
+            runtimes: [(Runtime::Wasm, RuntimeFacts::default())].into(),
+        },
+        expires: EXPIRES,
+    };
+    Verified::sign(ad, &key(4))
+}
+
+fn platform() -> Platform {
+    Platform::new("linux", "x86_64").expect("two words")
+}
+
+fn registration() -> Verified<Registration> {
+    let registration = Registration {
+        name: "tree-sorter".into(),
+        homepage: String::new(),
+        keywords: Vec::new(),
+        permissions: Permissions::default(),
+        expires: EXPIRES,
+    };
+    Verified::sign(registration, &key(1))
+}
+
+fn home() -> Verified<Home> {
+    let home = Home {
+        project: key(1).public().into(),
+        epoch: 1,
+        home: key(3).public(),
+        standbys: Vec::new(),
+        delegation: envelope_of_delegation(),
+        expires: EXPIRES,
+    };
+    Verified::sign(home, &key(2))
+}
+
+fn offer() -> Verified<Offer> {
+    let offer = Offer {
+        project: key(1).public().into(),
+        name: "sweep".into(),
+        builder: "sweep".into(),
+        tasks: 40,
+        replicas: 1,
+        package: Package { hash: BlobHash::of(b"a package"), size: 9 },
+        requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses: Vec::new() },
+        job: JobSpec {
+            environment: BTreeMap::new(),
+            steps: vec![Step { name: "run".into(), run: vec!["sweep.wasm".into()] }],
+            limits: Limits::default(),
+            artifacts: Vec::new(),
+            tap: None,
+        },
+        issued: EXPIRES,
+        delegation: envelope_of_delegation(),
+        expires: EXPIRES,
+    };
+    Verified::sign(offer, &key(2))
+}
+
+fn claim() -> Verified<Claim> {
+    let claim = Claim {
+        offer: offer().id(),
+        epoch: 1,
+        count: 2,
+        runtime: Runtime::Wasm,
+        ad: ad().envelope().clone(),
+        nonce: 5,
+        expires: EXPIRES,
+    };
+    Verified::sign(claim, &key(4))
+}
+
+fn task() -> TaskId {
+    TaskId { offer: offer().id(), task: 0, replica: 0 }
+}
+
+fn volunteer() -> PublicKey {
+    key(4).public()
+}
+
+fn lease() -> Verified<Lease> {
+    let lease = Lease {
+        project: key(1).public().into(),
+        task: task(),
+        epoch: 1,
+        volunteer: volunteer(),
+        runtime: Runtime::Wasm,
+        granted: EXPIRES,
+        term_ms: 30_000,
+        expires: EXPIRES,
+    };
+    Verified::sign(lease, &key(3))
+}
+
+fn renewal() -> Verified<Renewal> {
+    let renewal = Renewal {
+        leases: vec![lease().id()],
+        offer: offer().id(),
+        epoch: 1,
+        intent: Intent::Release,
+        issued: EXPIRES,
+        expires: EXPIRES,
+    };
+    Verified::sign(renewal, &key(4))
+}
+
+fn result() -> Verified<JobResult> {
+    let result = JobResult {
+        project: key(1).public().into(),
+        task: task(),
+        lease: lease().envelope().clone(),
+        ended: Ended::Passed,
+        steps: Vec::new(),
+        artifacts: Vec::new(),
+        platform: platform(),
+        system: String::new(),
+        runtime: Runtime::Wasm,
+        started: EXPIRES,
+        finished: EXPIRES,
+        expires: EXPIRES,
+    };
+    Verified::sign(result, &key(4))
+}
+
+fn receipt() -> Verified<Receipt> {
+    let receipt = Receipt {
+        project: key(1).public().into(),
+        result: result().id(),
+        task: task(),
+        volunteer: volunteer(),
+        verdict: Verdict::Accepted(Credit(1)),
+        issued: EXPIRES,
+        delegation: envelope_of_delegation(),
+        expires: EXPIRES,
+    };
+    Verified::sign(receipt, &key(2))
+}

@@ -1,0 +1,359 @@
+//! What enters the core and what leaves it.
+
+use capability::statements::{Artifact, Ended, Package, StepReport, TaskId, Verdict};
+use capability::{
+    BlobHash, Capabilities, JobSpec, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
+    format_bytes,
+};
+use mesh_core::{Answer, Ask, Bundle, Commit, CommitId, HandoverAnswer};
+use thiserror::Error;
+
+use crate::trust::{Decline, Pin};
+
+/// Names one question of this core, counted from zero since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Names one handover that waits for this core's answer; chosen by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyId(pub u64);
+
+/// Something that happened outside.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A configured broker is connected.
+    BrokerUp {
+        /// Which.
+        peer: PublicKey,
+    },
+    /// The connection to a broker is gone.
+    BrokerDown {
+        /// Which.
+        peer: PublicKey,
+    },
+    /// An [`Action::Ask`] has been answered, or never will be.
+    Answered {
+        /// Which.
+        call: CallId,
+        /// The checked answer.
+        answer: Result<Answer, CallFailed>,
+    },
+    /// A peer wants us to take something over: the receipt of a result.
+    Handover {
+        /// Who offers it.
+        from: PublicKey,
+        /// What, checked.
+        bundle: Bundle,
+        /// To be named in [`Action::ReplyHandover`].
+        reply: ReplyId,
+    },
+    /// An [`Action::HandOver`] has ended.
+    HandedOver {
+        /// The statement in the bundle.
+        id: StatementId,
+        /// Who was to take it.
+        to: PublicKey,
+        /// Whether the peer has taken it, its blobs included.
+        taken: Result<(), HandoverFailed>,
+    },
+    /// The projects that the owner trusts, all of them.
+    Pins(Vec<Pin>),
+    /// What the machine can do and how much of it is donated.
+    Capabilities(Capabilities),
+    /// An [`Action::Fetch`] has ended.
+    Fetched {
+        /// The package.
+        hash: BlobHash,
+        /// Whether it is here, or why not, for people.
+        fetched: Result<(), String>,
+    },
+    /// An [`Action::Run`] has ended, by itself or by [`Action::Stop`].
+    Ran {
+        /// Under which lease.
+        lease: StatementId,
+        /// What happened.
+        outcome: Outcome,
+    },
+    /// The writes of a commit are durable.
+    Committed(CommitId),
+    /// So many bytes are free where jobs and blobs are kept.
+    DiskFree(u64),
+    /// The owner wants the machine back for now: jobs stand still, nothing new is taken.
+    Pause,
+    /// The owner lends it again.
+    Resume,
+    /// Nothing new is taken; what runs may end. [`News::Drained`] tells when.
+    Drain,
+    /// The process is to end soon: jobs are stopped and their leases released.
+    Quit,
+    /// The time given by [`crate::Volunteer::next_wake`] has come.
+    Wake,
+}
+
+/// A question went unanswered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no answer from the broker: {0}")]
+pub struct CallFailed(pub String);
+
+/// A handover did not succeed; it will be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the handover failed: {0}")]
+pub struct HandoverFailed(pub String);
+
+/// What became of a job, as its runtime tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// The steps that ran; large logs are blobs already.
+    pub steps: Vec<StepReport>,
+    /// Files brought back; they are blobs already.
+    pub artifacts: Vec<Artifact>,
+    /// The operating system as the job saw it, for people.
+    pub system: String,
+    /// When the first step started.
+    pub started: Timestamp,
+    /// When the last one ended.
+    pub finished: Timestamp,
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// The lease, which names the run from now on.
+    pub lease: StatementId,
+    /// Whose job it is.
+    pub project: ProjectKey,
+    /// The job's name, for people.
+    pub name: String,
+    /// Which task of which offer.
+    pub task: TaskId,
+    /// How many tasks the offer has.
+    pub tasks: u32,
+    /// In which runtime.
+    pub runtime: Runtime,
+    /// The package, which is among the blobs.
+    pub package: Package,
+    /// Steps and limits.
+    pub job: JobSpec,
+}
+
+/// Something the shell must now do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make these writes durable, then tell [`Input::Committed`].
+    Commit(Commit),
+    /// Ask a broker, and tell [`Input::Answered`].
+    Ask {
+        /// The broker.
+        to: PublicKey,
+        /// Names the question.
+        call: CallId,
+        /// The question.
+        ask: Ask,
+    },
+    /// Hand a bundle and its blobs over, and tell [`Input::HandedOver`].
+    HandOver {
+        /// To whom.
+        to: PublicKey,
+        /// What.
+        bundle: Bundle,
+    },
+    /// Answer an [`Input::Handover`].
+    ReplyHandover {
+        /// Which.
+        reply: ReplyId,
+        /// The answer.
+        answer: HandoverAnswer,
+    },
+    /// Bring a package here, unless it is here already, and tell [`Input::Fetched`].
+    Fetch {
+        /// From this broker.
+        from: PublicKey,
+        /// Its hash.
+        hash: BlobHash,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Run a job, and tell [`Input::Ran`].
+    Run(Order),
+    /// End a run now; [`Input::Ran`] still comes.
+    Stop {
+        /// Which.
+        lease: StatementId,
+    },
+    /// Make a run stand still.
+    Suspend {
+        /// Which.
+        lease: StatementId,
+    },
+    /// Let a run go on.
+    Proceed {
+        /// Which.
+        lease: StatementId,
+    },
+    /// These blobs are not needed any more, unless [`crate::Volunteer::needs_blob`] says so by then.
+    DropBlobs(Vec<BlobHash>),
+    /// For people and logs.
+    News(News),
+}
+
+impl From<Commit> for Action {
+    fn from(commit: Commit) -> Self {
+        Self::Commit(commit)
+    }
+}
+
+/// What people want to know as it happens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// Another broker is the primary now, or none is.
+    PrimaryChanged {
+        /// The new one.
+        to: Option<PublicKey>,
+    },
+    /// The ad is on its way to the primary.
+    AdSent {
+        /// The primary.
+        broker: PublicKey,
+        /// The ad's number.
+        seq: u64,
+    },
+    /// An offer is declined; said once until pins or capabilities change.
+    Declined {
+        /// The offer.
+        offer: StatementId,
+        /// Its project.
+        project: ProjectKey,
+        /// The job's name.
+        name: String,
+        /// Why.
+        reason: Decline,
+    },
+    /// A task is leased, and the lease durable.
+    Leased {
+        /// The lease.
+        lease: StatementId,
+        /// The task.
+        task: TaskId,
+    },
+    /// A claim brought nothing; the offer is left alone for a while.
+    NotGranted {
+        /// The offer.
+        offer: StatementId,
+        /// Why.
+        reason: String,
+    },
+    /// A run begins.
+    Started {
+        /// The lease.
+        lease: StatementId,
+        /// The task.
+        task: TaskId,
+        /// The runtime.
+        runtime: Runtime,
+    },
+    /// A run has ended and its result is durable.
+    Finished {
+        /// The task.
+        task: TaskId,
+        /// The result.
+        result: StatementId,
+        /// How it ended.
+        ended: Ended,
+    },
+    /// A broker has taken a result.
+    Delivered {
+        /// The result.
+        result: StatementId,
+        /// The task.
+        task: TaskId,
+        /// Which broker.
+        to: PublicKey,
+    },
+    /// The master has judged a result; the result is discharged.
+    Receipt {
+        /// The result.
+        result: StatementId,
+        /// The task.
+        task: TaskId,
+        /// The judgement.
+        verdict: Verdict,
+    },
+    /// A lease is no longer ours; its job goes on, late results may count.
+    Lapsed {
+        /// The lease.
+        lease: StatementId,
+        /// The task.
+        task: TaskId,
+    },
+    /// Leases are given back, their jobs did not run to the end.
+    Released {
+        /// Of this offer.
+        offer: StatementId,
+        /// How many.
+        leases: usize,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A result was let go without a receipt: nobody waits for it any more.
+    Expired {
+        /// The result.
+        result: StatementId,
+    },
+    /// Why nothing runs, or that something does again (`None`).
+    Idle {
+        /// The reason.
+        reason: Option<Idle>,
+    },
+    /// After [`Input::Drain`] or [`Input::Quit`]: nothing runs and nothing is leased.
+    Drained,
+}
+
+/// Why nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Idle {
+    /// The owner has paused.
+    #[error("paused by the owner")]
+    Paused,
+    /// The owner wants the process to end.
+    #[error("draining: nothing new is taken")]
+    Draining,
+    /// The probes of the machine have not ended yet.
+    #[error("the machine is still being probed")]
+    Probing,
+    /// No runtime has passed its self-test.
+    #[error("no runtime works on this machine")]
+    NoRuntime,
+    /// The owner trusts no project.
+    #[error("no project is trusted yet")]
+    NoPins,
+    /// No broker is connected.
+    #[error("no broker is connected")]
+    NoBroker,
+    /// The disk is nearly full.
+    #[error("the disk has {} left, which is too little to take work", format_bytes(*free))]
+    DiskLow {
+        /// Bytes left.
+        free: u64,
+    },
+    /// Too many results wait for their masters.
+    #[error("{results} results wait for their receipts; nothing new is taken before some are gone")]
+    Backlog {
+        /// How many.
+        results: usize,
+    },
+    /// The primary has not answered the ad.
+    #[error("the broker has not taken this machine's ad yet")]
+    NotAdvertised,
+    /// Nothing suits.
+    #[error(
+        "no open task suits; {declined} offers declined, {waiting} have no open task at present"
+    )]
+    NothingSuits {
+        /// Offers declined.
+        declined: usize,
+        /// Offers that are asked again later.
+        waiting: usize,
+    },
+}

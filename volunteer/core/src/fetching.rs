@@ -1,0 +1,312 @@
+//! Work fetch: one pull while there is room, then one claim at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM};
+use capability::{ProjectKey, Runtime, StatementId, Verified};
+use mesh_core::{Answer, Ask, MAX_EXCEPTIONS, MAX_HOPS, Mono, Offered, Refusal, Wants};
+
+use crate::action::{Action, CallFailed, CallId, News};
+use crate::backoff::Backoff;
+use crate::leases::GroupKey;
+use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
+use crate::working::lease_record;
+
+/// Pulls that bring nothing new are at least that far apart, whatever the broker does.
+const PULL_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that a broker is waited for before it is asked again after a failure.
+const LONGEST_PULL_WAIT: Duration = Duration::from_secs(15);
+
+/// Attempts at one claim. The home answers the same claim with the same leases, so that an answer
+/// that was lost costs nothing.
+const CLAIM_TRIES: u32 = 3;
+const FIRST_CLAIM_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_CLAIM_WAIT: Duration = Duration::from_secs(4);
+
+/// What is asked of the primary at present.
+#[derive(Debug, Default)]
+pub(crate) struct Fetching {
+    state: State,
+    /// Offers of the last answer that are worth a claim, after the one that is claimed.
+    candidates: VecDeque<Candidate>,
+    pull: Backoff,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Nothing,
+    Pulling {
+        call: CallId,
+        wants: Wants,
+        asked: Mono,
+    },
+    Claiming(Box<Claiming>),
+}
+
+#[derive(Debug)]
+struct Candidate {
+    offered: Offered,
+    runtime: Runtime,
+}
+
+#[derive(Debug)]
+struct Claiming {
+    claim: Verified<Claim>,
+    candidate: Candidate,
+    /// None while a retry waits.
+    call: Option<CallId>,
+    tries: Backoff,
+}
+
+impl Fetching {
+    /// The primary that was asked is gone.
+    pub fn stop_pulling(&mut self) {
+        if matches!(self.state, State::Pulling { .. }) {
+            self.state = State::Nothing;
+        }
+        self.pull = Backoff::default();
+    }
+
+    /// There is a new primary to ask.
+    pub fn hurry(&mut self) {
+        if let State::Claiming(claiming) = &mut self.state {
+            claiming.tries.not_before = Mono::default();
+        }
+    }
+
+    pub fn next_wake(&self) -> Option<Mono> {
+        match &self.state {
+            State::Nothing => Some(self.pull.not_before),
+            State::Pulling { .. } => None,
+            State::Claiming(claiming) => {
+                claiming.call.is_none().then_some(claiming.tries.not_before)
+            }
+        }
+    }
+}
+
+impl Volunteer {
+    /// Retries the claim, claims the next candidate, or pulls: whatever comes first.
+    pub(crate) fn fetch_work(&mut self) {
+        if matches!(self.fetching.state, State::Claiming(_)) {
+            return self.retry_claim();
+        }
+        if self.obstacle().is_some() {
+            self.fetching.candidates.clear();
+            return;
+        }
+        while let Some(candidate) = self.fetching.candidates.pop_front() {
+            if self.claim(candidate) {
+                return;
+            }
+        }
+        self.pull();
+    }
+
+    fn pull(&mut self) {
+        let now = self.now.mono;
+        let Some(wants) = self.wants() else { return };
+        match &self.fetching.state {
+            State::Pulling { wants: asked, .. } if *asked == wants => return,
+            State::Nothing if !self.fetching.pull.is_over(now) => return,
+            _ => {}
+        }
+        // Of two pulls the broker answers the newer one, so a change replaces what is outstanding.
+        let ask = Ask::Pull { wants: wants.clone() };
+        if let Some(call) = self.ask(Call::Pull, ask) {
+            self.fetching.state = State::Pulling { call, wants, asked: now };
+        }
+    }
+
+    /// What would be taken now; `None` if nothing is free.
+    fn wants(&self) -> Option<Wants> {
+        let machine = self.machine.as_ref()?;
+        let free = self.work.free(machine.resources);
+        if free.cores == 0 || free.memory == 0 || free.disk == 0 {
+            return None;
+        }
+        let runtimes = machine.runtimes.keys().cloned().collect();
+        let crowded = self.offers.is_crowded();
+        let pinned = self.trust.pins().map(|pin| pin.project).take(MAX_EXCEPTIONS);
+        let projects: Vec<ProjectKey> = if crowded { pinned.collect() } else { Vec::new() };
+        let except = self.offers.exceptions(self.now.mono);
+        Some(Wants { runtimes, free, projects, except })
+    }
+
+    pub(crate) fn pulled(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
+        let State::Pulling { call, asked, .. } = self.fetching.state else { return };
+        if call != id {
+            return;
+        }
+        self.fetching.state = State::Nothing;
+        let now = self.now.mono;
+        match answer {
+            Ok(Answer::Offers(offers)) => {
+                let news = self.judge(offers);
+                self.fetching.pull = Backoff::default();
+                if !news {
+                    self.fetching.pull.not_before = asked + PULL_INTERVAL;
+                }
+            }
+            Ok(_) => {
+                self.fetching.pull.fail(now, PULL_INTERVAL, LONGEST_PULL_WAIT);
+                self.advertise_again();
+            }
+            Err(CallFailed(_)) => {
+                self.fetching.pull.fail(now, PULL_INTERVAL, LONGEST_PULL_WAIT);
+            }
+        }
+    }
+
+    /// Declines offers or makes them candidates; says whether anything follows from them.
+    fn judge(&mut self, offers: Vec<Offered>) -> bool {
+        let Some(machine) = self.machine.clone() else { return false };
+        let mut news = false;
+        for offered in offers {
+            let (offer, project) = (offered.offer.id(), offered.offer.project);
+            match self.trust.judge(&offered, &machine, self.now.wall) {
+                Ok(runtime) => {
+                    let room = self.work.room(&offered.offer, machine.resources) > 0;
+                    if !room {
+                        self.offers.does_not_fit(offer);
+                    } else if !self.offers.is_left_alone(offer, self.now.mono) {
+                        self.fetching.candidates.push_back(Candidate { offered, runtime });
+                        news = true;
+                    }
+                }
+                Err(reason) => {
+                    if !reason.is_ours_to_change() {
+                        self.offers.leave_alone(offer, self.now.mono);
+                    }
+                    if self.offers.decline(&offered, reason.clone(), self.now.wall) {
+                        news = true;
+                        let name = offered.offer.name.clone();
+                        self.news(News::Declined { offer, project, name, reason });
+                    }
+                }
+            }
+        }
+        news
+    }
+
+    /// Claims as many tasks as there is room for; says whether there was any.
+    fn claim(&mut self, candidate: Candidate) -> bool {
+        let Candidate { offered, runtime } = &candidate;
+        let (Some(machine), Some(ad)) = (&self.machine, &self.ad.current) else { return false };
+        let room = self.work.room(&offered.offer, machine.resources).min(MAX_TASKS_A_CLAIM);
+        if room == 0 {
+            self.offers.does_not_fit(offered.offer.id());
+            return false;
+        }
+        let ad = ad.envelope().clone();
+        let claim = Claim {
+            offer: offered.offer.id(),
+            epoch: offered.home.epoch,
+            count: room,
+            runtime: runtime.clone(),
+            ad,
+            nonce: self.number(),
+            expires: self.now.wall + REQUEST_LIFETIME,
+        };
+        let claim = Verified::sign(claim, &*self.signer);
+        let tries = Backoff::default();
+        let claiming = Claiming { claim, candidate, call: None, tries };
+        self.fetching.state = State::Claiming(Box::new(claiming));
+        self.retry_claim();
+        true
+    }
+
+    fn retry_claim(&mut self) {
+        let State::Claiming(claiming) = &self.fetching.state else { return };
+        if claiming.call.is_some() || !claiming.tries.is_over(self.now.mono) {
+            return;
+        }
+        if claiming.claim.expires <= self.now.wall {
+            return self.not_granted(claiming.claim.offer, "the claim was never answered".into());
+        }
+        let home = claiming.candidate.offered.home.home;
+        let ask = Ask::Claim { claim: claiming.claim.clone(), home, hops: MAX_HOPS };
+        let asked = self.ask(Call::Claim, ask);
+        if let State::Claiming(claiming) = &mut self.fetching.state {
+            claiming.call = asked;
+        }
+    }
+
+    pub(crate) fn claimed(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
+        let now = self.now.mono;
+        let State::Claiming(claiming) = &mut self.fetching.state else { return };
+        if claiming.call != Some(id) {
+            return;
+        }
+        claiming.call = None;
+        let offer = claiming.claim.offer;
+        match answer {
+            Ok(Answer::Leases(leases)) => self.granted(leases),
+            Ok(Answer::Refused(refusal)) => {
+                if matches!(refusal, Refusal::Invalid(_)) {
+                    self.advertise_again();
+                }
+                self.not_granted(offer, refusal.to_string());
+            }
+            Ok(_) => self.not_granted(offer, "the broker's answer makes no sense".to_owned()),
+            Err(failed) => {
+                claiming.tries.fail(now, FIRST_CLAIM_WAIT, LONGEST_CLAIM_WAIT);
+                if claiming.tries.failures >= CLAIM_TRIES {
+                    self.not_granted(offer, failed.to_string());
+                }
+            }
+        }
+    }
+
+    fn granted(&mut self, leases: Vec<Verified<Lease>>) {
+        let State::Claiming(claiming) = std::mem::take(&mut self.fetching.state) else { return };
+        let Claiming { claim, candidate: Candidate { offered, .. }, .. } = *claiming;
+        let group = GroupKey { offer: claim.offer, epoch: claim.epoch, home: offered.home.home };
+        let (project, asked) = (offered.offer.project, usize::from(claim.count));
+        let offer = Arc::new(offered.offer);
+        let sound = |lease: &Verified<Lease>| {
+            lease.volunteer == self.me
+                && lease.signer() == group.home
+                && lease.project == project
+                && GroupKey::of(lease, group.home) == group
+                && lease.runtime == claim.runtime
+                && lease.task.task < offer.tasks
+                && lease.current(self.now.wall).is_ok()
+                && self.work.job(lease.id()).is_none()
+        };
+        let mut leases: Vec<_> = leases.into_iter().filter(sound).collect();
+        // More than was asked for would be more than is donated.
+        let welcome = if self.is_leaving() { 0 } else { asked };
+        for superfluous in leases.split_off(leases.len().min(welcome)) {
+            self.leases.release_of(superfluous.id(), group);
+        }
+        if leases.is_empty() {
+            self.not_granted(claim.offer, "the broker sent no lease that holds".to_owned());
+            return;
+        }
+        self.offers.succeeded(claim.offer);
+        if leases.len() < asked {
+            // The pool has run dry for now.
+            self.offers.leave_alone(claim.offer, self.now.mono);
+        }
+        let writes = leases.iter().map(|lease| lease_record(lease, group.home)).collect();
+        let ids: Vec<_> = leases.iter().map(Verified::id).collect();
+        let leased = leases.iter().map(|it| News::Leased { lease: it.id(), task: it.task });
+        let leased = leased.map(Action::News).collect();
+        for lease in leases {
+            self.leases.hold(lease.id(), group, self.now.mono);
+            self.work.take(lease, Arc::clone(&offer), self.now.mono);
+        }
+        let commit = self.commit(writes, leased);
+        ids.into_iter().for_each(|lease| self.unconfirmed.add(commit, lease));
+    }
+
+    fn not_granted(&mut self, offer: StatementId, reason: String) {
+        self.fetching.state = State::Nothing;
+        self.offers.leave_alone(offer, self.now.mono);
+        self.news(News::NotGranted { offer, reason });
+    }
+}

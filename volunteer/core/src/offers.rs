@@ -1,0 +1,147 @@
+//! Offers that are not to be shown again: declined for good, or left alone for a while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::{ProjectKey, StatementId, Timestamp};
+use mesh_core::{MAX_EXCEPTIONS, Mono, Offered};
+
+use crate::backoff::Backoff;
+use crate::trust::Decline;
+
+/// Declined offers remembered at most. Beyond, only pinned projects are asked for.
+pub const MAX_DECLINED: usize = 512;
+
+/// Offers left alone at a time, at most: what remains of a pull's exceptions.
+const MAX_LEFT_ALONE: usize = MAX_EXCEPTIONS - MAX_DECLINED;
+
+/// Wait after the first claim in vain; a task may open again at any moment.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait: half a lease's term, after which tasks of dead volunteers open again.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// An offer that this machine does not take, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declined {
+    /// The offer.
+    pub offer: StatementId,
+    /// The job's name.
+    pub name: String,
+    /// Its project.
+    pub project: ProjectKey,
+    /// What the project calls itself, if its registration came along.
+    pub project_name: Option<String>,
+    /// Why.
+    pub reason: Decline,
+    /// When it was declined.
+    pub at: Timestamp,
+    /// When the offer is over.
+    pub expires: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    declined: BTreeMap<StatementId, Declined>,
+    left_alone: BTreeMap<StatementId, Backoff>,
+    /// Offers for which too little is free now.
+    too_large: BTreeSet<StatementId>,
+}
+
+impl Offers {
+    /// Remembers that `offered` is declined; says whether that is news.
+    pub fn decline(&mut self, offered: &Offered, reason: Decline, now: Timestamp) -> bool {
+        let Offered { offer, registration, .. } = offered;
+        let registration =
+            registration.as_ref().filter(|it| ProjectKey::from(it.signer()) == offer.project);
+        let declined = Declined {
+            offer: offer.id(),
+            name: offer.name.clone(),
+            project: offer.project,
+            project_name: registration.map(|it| it.name.clone()),
+            reason,
+            at: now,
+            expires: offer.expires,
+        };
+        if self.declined.len() >= MAX_DECLINED && !self.declined.contains_key(&offer.id()) {
+            let oldest = self.declined.values().min_by_key(|it| it.at).map(|it| it.offer);
+            oldest.and_then(|oldest| self.declined.remove(&oldest));
+        }
+        let reason = declined.reason.clone();
+        let before = self.declined.insert(offer.id(), declined);
+        before.is_none_or(|before| before.reason != reason)
+    }
+
+    /// The offer brought nothing now, and is asked for again after a while.
+    pub fn leave_alone(&mut self, offer: StatementId, now: Mono) {
+        if self.left_alone.len() >= MAX_LEFT_ALONE && !self.left_alone.contains_key(&offer) {
+            let next = self.left_alone.iter().min_by_key(|(_, it)| it.not_before);
+            let next = next.map(|(offer, _)| *offer);
+            next.and_then(|next| self.left_alone.remove(&next));
+        }
+        self.left_alone.entry(offer).or_default().fail(now, FIRST_WAIT, LONGEST_WAIT);
+    }
+
+    /// The offer has brought tasks.
+    pub fn succeeded(&mut self, offer: StatementId) {
+        self.left_alone.remove(&offer);
+        self.declined.remove(&offer);
+    }
+
+    /// Too little is free for a task of `offer`.
+    pub fn does_not_fit(&mut self, offer: StatementId) {
+        if self.too_large.len() < MAX_LEFT_ALONE {
+            self.too_large.insert(offer);
+        }
+    }
+
+    /// More is free than before.
+    pub fn resources_freed(&mut self) {
+        self.too_large.clear();
+    }
+
+    /// Pins or capabilities have changed: everything is to be judged anew.
+    pub fn reconsider(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Forgets what is over.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.declined.retain(|_, declined| declined.expires > now);
+    }
+
+    /// What a pull should not bring, in the order of the ids.
+    pub fn exceptions(&self, now: Mono) -> Vec<StatementId> {
+        let left_alone = self.left_alone.iter().filter(|(_, it)| !it.is_over(now));
+        let permanent = self.declined.values().filter(|it| it.reason.is_ours_to_change());
+        let mut except: BTreeSet<_> = permanent.map(|it| it.offer).collect();
+        except.extend(left_alone.map(|(offer, _)| *offer));
+        except.extend(&self.too_large);
+        except.into_iter().take(MAX_EXCEPTIONS).collect()
+    }
+
+    /// Whether an offer may be claimed now.
+    pub fn is_left_alone(&self, offer: StatementId, now: Mono) -> bool {
+        self.left_alone.get(&offer).is_some_and(|it| !it.is_over(now))
+    }
+
+    /// Whether so much is declined that unpinned projects are better not shown at all.
+    pub fn is_crowded(&self) -> bool {
+        self.declined.len() >= MAX_DECLINED
+    }
+
+    /// What is declined, in the order of the ids.
+    pub fn declined(&self) -> impl ExactSizeIterator<Item = &Declined> {
+        self.declined.values()
+    }
+
+    /// How many offers are left alone at present.
+    pub fn waiting(&self, now: Mono) -> usize {
+        self.left_alone.values().filter(|it| !it.is_over(now)).count()
+    }
+
+    /// When the next offer may be asked for again.
+    pub fn next_wake(&self, now: Mono) -> Option<Mono> {
+        let waiting = self.left_alone.values().filter(|it| !it.is_over(now));
+        waiting.map(|it| it.not_before).min()
+    }
+}

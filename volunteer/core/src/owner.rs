@@ -1,0 +1,187 @@
+//! The owner's wishes, and what the owner sees.
+
+use std::mem::discriminant;
+
+use capability::statements::Receipt;
+use capability::{Capabilities, ProjectKey, StatementId, Verified};
+
+use crate::action::{Action, Idle, News};
+use crate::ledger::Total;
+use crate::offers::Declined;
+use crate::trust::{Pin, Trust};
+use crate::volunteer::{MIN_DISK_FREE, Volunteer};
+use crate::work::{JobView, Stage};
+
+/// Results without a receipt at which nothing new is taken.
+pub(crate) const MAX_UNDELIVERED: usize = 4096;
+
+/// What the owner lets the machine do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Open,
+    Paused,
+    Draining,
+    Quitting,
+}
+
+impl Volunteer {
+    pub(crate) fn pins_changed(&mut self, pins: Vec<Pin>) {
+        let trust = Trust::new(pins);
+        if trust == self.trust {
+            return;
+        }
+        self.trust = trust;
+        self.offers.reconsider();
+        let unwanted = self.work.jobs().filter(|(_, job)| {
+            let (lease, offer) = (&job.lease, &job.offer);
+            let pin = self.trust.pin(&lease.project);
+            !self.trust.permits(&lease.project, &lease.runtime)
+                || pin.is_some_and(|pin| pin.revoked.contains(&offer.signer()))
+        });
+        let unwanted: Vec<_> = unwanted.map(|(lease, _)| *lease).collect();
+        self.give_up(&unwanted, "the owner does not trust the project any more");
+    }
+
+    pub(crate) fn machine_changed(&mut self, machine: Capabilities) {
+        if self.machine.as_ref() == Some(&machine) {
+            return;
+        }
+        self.machine = Some(machine);
+        self.offers.reconsider();
+        self.ad.drop_taken();
+    }
+
+    pub(crate) fn pause(&mut self) {
+        if self.mode != Mode::Open {
+            return;
+        }
+        self.mode = Mode::Paused;
+        for lease in self.running() {
+            self.outbox.push(Action::Suspend { lease });
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        if !matches!(self.mode, Mode::Paused | Mode::Draining) {
+            return;
+        }
+        if self.mode == Mode::Paused {
+            self.proceed();
+        }
+        self.mode = Mode::Open;
+        self.drained = false;
+    }
+
+    pub(crate) fn drain(&mut self) {
+        if self.mode == Mode::Paused {
+            self.proceed();
+        }
+        if self.mode != Mode::Quitting {
+            self.mode = Mode::Draining;
+        }
+    }
+
+    pub(crate) fn quit(&mut self) {
+        self.mode = Mode::Quitting;
+        let all: Vec<_> = self.work.jobs().map(|(lease, _)| *lease).collect();
+        self.give_up(&all, "the volunteer leaves");
+    }
+
+    pub(crate) fn proceed(&mut self) {
+        for lease in self.running() {
+            self.outbox.push(Action::Proceed { lease });
+        }
+    }
+
+    pub(crate) fn running(&self) -> Vec<StatementId> {
+        let running = self.work.jobs().filter(|(_, job)| job.stage == Stage::Running);
+        running.map(|(lease, _)| *lease).collect()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.mode, Mode::Draining | Mode::Quitting)
+    }
+
+    /// Whether jobs stand still because the owner says so.
+    pub fn is_paused(&self) -> bool {
+        self.mode == Mode::Paused
+    }
+
+    /// What keeps the machine from taking more work, if anything does.
+    pub(crate) fn obstacle(&self) -> Option<Idle> {
+        match (self.mode, &self.machine) {
+            (Mode::Paused, _) => Some(Idle::Paused),
+            (Mode::Draining | Mode::Quitting, _) => Some(Idle::Draining),
+            (Mode::Open, None) => Some(Idle::Probing),
+            (Mode::Open, Some(machine)) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
+            _ if self.trust.is_empty() => Some(Idle::NoPins),
+            _ if self.brokers.is_empty() => Some(Idle::NoBroker),
+            _ if self.disk_free < MIN_DISK_FREE => Some(Idle::DiskLow { free: self.disk_free }),
+            _ if self.custody.len() >= MAX_UNDELIVERED => {
+                Some(Idle::Backlog { results: self.custody.len() })
+            }
+            _ if !self.ad.taken => Some(Idle::NotAdvertised),
+            _ => None,
+        }
+    }
+
+    /// Why nothing runs; `None` if something does.
+    pub fn idle(&self) -> Option<Idle> {
+        if !self.work.is_empty() && self.mode != Mode::Paused {
+            return None;
+        }
+        let declined = self.offers.declined().len();
+        let waiting = self.offers.waiting(self.now.mono);
+        Some(self.obstacle().unwrap_or(Idle::NothingSuits { declined, waiting }))
+    }
+
+    /// Offers declined, with the reasons, in the order of their ids.
+    pub fn declined(&self) -> impl ExactSizeIterator<Item = &Declined> {
+        self.offers.declined()
+    }
+
+    /// The leased tasks.
+    pub fn jobs(&self) -> impl Iterator<Item = JobView<'_>> {
+        self.work.jobs().map(|(_, job)| job.view())
+    }
+
+    /// The owner's pins.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The receipts kept, the oldest judgement first.
+    pub fn receipts(&self) -> impl DoubleEndedIterator<Item = &Verified<Receipt>> {
+        self.ledger.receipts()
+    }
+
+    /// What each project has said in all.
+    pub fn totals(&self) -> impl Iterator<Item = (&ProjectKey, &Total)> {
+        self.ledger.totals()
+    }
+
+    pub(crate) fn tell_idle(&mut self) {
+        let reason = self.idle();
+        // How many offers wait changes every few seconds, and is no news.
+        let kind = reason.map(|reason| discriminant(&reason));
+        let told = self.idle.map(|told| told.map(|told| discriminant(&told)));
+        if told != Some(kind) {
+            self.idle = Some(reason);
+            self.news(News::Idle { reason });
+        }
+    }
+
+    pub(crate) fn tell_drained(&mut self) {
+        let done = match self.mode {
+            Mode::Draining => self.work.is_empty(),
+            Mode::Quitting => {
+                self.work.is_empty() && (!self.leases.is_releasing() || self.brokers.is_empty())
+            }
+            Mode::Open | Mode::Paused => false,
+        };
+        if done && !self.drained && self.outbox.uncommitted() == 0 {
+            self.drained = true;
+            self.news(News::Drained);
+        }
+    }
+}

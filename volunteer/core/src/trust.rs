@@ -1,0 +1,172 @@
+//! Whose work this machine does: the owner's pins, and what they permit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use capability::statements::{Home, Offer};
+use capability::{
+    Capabilities, NoMatch, ProjectKey, PublicKey, Resource, Runtime, Timestamp, Verified, evaluate,
+    format_bytes,
+};
+use mesh_core::Offered;
+use thiserror::Error;
+
+use crate::work::needs;
+
+/// A project that the owner trusts, and how far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The key that is trusted.
+    pub project: ProjectKey,
+    /// What the owner calls it.
+    pub name: String,
+    /// Runtimes that its jobs may use.
+    pub runtimes: BTreeSet<Runtime>,
+    /// Keys that the project once delegated to, and that the owner does not accept any more.
+    pub revoked: BTreeSet<PublicKey>,
+    /// The owner's own words.
+    pub note: String,
+}
+
+/// Why an offer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Decline {
+    /// The owner has not pinned its project.
+    #[error("its project is not trusted on this machine")]
+    NotPinned,
+    /// The owner does not accept the key that signed it.
+    #[error("it is signed by a key that was revoked, {}", .0.short())]
+    Revoked(PublicKey),
+    /// It could run, but only in a runtime that the owner does not let the project use.
+    #[error("it needs the {0} runtime, which this project may not use here")]
+    NotPermitted(Runtime),
+    /// The home is another project's.
+    #[error("the broker sent it with the home of another project")]
+    WrongHome,
+    /// The home and the offer are from different adapters, so that the home may not be the offer's.
+    #[error("its home is signed by another key than the offer itself")]
+    SignerMismatch,
+    /// The offer is over, or expires too far ahead.
+    #[error("it does not hold now: {0}")]
+    OfferNotCurrent(String),
+    /// The home is.
+    #[error("its home does not hold now: {0}")]
+    HomeNotCurrent(String),
+    /// The machine does not satisfy it.
+    #[error("{0}")]
+    Unmatched(NoMatch),
+    /// A job may use more than the owner donates.
+    #[error(
+        "its limit on {resource} is {}, {} are donated",
+        format_bytes(*needed),
+        format_bytes(*donated)
+    )]
+    Limit {
+        /// Of what.
+        resource: Resource,
+        /// How much it may use.
+        needed: u64,
+        /// How much there is.
+        donated: u64,
+    },
+    /// The package alone is larger than what the job may use.
+    #[error("its package is larger than the disk space that the job may use")]
+    Package,
+}
+
+impl Decline {
+    /// Whether only pins and capabilities can change it; the rest can change with the next answer.
+    pub(crate) fn is_ours_to_change(&self) -> bool {
+        use Decline::{HomeNotCurrent, OfferNotCurrent, SignerMismatch, WrongHome};
+        !matches!(self, WrongHome | SignerMismatch | HomeNotCurrent(_) | OfferNotCurrent(_))
+    }
+}
+
+/// The owner's pins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trust {
+    pins: BTreeMap<ProjectKey, Pin>,
+}
+
+impl Trust {
+    /// Trusts the projects that `pins` name, and nobody else.
+    pub fn new(pins: impl IntoIterator<Item = Pin>) -> Self {
+        Self { pins: pins.into_iter().map(|pin| (pin.project, pin)).collect() }
+    }
+
+    /// The pin of `project`.
+    pub fn pin(&self, project: &ProjectKey) -> Option<&Pin> {
+        self.pins.get(project)
+    }
+
+    /// All pins, in the order of their keys.
+    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.pins.values()
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.pins.is_empty()
+    }
+
+    /// Whether `project` may use `runtime` here.
+    pub fn permits(&self, project: &ProjectKey, runtime: &Runtime) -> bool {
+        self.pin(project).is_some_and(|pin| pin.runtimes.contains(runtime))
+    }
+
+    /// Judges an offer for `machine`, and chooses the runtime: the first in the offer's order that
+    /// is permitted and satisfies it.
+    ///
+    /// # Errors
+    /// The first reason found, those about trust before those about the machine.
+    pub fn judge(
+        &self,
+        offered: &Offered,
+        machine: &Capabilities,
+        now: Timestamp,
+    ) -> Result<Runtime, Decline> {
+        let Offered { offer, home, .. } = offered;
+        let pin = self.pin(&offer.project).ok_or(Decline::NotPinned)?;
+        judge_signers(pin, offer, home)?;
+        offer.current(now).map_err(|error| Decline::OfferNotCurrent(error.to_string()))?;
+        home.current(now).map_err(|error| Decline::HomeNotCurrent(error.to_string()))?;
+        let runtime = choose_runtime(pin, offer, machine)?;
+        judge_limits(offer, machine)?;
+        Ok(runtime)
+    }
+}
+
+fn judge_signers(pin: &Pin, offer: &Verified<Offer>, home: &Verified<Home>) -> Result<(), Decline> {
+    if pin.revoked.contains(&offer.signer()) {
+        Err(Decline::Revoked(offer.signer()))
+    } else if home.project != offer.project {
+        Err(Decline::WrongHome)
+    } else if home.signer() != offer.signer() {
+        Err(Decline::SignerMismatch)
+    } else {
+        Ok(())
+    }
+}
+
+fn choose_runtime(pin: &Pin, offer: &Offer, machine: &Capabilities) -> Result<Runtime, Decline> {
+    let able = evaluate(machine, &offer.requirements).map_err(Decline::Unmatched)?;
+    let mut permitted = machine.clone();
+    permitted.runtimes.retain(|runtime, _| pin.runtimes.contains(runtime));
+    match evaluate(&permitted, &offer.requirements) {
+        Ok(chosen) => Ok(chosen.runtime),
+        Err(_) => Err(Decline::NotPermitted(able.runtime)),
+    }
+}
+
+fn judge_limits(offer: &Offer, machine: &Capabilities) -> Result<(), Decline> {
+    let (needed, donated) = (needs(offer), machine.resources);
+    let exceeded = [
+        (Resource::Memory, needed.memory, donated.memory),
+        (Resource::Disk, needed.disk, donated.disk),
+    ]
+    .into_iter()
+    .find(|(_, needed, donated)| needed > donated);
+    if let Some((resource, needed, donated)) = exceeded {
+        return Err(Decline::Limit { resource, needed, donated });
+    }
+    if offer.package.size > needed.disk { Err(Decline::Package) } else { Ok(()) }
+}

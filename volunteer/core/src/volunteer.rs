@@ -1,0 +1,308 @@
+//! The parent: routes inputs, and after each does whatever has become possible or due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::{Capabilities, CborError, PublicKey, Signer, StatementError, Timestamp, Verifier};
+use mesh_core::{
+    Answer, Ask, BundleError, CUSTODY_PREFIX, CommitId, Custody, CustodyLimits, Mono, Now, Outbox,
+    Write,
+};
+use thiserror::Error;
+
+use crate::action::{Action, CallFailed, CallId, Idle, Input, News};
+use crate::advertising::Advertising;
+use crate::fetching::Fetching;
+use crate::leases::{Due, GroupKey, Leases};
+use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
+use crate::offers::Offers;
+use crate::owner::Mode;
+use crate::returning::Unconfirmed;
+use crate::trust::Trust;
+use crate::work::Work;
+use crate::working::{LEASE_PREFIX, read_lease};
+
+/// Free disk space below which nothing is taken: a result must fit in any case.
+pub const MIN_DISK_FREE: u64 = 64 << 20;
+
+/// How long claims and renewals hold: through the retries of [`crate::fetching`], and not longer.
+pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
+
+/// One volunteer. See the crate's documentation for its life.
+pub struct Volunteer {
+    pub(crate) me: PublicKey,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) machine: Option<Capabilities>,
+    pub(crate) trust: Trust,
+    /// Those that are up; the first is the primary.
+    pub(crate) brokers: Vec<PublicKey>,
+    /// The primary, or the last one there was.
+    pub(crate) known_primary: Option<PublicKey>,
+    pub(crate) ad: Advertising,
+    calls: BTreeMap<CallId, (PublicKey, Call)>,
+    next_call: u64,
+    last_number: u64,
+    pub(crate) fetching: Fetching,
+    pub(crate) offers: Offers,
+    pub(crate) work: Work,
+    pub(crate) leases: Leases,
+    pub(crate) custody: Custody,
+    pub(crate) unconfirmed: Unconfirmed,
+    pub(crate) ledger: Ledger,
+    pub(crate) outbox: Outbox<Action>,
+    next_commit: u64,
+    pub(crate) mode: Mode,
+    pub(crate) drained: bool,
+    pub(crate) disk_free: u64,
+    pub(crate) idle: Option<Option<Idle>>,
+    pub(crate) now: Now,
+}
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Call {
+    Advertise,
+    Pull,
+    Claim,
+    Renew(Due),
+}
+
+/// A record of a former process cannot be read.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// A bundle in custody.
+    #[error("a result in custody")]
+    Custody(#[from] BundleError),
+    /// A receipt or a total.
+    #[error("the ledger")]
+    Ledger(#[from] LedgerError),
+    /// The record of a lease.
+    #[error("malformed record of a lease")]
+    Lease(#[from] CborError),
+    /// The lease in it.
+    #[error("the record of a lease")]
+    Statement(#[from] StatementError),
+    /// A newer version may have written it.
+    #[error("a record of the unknown kind {0}")]
+    Kind(u8),
+}
+
+impl Volunteer {
+    /// A volunteer with nothing in its hands, that signs with `signer`.
+    pub fn new(signer: Arc<dyn Signer>) -> Self {
+        Self {
+            me: signer.public(),
+            signer,
+            machine: None,
+            trust: Trust::default(),
+            brokers: Vec::new(),
+            known_primary: None,
+            ad: Advertising::default(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            last_number: 0,
+            fetching: Fetching::default(),
+            offers: Offers::default(),
+            work: Work::default(),
+            leases: Leases::default(),
+            custody: Custody::new(CustodyLimits::default()),
+            unconfirmed: Unconfirmed::default(),
+            ledger: Ledger::default(),
+            outbox: Outbox::default(),
+            next_commit: 0,
+            mode: Mode::Open,
+            drained: false,
+            disk_free: u64::MAX,
+            idle: None,
+            now: Now { mono: Mono::default(), wall: Timestamp::default() },
+        }
+    }
+
+    /// Takes up what a former process had made durable: results in custody are sent again, leases
+    /// whose work died with it are released.
+    ///
+    /// # Errors
+    /// The first record that cannot be read.
+    pub fn restore(
+        signer: Arc<dyn Signer>,
+        records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        verifier: &dyn Verifier,
+    ) -> Result<Self, RestoreError> {
+        let mut this = Self::new(signer);
+        let mut orphans = Vec::new();
+        for (key, value) in records {
+            match key.first().copied().unwrap_or_default() {
+                CUSTODY_PREFIX => this.custody.restore(&value, verifier)?,
+                RECEIPT_PREFIX | TOTAL_PREFIX => this.ledger.restore(&key, &value, verifier)?,
+                LEASE_PREFIX => {
+                    let (lease, home) = read_lease(&value, verifier)?;
+                    this.leases.release_of(lease.id(), GroupKey::of(&lease, home));
+                    orphans.push(Write::delete(key));
+                }
+                unknown => return Err(RestoreError::Kind(unknown)),
+            }
+        }
+        // Should the release get lost now, the leases lapse by themselves.
+        if !orphans.is_empty() {
+            this.commit(orphans, Vec::new());
+        }
+        Ok(this)
+    }
+
+    /// Applies `input` at `now`, whose monotonic part never goes backwards.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.now = now;
+        match input {
+            Input::BrokerUp { peer } => self.broker_up(peer),
+            Input::BrokerDown { peer } => self.broker_down(peer),
+            Input::Answered { call, answer } => self.answered(call, answer),
+            Input::Handover { bundle, reply, .. } => self.take_over(&bundle, reply),
+            Input::HandedOver { id, to, taken } => self.handed_over(id, to, taken.is_ok()),
+            Input::Pins(pins) => self.pins_changed(pins),
+            Input::Capabilities(machine) => self.machine_changed(machine),
+            Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
+            Input::Ran { lease, outcome } => self.ran(lease, outcome),
+            Input::Committed(id) => self.committed(id),
+            Input::DiskFree(bytes) => self.disk_measured(bytes),
+            Input::Pause => self.pause(),
+            Input::Resume => self.resume(),
+            Input::Drain => self.drain(),
+            Input::Quit => self.quit(),
+            Input::Wake => {}
+        }
+        self.advance();
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.outbox.poll()
+    }
+
+    /// When [`Input::Wake`] is due at the latest.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let now = self.now.mono;
+        let mut wakes = vec![self.custody.next_wake(), self.work.next_wake(now)];
+        if self.primary().is_some() {
+            wakes.push(self.leases.next_wake(now));
+            wakes.push(self.offers.next_wake(now));
+            wakes.push(self.fetching.next_wake());
+            wakes.push(self.ad.next_wake());
+        }
+        let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
+        wakes.push(leases.filter(|at| *at > now).min());
+        // Whatever was due at `now` has been done, or waits for an input that will come.
+        wakes.into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    fn advance(&mut self) {
+        self.expire();
+        self.advertise();
+        self.renew();
+        self.fetch_packages();
+        self.start_jobs();
+        self.fetch_work();
+        self.hand_over();
+        self.tell_idle();
+        self.tell_drained();
+    }
+
+    // Brokers and calls.
+
+    /// The broker that matches us, if one is up.
+    pub fn primary(&self) -> Option<PublicKey> {
+        self.brokers.first().copied()
+    }
+
+    /// The brokers that are up, the primary first.
+    pub fn brokers(&self) -> &[PublicKey] {
+        &self.brokers
+    }
+
+    fn broker_up(&mut self, peer: PublicKey) {
+        if self.brokers.contains(&peer) {
+            return;
+        }
+        self.brokers.push(peer);
+        if self.brokers.len() == 1 {
+            self.primary_changed();
+        }
+    }
+
+    fn broker_down(&mut self, peer: PublicKey) {
+        let was_primary = self.primary() == Some(peer);
+        self.brokers.retain(|broker| *broker != peer);
+        let lost: Vec<_> =
+            self.calls.iter().filter(|(_, (to, _))| *to == peer).map(|(id, _)| *id).collect();
+        for call in lost {
+            self.answered(call, Err(CallFailed("the connection was lost".to_owned())));
+        }
+        if was_primary {
+            self.primary_changed();
+        }
+    }
+
+    fn primary_changed(&mut self) {
+        let to = self.primary();
+        self.news(News::PrimaryChanged { to });
+        self.ad.drop_taken();
+        self.fetching.stop_pulling();
+        let Some(primary) = to else { return };
+        self.known_primary = Some(primary);
+        let writes = self.custody.send_again(primary);
+        if !writes.is_empty() {
+            self.commit(writes, Vec::new());
+        }
+        self.leases.hurry(self.now.mono);
+        self.work.try_packages_anew();
+        self.fetching.hurry();
+    }
+
+    /// Asks the primary; nothing happens without one.
+    pub(crate) fn ask(&mut self, call: Call, ask: Ask) -> Option<CallId> {
+        let to = self.primary()?;
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(id, (to, call));
+        self.outbox.push(Action::Ask { to, call: id, ask });
+        Some(id)
+    }
+
+    fn answered(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
+        let Some((to, call)) = self.calls.remove(&id) else { return };
+        match call {
+            Call::Advertise => self.advertised(to, &answer),
+            Call::Pull => self.pulled(id, answer),
+            Call::Claim => self.claimed(id, answer),
+            Call::Renew(due) => self.renewed(&due, answer),
+        }
+    }
+
+    // Durability, and numbers.
+
+    /// Emits `writes`, and withholds `released` until they are durable.
+    pub(crate) fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>) -> CommitId {
+        let id = CommitId(self.next_commit);
+        self.next_commit += 1;
+        self.outbox.commit(writes, released);
+        id
+    }
+
+    fn committed(&mut self, id: CommitId) {
+        self.outbox.committed(id);
+        for statement in self.unconfirmed.confirmed(id) {
+            self.custody.made_durable(statement);
+            self.work.made_durable(statement);
+        }
+    }
+
+    /// A number above all before it, also those of former processes unless the clock was set back.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.last_number = self.now.wall.0.max(self.last_number + 1);
+        self.last_number
+    }
+
+    pub(crate) fn news(&mut self, news: News) {
+        self.outbox.push(Action::News(news));
+    }
+}

@@ -1,0 +1,294 @@
+//! What is under way on this machine, and what is free beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer, Package, TaskId};
+use capability::{
+    BlobHash, Clause, ProjectKey, Resource, Resources, Runtime, StatementId, Verified,
+};
+use mesh_core::Mono;
+
+use crate::action::Order;
+use crate::backoff::Backoff;
+
+/// Leases worked on at a time: as many as one renewal can name.
+pub const MAX_JOBS: usize = MAX_TASKS_A_CLAIM as usize;
+
+/// A package stays that long after its last use; the next task of its offer usually comes at once.
+const PACKAGE_KEPT: Duration = Duration::from_secs(10 * 60);
+/// Attempts at fetching a package from one broker.
+const FETCH_TRIES: u32 = 3;
+const FIRST_FETCH_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_FETCH_WAIT: Duration = Duration::from_secs(4);
+
+/// What one task of `offer` takes of the machine: the cores that the offer requires, one by
+/// default, and the memory and disk space that its limits allow it.
+pub fn needs(offer: &Offer) -> Resources {
+    let cores = offer.requirements.clauses.iter().map(|clause| match clause {
+        Clause::Donates { resource: Resource::Cores, amount } => *amount,
+        _ => 1,
+    });
+    let cores = u32::try_from(cores.max().unwrap_or(1).max(1)).unwrap_or(u32::MAX);
+    Resources { cores, memory: offer.job.limits.memory, disk: offer.job.limits.disk }
+}
+
+/// How far a leased task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its package is on the way, or the owner has paused.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It was told to end.
+    Stopping,
+}
+
+/// One leased task, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView<'a> {
+    /// The lease.
+    pub lease: StatementId,
+    /// Whose job it is.
+    pub project: ProjectKey,
+    /// The job's name.
+    pub name: &'a str,
+    /// The task.
+    pub task: TaskId,
+    /// The runtime.
+    pub runtime: &'a Runtime,
+    /// How far it is.
+    pub stage: Stage,
+    /// Whether the lease is no longer ours.
+    pub lapsed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub lease: Verified<Lease>,
+    pub offer: Arc<Verified<Offer>>,
+    pub stage: Stage,
+    pub lapsed: bool,
+    /// False until the lease is durable, and would be released after a crash.
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct StoredPackage {
+    size: u64,
+    state: PackageState,
+    tries: Backoff,
+    last_use: Mono,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PackageState {
+    Wanted,
+    OnTheWay,
+    Here,
+}
+
+/// The leases that are worked on, and their packages.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    jobs: BTreeMap<StatementId, Job>,
+    packages: BTreeMap<BlobHash, StoredPackage>,
+}
+
+impl Work {
+    /// What is left of `donated`.
+    pub fn free(&self, donated: Resources) -> Resources {
+        self.jobs.values().map(|job| needs(&job.offer)).fold(donated, |free, used| Resources {
+            cores: free.cores.saturating_sub(used.cores),
+            memory: free.memory.saturating_sub(used.memory),
+            disk: free.disk.saturating_sub(used.disk),
+        })
+    }
+
+    /// How many tasks of `offer` fit into what is left of `donated`.
+    pub fn room(&self, offer: &Offer, donated: Resources) -> u16 {
+        let (needs, free) = (needs(offer), self.free(donated));
+        let places = MAX_JOBS.saturating_sub(self.jobs.len()) as u64;
+        let room = u64::from(free.cores / needs.cores.max(1))
+            .min(free.memory / needs.memory.max(1))
+            .min(free.disk / needs.disk.max(1))
+            .min(places);
+        u16::try_from(room).unwrap_or(u16::MAX)
+    }
+
+    /// Takes on a leased task.
+    pub fn take(&mut self, lease: Verified<Lease>, offer: Arc<Verified<Offer>>, now: Mono) {
+        let Package { hash, size } = offer.package;
+        self.packages.entry(hash).or_insert(StoredPackage {
+            size,
+            state: PackageState::Wanted,
+            tries: Backoff::default(),
+            last_use: now,
+        });
+        let (stage, lapsed, durable) = (Stage::Waiting, false, false);
+        self.jobs.insert(lease.id(), Job { lease, offer, stage, lapsed, durable });
+    }
+
+    /// The lease is durable, if it is one: its task may begin.
+    pub fn made_durable(&mut self, lease: StatementId) {
+        if let Some(job) = self.jobs.get_mut(&lease) {
+            job.durable = true;
+        }
+    }
+
+    /// The task is over, or given up before it ran.
+    pub fn remove(&mut self, lease: StatementId, now: Mono) -> Option<Job> {
+        let job = self.jobs.remove(&lease)?;
+        let package = self.packages.get_mut(&job.offer.package.hash);
+        package.into_iter().for_each(|package| package.last_use = now);
+        Some(job)
+    }
+
+    pub fn job(&self, lease: StatementId) -> Option<&Job> {
+        self.jobs.get(&lease)
+    }
+
+    pub fn job_mut(&mut self, lease: StatementId) -> Option<&mut Job> {
+        self.jobs.get_mut(&lease)
+    }
+
+    pub fn jobs(&self) -> impl Iterator<Item = (&StatementId, &Job)> {
+        self.jobs.iter()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Tasks whose package is here and that may begin; they count as running from now on.
+    pub fn start_ready(&mut self) -> Vec<Order> {
+        let here = |packages: &BTreeMap<BlobHash, StoredPackage>, hash| {
+            packages.get(hash).is_some_and(|it| it.state == PackageState::Here)
+        };
+        let mut orders = Vec::new();
+        for (lease, job) in &mut self.jobs {
+            let waits = job.stage == Stage::Waiting && job.durable;
+            if waits && here(&self.packages, &job.offer.package.hash) {
+                job.stage = Stage::Running;
+                orders.push(order(*lease, job));
+            }
+        }
+        orders
+    }
+
+    /// Packages to fetch now, with their sizes; they count as on the way from now on.
+    pub fn begin_fetches(&mut self, now: Mono) -> Vec<(BlobHash, u64)> {
+        let wanted: Vec<_> = self.waiting().filter(|hash| self.is_wanted(hash, now)).collect();
+        let mut fetches = Vec::new();
+        for hash in wanted {
+            if let Some(package) = self.packages.get_mut(&hash)
+                && package.state == PackageState::Wanted
+            {
+                package.state = PackageState::OnTheWay;
+                fetches.push((hash, package.size));
+            }
+        }
+        fetches
+    }
+
+    /// A package is here.
+    pub fn fetched(&mut self, hash: BlobHash, now: Mono) {
+        if let Some(package) = self.packages.get_mut(&hash) {
+            *package = StoredPackage {
+                size: package.size,
+                state: PackageState::Here,
+                tries: Backoff::default(),
+                last_use: now,
+            };
+        }
+    }
+
+    /// A package could not be fetched. Gives the leases that wait for it once there is no hope left.
+    pub fn not_fetched(&mut self, hash: BlobHash, now: Mono) -> Vec<StatementId> {
+        let Some(package) = self.packages.get_mut(&hash) else { return Vec::new() };
+        package.state = PackageState::Wanted;
+        package.tries.fail(now, FIRST_FETCH_WAIT, LONGEST_FETCH_WAIT);
+        if package.tries.failures < FETCH_TRIES {
+            return Vec::new();
+        }
+        self.packages.remove(&hash);
+        let waiting = self.jobs.iter().filter(|(_, job)| job.stage == Stage::Waiting);
+        let waiting = waiting.filter(|(_, job)| job.offer.package.hash == hash);
+        waiting.map(|(lease, _)| *lease).collect()
+    }
+
+    /// Another broker may have what the former one had not.
+    pub fn try_packages_anew(&mut self) {
+        let wanted = self.packages.values_mut().filter(|it| it.state == PackageState::Wanted);
+        wanted.for_each(|package| package.tries = Backoff::default());
+    }
+
+    /// Forgets packages that have not been of use for a while, and says which were here.
+    pub fn forget_packages(&mut self, now: Mono) -> Vec<BlobHash> {
+        let used: Vec<_> = self.jobs.values().map(|job| job.offer.package.hash).collect();
+        let old = self.packages.extract_if(.., |hash, package| {
+            package.state != PackageState::OnTheWay
+                && package.last_use + PACKAGE_KEPT <= now
+                && !used.contains(hash)
+        });
+        old.map(|(hash, _)| hash).collect()
+    }
+
+    /// Whether `hash` is a package that is here or on its way.
+    pub fn needs_package(&self, hash: &BlobHash) -> bool {
+        self.packages.contains_key(hash)
+    }
+
+    /// When, after `now`, a package may be asked for again, or forgotten.
+    pub fn next_wake(&self, now: Mono) -> Option<Mono> {
+        self.packages.values().map(StoredPackage::next_wake).filter(|at| *at > now).min()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = BlobHash> {
+        let waiting = self.jobs.values().filter(|job| job.stage == Stage::Waiting);
+        waiting.map(|job| job.offer.package.hash)
+    }
+
+    fn is_wanted(&self, hash: &BlobHash, now: Mono) -> bool {
+        let package = self.packages.get(hash);
+        package.is_some_and(|it| it.state == PackageState::Wanted && it.tries.is_over(now))
+    }
+}
+
+impl Job {
+    /// How it looks to people.
+    pub fn view(&self) -> JobView<'_> {
+        JobView {
+            lease: self.lease.id(),
+            project: self.lease.project,
+            name: &self.offer.name,
+            task: self.lease.task,
+            runtime: &self.lease.runtime,
+            stage: self.stage,
+            lapsed: self.lapsed,
+        }
+    }
+}
+
+impl StoredPackage {
+    fn next_wake(&self) -> Mono {
+        match self.state {
+            PackageState::Wanted => self.tries.not_before,
+            PackageState::OnTheWay | PackageState::Here => self.last_use + PACKAGE_KEPT,
+        }
+    }
+}
+
+fn order(lease: StatementId, job: &Job) -> Order {
+    Order {
+        lease,
+        project: job.lease.project,
+        name: job.offer.name.clone(),
+        task: job.lease.task,
+        tasks: job.offer.tasks,
+        runtime: job.lease.runtime.clone(),
+        package: job.offer.package,
+        job: job.offer.job.clone(),
+    }
+}

@@ -1,0 +1,168 @@
+//! From the lease to the run: renewals, packages, starts, and giving up.
+
+use std::collections::BTreeMap;
+
+use capability::statements::{Lease, Renewal};
+use capability::{
+    BlobHash, Envelope, PublicKey, StatementId, Verified, Verifier, decode_cbor, encode_cbor,
+};
+use mesh_core::{Answer, Ask, MAX_HOPS, Refusal, Write};
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, CallFailed, News};
+use crate::leases::{Due, GroupKey};
+use crate::owner::Mode;
+use crate::volunteer::{Call, MIN_DISK_FREE, REQUEST_LIFETIME, RestoreError, Volunteer};
+use crate::work::Stage;
+
+/// First byte of the keys of leases.
+pub(crate) const LEASE_PREFIX: u8 = b'l';
+
+/// Bytes of a record of a lease at most.
+const MAX_RECORD: usize = 64 << 10;
+
+/// What must be known of a lease to release it after a restart.
+#[derive(Serialize, Deserialize)]
+struct LeaseRecord {
+    lease: Envelope,
+    home: PublicKey,
+}
+
+impl Volunteer {
+    pub(crate) fn renew(&mut self) {
+        if self.primary().is_none() {
+            return;
+        }
+        for due in self.leases.due(self.now.mono) {
+            let GroupKey { offer, epoch, home } = due.group;
+            let renewal = Renewal {
+                leases: due.leases.clone(),
+                offer,
+                epoch,
+                intent: due.intent,
+                issued: self.now.wall,
+                expires: self.now.wall + REQUEST_LIFETIME,
+            };
+            let renewal = Verified::sign(renewal, &*self.signer);
+            self.ask(Call::Renew(due), Ask::Renew { renewal, home, hops: MAX_HOPS });
+        }
+    }
+
+    pub(crate) fn renewed(&mut self, due: &Due, answer: Result<Answer, CallFailed>) {
+        let lapsed = match answer {
+            Ok(Answer::Renewed { lapsed }) => lapsed,
+            // The home that granted them grants no more.
+            Ok(Answer::Refused(Refusal::NotHome | Refusal::UnknownOffer | Refusal::Forgotten)) => {
+                due.leases.clone()
+            }
+            _ => return self.leases.unanswered(due, self.now.mono),
+        };
+        for lease in self.leases.answered(due, &lapsed) {
+            let Some(job) = self.work.job_mut(lease) else { continue };
+            job.lapsed = true;
+            let task = job.lease.task;
+            self.news(News::Lapsed { lease, task });
+        }
+    }
+
+    /// Gives the leases up. Those that run are stopped, and their outcome will not matter.
+    pub(crate) fn give_up(&mut self, leases: &[StatementId], reason: &'static str) {
+        let mut by_offer: BTreeMap<StatementId, usize> = BTreeMap::new();
+        let mut writes = Vec::new();
+        for lease in leases {
+            let Some(job) = self.work.job_mut(*lease) else { continue };
+            let offer = job.lease.task.offer;
+            match job.stage {
+                Stage::Waiting => drop(self.work.remove(*lease, self.now.mono)),
+                Stage::Running => {
+                    job.stage = Stage::Stopping;
+                    self.outbox.push(Action::Stop { lease: *lease });
+                }
+                Stage::Stopping => continue,
+            }
+            *by_offer.entry(offer).or_default() += 1;
+            self.leases.release(*lease);
+            writes.push(Write::delete(lease_key(*lease)));
+        }
+        if !writes.is_empty() {
+            self.commit(writes, Vec::new());
+        }
+        for (offer, leases) in by_offer {
+            self.news(News::Released { offer, leases, reason });
+        }
+        self.offers.resources_freed();
+    }
+
+    pub(crate) fn expire(&mut self) {
+        let wall = self.now.wall;
+        let over = self.work.jobs().filter(|(_, job)| job.lease.expires <= wall);
+        let over: Vec<_> = over.map(|(lease, _)| *lease).collect();
+        if !over.is_empty() {
+            self.give_up(&over, "the offer has expired");
+        }
+        self.expire_results();
+        self.offers.expire(wall);
+        let packages = self.work.forget_packages(self.now.mono);
+        self.drop_blobs(packages);
+    }
+
+    pub(crate) fn fetch_packages(&mut self) {
+        let Some(from) = self.primary() else { return };
+        if self.disk_free < MIN_DISK_FREE || self.mode == Mode::Paused {
+            return;
+        }
+        for (hash, size) in self.work.begin_fetches(self.now.mono) {
+            self.outbox.push(Action::Fetch { from, hash, size });
+        }
+    }
+
+    pub(crate) fn package_fetched(&mut self, hash: BlobHash, is_here: bool) {
+        if is_here {
+            return self.work.fetched(hash, self.now.mono);
+        }
+        let hopeless = self.work.not_fetched(hash, self.now.mono);
+        let job = hopeless.first().and_then(|lease| self.work.job(*lease));
+        if let Some(offer) = job.map(|job| job.offer.id()) {
+            self.offers.leave_alone(offer, self.now.mono);
+            self.give_up(&hopeless, "its package could not be fetched");
+        }
+    }
+
+    pub(crate) fn disk_measured(&mut self, free: u64) {
+        self.disk_free = free;
+        if free < MIN_DISK_FREE {
+            let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);
+            let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
+            self.give_up(&waiting, "the disk is full");
+        }
+    }
+
+    pub(crate) fn start_jobs(&mut self) {
+        if self.mode == Mode::Paused {
+            return;
+        }
+        for order in self.work.start_ready() {
+            let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
+            self.news(News::Started { lease, task, runtime });
+            self.outbox.push(Action::Run(order));
+        }
+    }
+}
+
+pub(crate) fn lease_key(lease: StatementId) -> Vec<u8> {
+    [&[LEASE_PREFIX], lease.as_bytes().as_slice()].concat()
+}
+
+pub(crate) fn lease_record(lease: &Verified<Lease>, home: PublicKey) -> Write {
+    let record = LeaseRecord { lease: lease.envelope().clone(), home };
+    Write::put(lease_key(lease.id()), encode_cbor(&record))
+}
+
+/// Reads what [`lease_record`] has written.
+pub(crate) fn read_lease(
+    value: &[u8],
+    verifier: &dyn Verifier,
+) -> Result<(Verified<Lease>, PublicKey), RestoreError> {
+    let LeaseRecord { lease, home } = decode_cbor(value, MAX_RECORD)?;
+    Ok((Verified::check(&lease, verifier)?, home))
+}

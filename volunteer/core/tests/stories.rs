@@ -1,0 +1,529 @@
+//! Stories of one volunteer among brokers and masters.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use capability::statements::{Credit, Ended, Intent, Renewal, Verdict};
+use capability::{Runtime, Verified};
+use mesh_core::{Answer, Ask, HandoverAnswer, Refusal};
+use support::{
+    BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
+    receipt, result_in,
+};
+use volunteer_core::{Action, Decline, Idle, Input, MIN_DISK_FREE, News, Pin, Stage};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn renewals(bench: &mut Bench) -> Vec<Verified<Renewal>> {
+    let mut all = Vec::new();
+    while let Some((call, renewal)) = bench.find(|action| match action {
+        Action::Ask { call, ask: Ask::Renew { renewal, .. }, .. } => Some((*call, renewal.clone())),
+        _ => None,
+    }) {
+        bench.answer(call, Answer::Renewed { lapsed: Vec::new() });
+        all.push(renewal);
+    }
+    all
+}
+
+// Trust.
+
+#[test]
+fn an_offer_of_an_unpinned_project_is_declined_once_and_never_claimed() {
+    let mut bench = Bench::ready(2);
+    bench.handle(Input::Pins(vec![Pin { project: peer(9).into(), ..pin() }]));
+    let offer = offered("sweep", 4, 1);
+    for _ in 0..3 {
+        bench.pass(SECOND);
+        let (call, _) = bench.take_pull();
+        bench.answer(call, Answer::Offers(vec![offer.clone()]));
+    }
+    bench.pass(SECOND);
+
+    assert!(!bench.claims());
+    let declined = bench.news().into_iter().filter(|news| matches!(news, News::Declined { .. }));
+    assert_eq!(declined.count(), 1);
+    let (_, wants) = bench.take_pull();
+    assert_eq!(wants.except, [offer.offer.id()]);
+    assert_eq!(bench.volunteer.declined().next().unwrap().reason, Decline::NotPinned);
+}
+
+#[test]
+fn a_new_pin_makes_a_declined_offer_welcome() {
+    let mut bench = Bench::ready(2);
+    bench.handle(Input::Pins(vec![Pin { project: peer(9).into(), ..pin() }]));
+    let offer = offered("sweep", 4, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offer.clone()]));
+
+    bench.handle(Input::Pins(vec![pin()]));
+
+    let (call, wants) = bench.take_pull();
+    assert_eq!(wants.except, []);
+    bench.answer(call, Answer::Offers(vec![offer]));
+    assert_eq!(bench.take_claim().1.count, 2);
+}
+
+#[test]
+fn every_reason_to_decline_is_found() {
+    fn check(change: impl FnOnce(&mut Bench) -> mesh_core::Offered, expected: &str) {
+        let mut bench = Bench::ready(2);
+        let offer = change(&mut bench);
+        let (call, _) = bench.take_pull();
+        bench.answer(call, Answer::Offers(vec![offer]));
+        assert!(!bench.claims(), "claimed in spite of: {expected}");
+        let reason = bench.volunteer.declined().next().unwrap().reason.to_string();
+        assert!(reason.contains(expected), "{reason:?} does not say {expected:?}");
+    }
+    check(|_| offered_in(Runtime::Native, "n", 1, 1), "native runtime, which this project may not");
+    check(|_| offered("big", 1, 3), "needs 3 cores, 2 are donated");
+    check(
+        |bench| {
+            let revoked = [peer(support::ADAPTER)].into();
+            bench.handle(Input::Pins(vec![Pin { revoked, ..pin() }]));
+            offered("a", 1, 1)
+        },
+        "revoked",
+    );
+    check(
+        |bench| {
+            let mut small = machine(2);
+            small.resources.memory = 1 << 20;
+            bench.handle(Input::Capabilities(small));
+            let (call, _) = bench.take_ask(|ask| matches!(ask, Ask::Advertise { .. }));
+            bench.answer(call, Answer::Done);
+            offered("a", 1, 1)
+        },
+        "limit on memory",
+    );
+    check(
+        |bench| {
+            bench.now = bench.now.after(6 * 60 * SECOND);
+            let mut offer = offered("a", 1, 1);
+            let mut home = (*offer.home).clone();
+            home.expires = support::START;
+            offer.home = Verified::sign(home, &*key(support::ADAPTER));
+            offer
+        },
+        "home does not hold now",
+    );
+    check(
+        |_| {
+            let mut offer = offered("a", 1, 1);
+            let delegation =
+                capability::statements::Delegation { node: peer(8), expires: offer.home.expires };
+            let mut home = (*offer.home).clone();
+            home.delegation =
+                Verified::sign(delegation, &*key(support::PROJECT)).envelope().clone();
+            offer.home = Verified::sign(home, &*key(8));
+            offer
+        },
+        "another key",
+    );
+}
+
+#[test]
+fn a_project_that_is_unpinned_is_stopped_at_once() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("sweep", 1, 1)).remove(0);
+
+    bench.handle(Input::Pins(Vec::new()));
+
+    bench.take(|it| (*it == Action::Stop { lease: order.lease }).then_some(()));
+    assert_eq!(renewals(&mut bench)[0].intent, Intent::Release);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    assert_eq!(bench.find_handover(), None);
+    assert_eq!(bench.volunteer.idle(), Some(Idle::NoPins));
+}
+
+// Work fetch.
+
+#[test]
+fn one_pull_is_outstanding_and_never_more_cores_are_leased_than_donated() {
+    let mut bench = Bench::ready(4);
+    let two_cores = offered("two", 9, 2);
+    let (call, wants) = bench.take_pull();
+    assert_eq!(wants.free.cores, 4);
+    bench.pass(SECOND);
+    assert_eq!(bench.find_pull(), None, "a second pull beside the first");
+
+    bench.answer(call, Answer::Offers(vec![two_cores.clone(), offered("one", 9, 1)]));
+    let (call, claim) = bench.take_claim();
+    assert_eq!(claim.count, 2);
+    assert!(!bench.claims(), "the second offer is claimed while the first may take everything");
+
+    // A home that grants more than was asked for gets the rest back.
+    bench.grant(call, &claim, 0, 3);
+    let released = renewals(&mut bench);
+    assert_eq!((released.len(), released[0].intent), (1, Intent::Release));
+    assert_eq!(bench.volunteer.jobs().count(), 2);
+    assert_eq!(bench.find_pull(), None, "nothing is free");
+
+    bench.fetched(&two_cores.offer);
+    let order = bench.take_order();
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    assert_eq!(bench.take_pull().1.free.cores, 2);
+}
+
+#[test]
+fn an_offer_without_open_tasks_is_left_alone_for_a_while() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("dry", 1, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offer.clone()]));
+    let (call, _) = bench.take_claim();
+    bench.answer(call, Answer::Refused(Refusal::NoTask));
+
+    assert_eq!(bench.take_pull().1.except, [offer.offer.id()]);
+
+    bench.pass(SECOND);
+    let (call, wants) = bench.take_pull();
+    assert_eq!(wants.except, [], "the wait is over, and the pull was renewed");
+    bench.answer(call, Answer::Offers(vec![offer.clone()]));
+    let (call, _) = bench.take_claim();
+    bench.answer(call, Answer::Refused(Refusal::NoTask));
+    assert_eq!(bench.take_pull().1.except, [offer.offer.id()]);
+    bench.pass(SECOND);
+    assert_eq!(bench.find_pull(), None, "the second wait is longer");
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_is_repeated_word_for_word() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    let (call, first) = bench.take_claim();
+    bench.fail(call);
+    bench.pass(SECOND);
+
+    let (call, second) = bench.take_claim();
+    assert_eq!(first.id(), second.id());
+    bench.grant(call, &second, 0, 1);
+    assert_eq!(bench.volunteer.jobs().count(), 1);
+}
+
+#[test]
+fn a_broker_that_answers_with_nothing_is_not_asked_in_a_loop() {
+    let mut bench = Bench::ready(1);
+    let mut pulls = 0;
+    for _ in 0..100 {
+        if let Some((call, _)) = bench.find_pull() {
+            pulls += 1;
+            bench.answer(call, Answer::Offers(Vec::new()));
+        }
+        bench.pass(Duration::from_millis(100));
+    }
+    assert!((9..=11).contains(&pulls), "{pulls} pulls in 10 s");
+}
+
+#[test]
+fn nothing_is_taken_while_the_disk_is_full_or_the_owner_has_paused() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.handle(Input::DiskFree(MIN_DISK_FREE - 1));
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    assert!(!bench.claims());
+    assert!(matches!(bench.volunteer.idle(), Some(Idle::DiskLow { .. })));
+    bench.handle(Input::DiskFree(MIN_DISK_FREE));
+
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Pause);
+    bench.take(|it| (*it == Action::Suspend { lease: order.lease }).then_some(()));
+    assert_eq!(bench.volunteer.idle(), Some(Idle::Paused));
+    bench.pass(10 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 1, "a paused lease is kept");
+    bench.handle(Input::Resume);
+    bench.take(|it| (*it == Action::Proceed { lease: order.lease }).then_some(()));
+}
+
+#[test]
+fn draining_ends_when_the_last_job_does() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Drain);
+    assert!(!bench.news().contains(&News::Drained));
+
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+
+    assert!(bench.news().contains(&News::Drained));
+    assert_eq!(bench.find_pull(), None);
+}
+
+// Leases.
+
+#[test]
+fn leases_of_one_offer_are_renewed_together_every_ten_seconds() {
+    let mut bench = Bench::ready(2);
+    bench.run_offer(&offered("a", 2, 1));
+    bench.pass(10 * SECOND - Duration::from_millis(1));
+    assert_eq!(renewals(&mut bench).len(), 0);
+
+    bench.pass(Duration::from_millis(1));
+    let first = renewals(&mut bench);
+    assert_eq!((first.len(), first[0].leases.len(), first[0].intent), (1, 2, Intent::Keep));
+
+    bench.pass(10 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 1);
+}
+
+#[test]
+fn a_renewal_that_was_lost_is_repeated_within_the_term() {
+    let mut bench = Bench::ready(1);
+    bench.run_offer(&offered("a", 1, 1));
+    bench.pass(10 * SECOND);
+    let (call, _) = bench.take_ask(|ask| matches!(ask, Ask::Renew { .. }));
+    bench.fail(call);
+    bench.pass(3 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 1);
+}
+
+#[test]
+fn the_job_of_a_lapsed_lease_goes_on_and_its_result_is_sent() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.pass(10 * SECOND);
+    let (call, _) = bench.take_ask(|ask| matches!(ask, Ask::Renew { .. }));
+    bench.answer(call, Answer::Renewed { lapsed: vec![order.lease] });
+
+    let lapsed = |news: &News| matches!(news, News::Lapsed { .. });
+    assert!(bench.news().iter().any(lapsed));
+    let job = bench.volunteer.jobs().next().unwrap();
+    assert_eq!((job.stage, job.lapsed), (Stage::Running, true));
+    bench.pass(60 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 0);
+
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.take_handover();
+}
+
+#[test]
+fn a_task_begins_once_its_lease_is_durable() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("a", 1, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offer.clone()]));
+    let (call, claim) = bench.take_claim();
+    bench.slow_disk = true;
+    bench.grant(call, &claim, 0, 1);
+    bench.fetched(&offer.offer);
+    assert!(bench.find(|it| matches!(it, Action::Run(_)).then_some(())).is_none());
+
+    bench.finish_commits();
+    bench.take_order();
+}
+
+#[test]
+fn a_lease_without_a_package_is_released_after_three_tries() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("a", 1, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offer.clone()]));
+    let (call, claim) = bench.take_claim();
+    bench.grant(call, &claim, 0, 1);
+    for _ in 0..3 {
+        assert_eq!(renewals(&mut bench).len(), 0, "released too early");
+        bench.take(|it| matches!(it, Action::Fetch { .. }).then_some(()));
+        let (hash, fetched) = (offer.offer.package.hash, Err("absent".to_owned()));
+        bench.handle(Input::Fetched { hash, fetched });
+        bench.pass(4 * SECOND);
+    }
+
+    assert_eq!(renewals(&mut bench)[0].intent, Intent::Release);
+    assert_eq!(bench.volunteer.jobs().count(), 0);
+}
+
+#[test]
+fn a_fetch_is_tried_again_in_time_beside_a_job_that_runs_for_long() {
+    let mut bench = Bench::ready(2);
+    let long = offered("long", 1, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![long.clone()]));
+    let (call, claim) = bench.take_claim();
+    bench.grant(call, &claim, 0, 1);
+    bench.fetched(&long.offer);
+    for _ in 0..70 {
+        bench.pass(10 * SECOND);
+        renewals(&mut bench);
+    }
+    let (hash, fetched) = (offered("b", 1, 1).offer.package.hash, Err("absent".to_owned()));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("b", 1, 1)]));
+    let (call, claim) = bench.take_claim();
+    bench.grant(call, &claim, 0, 1);
+    bench.take(|it| matches!(it, Action::Fetch { .. }).then_some(()));
+    bench.handle(Input::Fetched { hash, fetched });
+
+    let wake = bench.volunteer.next_wake().unwrap();
+    assert!(wake - bench.now.mono <= SECOND, "sleeps through the retry");
+}
+
+#[test]
+fn a_new_process_releases_the_leases_of_the_one_that_was_killed() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+
+    let released = renewals(&mut bench);
+    assert_eq!((released.len(), released[0].intent), (1, Intent::Release));
+    assert_eq!(released[0].leases, [order.lease]);
+    bench.pass(60 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 0, "released once");
+    let (_, wants) = bench.take_pull();
+    assert_eq!(wants.free.cores, 2, "nothing is held any more");
+}
+
+// Results.
+
+#[test]
+fn a_result_is_durable_before_it_is_handed_over() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.slow_disk = true;
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.pass(5 * SECOND);
+    assert_eq!(bench.find_handover(), None);
+
+    bench.finish_commits();
+
+    let (to, bundle) = bench.take_handover();
+    assert_eq!(to, peer(BROKER));
+    assert_eq!(result_in(&bundle).lease.id(), order.lease);
+}
+
+#[test]
+fn a_result_is_kept_until_its_receipt_and_sent_again_by_another_broker() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    let (to, first) = bench.take_handover();
+    bench.handed_over(to, first.id());
+    assert_eq!(bench.volunteer.undelivered(), 1);
+
+    // The broker is destroyed with everything that it had taken.
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    assert_eq!(bench.find_handover(), None);
+    bench.handle(Input::BrokerDown { peer: peer(BROKER) });
+
+    let (to, second) = bench.take_handover();
+    assert_eq!((to, second.id()), (peer(OTHER_BROKER), first.id()));
+    assert_eq!((first.via, second.via), (peer(BROKER), peer(OTHER_BROKER)));
+    bench.not_handed_over(to, second.id());
+    bench.pass(SECOND);
+    bench.take_handover();
+
+    // So it is after a crash.
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+    assert_eq!(bench.take_handover().1.id(), first.id());
+}
+
+#[test]
+fn a_result_is_discharged_once_and_after_its_receipt_is_durable() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    let (to, bundle) = bench.take_handover();
+    bench.handed_over(to, bundle.id());
+    let result = result_in(&bundle);
+    let is_drop = |it: &Action| matches!(it, Action::DropBlobs(_)).then_some(());
+    bench.slow_disk = true;
+
+    let reply = bench.receive(accepted(&result));
+    let repeated = bench.receive(accepted(&result));
+    assert_eq!((bench.reply_to(reply), bench.reply_to(repeated)), (None, None));
+    assert_eq!(bench.find(is_drop), None);
+
+    bench.finish_commits();
+    assert_eq!(bench.reply_to(reply), Some(HandoverAnswer::Taken));
+    assert_eq!(bench.reply_to(repeated), Some(HandoverAnswer::Taken));
+    assert_eq!((bench.find(is_drop), bench.find(is_drop)), (Some(()), None));
+    assert_eq!(bench.volunteer.undelivered(), 0);
+
+    bench.slow_disk = false;
+    let bench = bench.restart();
+    assert_eq!(bench.volunteer.undelivered(), 0);
+    let (_, total) = bench.volunteer.totals().next().unwrap();
+    assert_eq!((total.accepted, total.credit), (1, Credit(7)));
+    assert_eq!(bench.volunteer.receipts().count(), 1);
+}
+
+#[test]
+fn a_receipt_of_another_project_discharges_nothing() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    let result = result_in(&bench.take_handover().1);
+    let mut forged = (*receipt(&result, Verdict::Rejected("no".into()))).clone();
+    forged.project = peer(7).into();
+    let delegation = capability::statements::Delegation { node: peer(7), expires: forged.expires };
+    forged.delegation = Verified::sign(delegation, &*key(7)).envelope().clone();
+
+    let reply = bench.receive(Verified::sign(forged, &*key(7)));
+
+    assert_eq!(bench.reply_to(reply), Some(HandoverAnswer::Taken));
+    assert_eq!(bench.volunteer.undelivered(), 1);
+    assert_eq!(bench.volunteer.receipts().count(), 0);
+}
+
+#[test]
+fn an_outcome_that_cannot_be_said_is_this_machines_fault() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    let mut said = outcome(Ended::Passed);
+    said.system = "a\nb".into();
+    bench.handle(Input::Ran { lease: order.lease, outcome: said });
+    let result = result_in(&bench.take_handover().1);
+    assert!(matches!(result.ended, Ended::Machine(_)));
+}
+
+// Brokers.
+
+#[test]
+fn another_broker_takes_over_at_once_with_a_new_ad() {
+    let mut bench = Bench::ready(1);
+    let first_seq = bench.news().into_iter().find_map(|news| match news {
+        News::AdSent { seq, .. } => Some(seq),
+        _ => None,
+    });
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    assert_eq!(bench.volunteer.primary(), Some(peer(BROKER)), "the first remains");
+
+    bench.handle(Input::BrokerDown { peer: peer(BROKER) });
+
+    let (call, ask) = bench.take_ask(|ask| matches!(ask, Ask::Advertise { .. }));
+    let Ask::Advertise { ad } = ask else { unreachable!() };
+    assert_eq!(ad.broker, peer(OTHER_BROKER));
+    assert!(Some(ad.seq) > first_seq);
+    bench.find_pull();
+    bench.answer(call, Answer::Done);
+    assert!(bench.find_pull().is_some());
+}
+
+#[test]
+fn leases_are_kept_by_way_of_the_new_primary() {
+    let mut bench = Bench::ready(1);
+    bench.run_offer(&offered("a", 1, 1));
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    bench.handle(Input::BrokerDown { peer: peer(BROKER) });
+    let to = bench.take(|action| match action {
+        Action::Ask { to, ask: Ask::Renew { .. }, .. } => Some(*to),
+        _ => None,
+    });
+    assert_eq!(to, peer(OTHER_BROKER));
+}
+
+#[test]
+fn reasons_are_shown_in_the_order_in_which_the_owner_can_act_on_them() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.volunteer.idle(), Some(Idle::Probing));
+    bench.handle(Input::Capabilities(machine(1)));
+    assert_eq!(bench.volunteer.idle(), Some(Idle::NoPins));
+    bench.handle(Input::Pins(vec![pin()]));
+    assert_eq!(bench.volunteer.idle(), Some(Idle::NoBroker));
+    bench.connect(BROKER);
+    assert_eq!(bench.volunteer.idle(), Some(Idle::NothingSuits { declined: 0, waiting: 0 }));
+}

@@ -1,0 +1,396 @@
+//! A volunteer on a bench: the test plays its shell, its brokers and its masters.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::statements::{
+    Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, TaskId,
+    Verdict,
+};
+use capability::{
+    BlobHash, Capabilities, Clause, Ed25519, Facts, JobSpec, Platform, ProjectKey, PublicKey,
+    Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step,
+    Timestamp, Verified,
+};
+use mesh_core::{
+    Answer, Ask, Bundle, Cargo, Commit, HandoverAnswer, Mono, Now, Offered, Wants, Write,
+};
+use volunteer_core::{
+    Action, CallFailed, CallId, HandoverFailed, Input, News, Order, Outcome, Pin, ReplyId,
+    Volunteer,
+};
+
+pub const START: Timestamp = Timestamp(1_800_000_000_000);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub fn key(n: u8) -> Arc<SecretKey> {
+    Arc::new(SecretKey::from_seed(&[n; 32]))
+}
+
+/// The volunteer's key, the brokers', the adapter's and the project's.
+pub const ME: u8 = 1;
+pub const BROKER: u8 = 2;
+pub const OTHER_BROKER: u8 = 3;
+pub const ADAPTER: u8 = 4;
+pub const PROJECT: u8 = 5;
+
+pub fn peer(n: u8) -> PublicKey {
+    key(n).public()
+}
+
+pub fn project() -> ProjectKey {
+    peer(PROJECT).into()
+}
+
+pub fn pin() -> Pin {
+    Pin {
+        project: project(),
+        name: "sweep".into(),
+        runtimes: [Runtime::Wasm].into(),
+        revoked: [].into(),
+        note: String::new(),
+    }
+}
+
+pub fn machine(cores: u32) -> Capabilities {
+    let runtime = RuntimeFacts { strength: String::new(), facts: Facts::new() };
+    Capabilities {
+        platform: Platform::new("linux", "x86_64").expect("words"),
+        resources: Resources { cores, memory: 8 << 30, disk: 8 << 30 },
+        runtimes: [(Runtime::Native, runtime.clone()), (Runtime::Wasm, runtime)].into(),
+    }
+}
+
+/// An offer of `tasks` tasks with `cores` each, in the wasm runtime, from the adapter.
+pub fn offered(name: &str, tasks: u32, cores: u64) -> Offered {
+    offered_in(Runtime::Wasm, name, tasks, cores)
+}
+
+pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offered {
+    let expires = START + DAY;
+    let delegation = Delegation { node: peer(ADAPTER), expires };
+    let delegation = Verified::sign(delegation, &*key(PROJECT)).envelope().clone();
+    let offer = Offer {
+        project: project(),
+        name: name.into(),
+        builder: "b".into(),
+        tasks,
+        replicas: 1,
+        package: Package { hash: BlobHash::of(name.as_bytes()), size: 1000 },
+        requirements: Requirements {
+            runtimes: vec![runtime],
+            clauses: vec![Clause::Donates { resource: Resource::Cores, amount: cores }],
+        },
+        job: JobSpec {
+            environment: [].into(),
+            steps: vec![Step { name: "run".into(), run: vec!["a.wasm".into()] }],
+            limits: capability::Limits::default(),
+            artifacts: Vec::new(),
+            tap: None,
+        },
+        issued: START,
+        delegation: delegation.clone(),
+        expires,
+    };
+    let home = Home {
+        project: project(),
+        epoch: 1,
+        home: peer(BROKER),
+        standbys: Vec::new(),
+        delegation,
+        expires,
+    };
+    let (offer, home) =
+        (Verified::sign(offer, &*key(ADAPTER)), Verified::sign(home, &*key(ADAPTER)));
+    Offered { offer, home, registration: None }
+}
+
+pub fn outcome(ended: Ended) -> Outcome {
+    let (started, finished) = (START, START);
+    Outcome { ended, steps: vec![], artifacts: vec![], system: String::new(), started, finished }
+}
+
+pub struct Bench {
+    pub volunteer: Volunteer,
+    pub now: Now,
+    /// Everything that has come out and was not asked for yet.
+    pub seen: VecDeque<Action>,
+    /// What the disk would hold after a crash.
+    pub disk: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Commits are durable at once unless this is set.
+    pub slow_disk: bool,
+    commits: VecDeque<Commit>,
+    next_reply: u64,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::around(Volunteer::new(key(ME)), Now { mono: Mono::default(), wall: START })
+    }
+
+    /// A volunteer of `cores` cores with the usual pin, at its broker.
+    pub fn ready(cores: u32) -> Self {
+        let mut bench = Self::new();
+        bench.handle(Input::Capabilities(machine(cores)));
+        bench.handle(Input::Pins(vec![pin()]));
+        bench.connect(BROKER);
+        bench
+    }
+
+    fn around(volunteer: Volunteer, now: Now) -> Self {
+        Self {
+            volunteer,
+            now,
+            seen: VecDeque::new(),
+            disk: [].into(),
+            slow_disk: false,
+            commits: VecDeque::new(),
+            next_reply: 0,
+        }
+    }
+
+    /// `kill -9`, and a new process some seconds later that finds what is durable.
+    pub fn restart(self) -> Self {
+        let records = self.disk.clone();
+        let volunteer = Volunteer::restore(key(ME), records, &Ed25519).expect("our own records");
+        let mut bench = Self::around(volunteer, self.now.after(Duration::from_secs(5)));
+        bench.disk = self.disk;
+        bench.drain();
+        bench.handle(Input::Capabilities(machine(2)));
+        bench.handle(Input::Pins(vec![pin()]));
+        bench
+    }
+
+    pub fn handle(&mut self, input: Input) {
+        self.volunteer.handle(input, self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.volunteer.poll_action() {
+            match action {
+                Action::Commit(commit) => self.commits.push_back(commit),
+                action => self.seen.push_back(action),
+            }
+            if !self.slow_disk {
+                self.finish_commits();
+            }
+        }
+    }
+
+    pub fn finish_commits(&mut self) {
+        while let Some(Commit { id, writes }) = self.commits.pop_front() {
+            for write in writes {
+                match write {
+                    Write::Put { key, value } => drop(self.disk.insert(key, value)),
+                    Write::Delete { key } => drop(self.disk.remove(&key)),
+                }
+            }
+            self.volunteer.handle(Input::Committed(id), self.now);
+            self.drain();
+        }
+    }
+
+    /// Time passes, and the shell wakes the core whenever it wants to be woken.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while let Some(at) = self.volunteer.next_wake().filter(|at| *at <= end.mono) {
+            assert!(at > self.now.mono, "the core wants to be woken at once, again and again");
+            self.now = self.now.after(at - self.now.mono);
+            self.handle(Input::Wake);
+        }
+        self.now = end;
+        self.handle(Input::Wake);
+    }
+
+    pub fn connect(&mut self, broker: u8) {
+        self.handle(Input::BrokerUp { peer: peer(broker) });
+        let (call, ask) = self.take_ask(|ask| matches!(ask, Ask::Advertise { .. }));
+        let Ask::Advertise { ad } = ask else { unreachable!() };
+        assert_eq!(ad.broker, peer(broker));
+        self.answer(call, Answer::Done);
+    }
+
+    pub fn answer(&mut self, call: CallId, answer: Answer) {
+        self.handle(Input::Answered { call, answer: Ok(answer) });
+    }
+
+    pub fn fail(&mut self, call: CallId) {
+        self.handle(Input::Answered { call, answer: Err(CallFailed("timed out".into())) });
+    }
+
+    /// The first action that `wanted` chooses; it must have come out.
+    pub fn take<T>(&mut self, wanted: impl Fn(&Action) -> Option<T>) -> T {
+        self.find(wanted).unwrap_or_else(|| panic!("not among {:#?}", self.seen))
+    }
+
+    pub fn find<T>(&mut self, wanted: impl Fn(&Action) -> Option<T>) -> Option<T> {
+        let at = self.seen.iter().position(|action| wanted(action).is_some())?;
+        let action = self.seen.remove(at).expect("just found");
+        wanted(&action)
+    }
+
+    pub fn take_ask(&mut self, wanted: impl Fn(&Ask) -> bool) -> (CallId, Ask) {
+        self.take(|action| match action {
+            Action::Ask { call, ask, .. } if wanted(ask) => Some((*call, ask.clone())),
+            _ => None,
+        })
+    }
+
+    /// The newest pull; older ones are dropped, as a broker does.
+    pub fn take_pull(&mut self) -> (CallId, Wants) {
+        let mut newest = None;
+        while let Some(pull) = self.find_pull() {
+            newest = Some(pull);
+        }
+        newest.expect("a pull")
+    }
+
+    pub fn find_pull(&mut self) -> Option<(CallId, Wants)> {
+        self.find(|action| match action {
+            Action::Ask { call, ask: Ask::Pull { wants }, .. } => Some((*call, wants.clone())),
+            _ => None,
+        })
+    }
+
+    pub fn take_claim(&mut self) -> (CallId, Verified<Claim>) {
+        let (call, ask) = self.take_ask(|ask| matches!(ask, Ask::Claim { .. }));
+        let Ask::Claim { claim, .. } = ask else { unreachable!() };
+        (call, claim)
+    }
+
+    pub fn claims(&mut self) -> bool {
+        self.find(|it| matches!(it, Action::Ask { ask: Ask::Claim { .. }, .. }).then_some(()))
+            .is_some()
+    }
+
+    pub fn take_order(&mut self) -> Order {
+        self.take(|action| match action {
+            Action::Run(order) => Some(order.clone()),
+            _ => None,
+        })
+    }
+
+    pub fn take_handover(&mut self) -> (PublicKey, Bundle) {
+        self.find_handover().expect("a handover")
+    }
+
+    pub fn find_handover(&mut self) -> Option<(PublicKey, Bundle)> {
+        self.find(|action| match action {
+            Action::HandOver { to, bundle } => Some((*to, bundle.clone())),
+            _ => None,
+        })
+    }
+
+    pub fn news(&mut self) -> Vec<News> {
+        let mut all = Vec::new();
+        while let Some(news) = self.find(|action| match action {
+            Action::News(news) => Some(news.clone()),
+            _ => None,
+        }) {
+            all.push(news);
+        }
+        all
+    }
+
+    /// Grants what `claim` asks for, numbered from `first`.
+    pub fn grant(
+        &mut self,
+        call: CallId,
+        claim: &Claim,
+        first: u32,
+        count: u16,
+    ) -> Vec<StatementId> {
+        let leases = leases(claim, first, count);
+        let ids = leases.iter().map(Verified::id).collect();
+        self.answer(call, Answer::Leases(leases));
+        ids
+    }
+
+    /// From the outstanding pull to running jobs; gives their orders.
+    pub fn run_offer(&mut self, offered: &Offered) -> Vec<Order> {
+        let (call, _) = self.take_pull();
+        self.answer(call, Answer::Offers(vec![offered.clone()]));
+        let (call, claim) = self.take_claim();
+        let leases = self.grant(call, &claim, 0, claim.count);
+        self.fetched(&offered.offer);
+        leases.iter().map(|_| self.take_order()).collect()
+    }
+
+    pub fn fetched(&mut self, offer: &Offer) {
+        let hash = offer.package.hash;
+        self.take(|it| {
+            matches!(it, Action::Fetch { hash: found, .. } if *found == hash).then_some(())
+        });
+        self.handle(Input::Fetched { hash, fetched: Ok(()) });
+    }
+
+    pub fn handed_over(&mut self, to: PublicKey, id: StatementId) {
+        self.handle(Input::HandedOver { id, to, taken: Ok(()) });
+    }
+
+    pub fn not_handed_over(&mut self, to: PublicKey, id: StatementId) {
+        let taken = Err(HandoverFailed("the connection was lost".into()));
+        self.handle(Input::HandedOver { id, to, taken });
+    }
+
+    pub fn receive(&mut self, receipt: Verified<Receipt>) -> ReplyId {
+        let reply = ReplyId(self.next_reply);
+        self.next_reply += 1;
+        let bundle = Bundle { cargo: Cargo::Receipt(receipt), via: peer(BROKER) };
+        self.handle(Input::Handover { from: peer(BROKER), bundle, reply });
+        reply
+    }
+
+    pub fn reply_to(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
+        self.find(|action| match action {
+            Action::ReplyHandover { reply: found, answer } if *found == reply => {
+                Some(answer.clone())
+            }
+            _ => None,
+        })
+    }
+}
+
+pub fn leases(claim: &Claim, first: u32, count: u16) -> Vec<Verified<Lease>> {
+    let lease = |task| Lease {
+        project: project(),
+        task: TaskId { offer: claim.offer, task, replica: 0 },
+        epoch: claim.epoch,
+        volunteer: peer(ME),
+        runtime: claim.runtime.clone(),
+        granted: START,
+        term_ms: 30_000,
+        expires: START + DAY,
+    };
+    let leases = (first..first + u32::from(count)).map(lease).collect();
+    Verified::sign_batch(leases, &*key(BROKER))
+}
+
+pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Receipt> {
+    let expires = START + DAY;
+    let delegation = Delegation { node: peer(ADAPTER), expires };
+    let receipt = Receipt {
+        project: result.project,
+        result: result.id(),
+        task: result.task,
+        volunteer: result.signer(),
+        verdict,
+        issued: START,
+        delegation: Verified::sign(delegation, &*key(PROJECT)).envelope().clone(),
+        expires,
+    };
+    Verified::sign(receipt, &*key(ADAPTER))
+}
+
+pub fn accepted(result: &Verified<JobResult>) -> Verified<Receipt> {
+    receipt(result, Verdict::Accepted(Credit(7)))
+}
+
+pub fn result_in(bundle: &Bundle) -> Verified<JobResult> {
+    match &bundle.cargo {
+        Cargo::Result(result) => result.clone(),
+        Cargo::Receipt(_) => panic!("a receipt where a result was expected"),
+    }
+}

@@ -1,0 +1,159 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use capability::{ProjectKey, ProjectUri, Runtime};
+use clap::{Args, Parser, Subcommand};
+use mesh_net::Multiaddr;
+use mesh_shell::logs::LogArgs;
+
+use crate::config::Bytes;
+
+/// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
+#[derive(Debug, Parser)]
+#[command(name = "talkoot-volunteer", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What all commands have.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What all commands have.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Configuration file. Default: /etc/talkoot/volunteer.toml for root, else
+    /// $XDG_CONFIG_HOME/talkoot/volunteer.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "TALKOOT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// State directory: key, pins, results. Default: /var/lib/talkoot/volunteer for root, else
+    /// $XDG_STATE_HOME/talkoot/volunteer.
+    #[arg(long, global = true, value_name = "DIR", env = "TALKOOT_STATE")]
+    pub state: Option<PathBuf>,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Makes a key and a configuration file with every setting explained.
+    Init,
+    /// Runs the daemon.
+    Run(RunArgs),
+    /// Whom you trust.
+    Project {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ProjectCommand,
+    },
+    /// What the daemon does at the moment.
+    Status(Shown),
+    /// Why the daemon is idle, and which offers it declines for what reasons.
+    Why(Shown),
+    /// What masters have said about your results, and what they credit you with.
+    Results(Shown),
+    /// Which runtimes work on this machine, what jobs would find in them, and why others do not.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes all jobs stand still and takes nothing new.
+    Pause(Whom),
+    /// Ends a pause.
+    Resume(Whom),
+    /// Takes nothing new and ends the daemon when the last job is done.
+    Drain(Whom),
+}
+
+/// Settings of the daemon; each overrides the configuration file.
+#[derive(Debug, Default, Args)]
+pub struct RunArgs {
+    /// Address of a broker, such as /dns/broker.example.org/tcp/4077; may be repeated.
+    #[arg(
+        long = "broker",
+        value_name = "MULTIADDR",
+        env = "TALKOOT_BROKERS",
+        value_delimiter = ','
+    )]
+    pub brokers: Vec<Multiaddr>,
+    /// Cores to donate.
+    #[arg(long, value_name = "N", env = "TALKOOT_CORES", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cores: Option<u32>,
+    /// Memory to donate, such as "2 GiB".
+    #[arg(long, value_name = "BYTES", env = "TALKOOT_MEMORY")]
+    pub memory: Option<Bytes>,
+    /// Disk space to donate, such as "4 GiB".
+    #[arg(long, value_name = "BYTES", env = "TALKOOT_DISK")]
+    pub disk: Option<Bytes>,
+    /// Address of the status page; loopback unless you know better.
+    #[arg(long, value_name = "ADDRESS", env = "TALKOOT_HTTP")]
+    pub http: Option<SocketAddr>,
+    /// A name for this machine, shown to masters as the fact `label`.
+    #[arg(long, value_name = "LABEL", env = "TALKOOT_NAME")]
+    pub name: Option<String>,
+}
+
+/// What to do about trust.
+#[derive(Debug, Subcommand)]
+pub enum ProjectCommand {
+    /// Trusts a project: its jobs may run here.
+    Add {
+        /// The URI that the project publishes: `talkoot:<key>?broker=<address>`
+        #[arg(value_name = "URI")]
+        uri: ProjectUri,
+        /// Runtimes that its jobs may use.
+        #[arg(long, value_name = "RUNTIMES", value_delimiter = ',', default_value = "native,wasm")]
+        allow: Vec<Runtime>,
+        /// What you call it.
+        #[arg(long, value_name = "NAME", default_value = "")]
+        name: String,
+        /// Anything that you want to remember about it.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+    },
+    /// Lists the projects that you trust.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trusts a project no longer: its jobs are stopped.
+    Remove {
+        /// The project's key, or a talkoot: URI.
+        #[arg(value_name = "KEY", value_parser = project_key)]
+        project: ProjectKey,
+    },
+}
+
+/// A running daemon, and how to show what it says.
+#[derive(Debug, Args)]
+pub struct Shown {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which daemon.
+    #[command(flatten)]
+    pub whom: Whom,
+}
+
+/// A running daemon.
+#[derive(Debug, Args)]
+pub struct Whom {
+    /// Address of its status page. Default: that of the daemon with this state directory.
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+}
+
+fn project_key(text: &str) -> Result<ProjectKey, String> {
+    if text.starts_with("talkoot:") {
+        let uri: ProjectUri = text.parse().map_err(|error| format!("{error}"))?;
+        return Ok(uri.project);
+    }
+    text.parse().map_err(|error| format!("{error}"))
+}

@@ -1,0 +1,39 @@
+//! `doctor`: what works on this machine, and why the rest does not.
+
+use mesh_shell::{Exit, Failure, Outcome};
+
+use super::print_json;
+use crate::arguments::{Common, RunArgs};
+use crate::config;
+use crate::runtimes;
+use crate::status::{self, RuntimeStatus};
+
+/// Tries every runtime as the daemon would.
+pub fn run(common: &Common, json: bool) -> Outcome {
+    let settings = config::load(common, RunArgs::default())?;
+    let probes = runtimes::probe(&runtimes::known(&settings.runtimes), &settings.name);
+    let found: Vec<_> = probes.iter().map(status::runtime).collect();
+    if json {
+        print_json(&found)?;
+    } else {
+        found.iter().for_each(print);
+    }
+    if found.iter().any(|runtime| runtime.reason.is_none()) {
+        return Ok(());
+    }
+    Err(Failure::say(Exit::Policy, "no runtime works here, so no job would be taken")
+        .hint("each runtime above says what it lacks"))
+}
+
+fn print(found: &RuntimeStatus) {
+    match &found.reason {
+        Some(reason) => println!("{}: not offered: {reason}", found.runtime),
+        None => {
+            let strength = found.strength.as_deref().unwrap_or_default();
+            println!("{}: offered ({strength})", found.runtime);
+        }
+    }
+    for (name, value) in &found.facts {
+        println!("  {name} = {value}");
+    }
+}

@@ -1,0 +1,61 @@
+//! The commands: what each does with the parsed command line.
+
+mod ask;
+mod doctor;
+mod project;
+
+use capability::Signer;
+use mesh_shell::{Exit, OrExit, Outcome, config as shell_config, default_config, logs};
+
+use crate::arguments::{Arguments, Command, Common};
+use crate::config::{self, ROLE, TEMPLATE};
+use crate::daemon;
+
+/// Does what the command line says.
+pub fn run(arguments: Arguments) -> Outcome {
+    let Arguments { command, common } = arguments;
+    match command {
+        Command::Init => init(&common),
+        Command::Run(flags) => {
+            logs::start(&common.logs)?;
+            daemon::run(config::load(&common, flags)?)
+        }
+        Command::Project { command } => {
+            project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
+        }
+        Command::Status(shown) => ask::status(&common, &shown),
+        Command::Why(shown) => ask::why(&common, &shown),
+        Command::Results(shown) => ask::results(&common, &shown),
+        Command::Doctor { json } => doctor::run(&common, json),
+        Command::Pause(whom) => ask::wish(&common, &whom, "pause"),
+        Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
+        Command::Drain(whom) => ask::wish(&common, &whom, "drain"),
+    }
+}
+
+/// Makes what a daemon needs, and leaves alone what is there.
+fn init(common: &Common) -> Outcome {
+    let state = shell_config::state_dir(ROLE, common.state.as_deref())?;
+    let key = daemon::key(&state)?;
+    println!("key: {}", key.public());
+    let path = match &common.config {
+        Some(path) => path.clone(),
+        None => default_config(ROLE)?,
+    };
+    if path.exists() {
+        println!("configuration: {} (left as it is)", path.display());
+        return Ok(());
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).or_exit(Exit::State)?;
+    }
+    std::fs::write(&path, TEMPLATE).or_exit(Exit::State)?;
+    println!("configuration: {}", path.display());
+    Ok(())
+}
+
+/// Prints `value` as JSON.
+fn print_json(value: &impl serde::Serialize) -> Outcome {
+    println!("{}", serde_json::to_string_pretty(value).or_exit(Exit::Bug)?);
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Settings: the file, and what flags and variables lay over it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use capability::{QuantityError, Resources, Runtime, parse_bytes};
+use mesh_net::Multiaddr;
+use mesh_shell::{Exit, Failure, Outcome, config};
+use serde::Deserialize;
+
+use crate::arguments::{Common, RunArgs};
+
+/// The role's name in paths.
+pub const ROLE: &str = "volunteer";
+
+/// Length of a machine's name in bytes, so that it fits into a fact.
+const MAX_NAME: usize = 64;
+
+/// The configuration file. Everything has a default.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Addresses of brokers. If there are none, those of pinned projects are dialled.
+    brokers: Vec<Address>,
+    /// Cores donated. Default: all but one.
+    cores: Option<NonZeroU32>,
+    /// Memory donated. Default: half.
+    memory: Option<Bytes>,
+    /// Disk space donated. Default: 8 GiB, or half of what is free if that is less.
+    disk: Option<Bytes>,
+    /// Address of the status page.
+    http: SocketAddr,
+    /// A name for the machine.
+    name: String,
+    /// Runtimes that may be offered.
+    runtimes: Vec<Runtime>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            cores: None,
+            memory: None,
+            disk: None,
+            http: SocketAddr::from(([127, 0, 0, 1], 4081)),
+            name: String::new(),
+            runtimes: vec![Runtime::Native, Runtime::Wasm],
+        }
+    }
+}
+
+/// The file that `init` writes: every setting with its default.
+pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be given as a flag or a TALKOOT_… variable.
+
+# Addresses of brokers. If there are none, the brokers of projects that you trust are used.
+# Default: none.
+#brokers = ["/dns/broker.example.org/tcp/4077"]
+
+# What you donate to all jobs together, at most.
+# Defaults: all cores but one; half of the memory; 8 GiB of disk space, or half of what is free.
+#cores = 2
+#memory = "2 GiB"
+#disk = "4 GiB"
+
+# Address of the status page. Keep it on loopback: it has no password.
+#http = "127.0.0.1:4081"
+
+# A name for this machine, which masters see. Default: none.
+#name = ""
+
+# Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
+#runtimes = ["native", "wasm"]
+"#;
+
+/// What the daemon goes by.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Addresses of brokers. If there are none, those of pinned projects are dialled.
+    pub brokers: Vec<Multiaddr>,
+    /// What is donated.
+    pub donated: Resources,
+    /// Address of the status page.
+    pub http: SocketAddr,
+    /// A name for the machine; may be empty.
+    pub name: String,
+    /// Runtimes that may be offered.
+    pub runtimes: Vec<Runtime>,
+}
+
+/// A number of bytes as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_bytes(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = QuantityError;
+
+    fn try_from(text: String) -> Result<Self, QuantityError> {
+        text.parse()
+    }
+}
+
+/// A multiaddr in a file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+struct Address(Multiaddr);
+
+impl TryFrom<String> for Address {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_address(&text).map(Self)
+    }
+}
+
+/// The address that `text` names.
+///
+/// # Errors
+/// For people.
+pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
+    let shown: String = text.chars().take(80).collect();
+    text.parse().map_err(|error| {
+        format!(
+            "`{shown}` is not the address of a broker, as in /dns/example.org/tcp/4077: {error}"
+        )
+    })
+}
+
+/// Reads the file and lays `flags` over it.
+pub fn load(common: &Common, flags: RunArgs) -> Outcome<Settings> {
+    let file: Config = config::load(ROLE, common.config.as_deref())?;
+    let state = config::state_dir(ROLE, common.state.as_deref())?;
+    let brokers = if flags.brokers.is_empty() {
+        file.brokers.into_iter().map(|address| address.0).collect()
+    } else {
+        flags.brokers
+    };
+    let name = flags.name.unwrap_or(file.name);
+    if name.len() > MAX_NAME || name.contains(char::is_control) {
+        let message =
+            format!("the name of the machine has control characters or over {MAX_NAME} bytes");
+        return Err(Failure::say(Exit::Input, message).hint("choose a shorter one with --name"));
+    }
+    let donated = Resources {
+        cores: flags.cores.or(file.cores.map(NonZeroU32::get)).unwrap_or_else(most_cores),
+        memory: flags.memory.or(file.memory).map_or_else(half_of_memory, |bytes| bytes.0),
+        disk: flags.disk.or(file.disk).map_or_else(|| some_disk(&state), |bytes| bytes.0),
+    };
+    let http = flags.http.unwrap_or(file.http);
+    Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes })
+}
+
+fn most_cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(u32::MAX)
+}
+
+fn half_of_memory() -> u64 {
+    /// Where it cannot be told: what a job takes by default.
+    const GUESS: u64 = 1 << 30;
+    sysinfo::System::new().map_or(GUESS, |mut system| {
+        system.refresh_memory();
+        system.total_memory() / 2
+    })
+}
+
+fn some_disk(state: &Path) -> u64 {
+    // The directory itself may not be there yet.
+    let existing = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let free = mesh_store::disk_free(existing).unwrap_or_default();
+    (free / 2).min(8 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_the_defaults_and_is_sound_in_full() {
+        let plain: Config = toml::from_str(TEMPLATE).expect("all commented out");
+        assert_eq!(plain.http, Config::default().http);
+
+        let all: String = TEMPLATE
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let all: Config = toml::from_str(&all).expect("every setting of the template");
+        assert_eq!(all.memory, Some(Bytes(2 << 30)));
+        assert_eq!(all.runtimes, Config::default().runtimes);
+        assert_eq!(all.brokers.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let check = |text: &str, expected: &str| {
+            let error = toml::from_str::<Config>(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("croes = 2", "unknown field `croes`");
+        check("cores = 0", "nonzero");
+        check("memory = \"two\"", "is not an amount of bytes");
+        check("brokers = [\"example.org:4077\"]", "is not the address of a broker");
+    }
+}

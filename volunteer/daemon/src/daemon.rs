@@ -1,0 +1,126 @@
+//! `run`: parse, then build, then run. Nothing is bound before the configuration is sound.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use capability::{Ed25519, SecretKey, Signer};
+use mesh_net::Role;
+use mesh_shell::{
+    Clock, Exit, Failure, Link, OrExit, Outcome, Storage, Termination, http, key_file,
+};
+use mesh_store::BlobStore;
+use tokio::sync::{mpsc, oneshot};
+use volunteer_core::Volunteer;
+
+use crate::config::Settings;
+use crate::event_loop::{EventLoop, Parts};
+use crate::face;
+use crate::job::{self, Place};
+use crate::metrics::Metrics;
+use crate::pins::Pins;
+
+/// Blobs take at least that much, whatever is donated to jobs: the largest package.
+const MIN_BLOB_QUOTA: u64 = 1 << 30;
+
+/// Questions of the page that wait for the event loop.
+const MAX_QUESTIONS: usize = 16;
+
+/// Where the key is.
+pub fn key_path(state: &Path) -> PathBuf {
+    state.join("node.key")
+}
+
+/// Where a running daemon leaves the address of its page.
+pub fn http_path(state: &Path) -> PathBuf {
+    state.join("http")
+}
+
+/// The key, made if there is none.
+pub fn key(state: &Path) -> Outcome<SecretKey> {
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("cannot make the state directory {}", state.display()))
+        .or_exit(Exit::State)
+        .map_err(|failure| failure.hint("name another one with --state"))?;
+    key_file::load_or_create(&key_path(state)).or_exit(Exit::Input)
+}
+
+/// Runs the daemon until it is asked to end.
+pub fn run(settings: Settings) -> Outcome {
+    let pins = Pins::load(&settings.state)?;
+    let key = Arc::new(key(&settings.state)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Errands are short and wait for the network; the cores are for jobs.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .or_exit(Exit::State)?;
+    let outcome = runtime.block_on(serve(settings, pins, key));
+    // Errands that are under way lose nothing: what counts is durable.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(settings: Settings, pins: Pins, key: Arc<SecretKey>) -> Outcome {
+    let termination = Termination::listen()?;
+    let clock = Clock::new();
+    let quota = settings.donated.disk.max(MIN_BLOB_QUOTA);
+    let storage = Storage::open(&settings.state, quota)?;
+    let signer: Arc<dyn Signer> = Arc::clone(&key) as Arc<dyn Signer>;
+    let core = Volunteer::restore(signer, storage.records()?, &Ed25519).map_err(|error| {
+        Failure::new(Exit::State, error)
+            .hint("the state was written by another version, or damaged")
+    })?;
+    remove_unneeded(storage.blobs(), &core)?;
+    let place =
+        Place { directory: settings.state.join("jobs"), blobs: Arc::clone(storage.blobs()), clock };
+    job::clear(&place.directory)
+        .with_context(|| format!("cannot clear {}", place.directory.display()))
+        .or_exit(Exit::State)?;
+    let listener = http::bind(settings.http).await?;
+    let http_address = listener.local_addr().or_exit(Exit::Network)?;
+    announce_http(&settings.state, http_address)?;
+    let network = mesh_net::Config::new(*key.seed(), Role::Client);
+    let (net, events) = mesh_net::start(network).await.or_exit(Exit::Network)?;
+    let link = Link::new(net, storage.clone(), Arc::clone(&key), clock);
+
+    let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
+    let (stop_http, http_stopped) = oneshot::channel::<()>();
+    let registry = http::Metrics::default();
+    let metrics = Metrics::new(&registry);
+    let routes = http::common(registry).merge(face::routes(questions));
+    tokio::spawn(http::serve(listener, routes, async move { drop(http_stopped.await) }));
+
+    let parts = Parts { settings, pins, core, link, place, events, asked, termination, metrics };
+    let outcome = EventLoop::new(parts).run().await;
+    drop(stop_http);
+    let _ = std::fs::remove_file(http_path(storage.directory()));
+    storage.close();
+    outcome
+}
+
+fn announce_http(state: &Path, address: SocketAddr) -> Outcome {
+    std::fs::write(http_path(state), address.to_string())
+        .context("cannot leave the address of the status page in the state directory")
+        .or_exit(Exit::State)?;
+    tracing::info!(%address, "http");
+    Ok(())
+}
+
+/// Removes blobs that a former process had stored and that no result needs.
+fn remove_unneeded(blobs: &BlobStore, core: &Volunteer) -> Outcome {
+    for (name, _) in blobs.list().or_exit(Exit::State)? {
+        let hash = capability::BlobHash::from_bytes(*name.as_bytes());
+        if !core.needs_blob(&hash) {
+            blobs.remove(&name).or_exit(Exit::State)?;
+        }
+    }
+    for (name, size) in blobs.partials().or_exit(Exit::State)? {
+        blobs
+            .resume(&name, size)
+            .and_then(mesh_store::PartialBlob::discard)
+            .or_exit(Exit::State)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,415 @@
+//! The one `select!`: what happens becomes an input of the core, what the core wants an errand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
+use mesh_core::{Bundle, HandoverAnswer};
+use mesh_net::{Event, IncomingBlob, Protocol, Reply};
+use mesh_shell::{
+    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, public_key, read_handover,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use volunteer_core::{Action, CallFailed, HandoverFailed, Input, News, ReplyId, Volunteer};
+
+use crate::config::Settings;
+use crate::dialer::Dialer;
+use crate::face::Question;
+use crate::job::{Crew, Place, Ran};
+use crate::metrics::Metrics;
+use crate::news;
+use crate::pins::{Pins, Watch};
+use crate::runtimes::{self, JobRuntime, Probe};
+use crate::status::{self, Status, blob_name};
+
+/// Between two looks at the pins and the disk.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long jobs may take to end, and leases to be released, once the process is asked to end.
+const QUIT_TIME: Duration = Duration::from_secs(2);
+
+/// What the loop is made of.
+pub struct Parts {
+    /// What it goes by.
+    pub settings: Settings,
+    /// The trusted projects at the start.
+    pub pins: Pins,
+    /// The core.
+    pub core: Volunteer,
+    /// The network.
+    pub link: Link,
+    /// Where jobs live.
+    pub place: Place,
+    /// What the network tells.
+    pub events: mpsc::Receiver<Event>,
+    /// What the page and the command line ask.
+    pub asked: mpsc::Receiver<Question>,
+    /// Signals.
+    pub termination: Termination,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// The daemon at work.
+pub struct EventLoop {
+    settings: Settings,
+    key: PublicKey,
+    core: Volunteer,
+    link: Link,
+    clock: Clock,
+    dialer: Dialer,
+    crew: Crew,
+    runtimes: Vec<Arc<dyn JobRuntime>>,
+    probes: Vec<Probe>,
+    pins: Pins,
+    watch: Watch,
+    disk_free: u64,
+    /// Handovers that the core has not answered.
+    replies: BTreeMap<ReplyId, Reply>,
+    next_reply: u64,
+    /// Blobs that the core needed once.
+    unneeded: BTreeSet<BlobHash>,
+    /// Set once nothing is left to do.
+    drained: bool,
+    events: mpsc::Receiver<Event>,
+    asked: mpsc::Receiver<Question>,
+    termination: Termination,
+    metrics: Metrics,
+    errands: Channel<Input>,
+    ran: mpsc::UnboundedReceiver<Ran>,
+    probed: Channel<Vec<Probe>>,
+    durable: Channel<Durable>,
+}
+
+/// Both ends of a channel on which errands come home. Bounded by the errands under way.
+struct Channel<T> {
+    sender: mpsc::UnboundedSender<T>,
+    receiver: mpsc::UnboundedReceiver<T>,
+}
+
+impl<T> Channel<T> {
+    fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver }
+    }
+
+    /// What comes next. Never ends, since one sender stays here.
+    async fn next(&mut self) -> T {
+        match self.receiver.recv().await {
+            Some(next) => next,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl EventLoop {
+    /// Puts the parts together; nothing happens yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, pins, core, link, place, events, asked, termination, metrics } =
+            parts;
+        let runtimes = runtimes::known(&settings.runtimes);
+        let (done, ran) = mpsc::unbounded_channel();
+        Self {
+            key: link.key(),
+            clock: place.clock,
+            crew: Crew::new(place, &runtimes, done),
+            dialer: Dialer::new(link.net().clone()),
+            watch: Watch::new(&settings.state),
+            disk_free: link.storage().free(),
+            settings,
+            core,
+            link,
+            runtimes,
+            probes: Vec::new(),
+            pins,
+            replies: BTreeMap::new(),
+            next_reply: 0,
+            unneeded: BTreeSet::new(),
+            drained: false,
+            events,
+            asked,
+            termination,
+            metrics,
+            errands: Channel::new(),
+            ran,
+            probed: Channel::new(),
+            durable: Channel::new(),
+        }
+    }
+
+    /// Runs until it is asked to end, has drained, or the disk fails.
+    pub async fn run(mut self) -> Outcome {
+        self.begin();
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quit_at: Option<Instant> = None;
+        while !self.drained {
+            let wake = self.core.next_wake();
+            tokio::select! {
+                Some(event) = self.events.recv() => self.event(event),
+                input = self.errands.next() => self.handle(input),
+                Some(ran) = self.ran.recv() => self.job_ended(ran),
+                probes = self.probed.next() => self.take_probes(probes),
+                durable = self.durable.next() => {
+                    self.handle(Input::Committed(durable.map_err(disk_failure)?));
+                }
+                Some(question) = self.asked.recv() => self.answer(question),
+                () = self.clock.sleep_until(wake) => self.handle(Input::Wake),
+                _ = look.tick() => self.look(),
+                () = self.termination.asked() => {
+                    if quit_at.is_some() {
+                        break;
+                    }
+                    tracing::info!("asked to end; stopping jobs and releasing leases");
+                    quit_at = Some(Instant::now() + QUIT_TIME);
+                    self.handle(Input::Quit);
+                }
+                () = until(quit_at) => break,
+            }
+        }
+        self.link.net().shutdown().await;
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        tracing::info!(
+            volunteer = self.key.short(),
+            cores = self.settings.donated.cores,
+            projects = self.pins.projects.len(),
+            "volunteer started"
+        );
+        self.dial();
+        self.handle(Input::Pins(self.pins.for_core()));
+        self.handle(Input::DiskFree(self.disk_free));
+        self.probe();
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(input, self.clock.now());
+        while let Some(action) = self.core.poll_action() {
+            self.act(action);
+        }
+        self.metrics.measure(&self.core);
+        self.remove_unneeded();
+    }
+
+    // What happens.
+
+    fn event(&mut self, event: Event) {
+        match event {
+            // Only brokers are dialled, and nobody dials us.
+            Event::Connected { peer, .. } => {
+                self.dialer.up(peer);
+                self.handle(Input::BrokerUp { peer: public_key(peer) });
+            }
+            Event::Disconnected { peer } => {
+                self.dialer.down(peer);
+                self.handle(Input::BrokerDown { peer: public_key(peer) });
+            }
+            Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
+                self.handover(public_key(peer), &data, reply);
+            }
+            // Dropping the question refuses it: a volunteer answers nothing else, serves no blobs to
+            // whoever asks, and takes none.
+            Event::Request { .. } | Event::Blob(IncomingBlob::Get(_) | IncomingBlob::Put(_)) => {}
+            Event::Gossip { .. } | Event::Listening { .. } => {}
+        }
+    }
+
+    fn handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
+        match read_handover(data) {
+            Ok(bundle) => {
+                let id = ReplyId(self.next_reply);
+                self.next_reply += 1;
+                self.replies.insert(id, reply);
+                self.handle(Input::Handover { from, bundle, reply: id });
+            }
+            Err(error) => {
+                let answer = HandoverAnswer::Refused(chain(&error));
+                tracing::debug!(peer = from.short(), error = chain(&error), "handover refused");
+                // The peer may have gone; then it needs no answer.
+                let _ = reply.send(answer.encode());
+            }
+        }
+    }
+
+    fn job_ended(&mut self, ran: Ran) {
+        let Ran { lease, outcome, storing } = ran;
+        self.crew.ended(lease);
+        self.core.handle(Input::Ran { lease, outcome }, self.clock.now());
+        // The core knows now which blobs the job has left.
+        drop(storing);
+        self.handle(Input::Wake);
+    }
+
+    fn take_probes(&mut self, probes: Vec<Probe>) {
+        for Probe { runtime, found } in &probes {
+            match found {
+                Ok(found) => {
+                    let (facts, strength) = (found.facts.len(), &found.strength);
+                    tracing::info!(%runtime, strength, facts, "runtime");
+                }
+                Err(reason) => tracing::warn!(%runtime, reason, "runtime not offered"),
+            }
+        }
+        let offered = probes.iter().filter_map(|probe| {
+            let found = probe.found.as_ref().ok()?;
+            Some((probe.runtime.clone(), found.clone()))
+        });
+        let capabilities = Capabilities {
+            platform: Platform::current(),
+            resources: self.settings.donated,
+            runtimes: offered.collect(),
+        };
+        self.probes = probes;
+        self.handle(Input::Capabilities(capabilities));
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            // Whoever asked may have gone.
+            Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Wish(wish) => {
+                tracing::info!(?wish, "the owner's wish");
+                self.handle(wish);
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if let Some(pins) = self.watch.changed() {
+            tracing::info!(projects = pins.projects.len(), "trusted projects read again");
+            self.pins = pins;
+            self.dial();
+            self.handle(Input::Pins(self.pins.for_core()));
+        }
+        self.disk_free = self.link.storage().free();
+        self.handle(Input::DiskFree(self.disk_free));
+    }
+
+    // What the core wants.
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Commit(commit) => self.link.storage().commit(commit, &self.durable.sender),
+            Action::Ask { to, call, ask } => self.errand(move |link| async move {
+                let answer = link.ask(to, &ask).await;
+                Input::Answered { call, answer: answer.map_err(|it| CallFailed(chain(&it))) }
+            }),
+            Action::HandOver { to, bundle } => {
+                self.errand(move |link| async move { hand_over(&link, to, &bundle).await });
+            }
+            Action::ReplyHandover { reply, answer } => {
+                if let Some(reply) = self.replies.remove(&reply) {
+                    // The peer may have gone; it will offer it again.
+                    let _ = reply.send(answer.encode());
+                }
+            }
+            Action::Fetch { from, hash, size } => self.errand(move |link| async move {
+                let fetched = link.fetch(from, hash, size).await;
+                if let Err(error) = &fetched {
+                    tracing::warn!(
+                        peer = from.short(),
+                        error = chain(error),
+                        "package not fetched"
+                    );
+                }
+                Input::Fetched { hash, fetched: fetched.map_err(|error| chain(&error)) }
+            }),
+            Action::Run(order) => self.crew.start(order),
+            Action::Stop { lease } => self.crew.reins(lease).into_iter().for_each(|it| it.stop()),
+            Action::Suspend { lease } => {
+                self.crew.reins(lease).into_iter().for_each(|it| it.pause());
+            }
+            Action::Proceed { lease } => {
+                self.crew.reins(lease).into_iter().for_each(|it| it.resume());
+            }
+            Action::DropBlobs(blobs) => self.unneeded.extend(blobs),
+            Action::News(news) => {
+                news::log(&news);
+                self.metrics.count(&news);
+                self.drained |= news == News::Drained;
+            }
+        }
+    }
+
+    /// Does something over the network beside the loop; what comes of it is an input.
+    fn errand<F>(&self, errand: impl FnOnce(Link) -> F)
+    where
+        F: Future<Output = Input> + Send + 'static,
+    {
+        let (errand, home) = (errand(self.link.clone()), self.errands.sender.clone());
+        // The loop may be over when the errand comes home.
+        tokio::spawn(async move { drop(home.send(errand.await)) });
+    }
+
+    fn dial(&mut self) {
+        let own = &self.settings.brokers;
+        self.dialer.want(if own.is_empty() { self.pins.brokers() } else { own.clone() });
+    }
+
+    /// Tries the runtimes beside the loop.
+    fn probe(&self) {
+        let (runtimes, label) = (self.runtimes.clone(), self.settings.name.clone());
+        let home = self.probed.sender.clone();
+        tokio::task::spawn_blocking(move || {
+            // The loop may be over by then.
+            let _ = home.send(runtimes::probe(&runtimes, &label));
+        });
+    }
+
+    /// Removes blobs that nothing needs, unless a job may just be storing the same ones.
+    fn remove_unneeded(&mut self) {
+        if self.unneeded.is_empty() {
+            return;
+        }
+        let (core, unneeded) = (&self.core, &mut self.unneeded);
+        let blobs = self.link.storage().blobs();
+        self.crew.unless_storing(|| {
+            for hash in std::mem::take(unneeded) {
+                if !core.needs_blob(&hash)
+                    && let Err(error) = blobs.remove(&blob_name(&hash))
+                {
+                    tracing::warn!(%hash, error = chain(&error), "blob not removed");
+                }
+            }
+        });
+    }
+
+    fn status(&self) -> Status {
+        let mut probes = self.probes.clone();
+        if probes.is_empty() {
+            let pending = |runtime: &Runtime| Probe {
+                runtime: runtime.clone(),
+                found: Err("it is still being tried".to_owned()),
+            };
+            probes = self.settings.runtimes.iter().map(pending).collect();
+        }
+        let key = self.key.to_string();
+        let addresses = self.dialer.addresses();
+        status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses)
+    }
+}
+
+async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
+    let taken = match link.hand_over(to, bundle).await {
+        Ok(HandoverAnswer::Taken) => Ok(()),
+        Ok(HandoverAnswer::Refused(why)) => Err(HandoverFailed(why)),
+        Ok(HandoverAnswer::Missing(_)) => Err(HandoverFailed("blobs are missing there".into())),
+        Err(error) => Err(HandoverFailed(chain(&error))),
+    };
+    if let Err(error) = &taken {
+        let (statement, peer) = (bundle.id().short(), to.short());
+        tracing::debug!(statement, peer, %error, "result not handed over");
+    }
+    Input::HandedOver { id: bundle.id(), to, taken }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,116 @@
+//! What a job leaves becomes blobs: large logs, and the files that its artifacts' patterns name.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use capability::BlobHash;
+use capability::statements::{Artifact, Log, MAX_INLINE_LOG_BYTES};
+use mesh_shell::chain;
+use mesh_store::{BlobError, BlobStore};
+use volunteer_sandbox::{CollectCaps, CollectError, Collected, collect};
+
+/// Artifacts that a result can name.
+const MAX_ARTIFACTS: usize = 256;
+
+/// Artifacts could not be brought back; why, for people.
+#[derive(Debug)]
+pub enum BringBackError {
+    /// The job left what it may not.
+    Job(String),
+    /// The machine could not read or store them.
+    Machine(String),
+}
+
+/// Stores the files below `work` that match `patterns`.
+pub fn artifacts(
+    work: &Path,
+    patterns: &[String],
+    max_bytes: u64,
+    blobs: &BlobStore,
+) -> Result<Vec<Artifact>, BringBackError> {
+    if patterns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let caps = CollectCaps { files: MAX_ARTIFACTS, bytes_each: max_bytes, bytes_total: max_bytes };
+    let found = collect(work, patterns, caps).map_err(|error| {
+        let reason = chain(&error);
+        match error {
+            CollectError::Read { .. } | CollectError::Unavailable => {
+                BringBackError::Machine(reason)
+            }
+            _ => BringBackError::Job(reason),
+        }
+    })?;
+    let stored = found.into_iter().map(|file| {
+        let path = file.path.clone();
+        let stored = store(file, blobs);
+        let (hash, size) = stored.map_err(|error| BringBackError::Machine(chain(&error)))?;
+        Ok(Artifact { path, hash, size })
+    });
+    stored.collect()
+}
+
+/// Where `output` goes: into the result itself if it is small.
+pub fn log(output: Vec<u8>, blobs: &BlobStore) -> Result<Log, String> {
+    if output.len() <= MAX_INLINE_LOG_BYTES {
+        return Ok(Log::Inline(output));
+    }
+    let write = || -> Result<_, BlobError> {
+        let mut writer = blobs.create(output.len() as u64)?;
+        writer.append(&output)?;
+        writer.finish(None)
+    };
+    let (hash, size) = write().map_err(|error| chain(&error))?;
+    Ok(Log::Blob { hash: our(hash), size })
+}
+
+fn store(file: Collected, blobs: &BlobStore) -> Result<(BlobHash, u64), BlobError> {
+    let Collected { path, file, size } = file;
+    let mut writer = blobs.create(size)?;
+    let mut file = file.take(size);
+    std::io::copy(&mut file, &mut writer).and_then(|_| writer.flush()).map_err(|source| {
+        BlobError::Io { attempt: "store the artifact", path: path.into(), source }
+    })?;
+    let (hash, size) = writer.finish(None)?;
+    Ok((our(hash), size))
+}
+
+fn our(hash: blake3::Hash) -> BlobHash {
+    BlobHash::from_bytes(*hash.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_logs_stay_and_large_ones_become_blobs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let small = vec![7; MAX_INLINE_LOG_BYTES];
+        assert_eq!(log(small.clone(), &blobs), Ok(Log::Inline(small)));
+
+        let large = vec![7; MAX_INLINE_LOG_BYTES + 1];
+        let stored = log(large.clone(), &blobs).expect("room");
+        assert_eq!(stored, Log::Blob { hash: BlobHash::of(&large), size: large.len() as u64 });
+        log(vec![7; 2 << 20], &blobs).expect_err("over the quota");
+    }
+
+    #[test]
+    fn artifacts_are_stored_and_links_are_the_jobs_fault() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let work = directory.path().join("work");
+        std::fs::create_dir_all(work.join("out")).expect("made");
+        std::fs::write(work.join("out/a.txt"), "answer").expect("written");
+        let patterns = ["out/*".to_owned()];
+
+        let found = artifacts(&work, &patterns, 1000, &blobs).expect("one file");
+        assert_eq!(found[0].path, "out/a.txt");
+        assert_eq!((found[0].hash, found[0].size), (BlobHash::of(b"answer"), 6));
+
+        std::os::unix::fs::symlink("/etc/passwd", work.join("out/b.txt")).expect("made");
+        let error = artifacts(&work, &patterns, 1000, &blobs).expect_err("a link");
+        assert!(matches!(error, BringBackError::Job(_)), "{error:?}");
+    }
+}

@@ -1,0 +1,107 @@
+//! The jobs that run at the same time: a thread each, and a slot that tells them apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use capability::statements::Ended;
+use capability::{Runtime, StatementId};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
+use volunteer_core::{Order, Outcome};
+
+use super::{Place, Reins};
+use crate::runtimes::JobRuntime;
+
+/// A job is over.
+pub struct Ran {
+    /// Its lease.
+    pub lease: StatementId,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Holds off the removal of blobs until the core knows what the job has stored.
+    pub storing: OwnedRwLockReadGuard<()>,
+}
+
+/// Starts jobs and holds their reins.
+pub struct Crew {
+    place: Place,
+    runtimes: BTreeMap<Runtime, Arc<dyn JobRuntime>>,
+    jobs: BTreeMap<StatementId, (u32, Arc<Reins>)>,
+    /// Jobs that store blobs hold it for reading.
+    storing: Arc<RwLock<()>>,
+    done: mpsc::UnboundedSender<Ran>,
+}
+
+impl Crew {
+    /// Nobody works yet. Ends are told to `done`.
+    pub fn new(
+        place: Place,
+        runtimes: &[Arc<dyn JobRuntime>],
+        done: mpsc::UnboundedSender<Ran>,
+    ) -> Self {
+        let runtimes = runtimes.iter().map(|it| (it.runtime(), Arc::clone(it))).collect();
+        let storing = Arc::new(RwLock::new(()));
+        Self { place, runtimes, jobs: BTreeMap::new(), storing, done }
+    }
+
+    /// Runs `order` on a thread of its own.
+    pub fn start(&mut self, order: Order) {
+        let (lease, slot) = (order.lease, self.free_slot());
+        let reins = Arc::new(Reins::default());
+        self.jobs.insert(lease, (slot, Arc::clone(&reins)));
+        let runtime = self.runtimes.get(&order.runtime).cloned();
+        let (place, storing, done) =
+            (self.place.clone(), Arc::clone(&self.storing), self.done.clone());
+        let here = Handle::current();
+        let body = move || {
+            let lock = move || here.block_on(storing.read_owned());
+            let (outcome, storing) = match runtime {
+                Some(runtime) => super::run(&order, runtime.as_ref(), slot, &reins, &place, lock),
+                None => (not_run(&place, "its runtime is not offered here"), lock()),
+            };
+            // The daemon may be gone by now.
+            let _ = done.send(Ran { lease, outcome, storing });
+        };
+        if let Err(error) = std::thread::Builder::new().name("job".to_owned()).spawn(body) {
+            let outcome = not_run(&self.place, &format!("no thread for it: {error}"));
+            let (done, storing) = (self.done.clone(), Arc::clone(&self.storing));
+            tokio::spawn(async move {
+                let _ = done.send(Ran { lease, outcome, storing: storing.read_owned().await });
+            });
+        }
+    }
+
+    /// The reins of a job that runs.
+    pub fn reins(&self, lease: StatementId) -> Option<&Reins> {
+        self.jobs.get(&lease).map(|(_, reins)| reins.as_ref())
+    }
+
+    /// A job is over; its slot is free.
+    pub fn ended(&mut self, lease: StatementId) {
+        self.jobs.remove(&lease);
+    }
+
+    /// Does `remove` unless a job is storing blobs just now; says whether it was done.
+    pub fn unless_storing(&self, remove: impl FnOnce()) -> bool {
+        let Ok(_nobody_stores) = self.storing.try_write() else { return false };
+        remove();
+        true
+    }
+
+    fn free_slot(&self) -> u32 {
+        let taken = |slot: &u32| self.jobs.values().any(|(taken, _)| taken == slot);
+        (0..).find(|slot| !taken(slot)).unwrap_or_default()
+    }
+}
+
+fn not_run(place: &Place, reason: &str) -> Outcome {
+    let now = place.clock.now().wall;
+    Outcome {
+        ended: Ended::Machine(super::short(reason)),
+        steps: Vec::new(),
+        artifacts: Vec::new(),
+        system: String::new(),
+        started: now,
+        finished: now,
+    }
+}

@@ -1,0 +1,309 @@
+//! One task from its package to its outcome: unpack, run the steps, bring back, leave nothing.
+
+mod bring_back;
+mod crew;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use capability::statements::{Ended, Log, StepReport};
+use capability::{TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp};
+use mesh_shell::{Clock, chain};
+use mesh_store::BlobStore;
+use volunteer_core::{Order, Outcome};
+use volunteer_sandbox::{Ending, Limits, remove_tree};
+
+use self::bring_back::BringBackError;
+pub use self::crew::{Crew, Ran};
+use self::unpack::UnpackError;
+use crate::runtimes::{Control, JobRuntime, Step, StepEnd, StepOrder};
+
+/// Length of a reason in bytes, as results allow it.
+const MAX_REASON: usize = 256;
+
+/// The names of what is reported like a step but is none of the job's.
+const UNPACKING: &str = "package";
+const BRINGING_BACK: &str = "artifacts";
+
+/// Where jobs live.
+#[derive(Clone)]
+pub struct Place {
+    /// One directory a job, named by its lease; closed to other users.
+    pub directory: PathBuf,
+    /// Packages come from here, logs and artifacts go there.
+    pub blobs: Arc<BlobStore>,
+    /// For the times in results.
+    pub clock: Clock,
+}
+
+/// Ends, pauses and resumes one job from outside.
+#[derive(Default)]
+pub struct Reins {
+    state: Mutex<Reined>,
+}
+
+#[derive(Default)]
+struct Reined {
+    step: Option<Box<dyn Control>>,
+    stopped: bool,
+    paused: bool,
+}
+
+impl Reins {
+    /// Ends the job; no further step begins.
+    pub fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        state.step.iter().for_each(|step| step.kill());
+    }
+
+    /// Makes it stand still, and what it begins next too.
+    pub fn pause(&self) {
+        let mut state = self.lock();
+        state.paused = true;
+        state.step.iter().for_each(|step| step.pause());
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        state.paused = false;
+        state.step.iter().for_each(|step| step.resume());
+    }
+
+    fn take(&self, step: Box<dyn Control>) {
+        let mut state = self.lock();
+        if state.stopped {
+            step.kill();
+        } else if state.paused {
+            step.pause();
+        }
+        state.step = Some(step);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reined> {
+        // Each holder leaves the state whole at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `order`, and gives what became of it. Blocks as long as the job takes.
+///
+/// `before_collecting` is called before the first blob is stored.
+pub fn run<G>(
+    order: &Order,
+    runtime: &dyn JobRuntime,
+    slot: u32,
+    reins: &Reins,
+    place: &Place,
+    before_collecting: impl FnOnce() -> G,
+) -> (Outcome, G) {
+    let home = place.directory.join(order.lease.to_string());
+    let started = place.clock.now().wall;
+    let mut job =
+        Job { order, runtime, slot, reins, place, work: home.join("work"), steps: vec![] };
+    let ended = match job.unpack() {
+        Ok(()) => job.run_steps(),
+        Err(error) => job.not_unpacked(&error),
+    };
+    let guard = before_collecting();
+    let outcome = job.bring_back(ended, started);
+    if let Err(error) = remove_tree(&home) {
+        // Tried again when the daemon starts next.
+        tracing::warn!(path = %home.display(), %error, "work directory not removed");
+    }
+    (outcome, guard)
+}
+
+struct Job<'a> {
+    order: &'a Order,
+    runtime: &'a dyn JobRuntime,
+    slot: u32,
+    reins: &'a Reins,
+    place: &'a Place,
+    work: PathBuf,
+    steps: Vec<(StepReport, Vec<u8>)>,
+}
+
+impl Job<'_> {
+    fn unpack(&self) -> Result<(), UnpackError> {
+        // What a former process left under the same lease.
+        let home = self.work.parent().unwrap_or(Path::new("/"));
+        remove_tree(home).map_err(UnpackError::Prepare)?;
+        std::fs::create_dir_all(&self.work).map_err(UnpackError::Prepare)?;
+        let hash = blake3::Hash::from_bytes(*self.order.package.hash.as_bytes());
+        let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
+        unpack::unpack(package, &self.work, self.order.job.limits.disk)
+    }
+
+    fn not_unpacked(&mut self, error: &UnpackError) -> Ended {
+        let reason = short(&chain(error));
+        if error.is_ours() {
+            return Ended::Machine(reason);
+        }
+        self.steps.push((report(UNPACKING, None, reason), Vec::new()));
+        if error.is_limit() { Ended::Limit("disk".to_owned()) } else { Ended::Failed }
+    }
+
+    fn run_steps(&mut self) -> Ended {
+        let environment = self.environment();
+        let mut left = self.order.job.limits.wall();
+        for step in &self.order.job.steps {
+            if self.reins.is_stopped() {
+                return Ended::Machine("stopped by the owner of the machine".to_owned());
+            }
+            let order = StepOrder {
+                command: &step.run,
+                environment: &environment,
+                work: &self.work,
+                limits: self.limits(left),
+                slot: self.slot,
+            };
+            let end = match self.runtime.start(&order) {
+                Ok(Step { control, wait }) => {
+                    self.reins.take(control);
+                    wait()
+                }
+                Err(reason) => return Ended::Machine(short(&reason)),
+            };
+            // A step that could not run has no time of its own; the next one has none left either.
+            left = left.saturating_sub(end.wall).max(Duration::from_millis(1));
+            let ended = judge(&end);
+            self.steps.push(self.report(&step.name, end));
+            if let Some(ended) = ended {
+                return ended;
+            }
+        }
+        Ended::Passed
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.order.job.environment.clone();
+        environment.insert(TASK_INDEX_VARIABLE.to_owned(), self.order.task.task.to_string());
+        environment.insert(TASK_COUNT_VARIABLE.to_owned(), self.order.tasks.to_string());
+        environment
+    }
+
+    fn limits(&self, wall: Duration) -> Limits {
+        let limits = &self.order.job.limits;
+        Limits {
+            wall,
+            memory: limits.memory,
+            disk: limits.disk,
+            output: limits.output,
+            processes: limits.processes.into(),
+        }
+    }
+
+    fn report(&self, name: &str, end: StepEnd) -> (StepReport, Vec<u8>) {
+        let exit = match end.ending {
+            Ending::Exited { code } => Some(code),
+            _ => None,
+        };
+        let mut report = report(name, exit, short(&describe(&end)));
+        report.wall_ms = millis(end.wall);
+        report.cpu_ms = millis(end.cpu);
+        report.memory = end.memory;
+        (report, end.output)
+    }
+
+    /// Stores logs and artifacts. What cannot be stored makes the outcome this machine's fault.
+    fn bring_back(mut self, ended: Ended, started: Timestamp) -> Outcome {
+        let finished = self.place.clock.now().wall;
+        let ran = matches!(ended, Ended::Passed | Ended::Failed | Ended::Limit(_));
+        let wanted = if ran { self.order.job.artifacts.as_slice() } else { &[] };
+        let limits = &self.order.job.limits;
+        let (mut ended, mut artifacts) = (ended, Vec::new());
+        match bring_back::artifacts(&self.work, wanted, limits.disk, &self.place.blobs) {
+            Ok(found) => artifacts = found,
+            Err(BringBackError::Job(reason)) => {
+                self.steps.push((report(BRINGING_BACK, None, short(&reason)), Vec::new()));
+                if ended == Ended::Passed {
+                    ended = Ended::Failed;
+                }
+            }
+            Err(BringBackError::Machine(reason)) => ended = Ended::Machine(short(&reason)),
+        }
+        let mut steps = Vec::new();
+        for (mut report, output) in self.steps {
+            match bring_back::log(output, &self.place.blobs) {
+                Ok(log) => report.log = log,
+                Err(reason) => ended = Ended::Machine(short(&reason)),
+            }
+            steps.push(report);
+        }
+        let system = short(&self.runtime.system());
+        let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
+        Outcome { ended, steps, artifacts, system, started, finished }
+    }
+}
+
+/// How the job ends because of this step; `None` if it goes on.
+fn judge(end: &StepEnd) -> Option<Ended> {
+    let limit = |what: &str| Some(Ended::Limit(what.to_owned()));
+    match &end.ending {
+        Ending::Exited { code: 0 } => None,
+        Ending::Exited { .. } | Ending::Signalled { .. } => Some(Ended::Failed),
+        Ending::TimedOut => limit("wall time"),
+        Ending::MemoryExceeded => limit("memory"),
+        Ending::DiskExceeded => limit("disk"),
+        Ending::OutputExceeded => limit("output"),
+        Ending::Killed => Some(Ended::Machine("stopped by the owner of the machine".to_owned())),
+        Ending::SandboxFailed { reason } => Some(Ended::Machine(short(reason))),
+    }
+}
+
+/// What the exit code does not tell.
+fn describe(end: &StepEnd) -> String {
+    match &end.ending {
+        Ending::Exited { .. } => end.note.clone(),
+        Ending::Signalled { signal } => format!("ended by signal {signal}"),
+        Ending::TimedOut => "the job's time was up".to_owned(),
+        Ending::MemoryExceeded => "it used more memory than the job may".to_owned(),
+        Ending::DiskExceeded => "it used more disk space than the job may".to_owned(),
+        Ending::OutputExceeded => "it wrote more output than a step may".to_owned(),
+        Ending::Killed => "stopped by the owner of the machine".to_owned(),
+        Ending::SandboxFailed { reason } => reason.clone(),
+    }
+}
+
+fn report(name: &str, exit: Option<i32>, ending: String) -> StepReport {
+    StepReport {
+        name: name.to_owned(),
+        exit,
+        ending,
+        wall_ms: 0,
+        cpu_ms: 0,
+        memory: 0,
+        log: Log::Inline(Vec::new()),
+    }
+}
+
+/// `text` as a reason: one line, cut to length.
+fn short(text: &str) -> String {
+    let mut short: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    short.truncate(short.floor_char_boundary(MAX_REASON));
+    short
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Removes what jobs of a former process have left below `directory`, and makes it anew.
+pub fn clear(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    remove_tree(directory)?;
+    // Jobs may leave set-user-id files; nobody else may come near them.
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Whole jobs, in a runtime that is a plain shell.
+
+use capability::statements::{Package, TaskId};
+use capability::{BlobHash, Facts, JobSpec, Limits as JobLimits, Runtime, StatementId, Step};
+use volunteer_sandbox::DEFAULT_HOST_UID;
+
+use super::*;
+use crate::runtimes::Step as RunningStep;
+
+/// Runs shell scripts in the work directory, without any sandbox.
+struct Shell;
+
+impl JobRuntime for Shell {
+    fn runtime(&self) -> Runtime {
+        Runtime::Native
+    }
+
+    fn self_test(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    fn facts(&self) -> Result<Facts, String> {
+        Ok(Facts::new())
+    }
+
+    fn system(&self) -> String {
+        "a shell".to_owned()
+    }
+
+    fn start(&self, step: &StepOrder<'_>) -> Result<RunningStep, String> {
+        assert!(step.slot < DEFAULT_HOST_UID);
+        let variables = step.environment.iter();
+        let exports: String =
+            variables.map(|(name, value)| format!("export {name}='{value}'; ")).collect();
+        let script = format!("cd '{}'; {exports}{}", step.work.display(), step.command[0]);
+        crate::runtimes::plain_shell(&script, step.limits)
+    }
+}
+
+struct Site {
+    directory: tempfile::TempDir,
+    place: Place,
+}
+
+impl Site {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let jobs = directory.path().join("jobs");
+        clear(&jobs).expect("made");
+        let place = Place { directory: jobs, blobs: Arc::new(blobs), clock: Clock::new() };
+        Self { directory, place }
+    }
+
+    /// Runs `steps` on a package with the one file `input`.
+    fn run(&self, steps: &[&str], limits: JobLimits, reins: &Reins) -> Outcome {
+        let mut package = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(5);
+        header.set_mode(0o644);
+        package.append_data(&mut header, "input", &b"hello"[..]).expect("in memory");
+        self.run_package(&package.into_inner().expect("in memory"), steps, limits, reins)
+    }
+
+    fn run_package(
+        &self,
+        package: &[u8],
+        steps: &[&str],
+        limits: JobLimits,
+        reins: &Reins,
+    ) -> Outcome {
+        let mut writer = self.place.blobs.create(1 << 20).expect("room");
+        writer.append(package).expect("room");
+        let (hash, size) = writer.finish(None).expect("stored");
+        let steps = steps.iter().enumerate().map(|(index, script)| Step {
+            name: format!("step-{index}"),
+            run: vec![(*script).to_owned()],
+        });
+        let order = Order {
+            lease: StatementId::from_bytes([7; 32]),
+            project: capability::ProjectKey::from_bytes([1; 32]),
+            name: "job".into(),
+            task: TaskId { offer: StatementId::from_bytes([8; 32]), task: 3, replica: 0 },
+            tasks: 9,
+            runtime: Runtime::Native,
+            package: Package { hash: BlobHash::from_bytes(*hash.as_bytes()), size },
+            job: JobSpec {
+                environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
+                steps: steps.collect(),
+                limits,
+                artifacts: vec!["out/*".into()],
+                tap: None,
+            },
+        };
+        let (outcome, ()) = run(&order, &Shell, 0, reins, &self.place, || ());
+        assert!(std::fs::read_dir(&self.place.directory).expect("there").next().is_none());
+        outcome
+    }
+}
+
+#[test]
+fn steps_share_a_directory_and_their_artifacts_become_blobs() {
+    let site = Site::new();
+    let script =
+        "mkdir out; cat input > out/a; echo $COLOUR $TALKOOT_TASK_INDEX/$TALKOOT_TASK_COUNT";
+    let outcome = site.run(&[script, "cat out/a"], JobLimits::default(), &Reins::default());
+
+    assert_eq!(outcome.ended, Ended::Passed);
+    assert_eq!(outcome.steps[0].log, Log::Inline(b"blue 3/9\n".to_vec()));
+    assert_eq!(outcome.steps[1].log, Log::Inline(b"hello".to_vec()));
+    let artifact = &outcome.artifacts[0];
+    assert_eq!((artifact.path.as_str(), artifact.hash), ("out/a", BlobHash::of(b"hello")));
+    assert!(site.directory.path().join("blobs").exists());
+}
+
+#[test]
+fn the_first_step_that_fails_ends_the_job_and_what_it_left_is_brought_back() {
+    let site = Site::new();
+    let steps = ["mkdir out; echo why > out/log; exit 3", "echo never"];
+    let outcome = site.run(&steps, JobLimits::default(), &Reins::default());
+
+    assert_eq!(outcome.ended, Ended::Failed);
+    assert_eq!((outcome.steps.len(), outcome.steps[0].exit), (1, Some(3)));
+    assert_eq!(outcome.artifacts.len(), 1);
+}
+
+#[test]
+fn time_is_one_budget_for_all_steps() {
+    let site = Site::new();
+    let limits = JobLimits { wall_ms: 300, ..JobLimits::default() };
+    let outcome = site.run(&["sleep 0.1", "exec sleep 60"], limits, &Reins::default());
+    assert_eq!(outcome.ended, Ended::Limit("wall time".into()));
+    assert_eq!(outcome.steps.len(), 2);
+}
+
+#[test]
+fn a_job_that_was_stopped_before_it_began_runs_nothing() {
+    let site = Site::new();
+    let reins = Reins::default();
+    reins.stop();
+    let outcome = site.run(&["mkdir out; echo ran > out/ran"], JobLimits::default(), &reins);
+    assert!(matches!(outcome.ended, Ended::Machine(_)), "{:?}", outcome.ended);
+    assert_eq!(outcome.steps, []);
+}
+
+#[test]
+fn a_hostile_package_is_the_jobs_fault_and_says_why() {
+    let site = Site::new();
+    let outcome = site.run_package(&[9; 2048], &["true"], JobLimits::default(), &Reins::default());
+    assert_eq!(outcome.ended, Ended::Failed);
+    assert_eq!(outcome.steps[0].name, UNPACKING);
+    assert!(outcome.steps[0].ending.contains("not a sound tar archive"), "{:?}", outcome.steps);
+}
+
+#[test]
+fn a_package_over_the_jobs_own_limit_is_a_limit() {
+    let site = Site::new();
+    let limits = JobLimits { disk: 4, ..JobLimits::default() };
+    let outcome = site.run(&["true"], limits, &Reins::default());
+    assert_eq!(outcome.ended, Ended::Limit("disk".into()));
+}

@@ -1,0 +1,427 @@
+//! Packages come from strangers: a tar archive is unpacked file by file, and what it may hold is
+//! listed here, not what it may not.
+//!
+//! Regular files and directories with plain relative names, nothing twice, no links. Since nothing
+//! else is ever made below the target, no name can lead out of it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use mesh_store::BlobError;
+use tar::{Archive, EntryType, PaxExtensions};
+use thiserror::Error;
+
+/// Files and directories in one package at most; a checkout of Linux has 90,000.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Length of a name in bytes, as Linux has it.
+const MAX_NAME: u64 = 4096;
+
+/// Bytes of the extended header of one file: a name, and some times and ids that nobody reads.
+const MAX_EXTENSION: u64 = 64 << 10;
+
+/// Directories in one another.
+const MAX_DEPTH: usize = 64;
+
+/// A package could not be unpacked.
+#[derive(Debug, Error)]
+pub enum UnpackError {
+    /// The work directory.
+    #[error("cannot make the work directory")]
+    Prepare(#[source] io::Error),
+    /// The blob.
+    #[error("cannot read the package")]
+    Package(#[source] BlobError),
+    /// No tar archive, or one that ends too early.
+    #[error("the package is not a sound tar archive")]
+    Malformed(#[source] io::Error),
+    /// An entry has something that packages do not have.
+    #[error("{name:?} in the package is refused: {reason}")]
+    Refused {
+        /// The entry, shortened.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// There are more than [`MAX_ENTRIES`].
+    #[error("over {MAX_ENTRIES} files in the package")]
+    TooMany,
+    /// The files are larger than the job may use.
+    #[error("the package unpacks to more than the {limit} bytes that the job may use")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The disk.
+    #[error("cannot write {name:?}")]
+    Write {
+        /// The file.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl UnpackError {
+    /// Whether the machine is at fault, not the package.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Prepare(_) | Self::Package(_) | Self::Write { .. })
+    }
+
+    /// Whether the job's own limit was exceeded.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
+}
+
+/// Unpacks the archive into the empty directory `target`, at most `limit` bytes of files.
+pub fn unpack(package: impl Read, target: &Path, limit: u64) -> Result<(), UnpackError> {
+    let mut unpacking = Unpacking { target, left: limit, limit, entries: 0 };
+    let mut archive = Archive::new(package);
+    // Raw: the reader would gather names of any length in memory.
+    let entries = archive.entries().map_err(UnpackError::Malformed)?.raw(true);
+    let mut long_name = None;
+    for entry in entries {
+        let mut entry = entry.map_err(UnpackError::Malformed)?;
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::GNULongName => {
+                let mut name = read_all(&mut entry, MAX_NAME + 1)?;
+                while name.last() == Some(&0) {
+                    name.pop();
+                }
+                long_name = Some(name);
+            }
+            EntryType::XHeader => {
+                let extension = read_all(&mut entry, MAX_EXTENSION)?;
+                long_name = name_in(&extension)?.or(long_name);
+            }
+            // Comments of `git archive`.
+            EntryType::XGlobalHeader => drop(read_all(&mut entry, MAX_EXTENSION)?),
+            _ => {
+                let name =
+                    long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+                let mode = entry.header().mode().map_err(UnpackError::Malformed)?;
+                let size = entry.header().entry_size().map_err(UnpackError::Malformed)?;
+                unpacking.add(&name, kind, mode, size, &mut entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Unpacking<'a> {
+    target: &'a Path,
+    left: u64,
+    limit: u64,
+    entries: usize,
+}
+
+impl Unpacking<'_> {
+    fn add(
+        &mut self,
+        name: &[u8],
+        kind: EntryType,
+        mode: u32,
+        size: u64,
+        content: &mut impl Read,
+    ) -> Result<(), UnpackError> {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(UnpackError::TooMany);
+        }
+        let path = plain_path(name)?;
+        match kind {
+            EntryType::Directory => self.directory(&path),
+            EntryType::Regular => self.file(&path, mode & 0o100 != 0, size, content),
+            EntryType::Symlink | EntryType::Link => Err(refused(name, "it is a link")),
+            _ => Err(refused(name, "it is neither a file nor a directory")),
+        }
+    }
+
+    fn directory(&self, path: &Path) -> Result<(), UnpackError> {
+        // The archive's own root, `./`.
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        // A directory may come after its files.
+        self.make_directories(path)
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        executable: bool,
+        size: u64,
+        content: &mut impl Read,
+    ) -> Result<(), UnpackError> {
+        let name = path.as_os_str().as_bytes();
+        let Some(parent) = path.parent() else { return Err(refused(name, "it has no name")) };
+        self.left =
+            self.left.checked_sub(size).ok_or(UnpackError::TooLarge { limit: self.limit })?;
+        self.make_directories(parent)?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let opened =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(self.target.join(path));
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(refused(name, "it is there twice"));
+            }
+            Err(error) => return Err(unwritable(path)(error)),
+        };
+        copy(content, &mut file, path, size)?;
+        // The mask of the process may have taken bits away.
+        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(unwritable(path))
+    }
+
+    fn make_directories(&self, path: &Path) -> Result<(), UnpackError> {
+        match fs::create_dir_all(self.target.join(path)) {
+            Ok(()) => Ok(()),
+            Err(error) if is_taken(&error) => {
+                Err(refused(path.as_os_str().as_bytes(), "a file has the name of a directory"))
+            }
+            Err(error) => Err(unwritable(path)(error)),
+        }
+    }
+}
+
+fn copy(
+    content: &mut impl Read,
+    file: &mut File,
+    path: &Path,
+    size: u64,
+) -> Result<(), UnpackError> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut left = size;
+    while left > 0 {
+        let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = content.read(&mut buffer[..want]).map_err(UnpackError::Malformed)?;
+        if read == 0 {
+            return Err(UnpackError::Malformed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        io::Write::write_all(file, &buffer[..read]).map_err(unwritable(path))?;
+        left -= read as u64;
+    }
+    Ok(())
+}
+
+/// The path that `name` spells, if it stays where it is put.
+fn plain_path(name: &[u8]) -> Result<PathBuf, UnpackError> {
+    if name.is_empty() || name.len() as u64 > MAX_NAME || name.contains(&0) {
+        return Err(refused(name, "its name is empty, too long or has a NUL"));
+    }
+    let mut plain = PathBuf::new();
+    for component in Path::new(OsStr::from_bytes(name)).components() {
+        match component {
+            Component::Normal(part) => plain.push(part),
+            Component::CurDir => {}
+            Component::ParentDir => return Err(refused(name, "its name leads out by \"..\"")),
+            Component::RootDir | Component::Prefix(_) => {
+                return Err(refused(name, "its name is absolute"));
+            }
+        }
+    }
+    if plain.components().count() > MAX_DEPTH {
+        return Err(refused(name, "it is too deep"));
+    }
+    Ok(plain)
+}
+
+/// The name in an extended header, if it has one.
+fn name_in(extension: &[u8]) -> Result<Option<Vec<u8>>, UnpackError> {
+    let mut name = None;
+    for pair in PaxExtensions::new(extension) {
+        let pair = pair.map_err(UnpackError::Malformed)?;
+        match pair.key_bytes() {
+            b"path" => name = Some(pair.value_bytes().to_vec()),
+            // Sizes above 8 GiB and holes are no package's.
+            b"size" => return Err(refused(b"an extended header", "it changes the size of a file")),
+            key if key.starts_with(b"GNU.sparse") => {
+                return Err(refused(b"an extended header", "it makes a file sparse"));
+            }
+            _ => {}
+        }
+    }
+    Ok(name)
+}
+
+fn read_all(entry: &mut impl Read, limit: u64) -> Result<Vec<u8>, UnpackError> {
+    let mut bytes = Vec::new();
+    entry.take(limit + 1).read_to_end(&mut bytes).map_err(UnpackError::Malformed)?;
+    if bytes.len() as u64 > limit {
+        return Err(refused(b"a header", "it is too long"));
+    }
+    Ok(bytes)
+}
+
+/// Whether something is in the way that is no directory.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
+}
+
+fn refused(name: &[u8], reason: &'static str) -> UnpackError {
+    UnpackError::Refused { name: shown(name), reason }
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> UnpackError {
+    let name = shown(path.as_os_str().as_bytes());
+    move |source| UnpackError::Write { name, source }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tar::{Builder, Header};
+
+    use super::*;
+
+    /// An archive of entries whose names are written as they are, sound or not.
+    #[derive(Default)]
+    struct Package(Vec<u8>);
+
+    impl Package {
+        fn entry(mut self, name: &[u8], kind: EntryType, content: &[u8]) -> Self {
+            let mut header = Header::new_gnu();
+            header.as_old_mut().name[..name.len()].copy_from_slice(name);
+            header.set_entry_type(kind);
+            header.set_mode(0o4755);
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            self.0.extend(header.as_bytes());
+            self.0.extend(content);
+            self.0.resize(self.0.len().next_multiple_of(512), 0);
+            self
+        }
+
+        fn file(self, name: &str, content: &[u8]) -> Self {
+            self.entry(name.as_bytes(), EntryType::Regular, content)
+        }
+
+        fn unpack(mut self, limit: u64) -> (tempfile::TempDir, Result<(), UnpackError>) {
+            self.0.resize(self.0.len() + 1024, 0);
+            let target = tempfile::tempdir().expect("a directory");
+            let result = unpack(self.0.as_slice(), &target.path().join("."), limit);
+            (target, result)
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(package: Package, expected: &str) {
+        let (target, result) = package.unpack(1 << 20);
+        let error = result.expect_err("a hostile package").to_string();
+        assert!(error.contains(expected), "{error}");
+        let outside = target.path().parent().expect("a parent").join("escaped");
+        assert!(!outside.exists());
+    }
+
+    #[test]
+    fn files_and_directories_arrive_with_plain_modes() {
+        let package = Package::default()
+            .entry(b"./", EntryType::Directory, b"")
+            .file("a/b/run.sh", b"#!/bin/sh\n")
+            .entry(b"a/b/", EntryType::Directory, b"");
+        let (target, result) = package.unpack(1 << 20);
+        result.expect("a sound package");
+        let file = target.path().join("a/b/run.sh");
+        assert_eq!(fs::read(&file).expect("unpacked"), b"#!/bin/sh\n");
+        let mode = fs::metadata(&file).expect("there").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755, "set-user-id does not survive");
+    }
+
+    #[test]
+    fn what_leads_out_is_refused() {
+        check_refused(Package::default().file("../escaped", b"x"), "leads out");
+        check_refused(Package::default().file("a/../../escaped", b"x"), "leads out");
+        check_refused(Package::default().file("/tmp/escaped", b"x"), "absolute");
+        check_refused(Package::default().entry(b"", EntryType::Regular, b"x"), "name");
+    }
+
+    #[test]
+    fn links_and_devices_are_refused() {
+        for kind in [EntryType::Symlink, EntryType::Link] {
+            check_refused(Package::default().entry(b"l", kind, b""), "it is a link");
+        }
+        for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::GNUSparse] {
+            check_refused(Package::default().entry(b"d", kind, b""), "neither a file");
+        }
+    }
+
+    #[test]
+    fn nothing_is_there_twice() {
+        check_refused(Package::default().file("a", b"1").file("a", b"2"), "twice");
+        check_refused(Package::default().file("a", b"1").file("./a", b"2"), "twice");
+        check_refused(Package::default().file("a", b"1").file("a/b", b"2"), "name of a directory");
+        check_refused(
+            Package::default().entry(b"d", EntryType::Directory, b"").file("d", b"2"),
+            "twice",
+        );
+    }
+
+    #[test]
+    fn sizes_are_limited_before_anything_is_written() {
+        let (target, result) = Package::default().file("a", &[7; 1000]).unpack(999);
+        assert!(result.expect_err("too large").is_limit());
+        assert!(!target.path().join("a").exists());
+        Package::default().file("a", &[7; 1000]).unpack(1000).1.expect("just enough");
+    }
+
+    #[test]
+    fn an_archive_that_ends_too_early_is_malformed() {
+        let mut package = Package::default().file("a", &[7; 2000]);
+        package.0.truncate(1024);
+        let target = tempfile::tempdir().expect("a directory");
+        let result = unpack(package.0.as_slice(), target.path(), 1 << 20);
+        assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
+        assert!(matches!(
+            unpack(&[1; 4096][..], target.path(), 1 << 20),
+            Err(UnpackError::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn long_names_are_read_and_endless_ones_are_not() {
+        let long = format!("{}/file", "d".repeat(200));
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, &long, &b"x"[..]).expect("in memory");
+        let archive = builder.into_inner().expect("in memory");
+        let target = tempfile::tempdir().expect("a directory");
+        unpack(archive.as_slice(), target.path(), 10).expect("a long name");
+        assert!(target.path().join(&long).is_file());
+
+        let endless = vec![b'a'; 1 << 20];
+        let package = Package::default().entry(b"x", EntryType::GNULongName, &endless);
+        check_refused(package, "too long");
+        let package = Package::default().entry(b"x", EntryType::XHeader, &endless);
+        check_refused(package, "too long");
+    }
+
+    #[test]
+    fn the_name_in_an_extended_header_counts() {
+        let package = Package::default()
+            .entry(b"x", EntryType::XHeader, b"19 path=../escaped\n")
+            .file("harmless", b"x");
+        check_refused(package, "leads out");
+        let package =
+            Package::default().entry(b"x", EntryType::XHeader, b"12 size=999\n").file("a", b"x");
+        check_refused(package, "changes the size");
+    }
+
+    #[test]
+    fn a_name_too_deep_is_refused() {
+        let package = Package::default()
+            .entry(b"x", EntryType::GNULongName, "d/".repeat(100).as_bytes())
+            .file("x", b"x");
+        check_refused(package, "too deep");
+    }
+}

@@ -1,0 +1,75 @@
+//! The core's news as log events. Their names and fields are followed by programs; see
+//! `docs/operating`.
+
+use capability::statements::{Ended, TaskId};
+use volunteer_core::{Idle, News};
+
+use crate::status::verdict;
+
+/// Logs `news`.
+pub fn log(news: &News) {
+    match news {
+        News::PrimaryChanged { to: Some(peer) } => {
+            tracing::info!(peer = peer.short(), "primary broker");
+        }
+        News::PrimaryChanged { to: None } => tracing::warn!("no broker is connected"),
+        News::AdSent { broker, seq } => tracing::info!(peer = broker.short(), seq, "ad sent"),
+        News::Declined { offer, project, name, reason } => {
+            let (offer, project) = (offer.short(), project.short());
+            tracing::info!(offer, project, name, %reason, "offer declined");
+        }
+        News::Leased { task, .. } => of(task, |offer, task| tracing::info!(offer, task, "leased")),
+        News::NotGranted { offer, reason } => {
+            tracing::debug!(offer = offer.short(), reason, "nothing granted");
+        }
+        News::Started { task, runtime, .. } => {
+            of(task, |offer, task| tracing::info!(offer, task, %runtime, "started"));
+        }
+        News::Finished { task, ended, .. } => {
+            let (ended, reason) = ending(ended);
+            of(task, |offer, task| tracing::info!(offer, task, ended, reason, "finished"));
+        }
+        News::Delivered { result, task, to } => {
+            let (statement, to) = (result.short(), to.short());
+            of(task, |offer, task| tracing::info!(statement, offer, task, to, "delivered"));
+        }
+        News::Receipt { result, task, verdict: judged } => {
+            let statement = result.short();
+            let (verdict, reason, credit) = verdict(judged);
+            of(task, |offer, task| {
+                tracing::info!(statement, offer, task, verdict, reason, credit, "receipt");
+            });
+        }
+        News::Lapsed { task, .. } => {
+            of(task, |offer, task| tracing::warn!(offer, task, "lease lapsed, the job goes on"));
+        }
+        News::Released { offer, leases, reason } => {
+            tracing::info!(offer = offer.short(), leases, reason, "leases released");
+        }
+        News::Expired { result } => {
+            tracing::warn!(statement = result.short(), "result expired without a receipt");
+        }
+        // These come and go between two jobs, and nobody need do anything about them.
+        News::Idle {
+            reason: Some(reason @ (Idle::Probing | Idle::NotAdvertised | Idle::NothingSuits { .. })),
+        } => tracing::debug!(%reason, "idle"),
+        News::Idle { reason: Some(reason) } => tracing::info!(%reason, "idle"),
+        News::Idle { reason: None } => tracing::debug!("busy"),
+        News::Drained => tracing::info!("drained"),
+    }
+}
+
+/// The fields that every event about a task has.
+fn of(task: &TaskId, log: impl FnOnce(&str, u32)) {
+    log(&task.offer.short(), task.task);
+}
+
+/// The word for how a run ended, and more about it.
+pub fn ending(ended: &Ended) -> (&'static str, &str) {
+    match ended {
+        Ended::Passed => ("passed", ""),
+        Ended::Failed => ("failed", ""),
+        Ended::Limit(what) => ("limit", what),
+        Ended::Machine(why) => ("machine", why),
+    }
+}

@@ -1,0 +1,199 @@
+//! The projects that the owner trusts, in `projects.toml` of the state directory.
+//!
+//! The command line writes the file whole and under another name first, so that the running daemon,
+//! which looks at it now and then, never reads half of it. People may edit it as well.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context;
+use capability::{ProjectKey, PublicKey, Runtime};
+use mesh_net::Multiaddr;
+use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use serde::{Deserialize, Serialize};
+use volunteer_core::Pin;
+
+use crate::config::parse_address;
+
+/// A longer file was not written by hand.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pins {
+    /// One entry a project.
+    #[serde(default, rename = "project")]
+    pub projects: Vec<Entry>,
+}
+
+/// One project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Entry {
+    /// The key that is trusted.
+    pub key: ProjectKey,
+    /// What the owner calls it.
+    #[serde(default)]
+    pub name: String,
+    /// Runtimes that its jobs may use.
+    pub runtimes: Vec<Runtime>,
+    /// Addresses of brokers that know it.
+    #[serde(default)]
+    pub brokers: Vec<String>,
+    /// Keys that the project delegated to once, and that are not accepted any more.
+    #[serde(default)]
+    pub revoked: Vec<PublicKey>,
+    /// The owner's own words.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl Pins {
+    /// Where they are.
+    pub fn path(state: &Path) -> PathBuf {
+        state.join("projects.toml")
+    }
+
+    /// Reads the file; no file means no trust.
+    pub fn load(state: &Path) -> Outcome<Self> {
+        let path = Self::path(state);
+        let shown = path.display();
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Ok(found) if found.len() > MAX_FILE_BYTES => {
+                return Err(Failure::say(Exit::Input, format!("{shown} is over 1 MiB")));
+            }
+            _ => {}
+        }
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the trusted projects in {shown}"))
+            .or_exit(Exit::State)?;
+        let pins: Self = toml::from_str(&text).map_err(|error| {
+            let error = error.to_string();
+            let line = error.lines().rfind(|line| !line.trim().is_empty());
+            Failure::say(Exit::Input, format!("{shown}: {}", line.unwrap_or_default()))
+                .hint("correct the file, or remove it and add your projects again")
+        })?;
+        for address in pins.projects.iter().flat_map(|entry| &entry.brokers) {
+            parse_address(address)
+                .map_err(|why| Failure::say(Exit::Input, format!("{shown}: {why}")))?;
+        }
+        Ok(pins)
+    }
+
+    /// Writes the file so that it is there in full or as it was.
+    pub fn save(&self, state: &Path) -> Outcome {
+        let path = Self::path(state);
+        let text = toml::to_string_pretty(self).or_exit(Exit::Bug)?;
+        write_whole(&path, &text)
+            .with_context(|| format!("cannot write {}", path.display()))
+            .or_exit(Exit::State)
+    }
+
+    /// As the core wants them.
+    pub fn for_core(&self) -> Vec<Pin> {
+        let pin = |entry: &Entry| Pin {
+            project: entry.key,
+            name: entry.name.clone(),
+            runtimes: entry.runtimes.iter().cloned().collect(),
+            revoked: entry.revoked.iter().copied().collect(),
+            note: entry.note.clone(),
+        };
+        self.projects.iter().map(pin).collect()
+    }
+
+    /// The brokers of all projects.
+    pub fn brokers(&self) -> Vec<Multiaddr> {
+        let addresses = self.projects.iter().flat_map(|entry| &entry.brokers);
+        addresses.filter_map(|address| address.parse().ok()).collect()
+    }
+}
+
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    std::fs::File::open(directory)?.sync_all()
+}
+
+/// Notices when the file has changed.
+#[derive(Debug)]
+pub struct Watch {
+    state: PathBuf,
+    seen: Option<SystemTime>,
+}
+
+impl Watch {
+    /// Has seen the file as it is now.
+    pub fn new(state: &Path) -> Self {
+        Self { state: state.to_path_buf(), seen: modified(state) }
+    }
+
+    /// The pins, if they have changed since they were seen last.
+    pub fn changed(&mut self) -> Option<Pins> {
+        let modified = modified(&self.state);
+        if modified == self.seen {
+            return None;
+        }
+        self.seen = modified;
+        match Pins::load(&self.state) {
+            Ok(pins) => Some(pins),
+            Err(failure) => {
+                tracing::warn!(reason = %failure, "trusted projects not read, the former ones hold");
+                None
+            }
+        }
+    }
+}
+
+fn modified(state: &Path) -> Option<SystemTime> {
+    std::fs::metadata(Pins::path(state)).and_then(|found| found.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use capability::{SecretKey, Signer};
+
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            key: SecretKey::from_seed(&[1; 32]).public().into(),
+            name: "sweep".into(),
+            runtimes: vec![Runtime::Wasm],
+            brokers: vec!["/ip4/127.0.0.1/tcp/4077".into()],
+            revoked: Vec::new(),
+            note: "a \"quoted\" note".into(),
+        }
+    }
+
+    #[test]
+    fn pins_survive_the_file_and_changes_are_noticed() {
+        let state = tempfile::tempdir().expect("a directory");
+        let mut watch = Watch::new(state.path());
+        assert_eq!(Pins::load(state.path()).expect("nothing there"), Pins::default());
+
+        let pins = Pins { projects: vec![entry()] };
+        pins.save(state.path()).expect("written");
+
+        assert_eq!(watch.changed(), Some(pins));
+        assert_eq!(watch.changed(), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let state = tempfile::tempdir().expect("a directory");
+        std::fs::write(Pins::path(state.path()), "[[project]]\nkey = \"abc\"\n").expect("written");
+        let failure = Pins::load(state.path()).expect_err("no key");
+        assert_eq!(failure.exit(), Exit::Input);
+        assert!(failure.to_string().contains("projects.toml: "), "{failure}");
+        assert!(failure.to_string().contains("is not a key"), "{failure}");
+    }
+}

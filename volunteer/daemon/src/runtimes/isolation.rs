@@ -1,0 +1,75 @@
+//! The sandbox, tried once for all runtimes that use it.
+
+use std::sync::OnceLock;
+
+use volunteer_sandbox::{Ending, Handle, Helper, Outcome, Running, Sandbox, Spec};
+
+use super::{Control, Step, StepEnd};
+
+/// What keeps a sandboxed job in, as the ad says it.
+pub const STRENGTH: &str = "namespaces+landlock+seccomp";
+
+/// The sandbox, if this machine has one.
+#[derive(Debug)]
+pub struct Isolation {
+    tested: OnceLock<Result<Sandbox, String>>,
+}
+
+impl Isolation {
+    /// Not tried yet.
+    pub fn new() -> Self {
+        Self { tested: OnceLock::new() }
+    }
+
+    /// The sandbox, after its self-test. The first call blocks for up to a minute.
+    pub fn sandbox(&self) -> Result<&Sandbox, String> {
+        self.tested.get_or_init(test).as_ref().map_err(Clone::clone)
+    }
+
+    /// Starts `spec` in it.
+    pub fn start(&self, spec: &Spec) -> Result<Step, String> {
+        let sandbox = self.sandbox()?;
+        let running = sandbox.start(spec, None).map_err(|error| mesh_shell::chain(&error))?;
+        Ok(Step {
+            control: Box::new(Sandboxed(running.handle())),
+            wait: Box::new(move || wait(running)),
+        })
+    }
+
+    /// Runs `spec` to its end, which must be a success, and gives its output.
+    pub fn ask(&self, spec: &Spec) -> Result<String, String> {
+        let Step { wait, .. } = self.start(spec)?;
+        let end = wait();
+        match end.ending {
+            Ending::Exited { code: 0 } => Ok(String::from_utf8_lossy(&end.output).into_owned()),
+            ending => Err(format!("a probe in the sandbox ended with {ending:?}")),
+        }
+    }
+}
+
+fn test() -> Result<Sandbox, String> {
+    let helper = Helper::current().map_err(|error| format!("cannot find this program: {error}"))?;
+    volunteer_sandbox::self_test(&helper).map_err(|unavailable| unavailable.to_string())?;
+    Ok(Sandbox::new(helper))
+}
+
+fn wait(running: Running) -> StepEnd {
+    let Outcome { ending, wall, cpu, memory_peak, output, .. } = running.wait();
+    StepEnd { ending, note: String::new(), wall, cpu, memory: memory_peak, output }
+}
+
+struct Sandboxed(Handle);
+
+impl Control for Sandboxed {
+    fn kill(&self) {
+        self.0.kill();
+    }
+
+    fn pause(&self) {
+        self.0.pause();
+    }
+
+    fn resume(&self) {
+        self.0.resume();
+    }
+}

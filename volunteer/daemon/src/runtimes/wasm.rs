@@ -1,0 +1,263 @@
+//! WebAssembly modules with WASI preview 1, by the runner beside this program.
+//!
+//! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine alone
+//! keeps the module in, and the ad says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use capability::{Facts, Runtime};
+use volunteer_sandbox::{DEFAULT_HOST_UID, Ending, Limits, Spec};
+
+use super::isolation::{self, Isolation};
+use super::native::canonical;
+use super::plain::{self, PlainSpec};
+use super::{JobRuntime, Step, StepEnd, StepOrder};
+
+/// The runner's file name.
+const RUNNER: &str = "talkoot-wasm-runner";
+
+/// Where a sandboxed runner finds itself, and its module's directory.
+const RUNNER_INSIDE: &str = "/opt/talkoot-wasm-runner";
+const WORK_INSIDE: &str = "/work";
+
+/// What compiling a module and the runner itself take beside the module's own memory.
+const RUNNER_MEMORY: u64 = 512 << 20;
+
+/// The runner's exit codes above those of modules (see its documentation).
+const REFUSED: i32 = 126;
+const FAILED: i32 = 127;
+const TRAPPED: i32 = 134;
+const OUT_OF_FUEL: i32 = 152;
+
+/// A module whose `_start` does nothing.
+const EMPTY_MODULE: [u8; 36] = *b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+
+const PROBE_LIMITS: Limits = Limits {
+    wall: Duration::from_secs(60),
+    memory: 64 << 20,
+    disk: 1 << 20,
+    output: 64 << 10,
+    processes: 64,
+};
+
+/// The wasm runtime.
+#[derive(Debug)]
+pub struct Wasm {
+    isolation: Arc<Isolation>,
+    version: OnceLock<String>,
+}
+
+impl Wasm {
+    /// Uses `isolation` if that is to be had.
+    pub fn new(isolation: Arc<Isolation>) -> Self {
+        Self { isolation, version: OnceLock::new() }
+    }
+
+    /// Runs the module that does nothing.
+    fn try_empty_module(&self) -> Result<(), String> {
+        let work =
+            tempfile::tempdir().map_err(|error| format!("no directory to try in: {error}"))?;
+        let module = work.path().join("empty.wasm");
+        std::fs::write(&module, EMPTY_MODULE).map_err(|error| error.to_string())?;
+        let step = StepOrder {
+            command: &["empty.wasm".to_owned()],
+            environment: &[].into(),
+            work: work.path(),
+            limits: PROBE_LIMITS,
+            // No job runs yet.
+            slot: 0,
+        };
+        let Step { wait, .. } = self.start(&step)?;
+        let end = wait();
+        match end.ending {
+            Ending::Exited { code: 0 } => Ok(()),
+            ending => Err(format!("an empty module ended with {ending:?} {}", end.note)),
+        }
+    }
+}
+
+impl JobRuntime for Wasm {
+    fn runtime(&self) -> Runtime {
+        Runtime::Wasm
+    }
+
+    fn self_test(&self) -> Result<String, String> {
+        let version = runner_version(&runner()?)?;
+        self.try_empty_module()?;
+        // A second test would find the same.
+        let _ = self.version.set(version);
+        Ok(match self.isolation.sandbox() {
+            Ok(_) => format!("wasm+{}", isolation::STRENGTH),
+            Err(_) => "wasm".to_owned(),
+        })
+    }
+
+    fn facts(&self) -> Result<Facts, String> {
+        let mut facts = Facts::new();
+        let version = self.version.get().map_or("", String::as_str);
+        let all =
+            [("os", "wasi"), ("arch", "wasm32"), ("wasi", "preview1"), ("wasm.runner", version)];
+        for (name, value) in all {
+            facts.insert(name, value).map_err(|error| error.to_string())?;
+        }
+        Ok(facts)
+    }
+
+    fn system(&self) -> String {
+        "WASI preview 1".to_owned()
+    }
+
+    fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
+        let runner = runner()?;
+        let Step { control, wait } = match self.isolation.sandbox() {
+            Ok(_) => self.isolation.start(&sandboxed(&runner, step)?)?,
+            Err(_) => plain::start(&bare(&runner, step)?)?,
+        };
+        let memory = step.limits.memory;
+        Ok(Step { control, wait: Box::new(move || explain(wait(), memory)) })
+    }
+}
+
+fn sandboxed(runner: &Path, step: &StepOrder<'_>) -> Result<Spec, String> {
+    let mut command = vec![RUNNER_INSIDE.to_owned()];
+    command.extend(arguments(step, WORK_INSIDE)?);
+    let mut spec = Spec::new(command, canonical(step.work)?);
+    spec.read_only = vec![(runner.to_path_buf(), RUNNER_INSIDE.into())];
+    spec.toolchain = false;
+    spec.limits = step.limits;
+    spec.limits.memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
+    spec.host_uid = DEFAULT_HOST_UID + 1 + step.slot;
+    Ok(spec)
+}
+
+fn bare(runner: &Path, step: &StepOrder<'_>) -> Result<PlainSpec, String> {
+    let work = canonical(step.work)?;
+    let shown = work.to_str().ok_or("the work directory's name is not UTF-8")?;
+    let arguments = arguments(step, shown)?;
+    Ok(PlainSpec { program: runner.to_path_buf(), arguments, limits: step.limits })
+}
+
+/// The runner's command line for a step whose work directory it sees as `work`.
+fn arguments(step: &StepOrder<'_>, work: &str) -> Result<Vec<String>, String> {
+    let (module, guest) = step.command.split_first().ok_or("the step names no module")?;
+    // The runner opens the module with its own rights.
+    let parts = Path::new(module).components();
+    if !parts.into_iter().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        return Err(format!("the module {module:?} is not inside the package"));
+    }
+    let mut arguments = vec!["--memory".to_owned(), step.limits.memory.to_string()];
+    arguments.extend(["--dir".to_owned(), work.to_owned()]);
+    for (name, value) in step.environment {
+        arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
+    }
+    arguments.push(format!("{work}/{module}"));
+    arguments.push("--".to_owned());
+    arguments.extend(guest.iter().cloned());
+    Ok(arguments)
+}
+
+/// Says in words what the runner says with its exit code.
+fn explain(mut end: StepEnd, memory: u64) -> StepEnd {
+    // The guest cannot have used more; the rest is the runner's.
+    end.memory = end.memory.min(memory);
+    let Ending::Exited { code } = end.ending else { return end };
+    if matches!(code, REFUSED | FAILED | TRAPPED | OUT_OF_FUEL) {
+        end.note = last_line(&end.output);
+    }
+    if code == FAILED {
+        end.ending = Ending::SandboxFailed { reason: end.note.clone() };
+    }
+    end
+}
+
+fn last_line(output: &[u8]) -> String {
+    /// Reasons are lines of at most 400 characters, and the runner's name before them.
+    const MAX_LINE: usize = 2048;
+    let end = &output[output.len().saturating_sub(MAX_LINE)..];
+    let text = String::from_utf8_lossy(end);
+    let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.strip_prefix(RUNNER).unwrap_or(line).trim_start_matches(": ").to_owned()
+}
+
+/// The runner, which is installed beside this program.
+fn runner() -> Result<PathBuf, String> {
+    let this =
+        std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let runner = this.with_file_name(RUNNER);
+    if runner.is_file() {
+        return Ok(runner);
+    }
+    Err(format!("{} is not there; it is installed beside talkoot-volunteer", runner.display()))
+}
+
+fn runner_version(runner: &Path) -> Result<String, String> {
+    let output = std::process::Command::new(runner)
+        .arg("--version")
+        .env_clear()
+        .output()
+        .map_err(|error| format!("cannot start {}: {error}", runner.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.trim().trim_start_matches(RUNNER).trim();
+    let sound = output.status.success() && version.len() <= 64 && !version.is_empty();
+    if sound { Ok(version.to_owned()) } else { Err(format!("{} is damaged", runner.display())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments_of(command: &[&str]) -> Result<Vec<String>, String> {
+        let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        let environment = [("TALKOOT_TASK_INDEX".to_owned(), "3".to_owned())].into();
+        let step = StepOrder {
+            command: &command,
+            environment: &environment,
+            work: Path::new("/nowhere"),
+            limits: PROBE_LIMITS,
+            slot: 0,
+        };
+        arguments(&step, "/work")
+    }
+
+    #[test]
+    fn the_guests_arguments_cannot_be_taken_for_the_runners() {
+        let arguments = arguments_of(&["bin/a.wasm", "--dir", "/"]).expect("sound");
+        let expected = [
+            "--memory",
+            "67108864",
+            "--dir",
+            "/work",
+            "--env",
+            "TALKOOT_TASK_INDEX=3",
+            "/work/bin/a.wasm",
+            "--",
+            "--dir",
+            "/",
+        ];
+        assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn a_module_outside_the_package_is_refused() {
+        for module in ["/etc/passwd", "../a.wasm", "a/../../b.wasm"] {
+            arguments_of(&[module]).expect_err(module);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_the_runners_last_line() {
+        let end = StepEnd {
+            ending: Ending::Exited { code: REFUSED },
+            note: String::new(),
+            wall: Duration::ZERO,
+            cpu: Duration::ZERO,
+            memory: 1 << 40,
+            output: b"guest\n\ntalkoot-wasm-runner: refused: no _start\n".to_vec(),
+        };
+        let end = explain(end, 5);
+        assert_eq!((end.note.as_str(), end.memory), ("refused: no _start", 5));
+        assert_eq!(end.ending, Ending::Exited { code: REFUSED });
+    }
+}

@@ -1,0 +1,294 @@
+//! What the daemon says about itself: one document, of which each command shows a part.
+
+use std::collections::BTreeMap;
+
+use capability::statements::{Receipt, Verdict};
+use capability::{BlobHash, Resources, Runtime, StatementId};
+use serde::{Deserialize, Serialize};
+use volunteer_core::{Decline, Declined, Idle, JobView, Stage, Volunteer};
+
+use crate::config::Settings;
+use crate::runtimes::Probe;
+
+/// Receipts shown at most, the newest.
+const MAX_RECEIPTS_SHOWN: usize = 100;
+
+/// The whole document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// The volunteer's public key.
+    pub key: String,
+    /// The machine's name.
+    pub name: String,
+    /// What is donated.
+    pub donated: Resources,
+    /// Bytes free on the disk of the state directory.
+    pub disk_free: u64,
+    /// Whether the owner has paused.
+    pub paused: bool,
+    /// Connected brokers, the primary first.
+    pub brokers: Vec<String>,
+    /// Addresses of brokers that are dialled.
+    pub broker_addresses: usize,
+    /// The runtimes, offered or not.
+    pub runtimes: Vec<RuntimeStatus>,
+    /// Why nothing runs, if nothing does.
+    pub idle: Option<Advice>,
+    /// The tasks in hand.
+    pub jobs: Vec<JobStatus>,
+    /// Results that wait for their receipts.
+    pub undelivered: usize,
+    /// Trusted projects.
+    pub projects: Vec<ProjectStatus>,
+    /// Offers that are not taken.
+    pub declined: Vec<DeclinedStatus>,
+    /// The newest receipts, the newest first.
+    pub receipts: Vec<ReceiptStatus>,
+}
+
+/// A reason, and what one can do about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Advice {
+    /// The reason.
+    pub reason: String,
+    /// What to do; may be empty.
+    pub hint: String,
+}
+
+/// One runtime.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RuntimeStatus {
+    /// Its name.
+    pub runtime: Runtime,
+    /// What keeps jobs in, if it is offered.
+    pub strength: Option<String>,
+    /// Why it is not offered.
+    pub reason: Option<String>,
+    /// What jobs find in it.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// One task in hand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Whose it is.
+    pub project: String,
+    /// The job's name.
+    pub name: String,
+    /// Its offer.
+    pub offer: StatementId,
+    /// The task's number.
+    pub task: u32,
+    /// In which runtime.
+    pub runtime: Runtime,
+    /// `waiting`, `running` or `stopping`.
+    pub stage: String,
+    /// Whether the lease has lapsed meanwhile.
+    pub lapsed: bool,
+}
+
+/// One trusted project.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// Its key.
+    pub project: String,
+    /// What the owner calls it.
+    pub name: String,
+    /// Whether the owner still trusts it.
+    pub trusted: bool,
+    /// Results that it has accepted.
+    pub accepted: u64,
+    /// Results that did not count.
+    pub rejected: u64,
+    /// Core-milliseconds that it has credited.
+    pub credit: u64,
+}
+
+/// One offer that is not taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeclinedStatus {
+    /// The offer.
+    pub offer: StatementId,
+    /// The job's name.
+    pub name: String,
+    /// Its project.
+    pub project: String,
+    /// What the project calls itself.
+    pub project_name: Option<String>,
+    /// Why, and what to do.
+    #[serde(flatten)]
+    pub advice: Advice,
+}
+
+/// One receipt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReceiptStatus {
+    /// The project.
+    pub project: String,
+    /// The result.
+    pub result: StatementId,
+    /// The offer.
+    pub offer: StatementId,
+    /// The task's number.
+    pub task: u32,
+    /// `accepted`, `rejected` or `again`.
+    pub verdict: String,
+    /// Why, unless it was accepted.
+    pub reason: String,
+    /// Core-milliseconds credited.
+    pub credit: u64,
+    /// When, as RFC 3339.
+    pub issued: String,
+}
+
+/// Everything about `core` now.
+pub fn status(
+    core: &Volunteer,
+    key: &str,
+    settings: &Settings,
+    probes: &[Probe],
+    disk_free: u64,
+    broker_addresses: usize,
+) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        key: key.to_owned(),
+        name: settings.name.clone(),
+        donated: settings.donated,
+        disk_free,
+        paused: core.is_paused(),
+        brokers: core.brokers().iter().map(ToString::to_string).collect(),
+        broker_addresses,
+        runtimes: probes.iter().map(runtime).collect(),
+        idle: core.idle().map(|idle| Advice { reason: idle.to_string(), hint: idle_hint(idle) }),
+        jobs: core.jobs().map(|job| self::job(core, &job)).collect(),
+        undelivered: core.undelivered(),
+        projects: projects(core),
+        declined: core.declined().map(declined).collect(),
+        receipts: core.receipts().rev().take(MAX_RECEIPTS_SHOWN).map(|it| receipt(it)).collect(),
+    }
+}
+
+/// One runtime, as the probe found it.
+pub fn runtime(probe: &Probe) -> RuntimeStatus {
+    let facts = probe.found.iter().flat_map(|found| found.facts.iter());
+    RuntimeStatus {
+        runtime: probe.runtime.clone(),
+        strength: probe.found.as_ref().ok().map(|found| found.strength.clone()),
+        reason: probe.found.as_ref().err().cloned(),
+        facts: facts.map(|(name, fact)| (name.to_string(), fact.to_string())).collect(),
+    }
+}
+
+fn job(core: &Volunteer, job: &JobView<'_>) -> JobStatus {
+    let stage = match job.stage {
+        Stage::Waiting => "waiting",
+        Stage::Running => "running",
+        Stage::Stopping => "stopping",
+    };
+    let pin = core.trust().pin(&job.project).map(|pin| pin.name.clone());
+    JobStatus {
+        project: pin.filter(|name| !name.is_empty()).unwrap_or_else(|| job.project.short()),
+        name: job.name.to_owned(),
+        offer: job.task.offer,
+        task: job.task.task,
+        runtime: job.runtime.clone(),
+        stage: stage.to_owned(),
+        lapsed: job.lapsed,
+    }
+}
+
+fn projects(core: &Volunteer) -> Vec<ProjectStatus> {
+    let mut projects: BTreeMap<_, _> = core.totals().map(|(key, total)| (*key, *total)).collect();
+    for pin in core.trust().pins() {
+        projects.entry(pin.project).or_default();
+    }
+    let status = |(project, total): (capability::ProjectKey, volunteer_core::Total)| {
+        let pin = core.trust().pin(&project);
+        ProjectStatus {
+            project: project.to_string(),
+            name: pin.map(|pin| pin.name.clone()).unwrap_or_default(),
+            trusted: pin.is_some(),
+            accepted: total.accepted,
+            rejected: total.rejected,
+            credit: total.credit.0,
+        }
+    };
+    projects.into_iter().map(status).collect()
+}
+
+fn declined(declined: &Declined) -> DeclinedStatus {
+    let Declined { offer, name, project, project_name, reason, .. } = declined;
+    let hint = match reason {
+        Decline::NotPinned => {
+            format!("if you trust it: talkoot-volunteer project add talkoot:{project}")
+        }
+        Decline::NotPermitted(_) => {
+            format!(
+                "to permit it: talkoot-volunteer project add talkoot:{project} --allow native,wasm"
+            )
+        }
+        Decline::Unmatched(_) => {
+            "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()
+        }
+        Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
+        Decline::Revoked(_) => "see `revoked` in projects.toml".to_owned(),
+        Decline::WrongHome
+        | Decline::SignerMismatch
+        | Decline::OfferNotCurrent(_)
+        | Decline::HomeNotCurrent(_)
+        | Decline::Package => "nothing: it is the project's or the broker's to correct".to_owned(),
+    };
+    DeclinedStatus {
+        offer: *offer,
+        name: name.clone(),
+        project: project.to_string(),
+        project_name: project_name.clone(),
+        advice: Advice { reason: reason.to_string(), hint },
+    }
+}
+
+fn receipt(receipt: &Receipt) -> ReceiptStatus {
+    let (verdict, reason, credit) = verdict(&receipt.verdict);
+    ReceiptStatus {
+        project: receipt.project.to_string(),
+        result: receipt.result,
+        offer: receipt.task.offer,
+        task: receipt.task.task,
+        verdict: verdict.to_owned(),
+        reason: reason.to_owned(),
+        credit,
+        issued: receipt.issued.to_string(),
+    }
+}
+
+/// The verdict's word, its reason, and the credit.
+pub fn verdict(verdict: &Verdict) -> (&'static str, &str, u64) {
+    match verdict {
+        Verdict::Accepted(credit) => ("accepted", "", credit.0),
+        Verdict::Rejected(reason) => ("rejected", reason, 0),
+        Verdict::Again(reason) => ("again", reason, 0),
+    }
+}
+
+fn idle_hint(idle: Idle) -> String {
+    match idle {
+        Idle::Paused => "talkoot-volunteer resume",
+        Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
+        Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",
+        Idle::NoPins => "talkoot-volunteer project add <URI that the project publishes>",
+        Idle::NoBroker => "check the addresses of brokers in the configuration, and the network",
+        Idle::DiskLow { .. } => "make room on the disk of the state directory",
+        Idle::Backlog { .. } => "wait until the masters are back",
+        Idle::NothingSuits { declined: 0, .. } => "wait: your projects have nothing to do just now",
+        Idle::NothingSuits { .. } => "talkoot-volunteer why lists the offers declined",
+    }
+    .to_owned()
+}
+
+/// The network's and the store's name of a blob.
+pub fn blob_name(hash: &BlobHash) -> blake3::Hash {
+    blake3::Hash::from_bytes(*hash.as_bytes())
+}

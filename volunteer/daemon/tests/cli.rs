@@ -1,0 +1,214 @@
+//! The program as people and scripts meet it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use capability::{ProjectKey, SecretKey, Signer};
+use serde_json::Value;
+
+fn volunteer(state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkoot-volunteer"));
+    command.env("TALKOOT_STATE", state.join("state"));
+    command.env("TALKOOT_CONFIG", state.join("volunteer.toml"));
+    command
+}
+
+fn project() -> ProjectKey {
+    SecretKey::from_seed(&[3; 32]).public().into()
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    volunteer(directory).args(arguments).output().unwrap()
+}
+
+/// A directory with a configuration of `text`.
+fn with_config(text: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("volunteer.toml"), text).unwrap();
+    directory
+}
+
+#[track_caller]
+fn check_fails(output: &Output, code: i32, expected: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(expected), "{said:?} does not say {expected:?}");
+    assert!(said.lines().count() <= 12, "{said}");
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_2() {
+    let directory = with_config("");
+    check_fails(&run(directory.path(), &["frobnicate"]), 2, "unrecognized subcommand");
+    check_fails(&run(directory.path(), &["run", "--memory", "much"]), 2, "not an amount of bytes");
+    check_fails(&run(directory.path(), &["run", "--broker", "example.org"]), 2, "--broker");
+    let add = run(directory.path(), &["project", "add", "https://example.org"]);
+    check_fails(&add, 2, "a project URI starts with `talkoot:`");
+    let uri = format!("talkoot:{}?broker=nowhere", project());
+    check_fails(
+        &run(directory.path(), &["project", "add", &uri]),
+        2,
+        "not the address of a broker",
+    );
+    let uri = format!("talkoot:{}", project());
+    let add = run(directory.path(), &["project", "add", &uri, "--allow", "docker"]);
+    check_fails(&add, 2, "there is no runtime docker");
+}
+
+#[test]
+fn a_wrong_configuration_is_exit_3_with_its_line() {
+    for (text, expected) in [
+        ("cores = 1\ncroes = 2\n", "volunteer.toml:2: unknown field `croes`"),
+        ("cores = [", "volunteer.toml:1: "),
+        ("memory = \"lots\"", "not an amount of bytes"),
+        ("brokers = [\"example.org:4077\"]", "not the address of a broker"),
+    ] {
+        let directory = with_config(text);
+        check_fails(&run(directory.path(), &["run"]), 3, expected);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    check_fails(&run(directory.path(), &["run"]), 3, "cannot read the configuration");
+}
+
+#[test]
+fn damaged_state_is_named() {
+    let directory = with_config("");
+    let state = directory.path().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+
+    std::fs::write(state.join("projects.toml"), "[[project]]\nkey = 1\n").unwrap();
+    check_fails(&run(directory.path(), &["run"]), 3, "projects.toml");
+    std::fs::remove_file(state.join("projects.toml")).unwrap();
+
+    std::fs::write(state.join("node.key"), "not a key").unwrap();
+    check_fails(&run(directory.path(), &["run"]), 3, "key file");
+}
+
+#[test]
+fn without_a_daemon_there_is_nothing_to_ask() {
+    let directory = with_config("");
+    check_fails(&run(directory.path(), &["status"]), 4, "talkoot-volunteer run");
+}
+
+#[test]
+fn init_makes_a_key_and_a_configuration_that_works_and_leaves_both_alone_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = run(directory.path(), &["init"]);
+    assert!(first.status.success());
+    let again = run(directory.path(), &["init"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("left as it is"));
+    let key = |output: &Output| {
+        String::from_utf8_lossy(&output.stdout).lines().next().unwrap().to_owned()
+    };
+    assert_eq!(key(&first), key(&again));
+}
+
+#[test]
+fn projects_are_added_listed_and_removed() {
+    let directory = with_config("");
+    let key = project().to_string();
+    let uri = format!("talkoot:{key}?broker=/ip4/127.0.0.1/tcp/4077");
+    let add = ["project", "add", &uri, "--allow", "wasm", "--name", "sweep"];
+    assert!(run(directory.path(), &add).status.success());
+
+    let list = run(directory.path(), &["project", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["key"], key);
+    assert_eq!(list[0]["runtimes"], serde_json::json!(["wasm"]));
+
+    assert!(run(directory.path(), &["project", "remove", &key]).status.success());
+    check_fails(&run(directory.path(), &["project", "remove", &key]), 3, "not among the projects");
+}
+
+// A running daemon.
+
+struct Daemon {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+}
+
+impl Daemon {
+    /// Starts one without a runtime to try, so that it is ready at once.
+    fn start(directory: &Path, more: &[&str]) -> Self {
+        let mut command = volunteer(directory);
+        command.args(["--log-format", "json", "run", "--http", "127.0.0.1:0"]).args(more);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Reads the log up to the event `message`.
+    fn wait_for(&mut self, message: &str) -> Value {
+        for line in self.lines.by_ref() {
+            let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if event["message"] == message {
+                return event;
+            }
+        }
+        panic!("the daemon ended without {message:?}");
+    }
+
+    fn terminate(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_daemon_says_why_it_is_idle_notices_a_pin_and_ends_when_asked() {
+    let directory = with_config("runtimes = [\"wasm\"]\n");
+    let mut daemon = Daemon::start(directory.path(), &["--cores", "1", "--name", "bench"]);
+    daemon.wait_for("http");
+
+    let status = run(directory.path(), &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["name"], &status["donated"]["cores"]), (&"bench".into(), &1.into()));
+
+    let key = project().to_string();
+    assert!(run(directory.path(), &["project", "add", &format!("talkoot:{key}")]).status.success());
+    daemon.wait_for("trusted projects read again");
+
+    assert!(run(directory.path(), &["pause"]).status.success());
+    let why = run(directory.path(), &["why", "--json"]);
+    let why: Value = serde_json::from_slice(&why.stdout).unwrap();
+    assert_eq!(why["idle"]["reason"], "paused by the owner");
+    let results = run(directory.path(), &["results", "--json"]);
+    let results: Value = serde_json::from_slice(&results.stdout).unwrap();
+    assert_eq!(results["projects"][0]["project"], key);
+
+    let asked = Instant::now();
+    assert_eq!(daemon.terminate(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    check_fails(&run(directory.path(), &["status"]), 4, "no daemon runs");
+}
+
+#[test]
+fn one_state_directory_is_for_one_daemon() {
+    let directory = with_config("runtimes = []\n");
+    let mut daemon = Daemon::start(directory.path(), &[]);
+    daemon.wait_for("http");
+    let second = run(directory.path(), &["run", "--http", "127.0.0.1:0"]);
+    check_fails(&second, 5, "in use");
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn draining_ends_the_daemon() {
+    let directory = with_config("runtimes = []\n");
+    let mut daemon = Daemon::start(directory.path(), &[]);
+    daemon.wait_for("http");
+    assert!(run(directory.path(), &["drain"]).status.success());
+    daemon.wait_for("drained");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,237 @@
+//! `cargo xtask check`: every check, in the order in which they fail fastest.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use xtask::tools::{self, cargo, output, run};
+
+/// What `cargo xtask check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Installs what is missing (Debian packages, cargo tools) first. Without it nothing is
+    /// installed, and what is missing is named.
+    #[arg(long)]
+    setup: bool,
+    /// Runs only the checks whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// One check.
+struct Check {
+    name: &'static str,
+    run: fn() -> Result<Verdict>,
+}
+
+/// How a check that did not fail ended.
+enum Verdict {
+    Passed,
+    /// It could not run here; why. In CI that is a failure.
+    Skipped(String),
+}
+
+const CHECKS: &[Check] = &[
+    Check { name: "format", run: format },
+    Check { name: "purity of the cores", run: purity },
+    Check { name: "clippy", run: clippy },
+    Check { name: "tests", run: tests },
+    Check { name: "doc tests", run: doc_tests },
+    Check { name: "documentation", run: documentation },
+    Check { name: "dependencies", run: dependencies },
+    Check { name: "demo", run: demo },
+];
+
+/// Crates that must not know of time, network or disk.
+const CORES: [&str; 5] =
+    ["capability", "mesh-core", "broker-core", "volunteer-core", "master-core"];
+
+/// What a core must not depend on, however indirectly.
+const FORBIDDEN: [&str; 9] = [
+    "tokio",
+    "libp2p",
+    "sled",
+    "mio",
+    "async-std",
+    "rustix",
+    "getrandom",
+    "mesh-net",
+    "mesh-store",
+];
+
+/// Programs that the checks use, and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 4] =
+    [("cc", "gcc"), ("make", "make"), ("git", "git"), ("setpriv", "util-linux")];
+
+/// Runs the checks; all of them, even after a failure, so that one run tells everything.
+pub fn run_all(args: &CheckArgs) -> Result<()> {
+    if args.setup {
+        setup()?;
+    }
+    let missing = missing_programs();
+    if !missing.is_empty() {
+        println!("missing here: {} (cargo xtask check --setup installs them)", missing.join(", "));
+    }
+    let ci = std::env::var_os("CI").is_some();
+    let mut rows = Vec::new();
+    for check in CHECKS {
+        if args.only.as_deref().is_some_and(|only| !check.name.contains(only)) {
+            continue;
+        }
+        println!("\n== {}", check.name);
+        let started = Instant::now();
+        let (passed, verdict) = match (check.run)() {
+            Ok(Verdict::Passed) => (true, "passed".to_owned()),
+            Ok(Verdict::Skipped(why)) if ci => {
+                (false, format!("skipped, which fails in CI: {why}"))
+            }
+            Ok(Verdict::Skipped(why)) => (true, format!("SKIPPED: {why}")),
+            Err(error) => (false, format!("FAILED: {error:#}")),
+        };
+        println!("-- {}: {verdict}", check.name);
+        rows.push((check.name, passed, started.elapsed(), verdict));
+    }
+    summarize(&rows)
+}
+
+fn summarize(rows: &[(&str, bool, Duration, String)]) -> Result<()> {
+    println!("\n== summary");
+    for (name, _, took, verdict) in rows {
+        println!("{name:22} {:6.1} s  {verdict}", took.as_secs_f64());
+    }
+    let failed = rows.iter().filter(|(_, passed, ..)| !passed).count();
+    println!("\n{} passed, {failed} failed", rows.len() - failed);
+    if failed == 0 { Ok(()) } else { bail!("{failed} of {} checks failed", rows.len()) }
+}
+
+fn format() -> Result<Verdict> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    Ok(Verdict::Passed)
+}
+
+/// No core depends on a runtime, a network, a disk or a source of randomness. That none reads a
+/// clock is clippy's part (`clippy.toml` in each core).
+fn purity() -> Result<Verdict> {
+    for core in CORES {
+        let tree = output(cargo().args([
+            "tree",
+            "--locked",
+            "--package",
+            core,
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ]))?;
+        let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+        let found = names.filter(|name| {
+            FORBIDDEN.iter().any(|bad| name == bad || name.starts_with(&format!("{bad}-")))
+        });
+        let found: Vec<_> = found.collect();
+        if !found.is_empty() {
+            bail!("{core} depends on {}", found.join(", "));
+        }
+        let bans = tools::root().join(core_folder(core)).join("clippy.toml");
+        if !std::fs::read_to_string(&bans)?.contains("std::time::Instant::now") {
+            bail!("{} does not ban the clock", bans.display());
+        }
+        println!("{core}: pure");
+    }
+    Ok(Verdict::Passed)
+}
+
+fn core_folder(core: &str) -> &'static str {
+    match core {
+        "mesh-core" => "mesh/core",
+        "broker-core" => "broker/core",
+        "volunteer-core" => "volunteer/core",
+        "master-core" => "master-adapter/core",
+        _ => "capability",
+    }
+}
+
+fn clippy() -> Result<Verdict> {
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings"]))?;
+    Ok(Verdict::Passed)
+}
+
+/// In release, because the stories run the programs as people run them, and so that everything is
+/// compiled once.
+fn tests() -> Result<Verdict> {
+    tools::build_programs()?;
+    run(cargo().args([
+        "test",
+        "--release",
+        "--workspace",
+        "--locked",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--examples",
+    ]))?;
+    Ok(Verdict::Passed)
+}
+
+fn doc_tests() -> Result<Verdict> {
+    run(cargo().args(["test", "--release", "--workspace", "--locked", "--doc"]))?;
+    Ok(Verdict::Passed)
+}
+
+fn documentation() -> Result<Verdict> {
+    let mut doc = cargo();
+    doc.args(["doc", "--workspace", "--locked", "--no-deps", "--document-private-items"]);
+    run(doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    Ok(Verdict::Passed)
+}
+
+/// Licences, sources and bans; advisories only where their database is at hand.
+fn dependencies() -> Result<Verdict> {
+    if !tools::exists("cargo-deny") {
+        return Ok(Verdict::Skipped("cargo-deny is not installed".to_owned()));
+    }
+    run(cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    let advisories = cargo().args(["deny", "--offline", "check", "advisories"]).status()?;
+    if !advisories.success() {
+        println!("advisories were not checked: their database is not on this machine");
+    }
+    Ok(Verdict::Passed)
+}
+
+fn demo() -> Result<Verdict> {
+    let own = std::env::current_exe()?;
+    run(Command::new(own).arg("demo").current_dir(tools::root()))?;
+    Ok(Verdict::Passed)
+}
+
+fn missing_programs() -> Vec<&'static str> {
+    PROGRAMS.iter().map(|(program, _)| *program).filter(|program| !tools::exists(program)).collect()
+}
+
+/// Installs what a new Debian machine lacks.
+fn setup() -> Result<()> {
+    let missing = missing_programs();
+    if !missing.is_empty() {
+        let packages =
+            PROGRAMS.iter().filter(|(program, _)| missing.contains(program)).map(|(_, deb)| *deb);
+        let packages: Vec<_> = packages.collect();
+        println!("installing {}", packages.join(", "));
+        run(Command::new("apt-get").arg("update").arg("--quiet"))?;
+        let mut install = Command::new("apt-get");
+        install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+        run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    }
+    for component in ["clippy", "rustfmt"] {
+        if !tools::exists(&format!("cargo-{}", component.trim_start_matches("rust"))) {
+            run(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    if !tools::exists("cargo-deny") {
+        println!("installing cargo-deny, which takes some minutes");
+        run(cargo().args(["install", "--locked", "cargo-deny"]))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! A network of real processes on one machine, for the demo and for the stories in `tests/`.
+
+pub mod events;
+pub mod network;
+pub mod tools;

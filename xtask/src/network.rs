@@ -1,0 +1,249 @@
+//! Brokers, volunteers and masters as separate processes on loopback, below one directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::events::Events;
+use crate::tools;
+
+/// A process that has not said in that time what it should has failed: it takes milliseconds on an
+/// idle machine, and CI's machines are not idle.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running network. Dropping it ends every process.
+pub struct Network {
+    directory: PathBuf,
+    programs: PathBuf,
+    events: Arc<Events>,
+    processes: BTreeMap<String, Process>,
+}
+
+struct Process {
+    program: &'static str,
+    args: Vec<String>,
+    state: PathBuf,
+    child: Option<Child>,
+    /// Where it can be dialled, for brokers.
+    address: String,
+    /// Its HTTP address.
+    http: String,
+}
+
+impl Network {
+    /// An empty network whose files are below `directory`, of the programs in `programs`.
+    pub fn new(directory: &Path, programs: &Path, events: Arc<Events>) -> Self {
+        Self {
+            directory: directory.to_path_buf(),
+            programs: programs.to_path_buf(),
+            events,
+            processes: BTreeMap::new(),
+        }
+    }
+
+    /// What the processes log.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// Starts a broker that knows the brokers named; gives the address at which it can be dialled.
+    pub fn broker(&mut self, name: &str, bootstrap: &[&str], more: &[&str]) -> Result<String> {
+        let mut args = strings(&["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        for known in bootstrap {
+            args.extend(["--bootstrap".to_owned(), self.address(known)]);
+        }
+        args.extend(strings(more));
+        self.spawn(name, "talkoot-broker", &args)?;
+        let listening = self
+            .events
+            .wait(0, &format!("{name} to listen"), PATIENCE, |event| event.is(name, "listening"))?;
+        let address = listening.field("address");
+        let process = self.process(name)?;
+        process.address.clone_from(&address);
+        // A broker that is started again is found where it was.
+        let own = address.split("/p2p/").next().unwrap_or_default().to_owned();
+        if let Some(listen) = process.args.iter_mut().find(|arg| arg.ends_with("/tcp/0")) {
+            *listen = own;
+        }
+        Ok(address)
+    }
+
+    /// Makes a project and starts its adapter at `brokers`, the first of which is its home.
+    pub fn master(&mut self, name: &str, project: &str, brokers: &[&str]) -> Result<()> {
+        let state = self.state(name);
+        let mut init = self.program("talkoot-master");
+        init.arg("init").arg("--name").arg(project).arg("--state").arg(state);
+        tools::output(&mut init)?;
+        let mut args = strings(&["run"]);
+        for broker in brokers {
+            args.extend(["--broker".to_owned(), self.address(broker)]);
+        }
+        self.spawn(name, "talkoot-master", &args)
+    }
+
+    /// The project URI of master `name`.
+    pub fn uri(&self, name: &str) -> Result<String> {
+        let mut uri = self.program("talkoot-master");
+        uri.arg("uri").arg("--state").arg(self.state(name));
+        Ok(tools::output(&mut uri)?.trim().to_owned())
+    }
+
+    /// Starts a volunteer that donates `cores` cores to the projects with `uris`.
+    pub fn volunteer(
+        &mut self,
+        name: &str,
+        brokers: &[&str],
+        uris: &[&str],
+        cores: u32,
+    ) -> Result<()> {
+        for uri in uris {
+            self.pin(name, uri)?;
+        }
+        let mut args = strings(&["run", "--name", name, "--cores", &cores.to_string()]);
+        for broker in brokers {
+            args.extend(["--broker".to_owned(), self.address(broker)]);
+        }
+        self.spawn(name, "talkoot-volunteer", &args)
+    }
+
+    /// Makes volunteer `name` trust the project with `uri`.
+    pub fn pin(&self, name: &str, uri: &str) -> Result<()> {
+        let mut pin = self.program("talkoot-volunteer");
+        pin.args(["project", "add", uri, "--allow", "native,wasm"]);
+        tools::output(pin.arg("--state").arg(self.state(name))).map(drop)
+    }
+
+    /// `talkoot-master submit` for master `name`, ready to be run.
+    pub fn submit(&self, name: &str, job: &Path) -> Command {
+        let mut submit = self.program("talkoot-master");
+        submit.arg("submit").arg(job).arg("--wait").arg("--state").arg(self.state(name));
+        submit
+    }
+
+    /// A program of the network, without arguments.
+    pub fn program(&self, program: &str) -> Command {
+        Command::new(self.programs.join(program))
+    }
+
+    /// The state directory of a process.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Where a broker can be dialled.
+    pub fn address(&self, name: &str) -> String {
+        self.processes.get(name).map(|process| process.address.clone()).unwrap_or_default()
+    }
+
+    /// Where a process answers HTTP.
+    pub fn http(&self, name: &str) -> String {
+        self.processes.get(name).map(|process| process.http.clone()).unwrap_or_default()
+    }
+
+    /// The names of all processes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.processes.keys().map(String::as_str)
+    }
+
+    /// Kills a process as the kernel would when memory runs out.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let process = self.process(name)?;
+        if let Some(mut child) = process.child.take() {
+            child.kill().with_context(|| format!("cannot kill {name}"))?;
+            child.wait().with_context(|| format!("cannot reap {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Kills a process and destroys its disk.
+    pub fn destroy(&mut self, name: &str) -> Result<()> {
+        self.kill(name)?;
+        let state = self.state(name);
+        std::fs::remove_dir_all(&state)
+            .with_context(|| format!("cannot destroy {}", state.display()))
+    }
+
+    /// Starts a process again as it was started before.
+    pub fn start_again(&mut self, name: &str) -> Result<()> {
+        let process = self.process(name)?;
+        let (program, args) = (process.program, process.args.clone());
+        self.start(name, program, &args)
+    }
+
+    /// Asks every process to end, volunteers first, and waits until all have; kills the unwilling.
+    pub fn end(&mut self) -> Result<()> {
+        let mut unwilling = Vec::new();
+        for program in ["talkoot-volunteer", "talkoot-master", "talkoot-broker"] {
+            let of_program = self.processes.values_mut().filter(|it| it.program == program);
+            let children: Vec<_> = of_program.filter_map(|it| it.child.take()).collect();
+            for child in &children {
+                let id = child.id().to_string();
+                tools::output(Command::new("kill").args(["-TERM", &id]))?;
+            }
+            for child in children {
+                unwilling.extend(await_end(child, program)?);
+            }
+        }
+        if unwilling.is_empty() { Ok(()) } else { bail!("did not end: {}", unwilling.join(", ")) }
+    }
+
+    fn spawn(&mut self, name: &str, program: &'static str, args: &[String]) -> Result<()> {
+        let state = self.state(name);
+        let (address, http) = (String::new(), String::new());
+        let process = Process { program, args: args.to_vec(), state, child: None, address, http };
+        self.processes.insert(name.to_owned(), process);
+        self.start(name, program, args)
+    }
+
+    fn start(&mut self, name: &str, program: &'static str, args: &[String]) -> Result<()> {
+        let mark = self.events.mark();
+        let mut command = self.program(program);
+        command.args(args).args(["--http", "127.0.0.1:0", "--log-format", "json"]);
+        command.arg("--state").arg(&self.process(name)?.state);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        self.events.follow(name, child.stderr.take().expect("stderr was piped"));
+        self.process(name)?.child = Some(child);
+        let http = self
+            .events
+            .wait(mark, &format!("{name} to start"), PATIENCE, |event| event.is(name, "http"))?;
+        self.process(name)?.http = http.field("address");
+        Ok(())
+    }
+
+    fn process(&mut self, name: &str) -> Result<&mut Process> {
+        self.processes.get_mut(name).with_context(|| format!("there is no process {name}"))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for child in self.processes.values_mut().filter_map(|process| process.child.as_mut()) {
+            // It may have ended by itself; nothing is left to do then.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Waits for a child that was asked to end; gives its name if it had to be killed.
+fn await_end(mut child: Child, program: &str) -> Result<Option<String>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if child.try_wait()?.is_some() {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(Some(format!("{program} (process {})", child.id())))
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

@@ -1,0 +1,274 @@
+//! Stories of a network of real processes: release binaries, default limits, loopback.
+//!
+//! They need the programs: `cargo xtask check` builds them first, and so does
+//! `cargo build --release` at the root.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use xtask::events::{Event, Events};
+use xtask::network::{Network, PATIENCE};
+use xtask::tools;
+
+/// Long enough for a job of 40 short tasks with a fault in its middle, on a loaded machine.
+const JOB_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Three brokers, a master at the first, and volunteers at the other two.
+struct Story {
+    network: Network,
+    _directory: TempDir,
+    sweep: PathBuf,
+}
+
+impl Story {
+    fn begin(volunteers: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let programs = tools::programs().expect("the programs' folder");
+        assert!(
+            programs.join("talkoot-broker").exists(),
+            "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
+        );
+        let events = Events::new(|_| ());
+        let network = Network::new(directory.path(), &programs, events);
+        let sweep = assemble_sweep(directory.path());
+        let mut story = Self { network, _directory: directory, sweep };
+        story.start(volunteers);
+        story
+    }
+
+    fn start(&mut self, volunteers: usize) {
+        let network = &mut self.network;
+        network.broker("broker-a", &[], &[]).expect("broker-a");
+        network.broker("broker-b", &["broker-a"], &[]).expect("broker-b");
+        network.broker("broker-c", &["broker-a"], &[]).expect("broker-c");
+        network.master("master", "Story", &["broker-a"]).expect("the master");
+        let uri = network.uri("master").expect("its URI");
+        for number in 1..=volunteers {
+            let name = format!("volunteer-{number}");
+            network
+                .volunteer(&name, &["broker-b", "broker-c"], &[&uri], 1)
+                .expect("a volunteer starts");
+        }
+    }
+
+    fn submit(&self, job: &Path) -> Child {
+        let mut submit = self.network.submit("master", job);
+        submit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        submit.spawn().expect("talkoot-master submit starts")
+    }
+
+    /// Waits until `count` events satisfy `wanted`.
+    fn wait_for(&self, count: usize, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let (mut mark, mut last) = (0, None);
+        for number in 1..=count {
+            let what = format!("{what} ({number} of {count})");
+            let event = self.network.events().wait(mark, &what, JOB_PATIENCE, &wanted);
+            let event = event.unwrap_or_else(|error| panic!("{error:#}"));
+            let all = self.network.events().all();
+            let place = all[mark..].iter().position(|it| it.at == event.at && wanted(it));
+            mark += place.expect("the event was just seen") + 1;
+            last = Some(event);
+        }
+        last.expect("at least one event is waited for")
+    }
+
+    /// Every task of the job was accepted once, and `submit --wait` says that it passed.
+    fn expect_each_accepted_once(&self, mut submit: Child, tasks: usize) {
+        let status = await_exit(&mut submit);
+        assert_eq!(status, Some(0), "{}", self.last_events());
+        let mut accepted: BTreeMap<String, u32> = BTreeMap::new();
+        for event in self.network.events().all().iter().filter(|it| it.name == "accepted") {
+            *accepted.entry(event.field("task")).or_default() += 1;
+        }
+        assert_eq!(accepted.len(), tasks, "every task has a result");
+        assert!(
+            accepted.values().all(|count| *count == 1),
+            "accepted more than once: {accepted:?}"
+        );
+    }
+
+    fn last_events(&self) -> String {
+        let all = self.network.events().all();
+        let last = all.iter().rev().take(60).rev();
+        let line = |it: &Event| format!("{:7.2} {} {}", it.at.as_secs_f64(), it.who, it.name);
+        last.map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[test]
+fn the_home_broker_is_killed_in_the_middle_and_started_again() {
+    killed_and_started_again("broker-a");
+}
+
+#[test]
+fn the_volunteers_broker_is_killed_in_the_middle_and_started_again() {
+    killed_and_started_again("broker-b");
+}
+
+fn killed_and_started_again(broker: &str) {
+    let mut story = Story::begin(3);
+    let submit = story.submit(&story.sweep.clone());
+    story.wait_for(5, "results to be accepted", |event| event.name == "accepted");
+
+    story.network.kill(broker).expect("killed");
+    story.network.start_again(broker).expect("started again");
+
+    story.expect_each_accepted_once(submit, 40);
+    story.network.end().expect("every process ends when asked");
+}
+
+#[test]
+fn the_only_broker_with_custody_of_results_is_destroyed_with_its_disk() {
+    let mut story = Story::begin(2);
+    let submit = story.submit(&story.sweep.clone());
+    story.wait_for(5, "results to be accepted", |event| event.name == "accepted");
+
+    // Without the home, results pile up at the volunteers' broker, which has acknowledged them.
+    story.network.kill("broker-a").expect("killed");
+    let mark = story.network.events().mark();
+    let taken =
+        |event: &Event| event.is("broker-b", "custody taken") && event.field("kind") == "result";
+    let waited =
+        story.network.events().wait(mark, "custody at broker-b alone", JOB_PATIENCE, taken);
+    waited.unwrap_or_else(|error| panic!("{error:#}"));
+
+    story.network.destroy("broker-b").expect("destroyed");
+    story.network.start_again("broker-a").expect("started again");
+
+    story.expect_each_accepted_once(submit, 40);
+}
+
+#[test]
+fn a_volunteer_is_killed_in_the_middle_of_a_task_and_another_runs_it() {
+    let mut story = Story::begin(2);
+    let job = story.network.state("slow");
+    write_slow_job(&job);
+    let submit = story.submit(&job.join("job.toml"));
+    let started = story.wait_for(1, "the task to start", |event| event.name == "started");
+
+    story.network.kill(&started.who).expect("killed");
+
+    let lapsed = story.wait_for(1, "the lease to lapse", |event| event.name == "lease lapsed");
+    assert_eq!(lapsed.who, "broker-a", "only the home takes a task back");
+    story.expect_each_accepted_once(submit, 1);
+    let ran_by: Vec<_> = story.network.events().all();
+    let ran_by = ran_by.iter().filter(|event| event.name == "finished").map(|event| &event.who);
+    assert!(ran_by.clone().all(|who| *who != started.who) && ran_by.count() == 1);
+}
+
+#[test]
+fn a_peer_that_sends_garbage_on_every_protocol_changes_nothing() {
+    let story = Story::begin(1);
+    let address = story.network.address("broker-a");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(garbage::on_every_protocol(&address));
+    garbage::before_any_handshake(&address);
+
+    story.expect_each_accepted_once(story.submit(&story.sweep.clone()), 40);
+}
+
+mod garbage {
+    use std::io::Write;
+    use std::net::TcpStream;
+
+    use mesh_net::{Config, Multiaddr, Protocol, Role};
+
+    /// Bytes that look random and are the same each time.
+    fn noise(seed: u64, length: usize) -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    /// A peer with a sound key and unsound manners.
+    pub async fn on_every_protocol(address: &str) {
+        let address: Multiaddr = address.parse().expect("the broker's address");
+        let (net, _events) =
+            mesh_net::start(Config::new([66; 32], Role::Client)).await.expect("a client");
+        let broker = net.dial(address).await.expect("a connection");
+        for protocol in [Protocol::Call, Protocol::Custody, Protocol::Reconcile] {
+            for (seed, length) in (1..).zip([0, 1, 7, 100, 5_000, 300_000]) {
+                // Whether it is refused or answered with an error is the broker's choice.
+                let _ = net.request(protocol, broker, noise(seed, length)).await;
+            }
+        }
+        let blob = tempfile::tempfile().expect("a file");
+        let absent = net.fetch_blob(broker, blake3::hash(b"nothing"), 1 << 20, blob).await;
+        assert!(absent.is_err(), "a blob that nobody has");
+        net.shutdown().await;
+    }
+
+    /// Connections that never speak the protocol.
+    pub fn before_any_handshake(address: &str) {
+        let mut parts = address.split('/').skip(2);
+        let host = parts.next().expect("an address");
+        let port: u16 = parts.nth(1).and_then(|port| port.parse().ok()).expect("a port");
+        for seed in 0..20 {
+            let mut stream = TcpStream::connect((host, port)).expect("a connection");
+            // The broker may hang up at any byte.
+            let _ = stream.write_all(&noise(seed, 10_000));
+        }
+    }
+}
+
+fn assemble_sweep(directory: &Path) -> PathBuf {
+    let (source, folder) = (tools::root().join("examples/sweep"), directory.join("sweep-package"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let module = wat::parse_file(source.join("sweep.wat")).expect("the example assembles");
+    std::fs::write(folder.join("sweep.wasm"), module).expect("written");
+    std::fs::copy(source.join("job.toml"), folder.join("job.toml")).expect("copied");
+    folder.join("job.toml")
+}
+
+/// A job of one task that sleeps for five seconds.
+fn write_slow_job(folder: &Path) {
+    const SLEEPER: &str = r#"
+        (module
+          (import "wasi_snapshot_preview1" "poll_oneoff"
+            (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start")
+            ;; one subscription at 0: the monotonic clock, 5e9 ns from now
+            (i32.store (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const 5000000000))
+            (drop (call $poll_oneoff
+              (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))
+    "#;
+    const JOB: &str = r#"
+        name = "slow"
+        [requirements]
+        runtimes = ["wasm"]
+        [[step]]
+        name = "sleep"
+        run = ["sleeper.wasm"]
+        [limits]
+        wall = "1m"
+        memory = "64 MiB"
+        disk = "16 MiB"
+    "#;
+    std::fs::create_dir(folder).expect("a folder");
+    let module = wat::parse_str(SLEEPER).expect("the sleeper assembles");
+    std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
+    std::fs::write(folder.join("job.toml"), JOB).expect("written");
+}
+
+fn await_exit(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + JOB_PATIENCE + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    None
+}
