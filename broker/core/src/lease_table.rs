@@ -370,7 +370,8 @@ impl LeaseTable {
     fn hold(&mut self, task: TaskId, lease: Verified<Lease>, now: Now) {
         let deadline = now.mono + LEASE_TERM;
         let (id, volunteer) = (lease.id(), lease.volunteer);
-        let held = Held { deadline, renewed: lease.granted, lease };
+        // Not the time of the grant: that is this broker's clock, renewals go by the volunteer's.
+        let held = Held { deadline, renewed: Timestamp::default(), lease };
         let Some((pool, index)) = self.pool_and_index(task) else { return };
         pool.take(index, Slot::Leased, Taken::Leased(held));
         pool.by_lease.insert(id, index);

@@ -9,7 +9,7 @@ use broker_core::{
 };
 use capability::statements::{Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict};
 use capability::{BlobHash, Runtime, Verified};
-use mesh_core::{Answer, Ask, Cargo, Gossip, HandoverAnswer, Refusal};
+use mesh_core::{Answer, Ask, Cargo, Gossip, HandoverAnswer, Now, Refusal};
 use support::*;
 
 const ALICE: u8 = 50;
@@ -208,6 +208,22 @@ fn a_renewed_lease_holds_and_one_that_is_not_opens_its_task_again() {
     assert_eq!(world.ask(key(ALICE).0, home, late), renewed(granted));
     let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
     assert_eq!(leases(world.ask(key(BOB).0, home, claim)).len(), 1);
+}
+
+#[test]
+fn a_volunteer_whose_clock_is_behind_the_homes_can_renew() {
+    let (mut world, home, _, offer) = home_with_offer(1, 1);
+    let volunteer = asking(ALICE, home);
+    let claim = volunteer.claim(offer.id(), 1, 0, world.now);
+    let granted: Vec<_> =
+        leases(world.ask(key(ALICE).0, home, claim)).iter().map(Verified::id).collect();
+
+    world.pass(LEASE_TERM * 2 / 3);
+    let behind = Now { wall: world.now.wall.before(Duration::from_secs(60)), ..world.now };
+    let keep = volunteer.renewal(offer.id(), granted, Intent::Keep, behind);
+    assert_eq!(world.ask(key(ALICE).0, home, keep), Answer::Renewed { lapsed: vec![] });
+    world.pass(LEASE_TERM * 2 / 3);
+    assert_eq!(world.broker(home).leases().count(), 1, "what was answered was done");
 }
 
 #[test]
