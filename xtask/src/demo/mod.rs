@@ -24,6 +24,9 @@ pub struct DemoArgs {
     /// Leaves the network running and prints its addresses; ends it on Enter or Ctrl-C.
     #[arg(long)]
     keep: bool,
+    /// Runs the programs in this folder instead of building them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
 }
 
 /// Tasks of the sweep (`examples/sweep/job.toml`).
@@ -34,7 +37,10 @@ const VOLUNTEERS: [&str; 3] = ["volunteer-1", "volunteer-2", "volunteer-3"];
 
 /// Builds the programs and runs the demo.
 pub fn run(args: &DemoArgs) -> Result<()> {
-    let programs = tools::build_programs()?;
+    let programs = match &args.programs {
+        Some(folder) => folder.clone(),
+        None => tools::build_programs()?,
+    };
     let started = Instant::now();
     let directory = tempfile::Builder::new().prefix("talkoot-demo-").tempdir()?;
     let (screen, cast) = (Arc::new(Screen::new(SWEEP_TASKS)), Arc::new(Cast::default()));
@@ -227,6 +233,11 @@ impl Demo {
         let summary = summary::Summary::of(&events, &self.cast);
         summary.check(self.why_not_native().is_none(), SWEEP_TASKS)?;
         println!("\n{summary}");
+        for master in ["master-1", "master-2"] {
+            let mut matrix = self.network.program("talkoot-master");
+            matrix.args(["matrix", "--state"]).arg(self.network.state(master));
+            println!("The matrix of {master}:\n{}", tools::output(&mut matrix)?);
+        }
         println!("The network ran for {:.1} s.", started.elapsed().as_secs_f64());
         println!(
             "\nGo on by hand: `cargo xtask demo --keep` leaves it running; README.md has the tour."

@@ -105,7 +105,7 @@ impl fmt::Display for Summary {
         let rows: BTreeSet<_> = self.cells.keys().map(|(row, _)| row).collect();
         let columns: BTreeSet<_> = self.cells.keys().map(|(_, column)| column).collect();
         let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
-        writeln!(f, "Results by machine and builder (passed/failed):")?;
+        writeln!(f, "Results by machine and job (passed/failed):")?;
         write!(f, "  {:28}", "")?;
         columns.iter().try_for_each(|column| write!(f, " {column:>18}"))?;
         writeln!(f)?;
