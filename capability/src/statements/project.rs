@@ -114,6 +114,7 @@ impl Payload for Home {
 
     fn validate(&self) -> Result<(), Invalid> {
         Invalid::unless(self.standbys.len() <= 4, "S32", "over 4 standbys")?;
+        Invalid::unless(self.epoch < u64::MAX, "S32", "an epoch after which there can be none")?;
         let twice = self.standbys.contains(&self.home);
         Invalid::unless(!twice, "S32", "the home is among its own standbys")
     }
