@@ -155,6 +155,9 @@ pub enum Duty {
     Originator,
 }
 
+/// The share of a node's bytes that bundles of one origin may take: one in so many.
+const BYTES_AN_ORIGIN: u64 = 8;
+
 /// Bounds of what one node takes into custody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CustodyLimits {
@@ -162,7 +165,7 @@ pub struct CustodyLimits {
     pub bundles: usize,
     /// Bundles of one origin.
     pub bundles_an_origin: usize,
-    /// Bytes in all, blobs included.
+    /// Bytes in all, blobs included; an eighth of them for one origin.
     pub bytes: u64,
 }
 
@@ -194,6 +197,7 @@ pub struct Custody {
     order: BTreeMap<StatementId, u64>,
     in_flight: BTreeMap<PublicKey, usize>,
     by_origin: BTreeMap<PublicKey, usize>,
+    bytes_by_origin: BTreeMap<PublicKey, u64>,
     bytes: u64,
     next: u64,
     limits: CustodyLimits,
@@ -341,8 +345,13 @@ impl Custody {
     pub fn discharge(&mut self, id: StatementId) -> Vec<Write> {
         let Some(order) = self.order.remove(&id) else { return Vec::new() };
         let entry = self.entries.remove(&order).expect("order and entries agree");
+        let origin = entry.bundle.origin();
         self.bytes -= entry.bytes;
-        decrement(&mut self.by_origin, entry.bundle.origin());
+        if decrement(&mut self.by_origin, origin) {
+            self.bytes_by_origin.remove(&origin);
+        } else {
+            *self.bytes_by_origin.entry(origin).or_default() -= entry.bytes;
+        }
         if let Some(to) = entry.to {
             decrement(&mut self.in_flight, to);
         }
@@ -378,12 +387,17 @@ impl Custody {
     }
 
     fn admit(&self, bundle: &Bundle) -> Result<(), CustodyFull> {
-        let of_origin = self.by_origin.get(&bundle.origin()).copied().unwrap_or_default();
+        let origin = bundle.origin();
+        let of_origin = self.by_origin.get(&origin).copied().unwrap_or_default();
+        let bytes_of_origin = self.bytes_by_origin.get(&origin).copied().unwrap_or_default();
+        let weight = weight(bundle);
         if self.entries.len() >= self.limits.bundles
-            || self.bytes.saturating_add(weight(bundle)) > self.limits.bytes
+            || self.bytes.saturating_add(weight) > self.limits.bytes
         {
             Err(CustodyFull::InAll)
-        } else if of_origin >= self.limits.bundles_an_origin {
+        } else if of_origin >= self.limits.bundles_an_origin
+            || bytes_of_origin.saturating_add(weight) > self.limits.bytes / BYTES_AN_ORIGIN
+        {
             Err(CustodyFull::ForOrigin)
         } else {
             Ok(())
@@ -394,6 +408,7 @@ impl Custody {
         let bytes = weight(&bundle);
         self.bytes += bytes;
         *self.by_origin.entry(bundle.origin()).or_default() += 1;
+        *self.bytes_by_origin.entry(bundle.origin()).or_default() += bytes;
         self.order.insert(bundle.id(), order);
         let entry = Entry {
             bundle,
@@ -438,13 +453,15 @@ fn backoff(first: Duration, most: Duration, failures: u32) -> Duration {
     first.saturating_mul(1 << failures.min(16)).min(most)
 }
 
-fn decrement(counts: &mut BTreeMap<PublicKey, usize>, key: PublicKey) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
-        }
+/// Counts one less of `key`; says whether that was the last.
+fn decrement(counts: &mut BTreeMap<PublicKey, usize>, key: PublicKey) -> bool {
+    let Some(count) = counts.get_mut(&key) else { return false };
+    *count -= 1;
+    if *count > 0 {
+        return false;
     }
+    counts.remove(&key);
+    true
 }
 
 #[cfg(test)]
@@ -564,5 +581,14 @@ mod tests {
         let mut custody = Custody::new(limits);
         take(&mut custody, &bundle(1), Duty::Carrier);
         assert_eq!(custody.take(bundle(2), Duty::Carrier), Err(CustodyFull::ForOrigin));
+
+        let two = 2 * weight(&bundle(1)) * BYTES_AN_ORIGIN;
+        let limits = CustodyLimits { bundles: 10, bundles_an_origin: 10, bytes: two };
+        let mut custody = Custody::new(limits);
+        take(&mut custody, &bundle(1), Duty::Carrier);
+        take(&mut custody, &bundle(2), Duty::Carrier);
+        assert_eq!(custody.take(bundle(3), Duty::Carrier), Err(CustodyFull::ForOrigin));
+        custody.discharge(bundle(1).id());
+        assert!(custody.take(bundle(3), Duty::Carrier).is_ok(), "there is room again");
     }
 }

@@ -26,6 +26,8 @@ pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,
     differences,
 };
-pub use request::{MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, seal};
+pub use request::{
+    MAX_NONCES, MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, seal,
+};
 pub use routes::{MAX_CARDS, Routes};
 pub use time::{Mono, Now};

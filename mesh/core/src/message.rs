@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use capability::statements::{
-    Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
+    Ad, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Registration, Renewal, Withdrawal,
 };
 use capability::{
     CborError, Envelope, ProjectKey, PublicKey, Resources, Runtime, StatementError, StatementId,
@@ -349,7 +349,10 @@ impl Answer {
                 let offers = offers.into_iter().map(|offered| offered.check(verifier));
                 Self::Offers(offers.collect::<Result<_, _>>()?)
             }
-            WireAnswer::Leases(leases) => Self::Leases(checked(&leases, verifier)?),
+            WireAnswer::Leases(leases) => {
+                bounded("leases", leases.len(), MAX_TASKS_A_CLAIM.into())?;
+                Self::Leases(checked(&leases, verifier)?)
+            }
             WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
             WireAnswer::Candidates(candidates) => Self::Candidates(candidates),
             WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),

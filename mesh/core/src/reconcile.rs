@@ -115,28 +115,32 @@ impl ReconcileAnswer {
 
 /// Answers [`ReconcileAsk::Compare`] from our `ids`.
 pub fn differences(ids: &BTreeSet<StatementId>, branches: &[Branch]) -> Vec<Difference> {
-    let asked = branches.iter().take(MAX_BRANCHES).filter(|branch| branch.is_sound());
-    let differing = asked.filter(|theirs| Branch::of(ids, &theirs.prefix) != **theirs);
+    let mut order = Disjoint::default();
+    let asked = branches.iter().filter(|branch| order.admits(&branch.prefix));
+    let differing =
+        asked.take(MAX_BRANCHES).filter(|theirs| Branch::of(ids, &theirs.prefix) != **theirs);
     differing.map(|theirs| difference(ids, theirs)).collect()
 }
 
 /// Draws the conclusions from an answer to [`ReconcileAsk::Compare`].
 pub fn compare(ids: &BTreeSet<StatementId>, answer: &[Difference]) -> Comparison {
     let mut comparison = Comparison::default();
+    let mut order = Disjoint::default();
     for difference in answer {
         match difference {
             Difference::Split(branches) => {
-                let sound = branches.iter().filter(|branch| branch.is_sound());
+                let sound = branches.iter().filter(|branch| order.admits(&branch.prefix));
                 let ours = sound.map(|theirs| (Branch::of(ids, &theirs.prefix), theirs));
                 let differing = ours.filter(|(ours, theirs)| ours != *theirs).map(|(ours, _)| ours);
                 comparison.further.extend(differing);
             }
-            Difference::Listed { prefix, ids: theirs } => {
+            Difference::Listed { prefix, ids: theirs } if order.admits(prefix) => {
                 let theirs: BTreeSet<_> = theirs.iter().copied().collect();
                 let ours: BTreeSet<_> = below(ids, prefix).collect();
                 comparison.wanted.extend(theirs.difference(&ours));
                 comparison.to_give.extend(ours.difference(&theirs));
             }
+            Difference::Listed { .. } => (),
         }
     }
     comparison.further.truncate(MAX_BRANCHES);
@@ -152,9 +156,23 @@ impl Branch {
         }
         branch
     }
+}
 
-    fn is_sound(&self) -> bool {
-        self.prefix.len() <= 2 * KEY_BYTES && self.prefix.iter().all(|digit| *digit < 16)
+/// Lets through prefixes that are sound, ascending, and not one below another. Honest sides send
+/// them so; whatever a hostile one sends, the set is walked once at most.
+#[derive(Default)]
+struct Disjoint {
+    last: Option<Vec<u8>>,
+}
+
+impl Disjoint {
+    fn admits(&mut self, prefix: &[u8]) -> bool {
+        let sound = prefix.len() <= 2 * KEY_BYTES && prefix.iter().all(|digit| *digit < 16);
+        let after = self.last.as_deref().is_none_or(|it| prefix > it && !prefix.starts_with(it));
+        if sound && after {
+            self.last = Some(prefix.to_vec());
+        }
+        sound && after
     }
 }
 
@@ -227,6 +245,15 @@ mod tests {
     fn a_hostile_prefix_is_passed_over() {
         let branch = Branch { prefix: vec![99; 200], count: 1, xor: [0; KEY_BYTES] };
         assert_eq!(differences(&ids(0..10), &[branch]), []);
+    }
+
+    #[test]
+    fn asking_for_the_same_branch_again_and_again_is_answered_once() {
+        let root = Branch { prefix: Vec::new(), count: 0, xor: [0; KEY_BYTES] };
+        let below = Branch { prefix: vec![3], count: 0, xor: [0; KEY_BYTES] };
+        let answer = differences(&ids(0..100), &[root.clone(), root.clone(), below, root]);
+        assert_eq!(answer.len(), 1);
+        assert_eq!(compare(&ids(0..10), &[answer.clone(), answer].concat()).further.len(), 16);
     }
 
     proptest! {

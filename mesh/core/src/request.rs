@@ -17,6 +17,9 @@ pub const REQUEST_LIFETIME: Duration = Duration::from_secs(30);
 /// Nonces remembered of one peer at most. A peer that asks faster is refused until some expire.
 pub const MAX_NONCES_A_PEER: usize = 65_536;
 
+/// Nonces remembered of all peers together at most: some 100 MB.
+pub const MAX_NONCES: usize = 1_000_000;
+
 /// A request was not taken.
 #[derive(Debug, Error)]
 pub enum RequestError {
@@ -35,8 +38,8 @@ pub enum RequestError {
     /// It was taken before.
     #[error("the request was seen before")]
     Replayed,
-    /// The peer asks faster than nonces can be forgotten.
-    #[error("over {MAX_NONCES_A_PEER} requests of one peer within their lifetime")]
+    /// The peer, or all peers together, ask faster than nonces can be forgotten.
+    #[error("more requests within their lifetime than can be remembered")]
     TooMany,
 }
 
@@ -58,12 +61,14 @@ pub struct RequestGuard {
     me: PublicKey,
     /// By peer, the nonces taken and when each can be forgotten.
     taken: BTreeMap<PublicKey, BTreeMap<u64, Timestamp>>,
+    /// Of all peers.
+    count: usize,
 }
 
 impl RequestGuard {
     /// A guard for the node with key `me`.
     pub fn new(me: PublicKey) -> Self {
-        Self { me, taken: BTreeMap::new() }
+        Self { me, taken: BTreeMap::new(), count: 0 }
     }
 
     /// Checks a request that came from `peer`, and gives what it asks.
@@ -92,6 +97,7 @@ impl RequestGuard {
             nonces.retain(|_, until| *until > now);
             !nonces.is_empty()
         });
+        self.count = self.taken.values().map(BTreeMap::len).sum();
     }
 
     fn remember(
@@ -101,16 +107,19 @@ impl RequestGuard {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), RequestError> {
-        let nonces = self.taken.entry(peer).or_default();
-        if nonces.contains_key(&nonce) {
+        let of_peer = self.taken.get(&peer);
+        if of_peer.is_some_and(|nonces| nonces.contains_key(&nonce)) {
             return Err(RequestError::Replayed);
         }
-        if nonces.len() >= MAX_NONCES_A_PEER {
-            nonces.retain(|_, until| *until > now);
+        let full = of_peer.is_some_and(|nonces| nonces.len() >= MAX_NONCES_A_PEER);
+        if full || self.count >= MAX_NONCES {
+            self.forget(now);
         }
-        if nonces.len() >= MAX_NONCES_A_PEER {
+        let nonces = self.taken.entry(peer).or_default();
+        if nonces.len() >= MAX_NONCES_A_PEER || self.count >= MAX_NONCES {
             return Err(RequestError::TooMany);
         }
+        self.count += 1;
         // A request is current until its expiry plus the skew that `current` allows.
         nonces.insert(nonce, expires + MAX_CLOCK_SKEW);
         Ok(())

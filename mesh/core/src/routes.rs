@@ -48,8 +48,11 @@ impl Routes {
         {
             return false;
         }
+        let same = known.is_some_and(|known| known.links == card.links);
         self.cards.insert(broker, card);
-        self.recompute();
+        if !same {
+            self.recompute();
+        }
         true
     }
 

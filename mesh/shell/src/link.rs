@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use capability::statements::Package;
+use capability::statements::{MAX_PACKAGE_BYTES, Package};
 use capability::{BlobHash, Ed25519, PublicKey, SecretKey, Signer};
 use mesh_core::{
     Answer, Ask, Bundle, BundleError, HandoverAnswer, MessageError, ReconcileAnswer, ReconcileAsk,
@@ -166,8 +166,9 @@ impl Link {
     /// The blobs of `bundle` that are not here.
     pub fn missing(&self, bundle: &Bundle) -> Vec<BlobHash> {
         let blobs = self.storage.blobs();
-        let absent = |hash: &BlobHash| !matches!(blobs.has(&blob_name(*hash)), Ok(Some(_)));
-        bundle.blobs().into_iter().map(|(hash, _)| hash).filter(absent).collect()
+        // A size that is not the blob's is never here: it would be counted as what it claims to be.
+        let absent = |(hash, size): &(BlobHash, u64)| !matches!(blobs.has(&blob_name(*hash)), Ok(Some(found)) if found == *size);
+        bundle.blobs().into_iter().filter(absent).map(|(hash, _)| hash).collect()
     }
 
     /// Answers a peer that wants a blob, or takes one that a peer brings.
@@ -206,6 +207,9 @@ impl Link {
         let blobs = self.storage.blobs();
         if blobs.has(&name)?.is_some() {
             return Ok(put.have().await?);
+        }
+        if size > MAX_PACKAGE_BYTES {
+            return Ok(put.refuse("a blob of over 1 GiB").await?);
         }
         let writer = match blobs.resume(&name, size) {
             Ok(writer) => writer,
