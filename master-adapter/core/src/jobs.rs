@@ -1,6 +1,6 @@
 //! Offers, what each broker knows of them, and which of their tasks are settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::{MAX_TASKS, Offer, Package, TaskId};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::authority::Authority;
+use crate::judge::{MAX_AGAIN, MAX_AGAIN_IN_ALL};
 use crate::records::{SettledRecord, StateRecord};
 
 /// Offers in memory at most, those that are over but not expired included.
@@ -159,12 +160,20 @@ pub struct Job {
     acknowledged: Option<u64>,
     durable: bool,
     settled: BTreeMap<(u32, u16), Settled>,
-    /// By task, how many results said that their machine could not run it.
-    unfit: BTreeMap<u32, u32>,
+    /// By task, who said that a machine could not run it.
+    unfit: BTreeMap<u32, Unfit>,
     candidates: Option<Candidates>,
     pub(crate) publications: BTreeMap<PublicKey, Attempts>,
     pub(crate) withdrawal: Attempts,
     pub(crate) inquiry: Inquiry,
+}
+
+/// Results that said that their machine could not run a task.
+#[derive(Debug, Default)]
+struct Unfit {
+    /// One broken machine is no verdict on the task.
+    volunteers: BTreeSet<PublicKey>,
+    results: usize,
 }
 
 impl Job {
@@ -313,12 +322,18 @@ impl Job {
             .any(|(_, settled)| settled.volunteer == volunteer)
     }
 
-    pub(crate) fn unfit_machines(&self, task: u32) -> u32 {
-        self.unfit.get(&task).copied().unwrap_or_default()
+    /// Whether so many machines could not run the task that one more of `volunteer` settles it.
+    pub(crate) fn is_given_up(&self, task: u32, volunteer: PublicKey) -> bool {
+        self.unfit.get(&task).is_some_and(|unfit| {
+            let others = unfit.volunteers.iter().filter(|it| **it != volunteer).count();
+            others >= MAX_AGAIN || unfit.results >= MAX_AGAIN_IN_ALL
+        })
     }
 
-    pub(crate) fn count_unfit_machine(&mut self, task: u32) {
-        *self.unfit.entry(task).or_default() += 1;
+    pub(crate) fn count_unfit_machine(&mut self, task: u32, volunteer: PublicKey) {
+        let unfit = self.unfit.entry(task).or_default();
+        unfit.volunteers.insert(volunteer);
+        unfit.results += 1;
     }
 
     pub(crate) fn settle(&mut self, task: u32, replica: u16, settled: Settled) {

@@ -9,7 +9,11 @@ use crate::homes::Homes;
 use crate::jobs::Job;
 
 /// Machines that may fail to run a task before the task itself is held to be at fault.
-pub const MAX_AGAIN: u32 = 5;
+pub const MAX_AGAIN: usize = 5;
+
+/// Results that a machine could not run a task before it is given up, however few machines there
+/// are: the same ones come back every few seconds.
+pub(crate) const MAX_AGAIN_IN_ALL: usize = 20;
 
 /// The lease inside a result on its way, if it is a sound statement. For [`Input::Handover`].
 ///
@@ -65,7 +69,7 @@ impl Court<'_> {
         lease: Option<&Verified<Lease>>,
     ) -> Finding {
         self.admit(result, lease).map_or_else(Finding::Rejected, |job| match &result.ended {
-            Ended::Machine(why) if job.unfit_machines(result.task.task) < MAX_AGAIN => {
+            Ended::Machine(why) if !job.is_given_up(result.task.task, result.signer()) => {
                 Finding::Again(why.clone())
             }
             ended => Finding::Settles { passed: *ended == Ended::Passed, credit: result.credit() },

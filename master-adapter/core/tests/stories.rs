@@ -262,7 +262,7 @@ fn another_projects_result_is_not_taken() {
 #[test]
 fn a_task_that_no_machine_can_run_is_given_up_after_a_few() {
     let (mut bench, offer) = Bench::with_job(1);
-    let unfit = |by: u32| {
+    let unfit = |by: usize| {
         let by = u8::try_from(by).expect("few");
         let ended = Ended::Machine("no compiler".into());
         Draft { ended, ..Draft::new(&offer, 0, by) }.sign()
@@ -277,6 +277,17 @@ fn a_task_that_no_machine_can_run_is_given_up_after_a_few() {
     assert_eq!(bench.verdict_of(&unfit(MAX_AGAIN)), accepted(5));
     let job = bench.master.job(offer.id()).expect("the job");
     assert_eq!((job.state(), job.tally()), (JobState::Done, (0, 1)));
+}
+
+#[test]
+fn one_broken_machine_does_not_settle_a_task_that_others_can_run() {
+    let (mut bench, offer) = Bench::with_job(1);
+    for n in 0..2 * MAX_AGAIN {
+        let ended = Ended::Machine(format!("disk failure {n}"));
+        let result = Draft { ended, ..Draft::new(&offer, 0, 1) }.sign();
+        assert!(matches!(bench.verdict_of(&result), Verdict::Again(_)));
+    }
+    assert!(matches!(bench.verdict_of(&Draft::new(&offer, 0, 2).sign()), Verdict::Accepted(_)));
 }
 
 #[test]

@@ -264,7 +264,10 @@ pub fn artifacts(client: &Client, offer: &str, into: &Path) -> Outcome {
         let detail: TaskDetail =
             client.get(&format!("/jobs/{offer}/tasks/{number}?replica={replica}"))?;
         for artifact in &detail.artifacts {
-            let path = into.join(number.to_string()).join(inside(&artifact.path)?);
+            // Replicas are there to be compared: one must not overwrite another.
+            let folder =
+                if replica == 0 { number.to_string() } else { format!("{number}.{replica}") };
+            let path = into.join(folder).join(inside(&artifact.path)?);
             let query = format!("?replica={replica}&path={}", encode(&artifact.path));
             let contents =
                 client.bytes(&format!("/jobs/{offer}/tasks/{number}/artifact{query}"))?;

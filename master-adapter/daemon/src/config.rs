@@ -61,6 +61,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_deploy_states_the_defaults() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/master.toml");
+        let example: Config = config::load("master", Some(path.as_ref())).expect("it is sound");
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
     fn everything_has_a_default_and_quantities_have_units() {
         assert_eq!(load("").expect("sound"), Config::default());
         let config = load("http = \"127.0.0.1:9\"\nblob-quota = \"1 GiB\"\n").expect("sound");

@@ -14,7 +14,7 @@ use capability::statements::MAX_PACKAGE_BYTES;
 use thiserror::Error;
 
 /// Files and directories in one package: as many as the largest source trees have.
-pub const MAX_ENTRIES: usize = 200_000;
+pub const MAX_ENTRIES: usize = 100_000;
 
 /// A directory could not be packed.
 #[derive(Debug, Error)]

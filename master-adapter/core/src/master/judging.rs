@@ -114,7 +114,7 @@ impl Master {
         let news = match finding {
             Finding::Rejected(_) => unreachable!("handled above"),
             Finding::Again(reason) => {
-                job.count_unfit_machine(task.task);
+                job.count_unfit_machine(task.task, volunteer);
                 let reason = reason.clone();
                 vec![News::Again { task, result: id, volunteer, reason }.into()]
             }

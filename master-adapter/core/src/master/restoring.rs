@@ -68,7 +68,7 @@ impl Master {
     fn restore_judgement(&mut self, result: StatementId, judgement: Judgement) {
         if let Some(job) = self.jobs.get_mut(judgement.task.offer) {
             if matches!(judgement.verdict, Verdict::Again(_)) {
-                job.count_unfit_machine(judgement.task.task);
+                job.count_unfit_machine(judgement.task.task, judgement.volunteer);
             }
             self.judgements.insert(result, judgement);
         }
