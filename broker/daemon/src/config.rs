@@ -164,6 +164,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_deploy_states_the_defaults() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/broker.toml");
+        let example: Config =
+            mesh_shell::config::load("broker", Some(path.as_ref())).expect("it is sound");
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
     fn everything_has_a_default_and_quantities_have_units() {
         assert_eq!(load("").expect("sound"), Config::default());
         let config = load("blob-quota = \"1 GiB\"\ndiscover = false\n").expect("sound");

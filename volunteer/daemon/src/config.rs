@@ -189,6 +189,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_example_in_deploy_states_the_defaults() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/volunteer.toml");
+        let example: Config = config::load(ROLE, Some(path.as_ref())).expect("it is sound");
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
     fn the_template_says_the_defaults_and_is_sound_in_full() {
         let plain: Config = toml::from_str(TEMPLATE).expect("all commented out");
         assert_eq!(plain.http, Config::default().http);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use xtask::events::Events;
+use xtask::events::{Event, Events};
 use xtask::network::{Network, PATIENCE};
 use xtask::tools;
 
@@ -111,7 +111,7 @@ impl Demo {
         }
         for volunteer in VOLUNTEERS {
             let what = format!("{volunteer} to advertise");
-            let ad = |event: &xtask::events::Event| event.is(volunteer, "ad sent");
+            let ad = |event: &Event| event.is(volunteer, "ad sent");
             self.network.events().wait(0, &what, PATIENCE, ad)?;
         }
         Ok(())
@@ -123,32 +123,44 @@ impl Demo {
     }
 
     fn run_jobs(&self) -> Result<()> {
-        let examples = tools::root().join("examples");
         self.screen.title("(c) A stranger offers work; nobody has pinned that project");
-        let stranger = self.submit("stranger", &examples.join("untrusted/job.toml"))?;
-        let declined = |event: &xtask::events::Event| event.name == "offer declined";
+        let stranger = self.submit("stranger", &self.assemble("untrusted", "greeting")?)?;
+        let declined = |event: &Event| event.name == "offer declined";
         self.network.events().wait(0, "the stranger's offer to be declined", PATIENCE, declined)?;
 
         self.screen.title("(b) Collatz Sweep: 40 tasks in WebAssembly, spread over the volunteers");
-        let sweep = self.submit("master-2", &self.assemble_sweep(&examples)?)?;
-        let native = self.native_jobs(&examples)?;
+        let sweep = self.submit("master-2", &self.assemble("sweep", "sweep")?)?;
+        let native = self.native_jobs()?;
         self.await_job("the sweep", sweep, true)?;
         for (what, child, passes) in native {
             self.await_job(what, child, passes)?;
         }
+        self.await_receipts()?;
         self.screen.finish();
         self.withdraw(stranger)
     }
 
+    /// What is accepted is receipted, and the receipt is back at its volunteer.
+    fn await_receipts(&self) -> Result<()> {
+        let events = self.network.events();
+        let accepted = events.all().into_iter().filter(|event| event.name == "accepted");
+        for result in accepted.map(|event| event.field("statement")) {
+            let receipt =
+                |event: &Event| event.name == "receipt" && event.field("statement") == result;
+            events.wait(0, &format!("the receipt for {result}"), PATIENCE, receipt)?;
+        }
+        Ok(())
+    }
+
     /// (a), if this machine can do it.
-    fn native_jobs(&self, examples: &Path) -> Result<Vec<(&'static str, Submission, bool)>> {
+    fn native_jobs(&self) -> Result<Vec<(&'static str, Submission, bool)>> {
         if let Some(reason) = self.why_not_native() {
             self.screen.title(&format!("(a) is left out here: {reason}"));
             return Ok(Vec::new());
         }
         self.screen
             .title("(a) Hello Make: a C project built and tested natively, and a broken one");
-        let folder = examples.join("hello-make");
+        let folder = tools::root().join("examples/hello-make");
         Ok(vec![
             ("hello-make", self.submit("master-1", &folder.join("job.toml"))?, true),
             (
@@ -172,14 +184,16 @@ impl Demo {
         (!missing.is_empty()).then(|| format!("not installed here: {}", missing.join(", ")))
     }
 
-    /// The module as WebAssembly, with its job file, in a folder of its own.
-    fn assemble_sweep(&self, examples: &Path) -> Result<PathBuf> {
-        let folder = self.directory.join("sweep");
+    /// The job `examples/<name>/job.toml` beside its module, assembled, in a folder of its own.
+    fn assemble(&self, name: &str, module: &str) -> Result<PathBuf> {
+        let (source, folder) =
+            (tools::root().join("examples").join(name), self.directory.join(name));
         std::fs::create_dir(&folder)?;
-        let module = wat::parse_file(examples.join("sweep/sweep.wat"))
-            .context("cannot assemble examples/sweep/sweep.wat")?;
-        std::fs::write(folder.join("sweep.wasm"), module)?;
-        std::fs::copy(examples.join("sweep/job.toml"), folder.join("job.toml"))?;
+        let text = source.join(module).with_extension("wat");
+        let assembled = wat::parse_file(&text)
+            .with_context(|| format!("cannot assemble {}", text.display()))?;
+        std::fs::write(folder.join(module).with_extension("wasm"), assembled)?;
+        std::fs::copy(source.join("job.toml"), folder.join("job.toml"))?;
         Ok(folder.join("job.toml"))
     }
 

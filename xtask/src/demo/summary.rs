@@ -69,6 +69,10 @@ impl Summary {
         if !self.twice.is_empty() {
             bail!("accepted twice: {}", self.twice.join(", "));
         }
+        let accepted: u64 = self.paths.values().map(|(count, _)| count).sum();
+        if self.receipts != usize::try_from(accepted)? {
+            bail!("{accepted} results were accepted, and {} receipts came back", self.receipts);
+        }
         if self.declined.is_empty() {
             bail!("nobody declined the stranger's offer");
         }
