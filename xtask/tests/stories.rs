@@ -108,6 +108,11 @@ fn the_volunteers_broker_is_killed_in_the_middle_and_started_again() {
     killed_and_started_again("broker-b");
 }
 
+#[test]
+fn the_other_broker_is_killed_in_the_middle_and_started_again() {
+    killed_and_started_again("broker-c");
+}
+
 fn killed_and_started_again(broker: &str) {
     let mut story = Story::begin(3);
     let submit = story.submit(&story.sweep.clone());
