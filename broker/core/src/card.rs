@@ -13,9 +13,11 @@ const SETTLE: Duration = Duration::from_millis(500);
 const RENEW_EVERY: Duration = Duration::from_secs(60 * 60);
 /// A broker that is gone for good leaves the mesh's routes after a day.
 const CARD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-/// Addresses and links in one card at most, by the statement's own rules.
+/// Links in one card at most, by the statement's own rules. A link that our card does not state is
+/// none to the others.
+pub(crate) const MAX_LINKS: usize = 256;
+/// Addresses in one card at most, by the statement's own rules.
 const MAX_ADDRESSES: usize = 8;
-const MAX_LINKS: usize = 256;
 
 /// How often it is looked whether somebody should be dialled.
 const DIAL_EVERY: Duration = Duration::from_secs(5);
@@ -58,10 +60,10 @@ impl OwnCard {
         self.due
     }
 
-    /// The card as of now.
+    /// The card as of now. Of more links than it holds the first are in it.
     pub(crate) fn issue(
         &mut self,
-        routes: &Routes,
+        links: impl Iterator<Item = PublicKey>,
         signer: &dyn Signer,
         now: Now,
     ) -> Verified<BrokerCard> {
@@ -71,7 +73,7 @@ impl OwnCard {
         let card = BrokerCard {
             seq: self.seq,
             addresses: self.addresses.iter().take(MAX_ADDRESSES).cloned().collect(),
-            links: routes.links().take(MAX_LINKS).collect(),
+            links: links.take(MAX_LINKS).collect(),
             expires: now.wall + CARD_LIFETIME,
         };
         Verified::sign(card, signer)

@@ -134,8 +134,16 @@ impl LeaseTable {
     }
 
     /// Takes up again settled tasks that a former process had made durable.
-    pub(crate) fn restore_settled(&mut self, offer: StatementId, ranges: &[(u32, u32)]) {
-        self.settle(offer, ranges);
+    pub(crate) fn restore_settled(
+        &mut self,
+        offer: StatementId,
+        number: u32,
+        ranges: &[(u32, u32)],
+    ) {
+        self.settle_ranges(offer, ranges);
+        if let Some(pool) = self.pools.get_mut(&offer) {
+            pool.settled.insert(number);
+        }
     }
 
     /// Takes up again what became of one replica. A lease gets one more term.
@@ -143,6 +151,11 @@ impl LeaseTable {
         let Some(pool) = self.pools.get_mut(&id.offer) else { return };
         let Some(index) = pool.index(id) else { return };
         match taken {
+            // The task was settled, and the process ended before this record was deleted. The mark
+            // makes the end of the pool delete it.
+            taken if pool.slots[index] == Slot::Done => {
+                pool.take(index, Slot::Done, Taken::Done { volunteer: taken.volunteer() });
+            }
             RestoredSlot::Leased(lease) if lease.epoch == pool.epoch => self.hold(id, lease, now),
             RestoredSlot::Leased(_) => (),
             RestoredSlot::Returned { result, volunteer } => {
@@ -235,9 +248,11 @@ impl LeaseTable {
     /// Opens the tasks whose leases were not renewed in time.
     pub(crate) fn lapse(&mut self, now: Now) -> (Vec<Verified<Lease>>, Vec<Write>) {
         let (mut lapsed, mut writes) = (Vec::new(), Vec::new());
-        while let Some((_, task)) =
+        while let Some((at, task)) =
             self.deadlines.first().copied().filter(|(at, _)| *at <= now.mono)
         {
+            // Whatever is known of the task, the loop comes to an end.
+            self.deadlines.remove(&(at, task));
             lapsed.extend(self.current(task).cloned());
             writes.extend(self.reopen(task));
         }
@@ -301,9 +316,16 @@ impl LeaseTable {
 
     /// Ends the leases of epochs before `epoch`.
     pub(crate) fn end_leases(&mut self, offer: StatementId, epoch: u64) -> Vec<Write> {
-        let Some(pool) = self.pools.get(&offer).filter(|pool| pool.epoch < epoch) else {
-            return Vec::new();
-        };
+        if self.pools.get(&offer).is_some_and(|pool| pool.epoch < epoch) {
+            self.reopen_leased(offer)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Ends all leases of an offer's tasks.
+    fn reopen_leased(&mut self, offer: StatementId) -> Vec<Write> {
+        let Some(pool) = self.pools.get(&offer) else { return Vec::new() };
         let leased = pool.taken.values().filter_map(|taken| match taken {
             Taken::Leased(held) => Some(held.lease.task),
             _ => None,
@@ -314,13 +336,13 @@ impl LeaseTable {
 
     /// The offer is over, or its home is elsewhere.
     pub(crate) fn end(&mut self, offer: StatementId) -> Vec<Write> {
-        let mut writes = self.end_leases(offer, u64::MAX);
+        let mut writes = self.reopen_leased(offer);
         let Some(pool) = self.pools.remove(&offer) else { return writes };
         self.replicas -= pool.slots.len();
         writes.push(Write::delete(record::pool(offer)));
         let taken = pool.taken.keys().map(|index| record::slot(pool.task_id(offer, *index)));
         writes.extend(taken.map(Write::delete));
-        let settled = pool.settled.iter().map(|first| record::settled(offer, *first));
+        let settled = pool.settled.iter().map(|number| record::settled(offer, *number));
         writes.extend(settled.map(Write::delete));
         writes
     }
@@ -330,10 +352,30 @@ impl LeaseTable {
         self.claims.expire(now);
     }
 
-    /// Settles what is not settled yet. Ranges ascend; one that does not is passed over, so that the
-    /// work is bounded by the tasks, whoever sent them.
+    /// Settles what is not settled yet, durably.
     fn settle(&mut self, offer: StatementId, ranges: &[(u32, u32)]) -> Vec<Write> {
-        let Some(pool) = self.pools.get(&offer) else { return Vec::new() };
+        let (fresh, superseded) = self.settle_ranges(offer, ranges);
+        let Some(pool) = self.pools.get_mut(&offer) else { return Vec::new() };
+        let mut writes = Vec::new();
+        for chunk in fresh.chunks(RANGES_A_RECORD) {
+            // Each record settles a task that none before it did, so there are fewer than tasks.
+            let number = pool.settled.last().map_or(0, |last| last + 1);
+            pool.settled.insert(number);
+            writes.push(Write::put(record::settled(offer, number), encode_cbor(chunk)));
+        }
+        writes.extend(superseded);
+        writes
+    }
+
+    /// Settles what is not settled yet; gives the ranges that have such tasks, and the deletions of
+    /// what was durable about them. Ranges ascend; one that does not is passed over, so that the
+    /// work is bounded by the tasks, whoever sent them.
+    fn settle_ranges(
+        &mut self,
+        offer: StatementId,
+        ranges: &[(u32, u32)],
+    ) -> (Vec<(u32, u32)>, Vec<Write>) {
+        let Some(pool) = self.pools.get(&offer) else { return Default::default() };
         let (mut next, last) = (0, pool.last_task());
         let mut fresh = Vec::new();
         for (first, to) in ranges.iter().map(|(first, to)| (*first, (*to).min(last))) {
@@ -344,27 +386,26 @@ impl LeaseTable {
                 }
             }
         }
-        for task in fresh.iter().flat_map(|(first, to)| *first..=*to) {
-            self.settle_task(offer, task);
-        }
-        let Some(pool) = self.pools.get_mut(&offer) else { return Vec::new() };
-        let records = fresh.chunks(RANGES_A_RECORD).map(|chunk| {
-            pool.settled.insert(chunk[0].0);
-            Write::put(record::settled(offer, chunk[0].0), encode_cbor(chunk))
-        });
-        records.collect()
+        let tasks = fresh.iter().flat_map(|(first, to)| *first..=*to);
+        let superseded = tasks.flat_map(|task| self.settle_task(offer, task)).collect();
+        (fresh, superseded)
     }
 
-    fn settle_task(&mut self, offer: StatementId, task: u32) {
+    /// Gives the deletions of what was durable about the task's replicas.
+    fn settle_task(&mut self, offer: StatementId, task: u32) -> Vec<Write> {
         let replicas = self.pools.get(&offer).map_or(0, |pool| pool.replicas);
+        let mut deletions = Vec::new();
         for replica in 0..replicas {
             let id = TaskId { offer, task, replica };
-            self.drop_lease(id);
+            let was_leased = self.drop_lease(id);
             if let Some((pool, index)) = self.pool_and_index(id) {
                 pool.set(index, Slot::Done);
-                pool.taken.remove(&index);
+                if pool.taken.remove(&index).is_some() || was_leased {
+                    deletions.push(Write::delete(record::slot(id)));
+                }
             }
         }
+        deletions
     }
 
     fn hold(&mut self, task: TaskId, lease: Verified<Lease>, now: Now) {
@@ -389,11 +430,11 @@ impl LeaseTable {
         vec![Write::delete(record::slot(task))]
     }
 
-    /// Ends the lease of a replica, if it has one, whatever becomes of the replica next.
-    fn drop_lease(&mut self, task: TaskId) {
-        let Some((pool, index)) = self.pool_and_index(task) else { return };
-        let Some(Taken::Leased(_)) = pool.taken.get(&index) else { return };
-        let Some(Taken::Leased(held)) = pool.taken.remove(&index) else { return };
+    /// Ends the lease of a replica, whatever becomes of the replica next; says whether it had one.
+    fn drop_lease(&mut self, task: TaskId) -> bool {
+        let Some((pool, index)) = self.pool_and_index(task) else { return false };
+        let Some(Taken::Leased(_)) = pool.taken.get(&index) else { return false };
+        let Some(Taken::Leased(held)) = pool.taken.remove(&index) else { return false };
         pool.by_lease.remove(&held.lease.id());
         self.deadlines.remove(&(held.deadline, task));
         self.leases -= 1;
@@ -404,6 +445,7 @@ impl LeaseTable {
                 self.by_volunteer.remove(&volunteer);
             }
         }
+        true
     }
 
     fn pool_and_index(&mut self, task: TaskId) -> Option<(&mut Pool, usize)> {
@@ -419,6 +461,15 @@ pub(crate) enum RestoredSlot {
     Leased(Verified<Lease>),
     Returned { result: StatementId, volunteer: PublicKey },
     Done { volunteer: PublicKey },
+}
+
+impl RestoredSlot {
+    fn volunteer(&self) -> PublicKey {
+        match self {
+            Self::Leased(lease) => lease.volunteer,
+            Self::Returned { volunteer, .. } | Self::Done { volunteer } => *volunteer,
+        }
+    }
 }
 
 /// What came of a renewal.

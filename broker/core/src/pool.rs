@@ -20,7 +20,7 @@ pub(crate) struct Pool {
     pub(crate) first_open: usize,
     pub(crate) taken: BTreeMap<usize, Taken>,
     pub(crate) by_lease: BTreeMap<StatementId, usize>,
-    /// The durable records of settled tasks, by the first of them.
+    /// The numbers of the durable records of settled tasks.
     pub(crate) settled: BTreeSet<u32>,
 }
 

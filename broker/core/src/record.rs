@@ -15,7 +15,7 @@ pub(crate) const WITHDRAWAL: u8 = b'w';
 pub(crate) const REVOCATION: u8 = b'v';
 /// That this broker grants an offer's tasks, and in which epoch.
 pub(crate) const POOL: u8 = b'g';
-/// Ranges of settled tasks of an offer.
+/// Ranges of settled tasks of an offer, numbered in the order in which they were written.
 pub(crate) const SETTLED: u8 = b's';
 /// What became of one replica of one task.
 pub(crate) const SLOT: u8 = b'l';
@@ -46,8 +46,8 @@ pub(crate) fn pool(offer: StatementId) -> Vec<u8> {
     key(POOL, &[offer.as_bytes()])
 }
 
-pub(crate) fn settled(offer: StatementId, first: u32) -> Vec<u8> {
-    key(SETTLED, &[offer.as_bytes(), &first.to_be_bytes()])
+pub(crate) fn settled(offer: StatementId, number: u32) -> Vec<u8> {
+    key(SETTLED, &[offer.as_bytes(), &number.to_be_bytes()])
 }
 
 pub(crate) fn slot(id: TaskId) -> Vec<u8> {
@@ -62,6 +62,11 @@ pub(crate) fn receipt(project: ProjectKey, result: StatementId) -> Vec<u8> {
 pub(crate) fn offer_in(key: &[u8]) -> Option<StatementId> {
     let bytes = key.get(1..33)?.try_into().ok()?;
     Some(StatementId::from_bytes(bytes))
+}
+
+/// The number in a key of [`SETTLED`].
+pub(crate) fn number_in(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(33..37)?.try_into().ok()?))
 }
 
 /// The task that a key of [`SLOT`] is about.

@@ -1,4 +1,4 @@
-//! Random claims, renewals, lapses, results and judgements against a model that is too simple to be
+//! Random claims, renewals, lapses, results, judgements and publications against a model that is too simple to be
 //! wrong: at most one live lease of each replica, and exactly those that the model has.
 
 mod support;
@@ -7,26 +7,49 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_core::LEASE_TERM;
-use capability::statements::{Intent, Lease, Verdict};
+use capability::statements::{Intent, Lease, Offer, Verdict};
 use capability::{StatementId, Verified};
-use mesh_core::{Answer, Mono};
+use mesh_core::{Answer, Ask, Mono};
 use proptest::prelude::*;
 use support::*;
 
-const TASKS: u32 = 3;
+const TASKS: u32 = 4;
 const REPLICAS: u16 = 2;
 const VOLUNTEERS: u8 = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Claim { volunteer: u8, count: u16 },
-    RepeatClaim { volunteer: u8 },
-    Renew { volunteer: u8 },
-    Release { volunteer: u8 },
-    Return { lease: usize },
-    Judge { result: usize, verdict: u8 },
-    Pass { seconds: u64 },
+    Claim {
+        volunteer: u8,
+        count: u16,
+    },
+    RepeatClaim {
+        volunteer: u8,
+    },
+    Renew {
+        volunteer: u8,
+    },
+    Release {
+        volunteer: u8,
+    },
+    Return {
+        lease: usize,
+    },
+    Judge {
+        result: usize,
+        verdict: u8,
+    },
+    Pass {
+        seconds: u64,
+    },
     Restart,
+    /// The same offer once more, perhaps in the next epoch, with those tasks settled.
+    PublishAgain {
+        next_epoch: bool,
+        settled: u8,
+    },
+    /// Another offer takes its place.
+    Withdraw,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -39,7 +62,10 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(|lease| Step::Return { lease }),
         3 => (any::<usize>(), 0_u8..3).prop_map(|(result, verdict)| Step::Judge { result, verdict }),
         3 => (1_u64..25).prop_map(|seconds| Step::Pass { seconds }),
-        1 => Just(Step::Restart),
+        2 => Just(Step::Restart),
+        1 => (any::<bool>(), 0_u8..1 << TASKS)
+            .prop_map(|(next_epoch, settled)| Step::PublishAgain { next_epoch, settled }),
+        1 => Just(Step::Withdraw),
     ]
 }
 
@@ -57,11 +83,12 @@ struct Run {
     world: World,
     home: Key,
     project: Project,
-    offer: StatementId,
+    offer: Verified<Offer>,
+    epoch: u64,
     model: BTreeMap<Replica, Model>,
     granted: Vec<(u8, Verified<Lease>)>,
     results: Vec<Verified<capability::statements::JobResult>>,
-    last_claim: BTreeMap<u8, (mesh_core::Ask, Vec<StatementId>)>,
+    last_claim: BTreeMap<u8, (Ask, Vec<StatementId>)>,
     nonce: u64,
 }
 
@@ -76,7 +103,8 @@ impl Run {
             world,
             home,
             project,
-            offer: offer.id(),
+            offer,
+            epoch: 1,
             model: BTreeMap::new(),
             granted: Vec::new(),
             results: Vec::new(),
@@ -86,7 +114,7 @@ impl Run {
     }
 
     fn asking(&self, volunteer: u8) -> Asking {
-        Asking { volunteer: key(50 + volunteer), at: self.home, home: self.home, epoch: 1 }
+        Asking { volunteer: key(50 + volunteer), at: self.home, home: self.home, epoch: self.epoch }
     }
 
     fn take(&mut self, step: Step) {
@@ -100,6 +128,8 @@ impl Run {
             Step::Return { lease } => self.give_result(lease),
             Step::Judge { result, verdict } => self.judge(result, verdict),
             Step::Pass { seconds } => self.world.pass(Duration::from_secs(seconds)),
+            Step::PublishAgain { next_epoch, settled } => self.publish_again(next_epoch, settled),
+            Step::Withdraw => self.withdraw(),
             Step::Restart => {
                 self.world.restart(self.home);
                 self.last_claim.clear();
@@ -119,7 +149,7 @@ impl Run {
 
     fn claim(&mut self, volunteer: u8, count: u16) {
         self.nonce += 1;
-        let ask = self.asking(volunteer).claim(self.offer, count, self.nonce, self.world.now);
+        let ask = self.asking(volunteer).claim(self.offer.id(), count, self.nonce, self.world.now);
         match self.world.ask(key(50 + volunteer).0, self.home, ask.clone()) {
             Answer::Leases(leases) => {
                 assert!(leases.len() <= usize::from(count));
@@ -161,7 +191,8 @@ impl Run {
         if named.is_empty() {
             return;
         }
-        let ask = self.asking(volunteer).renewal(self.offer, named.clone(), intent, self.world.now);
+        let offer = self.offer.id();
+        let ask = self.asking(volunteer).renewal(offer, named.clone(), intent, self.world.now);
         let Answer::Renewed { lapsed } = self.world.ask(key(50 + volunteer).0, self.home, ask)
         else {
             panic!("a renewal is answered");
@@ -232,8 +263,55 @@ impl Run {
         }
     }
 
+    fn publish_again(&mut self, next_epoch: bool, settled: u8) {
+        self.epoch += u64::from(next_epoch);
+        let tasks = (0..TASKS).filter(|task| settled & 1 << task != 0);
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for task in tasks {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == task => *last = task,
+                _ => ranges.push((task, task)),
+            }
+            for replica in 0..REPLICAS {
+                self.model.insert((task, replica), Model::Done);
+            }
+        }
+        if next_epoch {
+            self.model.retain(|_, model| !matches!(model, Model::Leased { .. }));
+            self.last_claim.clear();
+        }
+        self.publish(ranges);
+    }
+
+    fn publish(&mut self, ranges: Vec<(u32, u32)>) {
+        let Self { project, home, epoch, .. } = *self;
+        let mut publication = publication(project, &self.offer, epoch, home, self.world.now);
+        if let Ask::Publish { settled, .. } = &mut publication {
+            *settled = ranges;
+        }
+        assert_eq!(self.world.ask(project.master.0, home, publication), Answer::Done);
+    }
+
+    fn withdraw(&mut self) {
+        let withdrawal = self.project.withdrawal(&self.offer);
+        let ask = Ask::Withdraw { withdrawal };
+        assert_eq!(self.world.ask(self.project.master.0, self.home, ask), Answer::Done);
+        assert_eq!(self.world.records_about(self.home, self.offer.id()).len(), 0);
+        self.model.clear();
+        self.granted.clear();
+        self.results.clear();
+        self.last_claim.clear();
+        self.offer = self.project.offer(TASKS, REPLICAS, self.world.now);
+        self.publish(Vec::new());
+    }
+
     /// The invariant, and that the model agrees.
     fn check(&self) {
+        let status = self.world.broker(self.home).status();
+        let counts = status.offers[0].counts.expect("granted here");
+        let count = |like: fn(&Model) -> bool| self.model.values().filter(|it| like(it)).count();
+        assert_eq!(counts.returned, count(|it| matches!(it, Model::Returned { .. })));
+        assert_eq!(counts.done, count(|it| *it == Model::Done));
         let mut live = BTreeMap::new();
         for lease in self.world.broker(self.home).leases() {
             let replica = (lease.task.task, lease.task.replica);
@@ -243,6 +321,7 @@ impl Run {
             Model::Leased { lease, .. } => Some((*replica, *lease)),
             _ => None,
         });
+        assert_eq!(status.leases, live.len());
         assert_eq!(live, expected.collect());
         for task in 0..TASKS {
             let holders =

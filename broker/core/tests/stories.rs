@@ -2,13 +2,17 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, GossipToken, GossipVerdict, Input, LEASE_TERM, News, PULL_WAIT,
+    Action, Broker, BrokerConfig, CallId, Direction, GossipToken, GossipVerdict, Input, LEASE_TERM,
+    News, PULL_WAIT,
 };
-use capability::statements::{Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict};
-use capability::{BlobHash, Runtime, Verified};
+use capability::statements::{
+    BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
+};
+use capability::{BlobHash, MAX_CLOCK_SKEW, Runtime, Verified};
 use mesh_core::{Answer, Ask, Cargo, Gossip, HandoverAnswer, Now, Refusal};
 use support::*;
 
@@ -88,6 +92,54 @@ fn a_rebuilt_home_has_forgotten_and_grants_in_a_new_epoch_what_is_not_settled() 
     world.restart(home);
     let counts = world.broker(home).status().offers[0].counts.expect("granted here");
     assert_eq!((counts.done, counts.leased, counts.open), (2, 1, 0));
+}
+
+#[test]
+fn what_was_settled_in_several_publications_stays_settled() {
+    let (mut world, home, project, offer) = home_with_offer(10, 1);
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
+    assert_eq!(lease.task.task, 0);
+    for ranges in [[(0, 0), (5, 9)], [(0, 3), (5, 9)]] {
+        let mut again = publication(project, &offer, 1, home, world.now);
+        if let Ask::Publish { settled, .. } = &mut again {
+            *settled = ranges.to_vec();
+        }
+        assert_eq!(world.ask(project.master.0, home, again), Answer::Done);
+    }
+    world.restart(home);
+    let counts = world.broker(home).status().offers[0].counts.expect("granted here");
+    assert_eq!((counts.open, counts.leased, counts.done), (1, 0, 9), "only task 4 is left");
+
+    let withdrawal = project.withdrawal(&offer);
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawal });
+    assert_eq!(world.records_about(home, offer.id()).len(), 0);
+}
+
+#[test]
+fn a_task_that_was_settled_while_it_was_leased_is_not_leased_after_a_restart() {
+    let (mut world, home, project, offer) = home_with_offer(2, 1);
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    assert_eq!(leases(world.ask(key(ALICE).0, home, claim)).len(), 1);
+    let before = world.records_about(home, offer.id());
+    let mut again = publication(project, &offer, 1, home, world.now);
+    if let Ask::Publish { settled, .. } = &mut again {
+        *settled = vec![(0, 0)];
+    }
+    assert_eq!(world.ask(project.master.0, home, again), Answer::Done);
+
+    for cut_off in [false, true] {
+        if cut_off {
+            // It ended between the commit that settles and the one that deletes the lease.
+            world.undelete(home, before.clone());
+        }
+        world.restart(home);
+        let counts = world.broker(home).status().offers[0].counts.expect("granted here");
+        assert_eq!((counts.open, counts.leased, counts.done), (1, 0, 1));
+    }
+    let withdrawal = project.withdrawal(&offer);
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawal });
+    assert_eq!(world.records_about(home, offer.id()).len(), 0, "the cut-off record too");
 }
 
 #[test]
@@ -389,12 +441,7 @@ fn gossip_that_is_known_or_older_is_not_forwarded() {
     let (home, project) = (key(1), project(0));
     let world = World::of(&[]);
     let now = world.now;
-    let mut broker = Broker::new(
-        BrokerConfig::default(),
-        std::sync::Arc::new(home),
-        std::sync::Arc::new(Hashed),
-        now,
-    );
+    let mut broker = Broker::new(BrokerConfig::default(), Arc::new(home), Arc::new(Hashed), now);
     let mut verdict = |gossip: Gossip| {
         let token = GossipToken(7);
         broker.handle(Input::Gossip { gossip, from: key(9).0, token }, now);
@@ -747,7 +794,144 @@ fn a_late_result_counts_while_its_task_is_open_and_a_forged_one_never() {
     assert_eq!(returned(&world), Some(1));
 }
 
+#[test]
+fn a_result_that_expires_before_its_offer_does_not_close_its_task() {
+    let (mut world, home, project, offer) = home_with_offer(1, 1);
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
+    let expires = world.now.wall + Duration::from_secs(60);
+    let result = JobResult { expires, ..(*result(key(ALICE), &lease, world.now)).clone() };
+    let result = Verified::sign(result, &key(ALICE));
+    world.connect(project.master.0, home.0);
+    world.hand_over(key(ALICE).0, home, result_bundle(&result, home));
+    assert_eq!(world.delivered_to(project.master.0).len(), 1, "it passes through");
+    world.pass(LEASE_TERM);
+    let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
+    assert_eq!(leases(world.ask(key(BOB).0, home, claim)).len(), 1);
+}
+
+#[test]
+fn custody_is_not_taken_of_what_lasts_too_long_or_comes_from_the_future() {
+    let (mut world, home, project, offer) = home_with_offer(1, 1);
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
+    let sound = result(key(ALICE), &lease, world.now);
+    let lasting = JobResult { expires: world.now.wall + 31 * DAY, ..(*sound).clone() };
+    let lasting = Verified::sign(lasting, &key(ALICE));
+    let answer = world.hand_over(key(ALICE).0, home, result_bundle(&lasting, home));
+    assert!(matches!(answer, HandoverAnswer::Refused(_)), "{answer:?}");
+
+    let ahead = world.now.after(MAX_CLOCK_SKEW + Duration::from_millis(1));
+    let receipt = project.receipt(&sound, accepted(), ahead);
+    let answer = world.hand_over(project.master.0, home, receipt_bundle(&receipt, home.0));
+    assert!(matches!(answer, HandoverAnswer::Refused(_)), "{answer:?}");
+    world.pass(Duration::from_millis(1));
+    let answer = world.hand_over(project.master.0, home, receipt_bundle(&receipt, home.0));
+    assert_eq!(answer, HandoverAnswer::Taken, "clocks differ by so much");
+}
+
+#[test]
+fn custody_of_a_result_is_taken_only_where_the_home_of_its_project_is_known() {
+    let (mut world, home, project, offer) = home_with_offer(1, 1);
+    let near = key(2);
+    world.join(near);
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
+    let result = result(key(ALICE), &lease, world.now);
+    let answer = world.hand_over(key(ALICE).0, near, result_bundle(&result, near));
+    assert!(matches!(&answer, HandoverAnswer::Refused(why) if why.contains("no home")));
+
+    let gossip = Gossip::Home(project.home(1, home, &[], world.now));
+    world.put(near.0, Input::Gossip { gossip, from: key(9).0, token: GossipToken(1) });
+    let answer = world.hand_over(key(ALICE).0, near, result_bundle(&result, near));
+    assert_eq!(answer, HandoverAnswer::Taken);
+}
+
 // The mesh
+
+#[test]
+fn brokers_that_dial_us_take_no_more_room_than_our_card_has() {
+    let now = World::of(&[]).now;
+    let config = BrokerConfig::default();
+    let mut broker = Broker::new(config, Arc::new(key(1)), Arc::new(Hashed), now);
+    let stranger = |n: u16| {
+        let mut bytes = [9; capability::KEY_BYTES];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        Key(capability::PublicKey::from_bytes(bytes))
+    };
+    let mut meet = |peer: Key, direction: Direction| {
+        let card = BrokerCard {
+            seq: 1,
+            addresses: Vec::new(),
+            links: vec![key(1).0],
+            expires: now.wall + DAY,
+        };
+        let card = Gossip::Card(Verified::sign(card, &peer));
+        broker.handle(Input::PeerUp { peer: peer.0, direction }, now);
+        broker.handle(Input::Given { from: peer.0, statements: vec![card] }, now);
+        broker.status().reachable
+    };
+    for n in 0..256 {
+        assert_eq!(meet(stranger(n), Direction::Inbound), usize::from(n) + 1);
+    }
+    assert_eq!(meet(stranger(256), Direction::Inbound), 256);
+    let (chosen, left_out) = (stranger(u16::MAX), stranger(256));
+    assert_eq!(meet(chosen, Direction::Outbound), 257);
+
+    let later = now.after(Duration::from_secs(1));
+    broker.handle(Input::Wake, later);
+    let cards = std::iter::from_fn(|| broker.poll_action()).filter_map(|action| match action {
+        Action::Publish { gossip: Gossip::Card(card), .. } if card.signer() == key(1).0 => {
+            Some(card.links.clone())
+        }
+        _ => None,
+    });
+    let stated = cards.last().expect("a card of our own");
+    assert!(stated.contains(&chosen.0), "whom we dialled comes first");
+
+    for n in 0..2 {
+        broker.handle(Input::PeerDown { peer: stranger(n).0 }, later);
+    }
+    let linked =
+        |action| matches!(action, Action::News(News::LinkUp { peer }) if peer == left_out.0);
+    assert!(std::iter::from_fn(|| broker.poll_action()).any(linked), "there is room again");
+}
+
+#[test]
+fn leases_that_another_broker_made_up_do_not_count_as_tasks_handed_out() {
+    let (near, home) = (key(1), key(2));
+    let (first, second) = (project(0), project(1));
+    let mut world = World::line(&[near, home]);
+    let offers = [first, second].map(|project| {
+        let offer = project.offer(2, 1, world.now);
+        let publication = publication(project, &offer, 1, home, world.now);
+        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+        offer
+    });
+    let ad = ad(key(ALICE), near, 4, world.now);
+    world.ask(key(ALICE).0, near, Ask::Advertise { ad });
+    let order = |world: &mut World| {
+        let shown = offered(world.ask(key(ALICE).0, near, Ask::Pull { wants: wants() }));
+        shown.iter().map(|shown| shown.offer.project).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&mut world), [first.name(), second.name()]);
+    let claim = asking(BOB, home).claim(offers[0].id(), 1, 0, world.now);
+    let lease = leases(world.ask(key(BOB).0, home, claim)).remove(0);
+    let forged = Verified::sign((*lease).clone(), &key(9));
+
+    // The answer to the claim comes from another than its home.
+    for (lease, expected) in [(forged, [first, second]), (lease, [second, first])] {
+        world.hold_disk(home);
+        let nonce = lease.id().as_bytes()[0].into();
+        let volunteer = Asking { volunteer: key(BOB), at: near, home, epoch: 1 };
+        world.begin(key(BOB).0, near, volunteer.claim(offers[1].id(), 1, nonce, world.now));
+        for call in (0..9).map(CallId) {
+            let answer = Ok(Answer::Leases(vec![lease.clone()]));
+            world.put(near.0, Input::Answered { call, answer });
+        }
+        assert_eq!(order(&mut world), expected.map(Project::name));
+    }
+}
 
 #[test]
 fn a_broker_that_joins_late_is_told_what_matters_and_tells_what_it_knows() {

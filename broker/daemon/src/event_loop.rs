@@ -1,7 +1,8 @@
 //! The one place where everything that happens becomes an input of the core, and its actions effects.
 //!
-//! Nothing here waits for the network or for a disk flush: errands run in tasks of their own, and
-//! their outcomes come back as inputs.
+//! Nothing here waits for the network, or for a disk flush while the queue of commits has room
+//! ([`Storage::commit`](mesh_shell::Storage::commit)): when the disk is that far behind, the whole
+//! broker waits for it. Errands run in tasks of their own, and their outcomes come back as inputs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use mesh_shell::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::with_peer;
-use crate::garbage::Garbage;
+use crate::garbage::{Garbage, Stored};
 use crate::metrics::Gauges;
 use crate::report;
 
@@ -53,6 +54,7 @@ pub struct EventLoop {
     /// Outcomes of errands, of which the core has a bounded number under way.
     errands: mpsc::UnboundedSender<Input>,
     durable: mpsc::UnboundedSender<Durable>,
+    stored: mpsc::UnboundedSender<Stored>,
 }
 
 /// What the loop listens to.
@@ -65,10 +67,11 @@ pub struct Sources {
     pub termination: Termination,
 }
 
-/// Where errands and commits report.
+/// Where errands, commits and walks through the blobs report.
 pub struct Finished {
     errands: mpsc::UnboundedReceiver<Input>,
     commits: mpsc::UnboundedReceiver<Durable>,
+    walks: mpsc::UnboundedReceiver<Stored>,
 }
 
 impl EventLoop {
@@ -82,6 +85,7 @@ impl EventLoop {
     ) -> (Self, Finished) {
         let (errands, finished) = mpsc::unbounded_channel();
         let (durable, commits) = mpsc::unbounded_channel();
+        let (stored, walks) = mpsc::unbounded_channel();
         let topics = Topic::all().into_iter().map(|topic| (topic.to_string(), topic));
         let this = Self {
             broker,
@@ -98,8 +102,9 @@ impl EventLoop {
             next_id: 0,
             errands,
             durable,
+            stored,
         };
-        (this, Finished { errands: finished, commits })
+        (this, Finished { errands: finished, commits, walks })
     }
 
     /// Runs until the operator asks for the end, or the disk fails.
@@ -126,7 +131,11 @@ impl EventLoop {
                     drop(reader.send(self.broker.status()));
                 }
                 _ = disk.tick() => self.measure_disk().await,
-                _ = garbage.tick() => self.garbage.collect(&self.broker, self.link.storage()),
+                _ = garbage.tick() => self.list_stored(),
+                // What is kept may have changed during the walk: it is looked up only now.
+                Some(stored) = finished.walks.recv() => {
+                    self.garbage.collect(&stored, &self.broker, self.link.storage());
+                }
                 () = self.clock.sleep_until(wake) => self.give(Input::Wake).await,
             }
         }
@@ -146,6 +155,16 @@ impl EventLoop {
         self.give(Input::DiskFree { bytes }).await;
         self.guard.forget(self.clock.now().wall);
         self.gauges.show(&self.broker.status(), bytes);
+    }
+
+    /// Walks through the blobs beside the loop.
+    fn list_stored(&self) {
+        let (storage, stored) = (self.link.storage().clone(), self.stored.clone());
+        tokio::task::spawn_blocking(move || match Stored::list(&storage) {
+            // Nobody listens any more once the broker is on its way out.
+            Ok(found) => drop(stored.send(found)),
+            Err(error) => tracing::warn!(%error, "the blobs cannot be listed"),
+        });
     }
 
     async fn on_event(&mut self, event: Event) {

@@ -49,6 +49,10 @@ impl PartialBlob {
         }
         let present = if found > size { 0 } else { found };
         if let Err(full) = space.grow(size - present) {
+            if present == 0 {
+                // There is nothing to go on with, and whoever is refused need not come back.
+                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            }
             space.hand_over();
             return Err(full);
         }

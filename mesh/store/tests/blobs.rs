@@ -207,6 +207,7 @@ fn a_partial_blob_takes_no_more_than_the_quota() {
     let hash = blake3::hash(b"large");
 
     assert!(matches!(store.resume(&hash, QUOTA + 1), Err(BlobError::Full { .. })));
+    assert_eq!(store.partials().expect("listed"), [], "nothing came of it");
     assert_eq!(store.used(), 0);
 
     let overrun = store.resume(&hash, 10).expect("opened");

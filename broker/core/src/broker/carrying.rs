@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::statements::{JobResult, Lease, Receipt, TaskId, Verdict};
-use capability::{Payload, PublicKey, StatementId, Verified};
+use capability::{MAX_CLOCK_SKEW, Payload, PublicKey, StatementError, StatementId, Verified};
 use mesh_core::{Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, Now, Routes};
+use thiserror::Error;
 
 use super::{Broker, CUSTODY_PAUSE, InHand};
 use crate::contract::{Action, Direction, HandoverFailed, News, ReplyId};
@@ -15,16 +16,28 @@ use crate::offer_book::OfferBook;
 /// volunteer asks no more. The longest that a result lives.
 const RECEIPT_WAITS: Duration = JobResult::MAX_LIFETIME;
 
+/// Why a bundle stays with whoever has it.
+#[derive(Debug, Error)]
+enum NotTaken {
+    #[error("it has expired")]
+    Expired,
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    #[error("custody refused: a receipt of the future")]
+    Future,
+    #[error("custody refused: full, the disk")]
+    DiskFull,
+    #[error(transparent)]
+    Full(#[from] CustodyFull),
+    // With nowhere to send it, it would only take the room of others.
+    #[error("custody refused: no home of that project is known here yet")]
+    NoHome,
+}
+
 impl Broker {
     pub(super) fn handed(&mut self, from: PublicKey, bundle: Bundle, reply: ReplyId, now: Now) {
-        if bundle.expires() <= now.wall {
-            return self.refuse_handover(reply, "it has expired");
-        }
-        if self.disk_is_full() {
-            return self.refuse_handover(reply, "custody refused: full, the disk");
-        }
         let taken = match bundle.cargo.clone() {
-            Cargo::Result(result) => self.take_result(from, bundle, &result),
+            Cargo::Result(result) => self.take_result(from, bundle, &result, now),
             Cargo::Receipt(receipt) => self.take_receipt(from, bundle, &receipt, now),
         };
         match taken {
@@ -32,7 +45,7 @@ impl Broker {
                 let answer = HandoverAnswer::Taken;
                 self.turn.acknowledgements.push(Action::ReplyHandover { reply, answer });
             }
-            Err(full) => self.refuse_handover(reply, full),
+            Err(reason) => self.refuse_handover(reply, reason),
         }
     }
 
@@ -92,19 +105,33 @@ impl Broker {
         }
     }
 
+    fn may_take<T: Payload>(&self, statement: &Verified<T>, now: Now) -> Result<(), NotTaken> {
+        // Without the allowance for clocks that `current` makes: it is on its way, and arrives late.
+        if statement.expires() <= now.wall {
+            return Err(NotTaken::Expired);
+        }
+        statement.current(now.wall)?;
+        if self.disk_is_full() { Err(NotTaken::DiskFull) } else { Ok(()) }
+    }
+
     fn take_result(
         &mut self,
         from: PublicKey,
         bundle: Bundle,
         result: &Verified<JobResult>,
-    ) -> Result<(), CustodyFull> {
+        now: Now,
+    ) -> Result<(), NotTaken> {
+        self.may_take(result, now)?;
         let id = result.id();
         // The judgement may have been lost on its way: the result need not go to the master again.
         if let Some(receipt) = self.receipts.of(result.project, id) {
             let cargo = Cargo::Receipt(receipt.clone());
-            return self.keep(Bundle { cargo, via: bundle.via });
+            return Ok(self.keep(Bundle { cargo, via: bundle.via })?);
         }
         let news = !self.custody.holds(id);
+        if news && self.book.home(result.project).is_none() {
+            return Err(NotTaken::NoHome);
+        }
         self.keep(bundle)?;
         if self.ends_task(result) {
             self.turn.writes.extend(self.leases.returned(result));
@@ -119,9 +146,13 @@ impl Broker {
     /// Whether the task need not be leased to anybody else while the master judges the result: its
     /// lease is the current one, or it is late and the task is open. A lease of another broker's
     /// epoch proves nothing here, since anybody can sign one; such a result passes through.
+    ///
+    /// So does one that expires before the offer: it could be gone before the master has it, and
+    /// its task would stay closed for good.
     fn ends_task(&self, result: &Verified<JobResult>) -> bool {
-        let ours =
-            self.book.offer(result.task.offer).is_some_and(|it| it.project == result.project);
+        let ours = self.book.offer(result.task.offer).is_some_and(|offer| {
+            offer.project == result.project && result.expires() >= offer.expires()
+        });
         let current = self.leases.current(result.task);
         ours && match current {
             Some(lease) => lease.id() == result.lease.id() && lease.volunteer == result.signer(),
@@ -142,7 +173,12 @@ impl Broker {
         bundle: Bundle,
         receipt: &Verified<Receipt>,
         now: Now,
-    ) -> Result<(), CustodyFull> {
+    ) -> Result<(), NotTaken> {
+        self.may_take(receipt, now)?;
+        // Of two judgements the later counts; nobody may put his beyond all others.
+        if receipt.issued > now.wall + MAX_CLOCK_SKEW {
+            return Err(NotTaken::Future);
+        }
         let news = !self.custody.holds(receipt.id());
         self.keep(bundle)?;
         let (project, task) = (receipt.project, receipt.task);

@@ -7,6 +7,7 @@ use mesh_core::{
 };
 
 use super::Broker;
+use crate::card::MAX_LINKS;
 use crate::contract::{Action, Direction, News, ReconcileNews, ReconcileQuery, ReplyId};
 use crate::exchange::{Exchange, Step};
 use crate::gossip_set::{GossipSet, Subject};
@@ -35,6 +36,11 @@ impl Broker {
             self.card.changed(now);
             self.news(News::LinkDown { peer });
             self.custody_stirred = true;
+            // There may be room again for a broker that came in vain.
+            let left_out = |it: &PublicKey| self.routes.knows(*it) && !self.is_linked(*it);
+            if let Some(broker) = self.peers.keys().copied().find(left_out) {
+                self.link_if_broker(broker, now);
+            }
         }
         self.dialling.stir(now);
     }
@@ -43,9 +49,19 @@ impl Broker {
         self.routes.links().any(|link| link == peer)
     }
 
+    fn is_outbound(&self, peer: PublicKey) -> bool {
+        self.peers.get(&peer) == Some(&Direction::Outbound)
+    }
+
     /// A connected peer whose own card is known is a link.
+    ///
+    /// Of those that dial us only as many as a card states, first come first kept: anybody can make
+    /// keys and dial, and must not push out whom we found already, or chose ourselves.
     pub(super) fn link_if_broker(&mut self, peer: PublicKey, now: Now) {
         if !self.peers.contains_key(&peer) || !self.routes.knows(peer) || self.is_linked(peer) {
+            return;
+        }
+        if !self.is_outbound(peer) && self.routes.links().count() >= MAX_LINKS {
             return;
         }
         self.routes.link_up(peer);
@@ -70,7 +86,9 @@ impl Broker {
     /// Makes a new card and new summaries when they are due.
     pub(super) fn tell_of_ourselves(&mut self, now: Now) {
         if self.card.due() <= now.mono {
-            let card = self.card.issue(&self.routes, &*self.signer, now);
+            let mut links: Vec<_> = self.routes.links().collect();
+            links.sort_by_key(|link| !self.is_outbound(*link));
+            let card = self.card.issue(links.into_iter(), &*self.signer, now);
             self.tell(Gossip::Card(card));
         }
         if self.summaries.due().is_some_and(|due| due <= now.mono) {

@@ -39,11 +39,15 @@ impl Broker {
     }
 
     /// A project that was given tasks stands back behind those that were given fewer.
+    ///
+    /// An answer from elsewhere may hold leases that anybody made up: those count that the home of
+    /// a known offer has signed, for that offer's project.
     pub(super) fn count_handed_out(&mut self, leases: &[Verified<Lease>]) {
         for lease in leases {
-            // Only projects that are known have offers to compare.
-            if self.book.offer(lease.task.offer).is_some() {
-                *self.handed_out.entry(lease.project).or_default() += 1;
+            let offer = self.book.offer(lease.task.offer);
+            let home = offer.and_then(|offer| self.book.home(offer.project));
+            if let Some(home) = home.filter(|home| home.home == lease.signer()) {
+                *self.handed_out.entry(home.project).or_default() += 1;
             }
         }
     }

@@ -123,7 +123,8 @@ impl Broker {
         }
         for (key, value) in take(records, record::SETTLED) {
             let ranges: Vec<(u32, u32)> = decode(&key, &value)?;
-            self.leases.restore_settled(offer_in(&key)?, &ranges);
+            let number = record::number_in(&key).ok_or(RestoreError::Key('s'))?;
+            self.leases.restore_settled(offer_in(&key)?, number, &ranges);
         }
         for (key, value) in take(records, record::SLOT) {
             let task = record::task_in(&key).ok_or(RestoreError::Key('l'))?;

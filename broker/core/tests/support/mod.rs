@@ -160,6 +160,18 @@ impl World {
         values.map(Vec::len).max().unwrap_or_default()
     }
 
+    /// What is on the broker's disk about `offer`, but for its withdrawal.
+    pub fn records_about(&self, broker: Key, offer: StatementId) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut records = self.nodes[&broker.0].disk.clone();
+        records.retain(|key, _| key[0] != b'w' && key[1..].starts_with(offer.as_bytes()));
+        records
+    }
+
+    /// As if a process had ended before it deleted those records.
+    pub fn undelete(&mut self, broker: Key, records: BTreeMap<Vec<u8>, Vec<u8>>) {
+        self.nodes.get_mut(&broker.0).expect("a broker").disk.extend(records);
+    }
+
     /// `kill -9`, and a new process on the same disk. Connections are gone.
     pub fn restart(&mut self, broker: Key) {
         let links: Vec<_> = self.links.iter().copied().collect();
