@@ -109,6 +109,8 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
     /// Files brought back; they are blobs already.
     pub artifacts: Vec<Artifact>,
+    /// Blobs that were stored for the result and are not named by it after all.
+    pub leftover: Vec<BlobHash>,
     /// The operating system as the job saw it, for people.
     pub system: String,
     /// When the first step started.

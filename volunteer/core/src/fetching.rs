@@ -14,10 +14,14 @@ use crate::leases::GroupKey;
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
 use crate::working::lease_record;
 
-/// Pulls that bring nothing new are at least that far apart, whatever the broker does.
+/// Pulls that bring nothing to claim are at least that far apart, whatever the broker does.
 const PULL_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that a broker is waited for before it is asked again after a failure.
 const LONGEST_PULL_WAIT: Duration = Duration::from_secs(15);
+
+/// Bytes of a lease at most: some ids, times and a branch of hashes take one. Its result carries it
+/// home, and needs room for what else there is to say.
+const MAX_LEASE_BYTES: usize = 4096;
 
 /// Attempts at one claim. The home answers the same claim with the same leases, so that an answer
 /// that was lost costs nothing.
@@ -145,9 +149,9 @@ impl Volunteer {
         let now = self.now.mono;
         match answer {
             Ok(Answer::Offers(offers)) => {
-                let news = self.judge(offers);
+                let found = self.judge(offers);
                 self.fetching.pull = Backoff::default();
-                if !news {
+                if !found {
                     self.fetching.pull.not_before = asked + PULL_INTERVAL;
                 }
             }
@@ -161,10 +165,11 @@ impl Volunteer {
         }
     }
 
-    /// Declines offers or makes them candidates; says whether anything follows from them.
+    /// Declines offers or makes them candidates; says whether there is one. What is declined must
+    /// not hurry the next pull: whoever makes offers to no end could keep this machine asking.
     fn judge(&mut self, offers: Vec<Offered>) -> bool {
         let Some(machine) = self.machine.clone() else { return false };
-        let mut news = false;
+        let mut found = false;
         for offered in offers {
             let (offer, project) = (offered.offer.id(), offered.offer.project);
             match self.trust.judge(&offered, &machine, self.now.wall) {
@@ -174,7 +179,7 @@ impl Volunteer {
                         self.offers.does_not_fit(offer);
                     } else if !self.offers.is_left_alone(offer, self.now.mono) {
                         self.fetching.candidates.push_back(Candidate { offered, runtime });
-                        news = true;
+                        found = true;
                     }
                 }
                 Err(reason) => {
@@ -182,14 +187,13 @@ impl Volunteer {
                         self.offers.leave_alone(offer, self.now.mono);
                     }
                     if self.offers.decline(&offered, reason.clone(), self.now.wall) {
-                        news = true;
                         let name = offered.offer.name.clone();
                         self.news(News::Declined { offer, project, name, reason });
                     }
                 }
             }
         }
-        news
+        found
     }
 
     /// Claims as many tasks as there is room for; says whether there was any.
@@ -268,7 +272,8 @@ impl Volunteer {
         let (project, asked) = (offered.offer.project, usize::from(claim.count));
         let offer = Arc::new(offered.offer);
         let sound = |lease: &Verified<Lease>| {
-            lease.volunteer == self.me
+            lease.envelope().as_bytes().len() <= MAX_LEASE_BYTES
+                && lease.volunteer == self.me
                 && lease.signer() == group.home
                 && lease.project == project
                 && GroupKey::of(lease, group.home) == group

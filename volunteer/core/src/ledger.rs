@@ -10,6 +10,8 @@ use capability::{
 use mesh_core::Write;
 use serde::{Deserialize, Serialize};
 
+use crate::working::MAX_RECORD;
+
 /// Receipts kept at most; what older ones said remains in the totals.
 pub const MAX_RECEIPTS: usize = 4096;
 
@@ -17,9 +19,6 @@ pub const MAX_RECEIPTS: usize = 4096;
 pub(crate) const RECEIPT_PREFIX: u8 = b'r';
 /// First byte of the keys of totals.
 pub(crate) const TOTAL_PREFIX: u8 = b't';
-
-/// Records are below the 64 KiB of [`Write`].
-const MAX_RECORD: usize = 64 << 10;
 
 /// All that one project has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use capability::statements::{Ended, JobResult, Receipt};
-use capability::{BlobHash, Payload, Platform, PublicKey, StatementId, Verified};
+use capability::statements::{Ended, JobResult, Log, Receipt, StepReport};
+use capability::{
+    BlobHash, MAX_STATEMENT_BYTES, Payload, Platform, PublicKey, StatementId, Verified,
+};
 use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, Write};
 
 use crate::action::{Action, News, Outcome, ReplyId};
@@ -13,6 +15,10 @@ use crate::working::lease_key;
 
 /// Length of a reason in bytes, as [`JobResult`] allows it.
 const MAX_REASON: usize = 256;
+
+/// Bytes of a receipt at most: ids, a reason and a delegation, with room for what later versions
+/// may add. Thousands of them are kept.
+const MAX_RECEIPT_BYTES: usize = 8 << 10;
 
 /// Statements that are not acted upon before their commit is durable: results, and leases.
 #[derive(Debug, Default)]
@@ -32,7 +38,8 @@ impl Unconfirmed {
 
 impl Volunteer {
     /// A run has ended: its result goes into custody, durably, before anybody hears of it.
-    pub(crate) fn ran(&mut self, lease: StatementId, outcome: Outcome) {
+    pub(crate) fn ran(&mut self, lease: StatementId, mut outcome: Outcome) {
+        self.drop_blobs(std::mem::take(&mut outcome.leftover));
         let Some(job) = self.work.remove(lease, self.now.mono) else { return };
         self.offers.resources_freed();
         if job.stage == Stage::Stopping {
@@ -46,7 +53,7 @@ impl Volunteer {
         }
         self.leases.ended(lease);
         let (task, ended) = (job.lease.task, outcome.ended.clone());
-        let result = self.sign_result(&job, outcome);
+        let (result, unsaid) = self.sign_result(&job, outcome);
         let id = result.id();
         let via = self.known_primary.unwrap_or_else(|| job.lease.signer());
         let bundle = Bundle { cargo: Cargo::Result(result), via };
@@ -56,9 +63,11 @@ impl Volunteer {
         let finished = Action::News(News::Finished { task, result: id, ended });
         let commit = self.commit(writes, vec![finished]);
         self.unconfirmed.add(commit, id);
+        self.drop_blobs(unsaid);
     }
 
-    fn sign_result(&self, job: &Job, outcome: Outcome) -> Verified<JobResult> {
+    /// The result of `job`, and the blobs of `outcome` that it does not name.
+    fn sign_result(&self, job: &Job, outcome: Outcome) -> (Verified<JobResult>, Vec<BlobHash>) {
         let platform = self.machine.as_ref().map(|machine| machine.platform.clone());
         let mut result = JobResult {
             project: job.lease.project,
@@ -74,14 +83,23 @@ impl Volunteer {
             finished: outcome.finished,
             expires: job.lease.expires(),
         };
+        let mut unsaid = Vec::new();
         if let Err(invalid) = result.validate() {
             // A runtime reports what cannot be said: that is this machine's fault.
-            result.steps.clear();
-            result.artifacts.clear();
+            unsaid = clear_report(&mut result);
             result.system.clear();
             result.ended = Ended::Machine(short(&invalid.to_string()));
         }
-        Verified::sign(result, &*self.signer)
+        let signed = Verified::sign(result, &*self.signer);
+        if signed.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES {
+            return (signed, unsaid);
+        }
+        // Each part is within its bounds, and together they are too much: that is the job's doing.
+        let mut result = (*signed).clone();
+        unsaid = clear_report(&mut result);
+        result.steps.push(too_large());
+        result.ended = Ended::Failed;
+        (Verified::sign(result, &*self.signer), unsaid)
     }
 
     /// Hands over what is due to the primary.
@@ -108,7 +126,8 @@ impl Volunteer {
         }
     }
 
-    /// A receipt comes back. It is taken whatever it says, so that no broker carries it on.
+    /// A receipt comes back. It is taken whatever it says, so that no broker carries it on, if it
+    /// is of a size to be kept.
     pub(crate) fn take_over(&mut self, bundle: &Bundle, reply: ReplyId) {
         let refused = |why: &str| HandoverAnswer::Refused(why.to_owned());
         let Cargo::Receipt(receipt) = &bundle.cargo else {
@@ -117,6 +136,10 @@ impl Volunteer {
         };
         if receipt.volunteer != self.me {
             let answer = refused("that receipt is for another volunteer");
+            return self.outbox.push(Action::ReplyHandover { reply, answer });
+        }
+        if receipt.envelope().as_bytes().len() > MAX_RECEIPT_BYTES {
+            let answer = refused("that receipt is larger than receipts are");
             return self.outbox.push(Action::ReplyHandover { reply, answer });
         }
         let taken = Action::ReplyHandover { reply, answer: HandoverAnswer::Taken };
@@ -190,12 +213,32 @@ impl Volunteer {
 }
 
 fn outcome_blobs(outcome: &Outcome) -> Vec<BlobHash> {
-    use capability::statements::Log;
     let logs = outcome.steps.iter().filter_map(|step| match step.log {
         Log::Blob { hash, .. } => Some(hash),
         Log::Inline(_) => None,
     });
     logs.chain(outcome.artifacts.iter().map(|artifact| artifact.hash)).collect()
+}
+
+/// Takes steps and artifacts out of `result`; gives the blobs that it named.
+fn clear_report(result: &mut JobResult) -> Vec<BlobHash> {
+    let blobs = result.blobs().map(|(hash, _)| hash).collect();
+    result.steps.clear();
+    result.artifacts.clear();
+    blobs
+}
+
+/// Stands for all steps of a job whose result would be larger than a statement may be.
+fn too_large() -> StepReport {
+    StepReport {
+        name: "report".to_owned(),
+        exit: None,
+        ending: "the report is too large".to_owned(),
+        wall_ms: 0,
+        cpu_ms: 0,
+        memory: 0,
+        log: Log::Inline(Vec::new()),
+    }
 }
 
 /// `text` as a reason: one line, cut to length.

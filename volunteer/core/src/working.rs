@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use capability::statements::{Lease, Renewal};
 use capability::{
-    BlobHash, Envelope, PublicKey, StatementId, Verified, Verifier, decode_cbor, encode_cbor,
+    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, StatementId, Verified, Verifier,
+    decode_cbor, encode_cbor,
 };
 use mesh_core::{Answer, Ask, MAX_HOPS, Refusal, Write};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ use crate::work::Stage;
 /// First byte of the keys of leases.
 pub(crate) const LEASE_PREFIX: u8 = b'l';
 
-/// Bytes of a record of a lease at most.
-const MAX_RECORD: usize = 64 << 10;
+/// Bytes of a record at most: the largest statement, and what stands around it.
+pub(crate) const MAX_RECORD: usize = MAX_STATEMENT_BYTES + 4096;
 
 /// What must be known of a lease to release it after a restart.
 #[derive(Serialize, Deserialize)]

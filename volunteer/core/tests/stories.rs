@@ -5,8 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Credit, Ended, Intent, Renewal, Verdict};
-use capability::{Runtime, Verified};
+use capability::statements::{
+    Artifact, Credit, Ended, Intent, Log, MAX_INLINE_LOG_BYTES, Renewal, StepReport, Verdict,
+};
+use capability::{BlobHash, MAX_STATEMENT_BYTES, Runtime, Verified};
 use mesh_core::{Answer, Ask, HandoverAnswer, Refusal};
 use support::{
     BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
@@ -51,6 +53,17 @@ fn an_offer_of_an_unpinned_project_is_declined_once_and_never_claimed() {
 }
 
 #[test]
+fn ever_new_offers_that_are_declined_do_not_hurry_the_next_pull() {
+    let mut bench = Bench::ready(2);
+    bench.handle(Input::Pins(vec![Pin { project: peer(9).into(), ..pin() }]));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("fresh", 4, 1)]));
+    assert_eq!(bench.find_pull(), None);
+    bench.pass(SECOND);
+    assert!(bench.find_pull().is_some());
+}
+
+#[test]
 fn a_new_pin_makes_a_declined_offer_welcome() {
     let mut bench = Bench::ready(2);
     bench.handle(Input::Pins(vec![Pin { project: peer(9).into(), ..pin() }]));
@@ -59,6 +72,7 @@ fn a_new_pin_makes_a_declined_offer_welcome() {
     bench.answer(call, Answer::Offers(vec![offer.clone()]));
 
     bench.handle(Input::Pins(vec![pin()]));
+    bench.pass(SECOND);
 
     let (call, wants) = bench.take_pull();
     assert_eq!(wants.except, []);
@@ -478,6 +492,79 @@ fn an_outcome_that_cannot_be_said_is_this_machines_fault() {
     bench.handle(Input::Ran { lease: order.lease, outcome: said });
     let result = result_in(&bench.take_handover().1);
     assert!(matches!(result.ended, Ended::Machine(_)));
+}
+
+/// Runs a job to `said`, whose report is too large; the result must survive a restart.
+fn check_too_large(said: volunteer_core::Outcome, blob: Option<BlobHash>) {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: said });
+
+    let result = result_in(&bench.take_handover().1);
+    assert!(result.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES);
+    assert_eq!(result.ended, Ended::Failed);
+    assert_eq!(result.steps[0].ending, "the report is too large");
+    assert_eq!((result.steps.len(), result.artifacts.len()), (1, 0));
+    let dropped =
+        bench.find(|it| if let Action::DropBlobs(it) = it { Some(it.clone()) } else { None });
+    assert_eq!(dropped.and_then(|blobs| blobs.first().copied()), blob);
+
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+    assert_eq!(result_in(&bench.take_handover().1).id(), result.id());
+}
+
+#[test]
+fn a_report_of_many_inline_logs_is_not_more_than_a_statement() {
+    let step = |n| StepReport {
+        name: format!("step-{n}"),
+        exit: Some(0),
+        ending: String::new(),
+        wall_ms: 0,
+        cpu_ms: 0,
+        memory: 0,
+        log: Log::Inline(vec![7; MAX_INLINE_LOG_BYTES]),
+    };
+    let mut said = outcome(Ended::Passed);
+    said.steps = (0..64).map(step).collect();
+    check_too_large(said, None);
+}
+
+#[test]
+fn a_report_of_many_long_paths_is_not_more_than_a_statement() {
+    let hash = BlobHash::of(b"artifact");
+    let artifact = |n| Artifact { path: format!("{n:0>512}"), hash, size: 8 };
+    let mut said = outcome(Ended::Passed);
+    said.artifacts = (0..256).map(artifact).collect();
+    check_too_large(said, Some(hash));
+}
+
+#[test]
+fn a_padded_lease_is_refused() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    let (call, claim) = bench.take_claim();
+    let lease = (*support::leases(&claim, 0, 1)[0]).clone();
+    bench.answer(call, Answer::Leases(vec![support::padded(lease, &key(BROKER), 60_000)]));
+
+    let refused = |it: &News| matches!(it, News::NotGranted { .. });
+    assert!(bench.news().iter().any(refused), "a lease of 60 KB was taken");
+    assert_eq!(bench.restart().volunteer.jobs().count(), 0);
+}
+
+#[test]
+fn a_padded_receipt_is_refused() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    let result = result_in(&bench.take_handover().1);
+    let receipt = (*accepted(&result)).clone();
+    let reply = bench.receive(support::padded(receipt, &key(support::ADAPTER), 60_000));
+
+    assert!(matches!(bench.reply_to(reply), Some(HandoverAnswer::Refused(_))));
+    let bench = bench.restart();
+    assert_eq!((bench.volunteer.undelivered(), bench.volunteer.receipts().count()), (1, 0));
 }
 
 // Brokers.

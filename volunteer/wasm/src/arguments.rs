@@ -23,6 +23,22 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     pub dir: PathBuf,
 
+    /// Bytes of private memory that this process may take, all in all.
+    #[arg(long, value_name = "BYTES")]
+    pub data: Option<u64>,
+
+    /// Bytes of the largest file that may be written.
+    #[arg(long, value_name = "BYTES")]
+    pub file_size: Option<u64>,
+
+    /// Seconds of processor time, compiling included.
+    #[arg(long, value_name = "SECONDS")]
+    pub cpu: Option<u64>,
+
+    /// End at once when the thread that started this process ends; on Linux.
+    #[arg(long)]
+    pub end_with_parent: bool,
+
     /// Variable in the guest's environment; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,

@@ -31,6 +31,7 @@ mod arguments;
 mod budget;
 mod ending;
 mod module_file;
+mod own_limits;
 mod report;
 mod run;
 
@@ -74,6 +75,9 @@ fn say(text: impl Display) {
 }
 
 fn run_and_report(arguments: &Arguments) -> Ending {
+    if let Err(failed) = own_limits::apply(arguments) {
+        return failed;
+    }
     // Created before the guest starts, so that the guest cannot choose what is written to.
     let report = match arguments.report.as_deref().map(Report::create).transpose() {
         Ok(report) => report,

@@ -1,7 +1,7 @@
 //! Reading the module, and refusing what need not be compiled to be refused.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use crate::ending::Ending;
@@ -14,11 +14,19 @@ pub const MODULE_LIMIT: u64 = 32 << 20;
 ///
 /// # Errors
 ///
-/// [`Ending::Failed`] if it cannot be read; [`Ending::Refused`] if it is too large or is not a core
-/// module in binary format.
+/// [`Ending::Refused`] if it is not there, too large, or not a core module in binary format: the
+/// job named and packed it. [`Ending::Failed`] if this machine cannot read it.
 pub fn read(path: &Path) -> Result<Vec<u8>, Ending> {
     let bytes = read_bounded(path).map_err(|error| {
-        Ending::failed(format_args!("cannot read the module {}: {error}", path.display()))
+        let reason = format!("cannot read the module {}: {error}", path.display());
+        match error.kind() {
+            ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::InvalidFilename => Ending::refused(reason),
+            _ => Ending::failed(reason),
+        }
     })?;
     if bytes.len() as u64 > MODULE_LIMIT {
         return Err(Ending::refused(format_args!(

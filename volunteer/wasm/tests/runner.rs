@@ -343,6 +343,39 @@ fn missing_imports_and_exports_are_refused() {
 }
 
 #[test]
+fn a_module_that_is_not_there_is_the_callers_mistake_not_the_machines() {
+    let run = Run::of_text("(module)");
+    fs::remove_file(run.module()).unwrap();
+    fs::create_dir(run.module()).unwrap();
+    let ended = |module: &str| {
+        let arguments = ["--memory", "1", "--dir", ".", module];
+        Ended::new(&Command::new(RUNNER).args(arguments).output().unwrap())
+    };
+    ended("/nowhere").expect_verdict(126, "cannot read");
+    ended("/dev/null/below").expect_verdict(126, "cannot read");
+    ended(run.module().to_str().unwrap()).expect_verdict(126, "cannot read");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_runner_can_limit_itself() {
+    use std::os::unix::process::ExitStatusExt;
+    const SIGXFSZ: i32 = 25;
+    let run = Run::of_text(r#"(module (memory 1) (func (export "_start")))"#)
+        .option("--data", (512 * MIB).to_string())
+        .option("--file-size", MIB.to_string())
+        .option("--cpu", "60");
+    run.start().expect_exit(0);
+
+    let status = Command::new(RUNNER)
+        .args(["--memory", "1000000", "--end-with-parent", "--file-size", "0", "--dir"])
+        .args([run.work(), "--report".into(), run.report(), run.module()])
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(SIGXFSZ));
+}
+
+#[test]
 fn a_wrong_call_is_told_apart_from_the_guests_codes() {
     let ended =
         |arguments: &[&str]| Ended::new(&Command::new(RUNNER).args(arguments).output().unwrap());
@@ -351,7 +384,6 @@ fn a_wrong_call_is_told_apart_from_the_guests_codes() {
     let module = module.to_str().unwrap();
 
     ended(&[]).expect_verdict(127, "wrong arguments");
-    ended(&["--memory", "1", "--dir", ".", "/nowhere"]).expect_verdict(127, "cannot read");
     ended(&["--memory", "1", "--dir", "/nowhere", module]).expect_verdict(127, "cannot open");
     ended(&["--memory", "1", "--dir", ".", "--env", "A", module])
         .expect_verdict(127, "wrong arguments");

@@ -9,13 +9,14 @@ use capability::statements::{
     Verdict,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Ed25519, Facts, JobSpec, Platform, ProjectKey, PublicKey,
-    Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step,
-    Timestamp, Verified,
+    BlobHash, Capabilities, Clause, Ed25519, Facts, Invalid, JobSpec, Kind, Payload, Platform,
+    ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey,
+    Signer, StatementId, Step, Timestamp, Verified,
 };
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Commit, HandoverAnswer, Mono, Now, Offered, Wants, Write,
 };
+use serde::{Deserialize, Serialize};
 use volunteer_core::{
     Action, CallFailed, CallId, HandoverFailed, Input, News, Order, Outcome, Pin, ReplyId,
     Volunteer,
@@ -108,7 +109,15 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
 
 pub fn outcome(ended: Ended) -> Outcome {
     let (started, finished) = (START, START);
-    Outcome { ended, steps: vec![], artifacts: vec![], system: String::new(), started, finished }
+    Outcome {
+        ended,
+        steps: vec![],
+        artifacts: vec![],
+        leftover: vec![],
+        system: String::new(),
+        started,
+        finished,
+    }
 }
 
 pub struct Bench {
@@ -366,6 +375,36 @@ pub fn leases(claim: &Claim, first: u32, count: u16) -> Vec<Verified<Lease>> {
     };
     let leases = (first..first + u32::from(count)).map(lease).collect();
     Verified::sign_batch(leases, &*key(BROKER))
+}
+
+/// `statement` as somebody signs it who adds a field of `bytes` that nobody knows.
+pub fn padded<T>(statement: T, signer: &SecretKey, bytes: usize) -> Verified<T>
+where
+    T: Payload,
+{
+    let padded = Padded { statement, padding: "x".repeat(bytes) };
+    let envelope = Verified::sign(padded, signer).envelope().clone();
+    Verified::check(&envelope, &Ed25519).expect("unknown fields are allowed")
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Padded<T> {
+    #[serde(flatten)]
+    statement: T,
+    padding: String,
+}
+
+impl<T: Payload> Payload for Padded<T> {
+    const KIND: Kind = T::KIND;
+    const MAX_LIFETIME: Duration = T::MAX_LIFETIME;
+
+    fn expires(&self) -> Timestamp {
+        self.statement.expires()
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        self.statement.validate()
+    }
 }
 
 pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Receipt> {

@@ -12,10 +12,13 @@ use crate::arguments::{Common, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
 use crate::face::WISH_HEADER;
-use crate::status::{Advice, Status};
+use crate::status::{Advice, DeclinedStatus, Status};
 
 /// A daemon that does not answer by then is stuck.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Characters of a key that people compare.
+const SHORT_KEY: usize = 16;
 
 /// What it does.
 pub fn status(common: &Common, shown: &Shown) -> Outcome {
@@ -36,7 +39,13 @@ pub fn status(common: &Common, shown: &Shown) -> Outcome {
     }
     for job in &status.jobs {
         let lapsed = if job.lapsed { ", lease lapsed" } else { "" };
-        println!("job: {} {} task {}: {}{lapsed}", job.project, job.name, job.task, job.stage);
+        println!(
+            "job: {} {} task {}: {}{lapsed}",
+            job.project,
+            plain(&job.name),
+            job.task,
+            job.stage
+        );
     }
     println!("results waiting for receipts: {}", status.undelivered);
     if let Some(idle) = &status.idle {
@@ -56,10 +65,42 @@ pub fn why(common: &Common, shown: &Shown) -> Outcome {
         None => println!("not idle: {} tasks in hand", status.jobs.len()),
     }
     for declined in &status.declined {
-        let project = declined.project_name.as_ref().unwrap_or(&declined.project);
-        print_advice(&format!("declined {} of {project}", declined.name), &declined.advice);
+        let project = project_of(declined, &status);
+        let offer = plain(&declined.name);
+        print_advice(&format!("declined {offer} of {project}"), &declined.advice);
     }
     Ok(())
+}
+
+/// A declined offer's project, by the owner's own name for it if there is one: what a stranger
+/// calls itself says nothing.
+fn project_of(declined: &DeclinedStatus, status: &Status) -> String {
+    let mut known = status.projects.iter().filter(|it| it.project == declined.project);
+    if let Some(known) = known.find(|it| !it.name.is_empty()) {
+        return plain(&known.name);
+    }
+    let key = declined.project.get(..SHORT_KEY).unwrap_or(&declined.project);
+    match &declined.project_name {
+        Some(name) => format!("\"{}\" (calls itself so), key {key}", plain(name)),
+        None => format!("key {key}"),
+    }
+}
+
+/// `text` without what would move a terminal's cursor or turn the direction of what follows.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        let turns = matches!(
+            char,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if turns || char.is_control() {
+            plain.extend(char.escape_unicode());
+        } else {
+            plain.push(char);
+        }
+    }
+    plain
 }
 
 /// What masters have said.
@@ -89,7 +130,7 @@ pub fn results(common: &Common, shown: &Shown) -> Outcome {
             receipt.offer.short(),
             receipt.task,
             receipt.verdict,
-            receipt.reason
+            plain(&receipt.reason)
         );
     }
     Ok(())
@@ -139,8 +180,20 @@ fn unreachable(error: &ureq::Error) -> Failure {
 }
 
 fn print_advice(what: &str, advice: &Advice) {
-    println!("{what}: {}", advice.reason);
+    println!("{what}: {}", plain(&advice.reason));
     if !advice.hint.is_empty() {
-        println!("  hint: {}", advice.hint);
+        println!("  hint: {}", plain(&advice.hint));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_write_cannot_move_the_cursor_or_turn_the_line() {
+        assert_eq!(plain("a b\u{e9}"), "a b\u{e9}");
+        assert_eq!(plain("\u{1b}[2J\n"), r"\u{1b}[2J\u{a}");
+        assert_eq!(plain("x\u{202e}y\u{2066}z\u{200f}"), r"x\u{202e}y\u{2066}z\u{200f}");
     }
 }

@@ -12,13 +12,22 @@ use volunteer_sandbox::{CollectCaps, CollectError, Collected, collect};
 /// Artifacts that a result can name.
 const MAX_ARTIFACTS: usize = 256;
 
+/// Bytes of all logs together that travel inside the result, which is at most 64 KiB with all its
+/// steps and artifacts.
+pub const INLINE_LOGS: usize = 24 << 10;
+
 /// Artifacts could not be brought back; why, for people.
 #[derive(Debug)]
 pub enum BringBackError {
     /// The job left what it may not.
     Job(String),
     /// The machine could not read or store them.
-    Machine(String),
+    Machine {
+        /// Why.
+        reason: String,
+        /// What was stored before.
+        stored: Vec<BlobHash>,
+    },
 }
 
 /// Stores the files below `work` that match `patterns`.
@@ -36,23 +45,30 @@ pub fn artifacts(
         let reason = chain(&error);
         match error {
             CollectError::Read { .. } | CollectError::Unavailable => {
-                BringBackError::Machine(reason)
+                BringBackError::Machine { reason, stored: Vec::new() }
             }
             _ => BringBackError::Job(reason),
         }
     })?;
-    let stored = found.into_iter().map(|file| {
+    let mut artifacts: Vec<Artifact> = Vec::new();
+    for file in found {
         let path = file.path.clone();
-        let stored = store(file, blobs);
-        let (hash, size) = stored.map_err(|error| BringBackError::Machine(chain(&error)))?;
-        Ok(Artifact { path, hash, size })
-    });
-    stored.collect()
+        match store(file, blobs) {
+            Ok((hash, size)) => artifacts.push(Artifact { path, hash, size }),
+            Err(error) => {
+                let stored = artifacts.into_iter().map(|it| it.hash).collect();
+                return Err(BringBackError::Machine { reason: chain(&error), stored });
+            }
+        }
+    }
+    Ok(artifacts)
 }
 
-/// Where `output` goes: into the result itself if it is small.
-pub fn log(output: Vec<u8>, blobs: &BlobStore) -> Result<Log, String> {
-    if output.len() <= MAX_INLINE_LOG_BYTES {
+/// Where `output` goes: into the result itself if it is small and the result has `room` for it,
+/// which becomes less by that.
+pub fn log(output: Vec<u8>, room: &mut usize, blobs: &BlobStore) -> Result<Log, String> {
+    if output.len() <= MAX_INLINE_LOG_BYTES.min(*room) {
+        *room -= output.len();
         return Ok(Log::Inline(output));
     }
     let write = || -> Result<_, BlobError> {
@@ -87,13 +103,18 @@ mod tests {
     fn small_logs_stay_and_large_ones_become_blobs() {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let mut room = MAX_INLINE_LOG_BYTES;
         let small = vec![7; MAX_INLINE_LOG_BYTES];
-        assert_eq!(log(small.clone(), &blobs), Ok(Log::Inline(small)));
+        assert_eq!(log(small.clone(), &mut room, &blobs), Ok(Log::Inline(small)));
+        assert_eq!(log(vec![], &mut room, &blobs), Ok(Log::Inline(vec![])));
+        let stored = log(vec![7], &mut room, &blobs).expect("room in the store");
+        assert_eq!(stored, Log::Blob { hash: BlobHash::of(&[7]), size: 1 });
+        let mut room = INLINE_LOGS;
 
         let large = vec![7; MAX_INLINE_LOG_BYTES + 1];
-        let stored = log(large.clone(), &blobs).expect("room");
+        let stored = log(large.clone(), &mut room, &blobs).expect("room");
         assert_eq!(stored, Log::Blob { hash: BlobHash::of(&large), size: large.len() as u64 });
-        log(vec![7; 2 << 20], &blobs).expect_err("over the quota");
+        log(vec![7; 2 << 20], &mut room, &blobs).expect_err("over the quota");
     }
 
     #[test]
@@ -112,5 +133,19 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", work.join("out/b.txt")).expect("made");
         let error = artifacts(&work, &patterns, 1000, &blobs).expect_err("a link");
         assert!(matches!(error, BringBackError::Job(_)), "{error:?}");
+    }
+
+    #[test]
+    fn what_was_stored_before_a_failure_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let work = directory.path().join("work");
+        std::fs::create_dir(&work).expect("made");
+        std::fs::write(work.join("a"), "answer").expect("written");
+        std::fs::write(work.join("b"), vec![7; 2 << 20]).expect("written");
+
+        let error = artifacts(&work, &["*".to_owned()], 4 << 20, &blobs).expect_err("full");
+        let BringBackError::Machine { stored, .. } = error else { panic!("{error:?}") };
+        assert_eq!(stored, [BlobHash::of(b"answer")]);
     }
 }

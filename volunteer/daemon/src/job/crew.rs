@@ -100,6 +100,7 @@ fn not_run(place: &Place, reason: &str) -> Outcome {
         ended: Ended::Machine(super::short(reason)),
         steps: Vec::new(),
         artifacts: Vec::new(),
+        leftover: Vec::new(),
         system: String::new(),
         started: now,
         finished: now,

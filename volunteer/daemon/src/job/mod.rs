@@ -140,7 +140,8 @@ impl Job<'_> {
         std::fs::create_dir_all(&self.work).map_err(UnpackError::Prepare)?;
         let hash = blake3::Hash::from_bytes(*self.order.package.hash.as_bytes());
         let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
-        unpack::unpack(package, &self.work, self.order.job.limits.disk)
+        let limit = self.order.job.limits.disk;
+        unpack::unpack(package, &self.work, limit, || self.reins.is_stopped())
     }
 
     fn not_unpacked(&mut self, error: &UnpackError) -> Ended {
@@ -220,7 +221,7 @@ impl Job<'_> {
         let ran = matches!(ended, Ended::Passed | Ended::Failed | Ended::Limit(_));
         let wanted = if ran { self.order.job.artifacts.as_slice() } else { &[] };
         let limits = &self.order.job.limits;
-        let (mut ended, mut artifacts) = (ended, Vec::new());
+        let (mut ended, mut artifacts, mut leftover) = (ended, Vec::new(), Vec::new());
         match bring_back::artifacts(&self.work, wanted, limits.disk, &self.place.blobs) {
             Ok(found) => artifacts = found,
             Err(BringBackError::Job(reason)) => {
@@ -229,11 +230,14 @@ impl Job<'_> {
                     ended = Ended::Failed;
                 }
             }
-            Err(BringBackError::Machine(reason)) => ended = Ended::Machine(short(&reason)),
+            Err(BringBackError::Machine { reason, stored }) => {
+                ended = Ended::Machine(short(&reason));
+                leftover = stored;
+            }
         }
-        let mut steps = Vec::new();
+        let (mut steps, mut room) = (Vec::new(), bring_back::INLINE_LOGS);
         for (mut report, output) in self.steps {
-            match bring_back::log(output, &self.place.blobs) {
+            match bring_back::log(output, &mut room, &self.place.blobs) {
                 Ok(log) => report.log = log,
                 Err(reason) => ended = Ended::Machine(short(&reason)),
             }
@@ -241,7 +245,7 @@ impl Job<'_> {
         }
         let system = short(&self.runtime.system());
         let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
-        Outcome { ended, steps, artifacts, system, started, finished }
+        Outcome { ended, steps, artifacts, leftover, system, started, finished }
     }
 }
 

@@ -155,7 +155,7 @@ fn a_hostile_package_is_the_jobs_fault_and_says_why() {
 #[test]
 fn a_package_over_the_jobs_own_limit_is_a_limit() {
     let site = Site::new();
-    let limits = JobLimits { disk: 4, ..JobLimits::default() };
+    let limits = JobLimits { disk: 4096 + 4, ..JobLimits::default() };
     let outcome = site.run(&["true"], limits, &Reins::default());
     assert_eq!(outcome.ended, Ended::Limit("disk".into()));
 }

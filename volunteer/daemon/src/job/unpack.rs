@@ -24,6 +24,9 @@ const MAX_NAME: u64 = 4096;
 /// Bytes of the extended header of one file: a name, and some times and ids that nobody reads.
 const MAX_EXTENSION: u64 = 64 << 10;
 
+/// Bytes of disk space that an entry and a directory take beside their content, about.
+const ENTRY_BYTES: u64 = 4096;
+
 /// Directories in one another.
 const MAX_DEPTH: usize = 64;
 
@@ -56,6 +59,9 @@ pub enum UnpackError {
         /// The limit.
         limit: u64,
     },
+    /// The owner of the machine has stopped it.
+    #[error("stopped by the owner of the machine")]
+    Stopped,
     /// The disk.
     #[error("cannot write {name:?}")]
     Write {
@@ -69,7 +75,7 @@ pub enum UnpackError {
 impl UnpackError {
     /// Whether the machine is at fault, not the package.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Package(_) | Self::Write { .. })
+        matches!(self, Self::Prepare(_) | Self::Package(_) | Self::Write { .. } | Self::Stopped)
     }
 
     /// Whether the job's own limit was exceeded.
@@ -78,14 +84,23 @@ impl UnpackError {
     }
 }
 
-/// Unpacks the archive into the empty directory `target`, at most `limit` bytes of files.
-pub fn unpack(package: impl Read, target: &Path, limit: u64) -> Result<(), UnpackError> {
+/// Unpacks the archive into the empty directory `target`, at most `limit` bytes of files with what
+/// the entries themselves take, until `is_stopped`.
+pub fn unpack(
+    package: impl Read,
+    target: &Path,
+    limit: u64,
+    is_stopped: impl Fn() -> bool,
+) -> Result<(), UnpackError> {
     let mut unpacking = Unpacking { target, left: limit, limit, entries: 0 };
     let mut archive = Archive::new(package);
     // Raw: the reader would gather names of any length in memory.
     let entries = archive.entries().map_err(UnpackError::Malformed)?.raw(true);
     let mut long_name = None;
     for entry in entries {
+        if is_stopped() {
+            return Err(UnpackError::Stopped);
+        }
         let mut entry = entry.map_err(UnpackError::Malformed)?;
         let kind = entry.header().entry_type();
         match kind {
@@ -130,10 +145,7 @@ impl Unpacking<'_> {
         size: u64,
         content: &mut impl Read,
     ) -> Result<(), UnpackError> {
-        self.entries += 1;
-        if self.entries > MAX_ENTRIES {
-            return Err(UnpackError::TooMany);
-        }
+        self.count()?;
         let path = plain_path(name)?;
         match kind {
             EntryType::Directory => self.directory(&path),
@@ -143,7 +155,22 @@ impl Unpacking<'_> {
         }
     }
 
-    fn directory(&self, path: &Path) -> Result<(), UnpackError> {
+    /// One entry or directory more.
+    fn count(&mut self) -> Result<(), UnpackError> {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(UnpackError::TooMany);
+        }
+        self.charge(ENTRY_BYTES)
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), UnpackError> {
+        self.left =
+            self.left.checked_sub(bytes).ok_or(UnpackError::TooLarge { limit: self.limit })?;
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &Path) -> Result<(), UnpackError> {
         // The archive's own root, `./`.
         if path.as_os_str().is_empty() {
             return Ok(());
@@ -161,8 +188,7 @@ impl Unpacking<'_> {
     ) -> Result<(), UnpackError> {
         let name = path.as_os_str().as_bytes();
         let Some(parent) = path.parent() else { return Err(refused(name, "it has no name")) };
-        self.left =
-            self.left.checked_sub(size).ok_or(UnpackError::TooLarge { limit: self.limit })?;
+        self.charge(size)?;
         self.make_directories(parent)?;
         let mode = if executable { 0o755 } else { 0o644 };
         let opened =
@@ -179,14 +205,23 @@ impl Unpacking<'_> {
         file.set_permissions(fs::Permissions::from_mode(mode)).map_err(unwritable(path))
     }
 
-    fn make_directories(&self, path: &Path) -> Result<(), UnpackError> {
-        match fs::create_dir_all(self.target.join(path)) {
-            Ok(()) => Ok(()),
-            Err(error) if is_taken(&error) => {
-                Err(refused(path.as_os_str().as_bytes(), "a file has the name of a directory"))
+    /// Makes those that are not there, one by one: each counts.
+    fn make_directories(&mut self, path: &Path) -> Result<(), UnpackError> {
+        let taken = || refused(path.as_os_str().as_bytes(), "a file has the name of a directory");
+        let mut directory = self.target.to_path_buf();
+        for component in path.components() {
+            directory.push(component);
+            match fs::create_dir(&directory) {
+                Ok(()) => self.count()?,
+                Err(error) if is_taken(&error) => {
+                    if !directory.is_dir() {
+                        return Err(taken());
+                    }
+                }
+                Err(error) => return Err(unwritable(path)(error)),
             }
-            Err(error) => Err(unwritable(path)(error)),
         }
+        Ok(())
     }
 }
 
@@ -308,7 +343,7 @@ mod tests {
         fn unpack(mut self, limit: u64) -> (tempfile::TempDir, Result<(), UnpackError>) {
             self.0.resize(self.0.len() + 1024, 0);
             let target = tempfile::tempdir().expect("a directory");
-            let result = unpack(self.0.as_slice(), &target.path().join("."), limit);
+            let result = unpack(self.0.as_slice(), &target.path().join("."), limit, || false);
             (target, result)
         }
     }
@@ -367,10 +402,30 @@ mod tests {
 
     #[test]
     fn sizes_are_limited_before_anything_is_written() {
-        let (target, result) = Package::default().file("a", &[7; 1000]).unpack(999);
+        let (target, result) = Package::default().file("a", &[7; 1000]).unpack(ENTRY_BYTES + 999);
         assert!(result.expect_err("too large").is_limit());
         assert!(!target.path().join("a").exists());
-        Package::default().file("a", &[7; 1000]).unpack(1000).1.expect("just enough");
+        Package::default().file("a", &[7; 1000]).unpack(ENTRY_BYTES + 1000).1.expect("just enough");
+    }
+
+    #[test]
+    fn directories_that_no_entry_names_count_too() {
+        let package = || Package::default().file("a/b/c", b"");
+        let error = package().unpack(3 * ENTRY_BYTES - 1).1.expect_err("two and a file");
+        assert!(error.is_limit(), "{error}");
+        package().unpack(3 * ENTRY_BYTES).1.expect("just enough");
+    }
+
+    #[test]
+    fn a_stop_is_heard_between_entries() {
+        let asked = std::cell::Cell::new(0);
+        let is_stopped = || asked.replace(asked.get() + 1) == 1;
+        let mut package = Package::default().file("a", b"1").file("b", b"2").0;
+        package.resize(package.len() + 1024, 0);
+        let target = tempfile::tempdir().expect("a directory");
+        let result = unpack(package.as_slice(), target.path(), 1 << 20, is_stopped);
+        assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
+        assert!(target.path().join("a").exists() && !target.path().join("b").exists());
     }
 
     #[test]
@@ -378,10 +433,10 @@ mod tests {
         let mut package = Package::default().file("a", &[7; 2000]);
         package.0.truncate(1024);
         let target = tempfile::tempdir().expect("a directory");
-        let result = unpack(package.0.as_slice(), target.path(), 1 << 20);
+        let result = unpack(package.0.as_slice(), target.path(), 1 << 20, || false);
         assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
         assert!(matches!(
-            unpack(&[1; 4096][..], target.path(), 1 << 20),
+            unpack(&[1; 4096][..], target.path(), 1 << 20, || false),
             Err(UnpackError::Malformed(_))
         ));
     }
@@ -396,7 +451,7 @@ mod tests {
         builder.append_data(&mut header, &long, &b"x"[..]).expect("in memory");
         let archive = builder.into_inner().expect("in memory");
         let target = tempfile::tempdir().expect("a directory");
-        unpack(archive.as_slice(), target.path(), 10).expect("a long name");
+        unpack(archive.as_slice(), target.path(), 1 << 20, || false).expect("a long name");
         assert!(target.path().join(&long).is_file());
 
         let endless = vec![b'a'; 1 << 20];

@@ -3,8 +3,9 @@
 //! For the wasm runner where there is no sandbox. What the kernel does not limit is watched.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -18,6 +19,15 @@ use super::{Control, Step, StepEnd};
 /// Between two looks at the process.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// Between two looks at the disk, at least.
+const DISK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Bytes that a file or directory takes beside its content, about.
+const ENTRY_BYTES: u64 = 4096;
+
+/// How Linux ends a process that makes a file larger than it may.
+const FILE_TOO_LARGE: i32 = Signal::XFSZ.as_raw();
+
 /// What to run.
 #[derive(Debug)]
 pub struct PlainSpec {
@@ -25,8 +35,10 @@ pub struct PlainSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Of these, time and output are limited here; memory and files are the program's own affair.
+    /// Of these, time, disk and output are limited here; memory is the program's own affair.
     pub limits: Limits,
+    /// The directory whose size is limited.
+    pub work: Option<PathBuf>,
 }
 
 struct Process {
@@ -52,8 +64,13 @@ pub fn start(spec: &PlainSpec) -> Result<Step, String> {
     let process = Arc::new(Mutex::new(process));
     let limit = spec.limits.output;
     let output = std::thread::spawn(move || read_output(reader, limit));
-    let (watched, wall) = (Arc::clone(&process), spec.limits.wall);
-    let watched = Watched { process: watched, output: Some(output), wall };
+    let watched = Watched {
+        process: Arc::clone(&process),
+        output: Some(output),
+        wall: spec.limits.wall,
+        work: spec.work.clone(),
+        disk: spec.limits.disk,
+    };
     Ok(Step { control: Box::new(Plain(process)), wait: Box::new(move || watched.wait()) })
 }
 
@@ -71,11 +88,14 @@ struct Watched {
     /// Taken when it is joined.
     output: Option<JoinHandle<(Vec<u8>, bool)>>,
     wall: Duration,
+    work: Option<PathBuf>,
+    disk: u64,
 }
 
 impl Watched {
     fn wait(mut self) -> StepEnd {
         let began = Instant::now();
+        let mut look_at_disk = began;
         let (mut cpu, mut memory) = (Duration::ZERO, 0);
         let ending = loop {
             let mut process = lock(&self.process);
@@ -94,6 +114,15 @@ impl Watched {
                 break Ending::TimedOut;
             }
             drop(process);
+            if let Some(work) = self.work.as_deref().filter(|_| Instant::now() >= look_at_disk) {
+                let looked = Instant::now();
+                if takes_more_than(self.disk, work) {
+                    lock(&self.process).end();
+                    break Ending::DiskExceeded;
+                }
+                // A large tree must not keep a core busy.
+                look_at_disk = Instant::now() + DISK_INTERVAL.max(looked.elapsed() * 10);
+            }
             std::thread::sleep(INTERVAL);
         };
         let wall = began.elapsed().saturating_sub(lock(&self.process).paused());
@@ -114,6 +143,7 @@ impl Drop for Watched {
 fn ending(status: std::process::ExitStatus) -> Ending {
     match (status.code(), status.signal()) {
         (Some(code), _) => Ending::Exited { code },
+        (None, Some(FILE_TOO_LARGE)) => Ending::DiskExceeded,
         (None, signal) => Ending::Signalled { signal: signal.unwrap_or_default() },
     }
 }
@@ -131,6 +161,37 @@ fn usage(pid: u32) -> Option<(Duration, u64)> {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak?.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?;
     Some((cpu, kib << 10))
+}
+
+/// Whether what is in `directory` takes more than `limit` bytes. What cannot be looked at does.
+fn takes_more_than(limit: u64, directory: &Path) -> bool {
+    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let (mut used, mut directories) = (0_u64, vec![directory.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if gone(&error) => continue,
+            Err(_) => return true,
+        };
+        for entry in entries {
+            let Ok(entry) = entry else { return true };
+            match entry.metadata() {
+                Ok(metadata) => {
+                    let bytes = metadata.blocks().saturating_mul(512);
+                    used = used.saturating_add(bytes.max(ENTRY_BYTES));
+                    if metadata.is_dir() {
+                        directories.push(entry.path());
+                    }
+                }
+                Err(error) if gone(&error) => {}
+                Err(_) => return true,
+            }
+            if used > limit {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 struct Plain(Arc<Mutex<Process>>);
@@ -191,7 +252,7 @@ mod tests {
 
     fn shell(script: &str, limits: Limits) -> Step {
         let arguments = vec!["-c".to_owned(), script.to_owned()];
-        let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits };
+        let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits, work: None };
         start(&spec).expect("a shell")
     }
 
@@ -210,6 +271,22 @@ mod tests {
         let limits = Limits { output: 10, ..Limits::default() };
         let end = (shell("echo 0123456789012345", limits).wait)();
         assert_eq!((end.ending, end.output.len()), (Ending::OutputExceeded, 10));
+    }
+
+    #[test]
+    fn a_work_directory_that_grows_too_large_ends_the_step() {
+        let work = tempfile::tempdir().expect("a directory");
+        let script =
+            format!("cd '{}'; head -c 1000000 /dev/zero >a; exec sleep 60", work.path().display());
+        let limits = Limits { disk: 500_000, ..Limits::default() };
+        let spec = PlainSpec {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), script],
+            limits,
+            work: Some(work.path().to_path_buf()),
+        };
+        let end = (start(&spec).expect("a shell").wait)();
+        assert_eq!(end.ending, Ending::DiskExceeded);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! WebAssembly modules with WASI preview 1, by the runner beside this program.
 //!
-//! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine alone
-//! keeps the module in, and the ad says so.
+//! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine keeps
+//! the module in and the runner limits itself, and the ad says so; as root it is not done at all.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use volunteer_sandbox::{DEFAULT_HOST_UID, Ending, Limits, Spec};
 use super::isolation::{self, Isolation};
 use super::native::canonical;
 use super::plain::{self, PlainSpec};
-use super::{JobRuntime, Step, StepEnd, StepOrder};
+use super::{Control, JobRuntime, Step, StepEnd, StepOrder};
 
 /// The runner's file name.
 const RUNNER: &str = "talkoot-wasm-runner";
@@ -34,6 +34,9 @@ const OUT_OF_FUEL: i32 = 152;
 /// A module whose `_start` does nothing.
 const EMPTY_MODULE: [u8; 36] = *b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
 
+/// What the ad says where there is no sandbox.
+const BARE_STRENGTH: &str = "wasm process, no sandbox";
+
 const PROBE_LIMITS: Limits = Limits {
     wall: Duration::from_secs(60),
     memory: 64 << 20,
@@ -53,6 +56,11 @@ impl Wasm {
     /// Uses `isolation` if that is to be had.
     pub fn new(isolation: Arc<Isolation>) -> Self {
         Self { isolation, version: OnceLock::new() }
+    }
+
+    fn confinement(&self) -> Result<Confinement, String> {
+        let is_root = rustix::process::geteuid().is_root();
+        Confinement::choose(self.isolation.sandbox().is_ok(), is_root)
     }
 
     /// Runs the module that does nothing.
@@ -78,19 +86,40 @@ impl Wasm {
     }
 }
 
+/// What a module's process is kept in by, beside the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confinement {
+    Sandbox,
+    /// An ordinary user's rights and the limits of a process.
+    Process,
+}
+
+impl Confinement {
+    fn choose(has_sandbox: bool, is_root: bool) -> Result<Self, String> {
+        match (has_sandbox, is_root) {
+            (true, _) => Ok(Self::Sandbox),
+            (false, false) => Ok(Self::Process),
+            (false, true) => Err("without a sandbox a module would run as root; start the daemon \
+                 as an ordinary user, or let it make namespaces"
+                .to_owned()),
+        }
+    }
+}
+
 impl JobRuntime for Wasm {
     fn runtime(&self) -> Runtime {
         Runtime::Wasm
     }
 
     fn self_test(&self) -> Result<String, String> {
+        self.confinement()?;
         let version = runner_version(&runner()?)?;
         self.try_empty_module()?;
         // A second test would find the same.
         let _ = self.version.set(version);
-        Ok(match self.isolation.sandbox() {
-            Ok(_) => format!("wasm+{}", isolation::STRENGTH),
-            Err(_) => "wasm".to_owned(),
+        Ok(match self.confinement()? {
+            Confinement::Sandbox => format!("wasm+{}", isolation::STRENGTH),
+            Confinement::Process => BARE_STRENGTH.to_owned(),
         })
     }
 
@@ -110,10 +139,14 @@ impl JobRuntime for Wasm {
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
+        let confinement = self.confinement()?;
+        if let Err(reason) = arguments(step, WORK_INSIDE) {
+            return Ok(refused(reason));
+        }
         let runner = runner()?;
-        let Step { control, wait } = match self.isolation.sandbox() {
-            Ok(_) => self.isolation.start(&sandboxed(&runner, step)?)?,
-            Err(_) => plain::start(&bare(&runner, step)?)?,
+        let Step { control, wait } = match confinement {
+            Confinement::Sandbox => self.isolation.start(&sandboxed(&runner, step)?)?,
+            Confinement::Process => plain::start(&bare(&runner, step)?)?,
         };
         let memory = step.limits.memory;
         Ok(Step { control, wait: Box::new(move || explain(wait(), memory)) })
@@ -135,8 +168,48 @@ fn sandboxed(runner: &Path, step: &StepOrder<'_>) -> Result<Spec, String> {
 fn bare(runner: &Path, step: &StepOrder<'_>) -> Result<PlainSpec, String> {
     let work = canonical(step.work)?;
     let shown = work.to_str().ok_or("the work directory's name is not UTF-8")?;
-    let arguments = arguments(step, shown)?;
-    Ok(PlainSpec { program: runner.to_path_buf(), arguments, limits: step.limits })
+    let mut all = own_limits(&step.limits);
+    all.extend(arguments(step, shown)?);
+    Ok(PlainSpec {
+        program: runner.to_path_buf(),
+        arguments: all,
+        limits: step.limits,
+        work: Some(work),
+    })
+}
+
+/// What the runner is told to limit itself by where nothing else does.
+fn own_limits(limits: &Limits) -> Vec<String> {
+    // Wall time comes first; this is for a daemon that is stuck.
+    let cpu = limits.wall.as_secs().saturating_mul(2).saturating_add(10);
+    let flag = |name: &str, value: u64| [name.to_owned(), value.to_string()];
+    let mut flags = vec!["--end-with-parent".to_owned()];
+    flags.extend(flag("--data", limits.memory.saturating_add(RUNNER_MEMORY)));
+    flags.extend(flag("--file-size", limits.disk));
+    flags.extend(flag("--cpu", cpu));
+    flags
+}
+
+/// A step that ends as if the runner had refused it: the job is at fault.
+fn refused(reason: String) -> Step {
+    let end = StepEnd {
+        ending: Ending::Exited { code: REFUSED },
+        note: reason,
+        wall: Duration::ZERO,
+        cpu: Duration::ZERO,
+        memory: 0,
+        output: Vec::new(),
+    };
+    Step { control: Box::new(Over), wait: Box::new(move || end) }
+}
+
+/// A step that is over before it began.
+struct Over;
+
+impl Control for Over {
+    fn kill(&self) {}
+    fn pause(&self) {}
+    fn resume(&self) {}
 }
 
 /// The runner's command line for a step whose work directory it sees as `work`.
@@ -237,6 +310,20 @@ mod tests {
             "/",
         ];
         assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn no_module_runs_as_root_without_a_sandbox() {
+        assert_eq!(Confinement::choose(true, true), Ok(Confinement::Sandbox));
+        assert_eq!(Confinement::choose(false, false), Ok(Confinement::Process));
+        let reason = Confinement::choose(false, true).expect_err("as root");
+        assert!(reason.contains("would run as root"), "{reason}");
+    }
+
+    #[test]
+    fn a_refused_step_is_the_jobs_fault() {
+        let end = (refused("not inside".to_owned()).wait)();
+        assert_eq!((end.ending, end.note.as_str()), (Ending::Exited { code: 126 }, "not inside"));
     }
 
     #[test]

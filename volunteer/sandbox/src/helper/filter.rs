@@ -48,6 +48,8 @@ const FORBIDDEN: &[c_long] = &[
     libc::SYS_keyctl,
     libc::SYS_migrate_pages,
     libc::SYS_move_pages,
+    // Queued messages are memory that no limit of the job counts.
+    libc::SYS_msgget,
     libc::SYS_perf_event_open,
     libc::SYS_request_key,
     libc::SYS_userfaultfd,

@@ -119,8 +119,8 @@ fn limit(limits: &Limits) -> io::Result<()> {
     for (resource, most) in hard {
         lower(resource, most, most)?;
     }
-    // The soft limit is what old programs that use `select` can bear.
-    lower(Resource::Nofile, 1024, 4096)
+    // What old programs that use `select` can bear; and each open pipe holds memory of the kernel.
+    lower(Resource::Nofile, 1024, 1024)
 }
 
 /// Seconds of processor time beyond the wall time, so that it is the wall time that ends a job.

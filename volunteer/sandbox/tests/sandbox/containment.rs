@@ -10,7 +10,7 @@ use std::process::Command;
 
 use volunteer_sandbox::{Ending, Strength, self_test};
 
-use crate::support::{Bench, FIXTURE, HELPER, helper, is_root, text};
+use crate::support::{Bench, FIXTURE, HELPER, alone, helper, is_root, text};
 
 /// An id that no user of a machine should have.
 const NOBODY_ELSE: u32 = 61_234;
@@ -40,6 +40,7 @@ fn everything_holds_for_a_caller_without_privileges() {
     fs::create_dir(&scratch).unwrap();
     std::os::unix::fs::chown(&scratch, Some(NOBODY_ELSE), Some(NOBODY_ELSE)).unwrap();
 
+    let _alone = alone();
     let output = Command::new(tests)
         .env(HELPER, fixture)
         .env("TMPDIR", &scratch)

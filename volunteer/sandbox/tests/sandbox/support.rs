@@ -1,6 +1,7 @@
 //! A work directory with a sandbox around it, and what one wants to ask of a finished step.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use volunteer_sandbox::{Ending, Helper, Outcome, Sandbox, Spec};
@@ -13,13 +14,24 @@ pub const FIXTURE: &str = "/opt/fixture";
 
 pub struct Bench {
     directory: tempfile::TempDir,
+    _among_others: RwLockReadGuard<'static, ()>,
+}
+
+/// Held for reading by each test, and for writing by the one that runs them all once more: two runs at a time on two
+/// cores would measure each other's load.
+static RUNS: RwLock<()> = RwLock::new(());
+
+/// Waits until no other test runs, and keeps them waiting.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    RUNS.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bench {
     pub fn new() -> Self {
+        let among_others = RUNS.read().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("work")).unwrap();
-        Self { directory }
+        Self { directory, _among_others: among_others }
     }
 
     /// A directory of the host that the job must not see; the work directory lies in it.
