@@ -111,8 +111,15 @@ impl Demo {
         }
         for volunteer in VOLUNTEERS {
             let what = format!("{volunteer} to advertise");
-            let ad = |event: &Event| event.is(volunteer, "ad sent");
-            self.network.events().wait(0, &what, PATIENCE, ad)?;
+            let ready = |event: &Event| {
+                let refused =
+                    event.name == "runtime not offered" && event.field("runtime") == "wasm";
+                event.who == volunteer && (event.name == "ad sent" || refused)
+            };
+            let event = self.network.events().wait(0, &what, PATIENCE, ready)?;
+            if event.name != "ad sent" {
+                bail!("no job can run here: {}", event.field("reason"));
+            }
         }
         Ok(())
     }
