@@ -41,7 +41,7 @@ pub enum UriError {
     #[error("a project URI starts with `talkoot:`, as in talkoot:<project key>?broker=<address>")]
     Scheme,
     /// The part after the scheme is no key.
-    #[error("in the project URI")]
+    #[error(transparent)]
     Key(#[from] TextError),
     /// A parameter that is not `broker=…`.
     #[error("`{0}` in the project URI is not known; only broker=<address> is")]

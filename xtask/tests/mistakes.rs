@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xtask::tools;
 
+const USAGE: i32 = 2;
 const INPUT: i32 = 3;
 const NETWORK: i32 = 4;
 const STATE: i32 = 5;
@@ -197,7 +198,7 @@ fn a_project_uri_with_a_mistyped_key_is_refused() {
     let place = Place::new();
     let mut add = program("talkoot-volunteer");
     add.args(["project", "add", "talkoot:abcdefg", "--state"]).arg(place.path("state"));
-    expect(&end_of(add), INPUT, "not a key");
+    expect(&end_of(add), USAGE, "not a key");
 }
 
 #[test]
@@ -214,7 +215,7 @@ fn submitting_without_an_adapter_says_how_to_start_one() {
     assert!(text(&output.stderr).contains("talkoot-master run"), "{}", text(&output.stderr));
 }
 
-/// On a disk of 256 KiB no daemon can start, and each says so. That a broker whose disk fills up
+/// On a disk that takes no more files no daemon can start, and each says so. That a broker whose disk fills up
 /// acknowledges nothing is a story of its own crate. Needs root, for the disk; CI has it.
 #[test]
 fn a_full_disk_is_named() {
@@ -229,7 +230,7 @@ fn a_full_disk_is_named() {
         fs::create_dir(&state).expect("made");
         let program = tools::programs().expect("the programs' folder").join(daemon.program);
         let script = format!(
-            "mount -t tmpfs -o size=256k tmpfs {state} && {{ {init}; }} && \
+            "mount -t tmpfs -o size=256k,nr_inodes=4 tmpfs {state} && {{ {init}; }} && \
              exec {program} run {extra} --http 127.0.0.1:0 --state {state}",
             state = state.display(),
             program = program.display(),

@@ -27,7 +27,7 @@ const STATUS_QUEUE: usize = 16;
 /// named before anything is changed.
 pub async fn run(settings: Settings) -> Outcome {
     let termination = Termination::listen()?;
-    let key = key_file::load_or_create(&key_file(&settings.state)).or_exit(Exit::Input)?;
+    let key = key_file::load_or_create(&key_file(&settings.state))?;
     let key = Arc::new(key);
     let listener = http::bind(settings.http).await?;
     let storage = Storage::open(&settings.state, settings.blob_quota)?;

@@ -46,7 +46,7 @@ fn run(cli: Cli) -> Outcome {
 
 /// Prints the node key, and `addresses` as others can dial them.
 fn key(state: &Path, addresses: &[String], json: bool) -> Outcome {
-    let key = key_file::load_or_create(&daemon::key_file(state)).or_exit(Exit::Input)?.public();
+    let key = key_file::load_or_create(&daemon::key_file(state))?.public();
     let dialable = |address: &String| {
         let address = config::multiaddr(address)?;
         config::with_peer(&address, peer_key(key))

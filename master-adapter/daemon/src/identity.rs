@@ -68,7 +68,7 @@ impl Identity {
             expires: now + REGISTRATION_LIFETIME,
         };
         registration.validate().or_exit(Exit::Usage)?;
-        let project = key_file::load_or_create(&self.project_key_file()).or_exit(Exit::State)?;
+        let project = key_file::load_or_create(&self.project_key_file())?;
         self.token()?;
         self.delegate_with(&project, registration, now)?;
         Ok(project.public().into())
@@ -78,7 +78,7 @@ impl Identity {
     pub fn delegate(&self, now: Timestamp) -> Outcome<Timestamp> {
         let registration: Verified<Registration> = self.statement(&self.registration_file())?;
         let project =
-            key_file::load(&self.project_key_file()).or_exit(Exit::State).map_err(|failure| {
+            key_file::load(&self.project_key_file()).map_err(Failure::from).map_err(|failure| {
                 failure.hint("bring the project key back for as long as this takes")
             })?;
         if project.public() != registration.signer() {
@@ -96,7 +96,7 @@ impl Identity {
         registration: Registration,
         now: Timestamp,
     ) -> Outcome<Timestamp> {
-        let node = key_file::load_or_create(&self.node_key_file()).or_exit(Exit::State)?;
+        let node = key_file::load_or_create(&self.node_key_file())?;
         let expires = now + DELEGATION_LIFETIME;
         let delegation = Verified::sign(Delegation { node: node.public(), expires }, project);
         let registration = Verified::sign(registration, project);
@@ -108,7 +108,7 @@ impl Identity {
 
     /// The adapter's node key.
     pub fn node_key(&self) -> Outcome<Arc<SecretKey>> {
-        Ok(Arc::new(key_file::load(&self.node_key_file()).or_exit(Exit::State)?))
+        Ok(Arc::new(key_file::load(&self.node_key_file())?))
     }
 
     /// In whose name `node` speaks.

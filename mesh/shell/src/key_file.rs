@@ -9,6 +9,19 @@ use capability::{KEY_BYTES, SecretKey};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use thiserror::Error;
 
+use crate::exit::{Exit, Failure};
+
+impl From<KeyFileError> for Failure {
+    /// What is in the file is input; that it cannot be read or made is the state's or the disk's.
+    fn from(error: KeyFileError) -> Self {
+        let exit = match error {
+            KeyFileError::Exposed { .. } | KeyFileError::Garbled { .. } => Exit::Input,
+            KeyFileError::Io { .. } | KeyFileError::Randomness(_) => Exit::State,
+        };
+        Self::new(exit, error)
+    }
+}
+
 /// First word of a key file, so that nobody mistakes one for another kind of file.
 const HEADER: &str = "talkoot-secret-key-1";
 

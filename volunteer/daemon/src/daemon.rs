@@ -43,7 +43,7 @@ pub fn key(state: &Path) -> Outcome<SecretKey> {
         .with_context(|| format!("cannot make the state directory {}", state.display()))
         .or_exit(Exit::State)
         .map_err(|failure| failure.hint("name another one with --state"))?;
-    key_file::load_or_create(&key_path(state)).or_exit(Exit::Input)
+    key_file::load_or_create(&key_path(state)).map_err(Failure::from)
 }
 
 /// Runs the daemon until it is asked to end.
