@@ -324,6 +324,7 @@ fn outcome(order: &Order, ended: Ended, artifact: BlobHash, now: Timestamp) -> O
         log: Log::Inline(b"done\n".to_vec()),
     };
     Outcome {
+        leftover: Vec::new(),
         ended,
         steps: order.job.steps.iter().map(|it| step(&it.name)).collect(),
         artifacts: vec![Artifact { path: "out".to_owned(), hash: artifact, size: 1000 }],
