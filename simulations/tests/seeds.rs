@@ -45,15 +45,16 @@ fn the_same_seed_tells_the_same_story_and_another_seed_another() {
     assert_ne!(trace(7), trace(8));
 }
 
-/// Plays seeds until `sabotage` is found, by the invariant that it breaks.
+/// Plays seeds until `sabotage` is found by the invariant `by`. It may break others on the way: a
+/// master that forgets what it judged also waits for results that nobody has any more.
 fn is_found(sabotage: Sabotage, by: Invariant) {
     for seed in 0..200 {
-        if let Some(violation) = play(seed, Some(sabotage)).violation {
-            assert_eq!(violation.invariant, by, "seed {seed}: {violation}");
+        let violation = play(seed, Some(sabotage)).violation;
+        if violation.is_some_and(|violation| violation.invariant == by) {
             return;
         }
     }
-    panic!("{sabotage:?} was not found within 200 seeds");
+    panic!("{by:?} did not find {sabotage:?} within 200 seeds");
 }
 
 #[test]
