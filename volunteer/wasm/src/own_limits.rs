@@ -7,7 +7,7 @@ use crate::ending::Ending;
 ///
 /// # Errors
 ///
-/// [`Ending::Failed`] if a limit cannot be set: nothing of the guest may be read then.
+/// The ending of a run that failed, if a limit cannot be set: nothing of the guest may be read then.
 pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
     system::apply(arguments)
         .map_err(|error| Ending::failed(format_args!("cannot limit this process: {error}")))
