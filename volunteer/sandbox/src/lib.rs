@@ -17,6 +17,7 @@
 //! Only Linux (5.14 or newer) has this sandbox. Elsewhere the same functions exist and answer [`Unavailable`].
 
 mod collect;
+mod give_tree;
 mod outcome;
 mod remove_tree;
 mod run;
@@ -27,6 +28,8 @@ mod spec;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod walk;
 
 #[cfg(target_os = "linux")]
 pub mod helper;
@@ -35,6 +38,7 @@ pub mod helper;
 pub mod helper;
 
 pub use collect::{CollectCaps, CollectError, Collected, collect};
+pub use give_tree::give_tree;
 pub use outcome::{Ending, Outcome};
 pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 
 /// Runs one WebAssembly module with WASI preview 1.
 #[derive(Debug, Parser)]
@@ -34,6 +34,11 @@ pub struct Arguments {
     /// Seconds of processor time, compiling included.
     #[arg(long, value_name = "SECONDS")]
     pub cpu: Option<u64>,
+
+    /// User, and group of the same number, to become before anything of the job is read; for root,
+    /// on Linux. Paths are then looked up with that user's rights.
+    #[arg(long, value_name = "UID", value_parser = value_parser!(u32).range(1..))]
+    pub user: Option<u32>,
 
     /// End at once when the thread that started this process ends; on Linux.
     #[arg(long)]

@@ -1,15 +1,23 @@
-//! Limits that the runner sets for its own process, where no sandbox around it does.
+//! What the runner takes from its own process where no sandbox around it does: root's rights, and
+//! resources.
 
 use crate::arguments::Arguments;
 use crate::ending::Ending;
 
-/// Applies what `arguments` ask for; for good, the guest cannot raise it.
+/// Applies what `arguments` ask for; for good, the guest cannot undo it.
+///
+/// To be called before there is a second thread.
 ///
 /// # Errors
 ///
-/// The ending of a run that failed, if a limit cannot be set: nothing of the guest may be read then.
+/// The ending of a run that failed, if one cannot be had: nothing of the guest may be read then.
 pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
-    system::apply(arguments)
+    if let Some(user) = arguments.user {
+        system::become_user(user)
+            .map_err(|error| Ending::failed(format_args!("cannot become user {user}: {error}")))?;
+    }
+    // After that, since the kernel forgets the death signal whenever credentials change.
+    system::limit(arguments)
         .map_err(|error| Ending::failed(format_args!("cannot limit this process: {error}")))
 }
 
@@ -17,12 +25,29 @@ pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
 mod system {
     use rustix::io::Errno;
     use rustix::process::{
-        Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+        Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
+    };
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
     };
 
     use crate::arguments::Arguments;
 
-    pub fn apply(arguments: &Arguments) -> Result<(), Errno> {
+    /// For the calling thread, which is all that there is.
+    pub fn become_user(user: u32) -> Result<(), Errno> {
+        let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        // They go with root's ids, unless somebody has switched that off.
+        let none = CapabilitySet::empty();
+        let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
+        set_capabilities(None, none)?;
+        set_no_new_privs(true)
+    }
+
+    pub fn limit(arguments: &Arguments) -> Result<(), Errno> {
         if arguments.end_with_parent {
             set_parent_process_death_signal(Some(Signal::KILL))?;
         }
@@ -52,7 +77,11 @@ mod system {
 
     use crate::arguments::Arguments;
 
-    pub fn apply(arguments: &Arguments) -> io::Result<()> {
+    pub fn become_user(_: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub fn limit(arguments: &Arguments) -> io::Result<()> {
         let Arguments { data, file_size, cpu, end_with_parent, .. } = arguments;
         let wanted = *end_with_parent || [data, file_size, cpu].into_iter().any(Option::is_some);
         if wanted { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }

@@ -376,6 +376,41 @@ fn a_runner_can_limit_itself() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_runner_gives_up_the_rights_of_root() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    const USER: &str = "64999";
+    /// As WASI counts.
+    const EACCES: i32 = 2;
+    let run = command(
+        r#"(data (i32.const 100) "made")"#,
+        "(call $must (call $open (i32.const 100) (i32.const 4) (i32.const 9) (i64.const 64)))",
+    );
+    let is_root = fs::metadata(run.work()).unwrap().uid() == 0;
+    let start = |folder: &str| {
+        let mut command = Command::new(RUNNER);
+        command.args(["--memory", "1000000", "--user", USER, "--dir", folder, "guest.wasm"]);
+        Ended::new(&command.current_dir(run.scratch()).output().unwrap())
+    };
+    if !is_root {
+        start("work").expect_verdict(127, "cannot become user 64999");
+        return;
+    }
+    fs::set_permissions(run.scratch(), fs::Permissions::from_mode(0o700)).unwrap();
+    start("work").expect_verdict(126, "cannot read the module");
+    for path in [run.scratch(), &run.work()] {
+        std::os::unix::fs::chown(path, Some(64999), Some(64999)).unwrap();
+    }
+    start("work").expect_exit(0);
+    let made = fs::metadata(run.work().join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (64999, 64999));
+    let of_root = run.scratch().join("of-root");
+    fs::create_dir(&of_root).unwrap();
+    fs::set_permissions(of_root, fs::Permissions::from_mode(0o700)).unwrap();
+    start("of-root").expect_exit(EACCES);
+}
+
+#[test]
 fn a_wrong_call_is_told_apart_from_the_guests_codes() {
     let ended =
         |arguments: &[&str]| Ended::new(&Command::new(RUNNER).args(arguments).output().unwrap());

@@ -185,7 +185,7 @@ impl Demo {
             event.name == "runtime not offered" && event.field("runtime") == "native"
         });
         if let Some(refused) = refused {
-            return Some(format!("no sandbox for native jobs: {}", refused.field("reason")));
+            return Some(refused.field("reason"));
         }
         let missing: Vec<_> = ["cc", "make"].into_iter().filter(|it| !tools::exists(it)).collect();
         (!missing.is_empty()).then(|| format!("not installed here: {}", missing.join(", ")))

@@ -139,5 +139,6 @@ fn probe_one(runtime: &dyn JobRuntime, label: &str) -> Result<RuntimeFacts, Stri
 #[cfg(test)]
 pub fn plain_shell(script: &str, limits: Limits) -> Result<Step, String> {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
-    plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work: None })
+    let work = concat!(env!("CARGO_MANIFEST_DIR"), "/src").into();
+    plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work })
 }

@@ -11,9 +11,6 @@ use super::isolation::{Isolation, STRENGTH};
 use super::tools::{self, System};
 use super::{JobRuntime, Step, StepOrder};
 
-/// Jobs get user ids from here on; probes, of which one runs at a time, the one before them.
-const FIRST_JOB_UID: u32 = DEFAULT_HOST_UID + 1;
-
 /// Tools answer for their version within a second; a Java on a slow disk takes longer.
 const PROBE_LIMITS: Limits = Limits {
     wall: Duration::from_secs(60),
@@ -68,9 +65,15 @@ impl JobRuntime for Native {
         let variables = step.environment.iter();
         spec.env.extend(variables.map(|(name, value)| (name.clone(), value.clone())));
         spec.limits = step.limits;
-        spec.host_uid = FIRST_JOB_UID + step.slot;
+        spec.host_uid = job_uid(step.slot);
         self.isolation.start(&spec)
     }
+}
+
+/// The user that the job in `slot` runs under if the daemon is root's. The one before them all is
+/// for probes, of which one runs at a time.
+pub(super) fn job_uid(slot: u32) -> u32 {
+    DEFAULT_HOST_UID + 1 + slot
 }
 
 /// `path` without links and relative parts, as the sandbox needs it.

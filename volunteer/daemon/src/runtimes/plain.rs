@@ -37,8 +37,8 @@ pub struct PlainSpec {
     pub arguments: Vec<String>,
     /// Of these, time, disk and output are limited here; memory is the program's own affair.
     pub limits: Limits,
-    /// The directory whose size is limited.
-    pub work: Option<PathBuf>,
+    /// The directory that it starts in, whose size is limited.
+    pub work: PathBuf,
 }
 
 struct Process {
@@ -54,6 +54,7 @@ pub fn start(spec: &PlainSpec) -> Result<Step, String> {
     let second = writer.try_clone().map_err(|error| format!("no pipe: {error}"))?;
     let child = Command::new(&spec.program)
         .args(&spec.arguments)
+        .current_dir(&spec.work)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(writer)
@@ -88,7 +89,7 @@ struct Watched {
     /// Taken when it is joined.
     output: Option<JoinHandle<(Vec<u8>, bool)>>,
     wall: Duration,
-    work: Option<PathBuf>,
+    work: PathBuf,
     disk: u64,
 }
 
@@ -114,9 +115,9 @@ impl Watched {
                 break Ending::TimedOut;
             }
             drop(process);
-            if let Some(work) = self.work.as_deref().filter(|_| Instant::now() >= look_at_disk) {
+            if Instant::now() >= look_at_disk {
                 let looked = Instant::now();
-                if takes_more_than(self.disk, work) {
+                if takes_more_than(self.disk, &self.work) {
                     lock(&self.process).end();
                     break Ending::DiskExceeded;
                 }
@@ -252,7 +253,8 @@ mod tests {
 
     fn shell(script: &str, limits: Limits) -> Step {
         let arguments = vec!["-c".to_owned(), script.to_owned()];
-        let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits, work: None };
+        let work = concat!(env!("CARGO_MANIFEST_DIR"), "/src").into();
+        let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits, work };
         start(&spec).expect("a shell")
     }
 
@@ -276,14 +278,13 @@ mod tests {
     #[test]
     fn a_work_directory_that_grows_too_large_ends_the_step() {
         let work = tempfile::tempdir().expect("a directory");
-        let script =
-            format!("cd '{}'; head -c 1000000 /dev/zero >a; exec sleep 60", work.path().display());
+        let script = "head -c 1000000 /dev/zero >a; exec sleep 60".to_owned();
         let limits = Limits { disk: 500_000, ..Limits::default() };
         let spec = PlainSpec {
             program: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), script],
             limits,
-            work: Some(work.path().to_path_buf()),
+            work: work.path().to_path_buf(),
         };
         let end = (start(&spec).expect("a shell").wait)();
         assert_eq!(end.ending, Ending::DiskExceeded);

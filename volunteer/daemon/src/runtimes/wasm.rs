@@ -1,17 +1,17 @@
 //! WebAssembly modules with WASI preview 1, by the runner beside this program.
 //!
 //! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine keeps
-//! the module in and the runner limits itself, and the ad says so; as root it is not done at all.
+//! the module in, the runner limits itself and gives up root's rights, and the ad says so.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use capability::{Facts, Runtime};
-use volunteer_sandbox::{DEFAULT_HOST_UID, Ending, Limits, Spec};
+use volunteer_sandbox::{Ending, Limits, Spec, give_tree};
 
 use super::isolation::{self, Isolation};
-use super::native::canonical;
+use super::native::{self, canonical};
 use super::plain::{self, PlainSpec};
 use super::{Control, JobRuntime, Step, StepEnd, StepOrder};
 
@@ -58,9 +58,8 @@ impl Wasm {
         Self { isolation, version: OnceLock::new() }
     }
 
-    fn confinement(&self) -> Result<Confinement, String> {
-        let is_root = rustix::process::geteuid().is_root();
-        Confinement::choose(self.isolation.sandbox().is_ok(), is_root)
+    fn has_sandbox(&self) -> bool {
+        self.isolation.sandbox().is_ok()
     }
 
     /// Runs the module that does nothing.
@@ -86,24 +85,9 @@ impl Wasm {
     }
 }
 
-/// What a module's process is kept in by, beside the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Confinement {
-    Sandbox,
-    /// An ordinary user's rights and the limits of a process.
-    Process,
-}
-
-impl Confinement {
-    fn choose(has_sandbox: bool, is_root: bool) -> Result<Self, String> {
-        match (has_sandbox, is_root) {
-            (true, _) => Ok(Self::Sandbox),
-            (false, false) => Ok(Self::Process),
-            (false, true) => Err("without a sandbox a module would run as root; start the daemon \
-                 as an ordinary user, or let it make namespaces"
-                .to_owned()),
-        }
-    }
+/// The user that a bare runner becomes: none if the daemon's own will do, which is any but root.
+fn own_user(slot: u32) -> Option<u32> {
+    rustix::process::geteuid().is_root().then(|| native::job_uid(slot))
 }
 
 impl JobRuntime for Wasm {
@@ -112,14 +96,14 @@ impl JobRuntime for Wasm {
     }
 
     fn self_test(&self) -> Result<String, String> {
-        self.confinement()?;
         let version = runner_version(&runner()?)?;
         self.try_empty_module()?;
         // A second test would find the same.
         let _ = self.version.set(version);
-        Ok(match self.confinement()? {
-            Confinement::Sandbox => format!("wasm+{}", isolation::STRENGTH),
-            Confinement::Process => BARE_STRENGTH.to_owned(),
+        Ok(if self.has_sandbox() {
+            format!("wasm+{}", isolation::STRENGTH)
+        } else {
+            BARE_STRENGTH.to_owned()
         })
     }
 
@@ -139,43 +123,48 @@ impl JobRuntime for Wasm {
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
-        let confinement = self.confinement()?;
         if let Err(reason) = arguments(step, WORK_INSIDE) {
             return Ok(refused(reason));
         }
         let runner = runner()?;
-        let Step { control, wait } = match confinement {
-            Confinement::Sandbox => self.isolation.start(&sandboxed(&runner, step)?)?,
-            Confinement::Process => plain::start(&bare(&runner, step)?)?,
+        let Step { control, wait } = if self.has_sandbox() {
+            self.isolation.start(&sandboxed(runner, step)?)?
+        } else {
+            plain::start(&bare(runner, step, own_user(step.slot))?)?
         };
         let memory = step.limits.memory;
         Ok(Step { control, wait: Box::new(move || explain(wait(), memory)) })
     }
 }
 
-fn sandboxed(runner: &Path, step: &StepOrder<'_>) -> Result<Spec, String> {
+fn sandboxed(runner: PathBuf, step: &StepOrder<'_>) -> Result<Spec, String> {
     let mut command = vec![RUNNER_INSIDE.to_owned()];
     command.extend(arguments(step, WORK_INSIDE)?);
     let mut spec = Spec::new(command, canonical(step.work)?);
-    spec.read_only = vec![(runner.to_path_buf(), RUNNER_INSIDE.into())];
+    spec.read_only = vec![(runner, RUNNER_INSIDE.into())];
     spec.toolchain = false;
     spec.limits = step.limits;
     spec.limits.memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
-    spec.host_uid = DEFAULT_HOST_UID + 1 + step.slot;
+    spec.host_uid = native::job_uid(step.slot);
     Ok(spec)
 }
 
-fn bare(runner: &Path, step: &StepOrder<'_>) -> Result<PlainSpec, String> {
+/// The runner without a sandbox, which becomes `user`. That user owns the work directory, and may
+/// be shut out of all directories above; so the runner starts in there, and finds its way from there.
+fn bare(runner: PathBuf, step: &StepOrder<'_>, user: Option<u32>) -> Result<PlainSpec, String> {
     let work = canonical(step.work)?;
-    let shown = work.to_str().ok_or("the work directory's name is not UTF-8")?;
     let mut all = own_limits(&step.limits);
-    all.extend(arguments(step, shown)?);
-    Ok(PlainSpec {
-        program: runner.to_path_buf(),
-        arguments: all,
-        limits: step.limits,
-        work: Some(work),
-    })
+    if let Some(user) = user {
+        give_tree(&work, user).map_err(|error| {
+            format!(
+                "cannot give the work directory to user {user}: {error} (without a sandbox, root's \
+                 daemon needs a user of its own for each job; start it as an ordinary user)"
+            )
+        })?;
+        all.extend(["--user".to_owned(), user.to_string()]);
+    }
+    all.extend(arguments(step, ".")?);
+    Ok(PlainSpec { program: runner, arguments: all, limits: step.limits, work })
 }
 
 /// What the runner is told to limit itself by where nothing else does.
@@ -279,6 +268,8 @@ fn runner_version(runner: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn arguments_of(command: &[&str]) -> Result<Vec<String>, String> {
@@ -314,10 +305,20 @@ mod tests {
 
     #[test]
     fn no_module_runs_as_root_without_a_sandbox() {
-        assert_eq!(Confinement::choose(true, true), Ok(Confinement::Sandbox));
-        assert_eq!(Confinement::choose(false, false), Ok(Confinement::Process));
-        let reason = Confinement::choose(false, true).expect_err("as root");
-        assert!(reason.contains("would run as root"), "{reason}");
+        let work = tempfile::tempdir().expect("a directory");
+        let step = StepOrder {
+            command: &["a.wasm".to_owned()],
+            environment: &[].into(),
+            work: work.path(),
+            limits: PROBE_LIMITS,
+            slot: 2,
+        };
+        let spec = bare("/runner".into(), &step, own_user(step.slot)).expect("sound");
+        let is_root = rustix::process::geteuid().is_root();
+        let told = spec.arguments.windows(2).any(|pair| pair == ["--user", "64003"]);
+        assert_eq!(told, is_root, "{spec:?}");
+        let owner = std::fs::metadata(work.path()).expect("a directory").uid();
+        assert_eq!(owner, if is_root { 64_003 } else { rustix::process::geteuid().as_raw() });
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, Stat};
 
 use super::memory;
-use super::walk::{EnterError, Walk};
+use crate::walk::{EnterError, Walk};
 
 /// Watches over the use of one directory tree.
 pub struct DiskWatch {

@@ -4,12 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::process::{Gid, Pid, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::walk::Walk;
 use super::{Attempt, Channels, Failure};
+use crate::give_tree;
 use crate::spec::Spec;
 
 /// The user and group id of the job as it sees itself.
@@ -41,7 +40,8 @@ impl Identity {
             return Ok(());
         }
         rustix::thread::set_thread_groups(&[]).attempt("drop supplementary groups")?;
-        self.own_tree(&spec.work).attempt("give the work directory to the job's user")
+        give_tree(&spec.work, self.uid.as_raw())
+            .attempt("give the work directory to the job's user")
     }
 
     /// Lets the job open its own output again, as scripts do that write to `/dev/stderr`.
@@ -63,30 +63,6 @@ impl Identity {
         write("uid_map", format!("{INSIDE} {} 1", self.uid.as_raw()))?;
         write("gid_map", format!("{INSIDE} {} 1", self.gid.as_raw()))
     }
-
-    /// Changes the owner of everything below `work`, links themselves and not what they point to.
-    fn own_tree(&self, work: &Path) -> io::Result<()> {
-        let mut walk = Walk::open(work)?;
-        rustix::fs::fchown(walk.root(), Some(self.uid), Some(self.gid))?;
-        while let Some(entry) = walk.next_entry()? {
-            if !self.owns(&entry.stat) && !is_shared_file(&entry.stat) {
-                let flags = AtFlags::SYMLINK_NOFOLLOW;
-                let (uid, gid) = (Some(self.uid), Some(self.gid));
-                rustix::fs::chownat(walk.directory(), &entry.name, uid, gid, flags)?;
-            }
-            walk.enter(&entry)?;
-        }
-        Ok(())
-    }
-
-    fn owns(&self, stat: &Stat) -> bool {
-        stat.st_uid == self.uid.as_raw() && stat.st_gid == self.gid.as_raw()
-    }
-}
-
-/// Whether a file has other names, which may lie outside the work directory.
-fn is_shared_file(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) != FileType::Directory && stat.st_nlink > 1
 }
 
 /// Becomes [`INSIDE`], for init, but keeps all capabilities over its namespaces.

@@ -10,7 +10,6 @@ mod init;
 mod job;
 mod memory;
 mod root;
-mod walk;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
