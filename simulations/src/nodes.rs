@@ -12,8 +12,8 @@ use capability::statements::TaskId;
 use capability::{BlobHash, Capabilities, PublicKey, Signer, StatementId, Verifier};
 use master_core::{Authority, JobState, Master, NewJob, lease_of};
 use mesh_core::{
-    Answer, Ask, Bundle, Commit, CommitId, Gossip, HandoverAnswer, Mono, Now, ReconcileAnswer,
-    ReconcileAsk, Topic,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Gossip, HandoverAnswer,
+    HandoverFailed, Mono, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
 use volunteer_core::{Order, Outcome, Pin, Volunteer};
 
@@ -36,11 +36,11 @@ pub enum Arrival {
     /// A question.
     Asked { from: PublicKey, ask: Ask, reply: Number },
     /// The answer to a question, or none.
-    Answered { call: Number, answer: Option<Answer> },
+    Answered { call: Number, answer: Result<Answer, CallFailed> },
     /// A bundle, whose blobs are here.
     HandedIn { from: PublicKey, bundle: Bundle, reply: Number },
     /// What became of a handover.
-    HandedOver { id: StatementId, to: PublicKey, outcome: Handed },
+    HandedOver { id: StatementId, to: PublicKey, taken: Result<(), HandoverFailed> },
     /// A question about the set of gossip.
     Compared { from: PublicKey, ask: ReconcileQuery, reply: Number },
     /// Statements that a peer thinks are lacking here.
@@ -57,17 +57,6 @@ pub enum Arrival {
     Committed(CommitId),
     /// The time that the core gave has come.
     Wake,
-}
-
-/// How a handover ended.
-#[derive(Debug, Clone)]
-pub enum Handed {
-    /// The peer has it.
-    Taken,
-    /// The peer refused, and said why.
-    Refused(String),
-    /// No answer.
-    Unreachable,
 }
 
 /// What a core wants done.
@@ -200,7 +189,7 @@ struct BrokerNode(Broker);
 
 impl Core for BrokerNode {
     fn handle(&mut self, arrival: Arrival, now: Now) {
-        use broker_core::{CallFailed, CallId, Direction, HandoverFailed, Input, ReplyId};
+        use broker_core::{Direction, Input};
         let input = match arrival {
             Arrival::PeerUp { peer, dialled } => {
                 let direction = if dialled { Direction::Outbound } else { Direction::Inbound };
@@ -211,20 +200,11 @@ impl Core for BrokerNode {
                 Input::Gossip { gossip, from, token: GossipToken(token) }
             }
             Arrival::Asked { from, ask, reply } => Input::Ask { from, ask, reply: ReplyId(reply) },
-            Arrival::Answered { call, answer } => {
-                Input::Answered { call: CallId(call), answer: answer.ok_or(CallFailed) }
-            }
+            Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
             Arrival::HandedIn { from, bundle, reply } => {
                 Input::Handover { from, bundle, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, outcome, .. } => {
-                let taken = match outcome {
-                    Handed::Taken => Ok(()),
-                    Handed::Refused(why) => Err(HandoverFailed::Refused(why)),
-                    Handed::Unreachable => Err(HandoverFailed::Unreachable),
-                };
-                Input::HandedOver { id, taken }
-            }
+            Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
             Arrival::Compared { from, ask, reply } => {
                 Input::Reconcile { from, ask, reply: ReplyId(reply) }
             }
@@ -284,25 +264,15 @@ struct VolunteerNode(Volunteer);
 
 impl Core for VolunteerNode {
     fn handle(&mut self, arrival: Arrival, now: Now) {
-        use volunteer_core::{CallFailed, CallId, HandoverFailed, Input, ReplyId};
+        use volunteer_core::Input;
         let input = match arrival {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
-            Arrival::Answered { call, answer } => {
-                let answer = answer.ok_or_else(|| CallFailed("no sound answer".to_owned()));
-                Input::Answered { call: CallId(call), answer }
-            }
+            Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
             Arrival::HandedIn { from, bundle, reply } => {
                 Input::Handover { from, bundle, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, to, outcome } => {
-                let taken = match outcome {
-                    Handed::Taken => Ok(()),
-                    Handed::Refused(why) => Err(HandoverFailed(why)),
-                    Handed::Unreachable => Err(HandoverFailed("no answer".to_owned())),
-                };
-                Input::HandedOver { id, to, taken }
-            }
+            Arrival::HandedOver { id, to, taken } => Input::HandedOver { id, to, taken },
             Arrival::Fetched { hash, here } => {
                 let fetched = if here { Ok(()) } else { Err("no broker has it".to_owned()) };
                 Input::Fetched { hash, fetched }
@@ -376,21 +346,16 @@ struct MasterNode {
 
 impl Core for MasterNode {
     fn handle(&mut self, arrival: Arrival, now: Now) {
-        use master_core::{CallFailed, CallId, Input, ReplyId};
+        use master_core::Input;
         let input = match arrival {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
-            Arrival::Answered { call, answer } => {
-                let answer = answer.ok_or_else(|| CallFailed("no sound answer".to_owned()));
-                Input::Answered { call: CallId(call), answer }
-            }
+            Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
             Arrival::HandedIn { from, bundle, reply } => {
                 let lease = lease_of(&bundle, &self.verifier);
                 Input::Handover { from, bundle, lease, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, outcome, .. } => {
-                Input::HandedOver { id, taken: matches!(outcome, Handed::Taken) }
-            }
+            Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
             Arrival::Submit { job, reply } => Input::Submit { job, reply: ReplyId(reply) },
             Arrival::Committed(id) => Input::Committed(id),
             Arrival::Wake => Input::Wake,

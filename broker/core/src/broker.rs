@@ -18,8 +18,8 @@ use std::time::Duration;
 use capability::statements::{Class, Lease, TaskId};
 use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
-    Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, Routes,
-    Write,
+    Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, ReplyId,
+    Routes, Write,
 };
 
 pub use restoring::RestoreError;
@@ -28,7 +28,7 @@ pub use status::{OfferStatus, PeerRole, PeerStatus, Status};
 use crate::ad_table::AdTable;
 use crate::calls::Calls;
 use crate::card::{Dialling, OwnCard};
-use crate::contract::{Action, Direction, GossipVerdict, Input, News, ReplyId};
+use crate::contract::{Action, Direction, GossipVerdict, Input, News};
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
 use crate::lease_table::LeaseTable;

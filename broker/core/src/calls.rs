@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::PublicKey;
 use capability::statements::Class;
-
-use crate::contract::{CallId, ReplyId};
+use mesh_core::{CallId, ReplyId};
 
 /// Questions of others forwarded at a time, and as many of our own, at most.
 pub const MAX_FORWARDED: usize = 1_000;

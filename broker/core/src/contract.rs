@@ -3,19 +3,10 @@
 use capability::statements::TaskId;
 use capability::{ProjectKey, PublicKey, StatementId};
 use mesh_core::{
-    Answer, Ask, Branch, Bundle, Commit, CommitId, Difference, Gossip, HandoverAnswer,
-    ReconcileAnswer, ReconcileAsk, Topic,
+    Answer, Ask, Branch, Bundle, CallFailed, CallId, Commit, CommitId, Difference, Gossip,
+    HandoverAnswer, HandoverFailed, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
 use serde::Serialize;
-use thiserror::Error;
-
-/// Names a question that this broker asked another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
-/// Names a question that somebody asked this broker; the shell chooses it. Each is answered once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyId(pub u64);
 
 /// Names a gossip message that waits for its judgement; the shell chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,22 +140,6 @@ pub enum ReconcileNews {
     Thanks,
     /// No answer, or none that makes sense.
     Failed,
-}
-
-/// Nobody answered a question in time, or the answer was malformed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no sound answer from the peer")]
-pub struct CallFailed;
-
-/// A handover did not end with the peer's taking the bundle; it is tried again later.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum HandoverFailed {
-    /// The peer refuses, for a reason that people can read.
-    #[error("the peer refused custody: {0}")]
-    Refused(String),
-    /// The peer could not be reached, or did not answer in time.
-    #[error("no sound answer from the peer")]
-    Unreachable,
 }
 
 /// Something that the shell must now do.

@@ -29,8 +29,7 @@ pub use broker::{
 pub use calls::MAX_FORWARDED;
 pub use claims::MAX_REMEMBERED_CLAIMS;
 pub use contract::{
-    Action, CallFailed, CallId, Direction, GossipToken, GossipVerdict, HandoverFailed, Input, News,
-    ReconcileNews, ReconcileQuery, ReplyId,
+    Action, Direction, GossipToken, GossipVerdict, Input, News, ReconcileNews, ReconcileQuery,
 };
 pub use exchange::RECONCILE_EVERY;
 pub use gossip_set::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 use capability::PublicKey;
 use mesh_core::{Mono, Now, Wants};
 
-use crate::contract::ReplyId;
+use mesh_core::ReplyId;
 
 /// How long a pull waits: below the half minute after which middleboxes and callers give up.
 pub const PULL_WAIT: Duration = Duration::from_secs(25);

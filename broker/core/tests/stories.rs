@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, CallId, Direction, GossipToken, GossipVerdict, Input, LEASE_TERM,
-    News, PULL_WAIT,
+    Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, LEASE_TERM, News,
+    PULL_WAIT,
 };
 use capability::statements::{
     BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
 };
 use capability::{BlobHash, MAX_CLOCK_SKEW, Runtime, Verified};
-use mesh_core::{Answer, Ask, Cargo, Gossip, HandoverAnswer, Now, Refusal};
+use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, Now, Refusal};
 use support::*;
 
 const ALICE: u8 = 50;

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use broker_core::TARGET_LINKS;
-use capability::parse_bytes;
 use mesh_core::CustodyLimits;
 use mesh_net::{Multiaddr, PeerKey};
+use mesh_shell::config::Bytes;
 use mesh_shell::{Exit, Failure, Outcome};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
 use crate::cli::RunArgs;
 use crate::wrong;
@@ -33,8 +33,7 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
     /// Default: 16 GiB.
-    #[serde(deserialize_with = "amount")]
-    pub blob_quota: u64,
+    pub blob_quota: Bytes,
     /// Results and receipts in custody at most. Default: 100,000.
     pub custody_bundles: usize,
 }
@@ -50,7 +49,7 @@ impl Default for Config {
             target_links: TARGET_LINKS,
             http: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4079),
             state: None,
-            blob_quota: custody.bytes,
+            blob_quota: Bytes(custody.bytes),
             custody_bundles: custody.bundles,
         }
     }
@@ -102,7 +101,7 @@ impl Config {
         };
         let custody = CustodyLimits {
             bundles: self.custody_bundles,
-            bytes: self.blob_quota,
+            bytes: self.blob_quota.0,
             ..CustodyLimits::default()
         };
         Ok(Settings {
@@ -112,7 +111,7 @@ impl Config {
             bootstrap: all(&self.bootstrap)?,
             target_links: if self.discover { self.target_links } else { 0 },
             http: self.http,
-            blob_quota: self.blob_quota,
+            blob_quota: self.blob_quota.0,
             custody,
         })
     }
@@ -136,19 +135,6 @@ pub fn with_peer(address: &Multiaddr, peer: PeerKey) -> Outcome<Multiaddr> {
         .peer_id_text()
         .ok_or_else(|| Failure::say(Exit::Bug, "the node key is not a point of the curve"))?;
     multiaddr(&format!("{text}/p2p/{id}"))
-}
-
-fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Amount {
-        Bytes(u64),
-        Text(String),
-    }
-    match Amount::deserialize(deserializer)? {
-        Amount::Bytes(bytes) => Ok(bytes),
-        Amount::Text(text) => parse_bytes(&text).map_err(de::Error::custom),
-    }
 }
 
 #[cfg(test)]
@@ -175,7 +161,7 @@ mod tests {
     fn everything_has_a_default_and_quantities_have_units() {
         assert_eq!(load("").expect("sound"), Config::default());
         let config = load("blob-quota = \"1 GiB\"\ndiscover = false\n").expect("sound");
-        assert_eq!((config.blob_quota, config.discover), (1 << 30, false));
+        assert_eq!((config.blob_quota, config.discover), (Bytes(1 << 30), false));
         assert_eq!(load("bootsrap = []\n").expect_err("misspelt").exit(), Exit::Input);
     }
 

@@ -7,11 +7,11 @@ use anyhow::Context;
 use broker_core::{Broker, BrokerConfig};
 use capability::{Ed25519, SecretKey, Signer};
 use mesh_net::{Config as NetConfig, Net, Role, Topic};
+use mesh_shell::http::Web;
 use mesh_shell::{
     Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key,
 };
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::config::{Settings, with_peer};
 use crate::event_loop::{EventLoop, Sources};
@@ -48,7 +48,7 @@ pub async fn run(settings: Settings) -> Outcome {
     let (ask, statuses) = mpsc::channel(STATUS_QUEUE);
     let (gauges, metrics) = Gauges::register();
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
-    let web = serve(listener, http::common(metrics).merge(page::routes(ask)));
+    let web = Web::serve(listener, http::common(metrics).merge(page::routes(ask)));
     tracing::info!(%address, "http");
 
     let (event_loop, finished) = EventLoop::new(broker, link, clock, gauges, external);
@@ -92,28 +92,4 @@ async fn subscribe(net: &Net) -> Outcome {
         net.subscribe(Topic(topic.to_string())).await.or_exit(Exit::Network)?;
     }
     Ok(())
-}
-
-/// The status page while it runs.
-struct Web {
-    until: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-fn serve(listener: TcpListener, routes: axum::Router) -> Web {
-    let (until, ended) = oneshot::channel::<()>();
-    let until_ended = async move { drop(ended.await) };
-    Web { until, task: tokio::spawn(http::serve(listener, routes, until_ended)) }
-}
-
-impl Web {
-    /// Lets requests under way finish for a moment, then ends.
-    async fn end(self) {
-        drop(self.until);
-        let patience = std::time::Duration::from_secs(2);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(patience, self.task).await.is_err() {
-            abort.abort();
-        }
-    }
 }

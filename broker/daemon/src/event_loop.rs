@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, CallFailed, Direction, GossipToken, GossipVerdict, HandoverFailed, Input,
-    ReconcileNews, ReconcileQuery, ReplyId, Status,
+    Action, Broker, Direction, GossipToken, GossipVerdict, Input, ReconcileNews, ReconcileQuery,
+    Status,
 };
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
-    Answer, Ask, Bundle, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
-    ReconcileAsk, Refusal, RequestGuard, Topic,
+    Answer, Ask, CallFailed, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
+    ReconcileAsk, Refusal, ReplyId, RequestGuard, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Reply, Verdict};
 use mesh_shell::{
@@ -326,12 +326,15 @@ impl EventLoop {
             Action::Ask { to, call, ask } => self.errand(|link| async move {
                 let answer = link.ask(to, &ask).await.map_err(|error| {
                     tracing::debug!(peer = to.short(), error = %chain(&error), "call failed");
-                    CallFailed
+                    CallFailed(chain(&error))
                 });
                 Some(Input::Answered { call, answer })
             }),
             Action::HandOver { to, bundle } => {
-                self.errand(|link| async move { Some(hand_over(&link, to, &bundle).await) });
+                self.errand(|link| async move {
+                    let taken = link.hand_over(to, &bundle).await;
+                    Some(Input::HandedOver { id: bundle.id(), taken })
+                });
             }
             Action::Reconcile { to, ask } => {
                 let clock = self.clock;
@@ -396,19 +399,6 @@ impl EventLoop {
         self.next_id += 1;
         self.next_id
     }
-}
-
-async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
-    let taken = match link.hand_over(to, bundle).await {
-        Ok(HandoverAnswer::Taken) => Ok(()),
-        Ok(HandoverAnswer::Refused(why)) => Err(HandoverFailed::Refused(why)),
-        Ok(HandoverAnswer::Missing(_)) => Err(HandoverFailed::Unreachable),
-        Err(error) => {
-            tracing::debug!(peer = to.short(), error = %chain(&error), "handover failed");
-            Err(HandoverFailed::Unreachable)
-        }
-    };
-    Input::HandedOver { id: bundle.id(), taken }
 }
 
 async fn reconcile(link: &Link, to: PublicKey, ask: &ReconcileAsk, clock: Clock) -> ReconcileNews {

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use capability::Signer;
 use clap::Parser;
 use mesh_net::Multiaddr;
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, finish, key_file, logs, peer_key};
 
 use cli::{Cli, Command};
@@ -29,9 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    logs::start(&cli.logs)?;
-    let config: Config = mesh_shell::config::load(ROLE, cli.config.as_deref())?;
-    let state = cli.state.or_else(|| config.state.clone());
+    let CommonArgs { config, state, logs } = cli.common;
+    logs::start(&logs)?;
+    let config: Config = mesh_shell::config::load(ROLE, config.as_deref())?;
+    let state = state.or_else(|| config.state.clone());
     let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;
     match cli.command {
         Command::Run(args) => {

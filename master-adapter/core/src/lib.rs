@@ -22,5 +22,5 @@ pub use homes::{MAX_BROKERS, REHOME_AFTER};
 pub use jobs::{Job, JobState, MAX_JOBS, MAX_TASKS_IN_ALL, NewJob, Settled, SubmitError};
 pub use judge::{MAX_AGAIN, lease_of};
 pub use master::{MIN_FREE_DISK, Master};
-pub use message::{Action, CallFailed, CallId, CancelError, Input, News, ReplyId};
+pub use message::{Action, CancelError, Input, News};
 pub use records::{OFFER_PREFIX, RESULT_PREFIX, RestoreError, offer_key, result_key};

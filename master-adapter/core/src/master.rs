@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use capability::statements::Home;
 use capability::{Envelope, PublicKey, StatementId, Verified, Verifier, encode_cbor};
-use mesh_core::{CommitId, Custody, CustodyLimits, Mono, Now, Outbox, Write};
+use mesh_core::{CallId, CommitId, Custody, CustodyLimits, Mono, Now, Outbox, ReplyId, Write};
 
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
-use crate::message::{Action, CallId, CancelError, Input, ReplyId};
+use crate::message::{Action, CancelError, Input};
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
 use publishing::Question;
 
@@ -117,11 +117,11 @@ impl Master {
             Input::Handover { from, bundle, lease, reply } => {
                 self.take_over(from, bundle, lease.as_ref(), reply, now);
             }
-            Input::HandedOver { id, taken: true } => {
+            Input::HandedOver { id, taken: Ok(()) } => {
                 let writes = self.custody.handed_over(id, now);
                 self.commit_if_any(writes);
             }
-            Input::HandedOver { id, taken: false } => self.custody.not_handed_over(id, now),
+            Input::HandedOver { id, taken: Err(_) } => self.custody.not_handed_over(id, now),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree { bytes } => self.disk_full = bytes < MIN_FREE_DISK,
             Input::Wake => {}

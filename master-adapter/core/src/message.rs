@@ -2,24 +2,13 @@
 
 use capability::statements::{Credit, JobResult, Lease, TaskId};
 use capability::{PublicKey, StatementId, Verified};
-use mesh_core::{Answer, Ask, Bundle, Candidates, Commit, CommitId, HandoverAnswer};
+use mesh_core::{
+    Answer, Ask, Bundle, CallFailed, CallId, Candidates, Commit, CommitId, HandoverAnswer,
+    HandoverFailed, ReplyId,
+};
 use thiserror::Error;
 
 use crate::jobs::{NewJob, SubmitError};
-
-/// Names a question that this core asked, until its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
-/// Names something that waits for an answer of this core; chosen by the shell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyId(pub u64);
-
-/// A question got no sound answer: the broker was not reached, or too slow, or talked nonsense. Why,
-/// for people.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct CallFailed(pub String);
 
 /// A job cannot be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -82,7 +71,7 @@ pub enum Input {
         /// The bundle's name.
         id: StatementId,
         /// Whether the peer has taken it.
-        taken: bool,
+        taken: Result<(), HandoverFailed>,
     },
     /// The writes of this commit are durable.
     Committed(CommitId),

@@ -351,7 +351,7 @@ fn who_could_run_it_is_asked_until_a_result_comes() {
     bench.pass(Duration::from_secs(5));
     let (_, call, ask) = bench.asked().expect("and again");
     assert_eq!(ask, Ask::Candidates { offer: offer.id() });
-    bench.answer(call, Err(master_core::CallFailed("lost".into())));
+    bench.answer(call, Err(mesh_core::CallFailed("lost".into())));
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
     bench.pass(Duration::from_secs(60));
     assert!(bench.asked().is_none());

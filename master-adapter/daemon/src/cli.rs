@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use mesh_shell::logs::LogArgs;
+use mesh_shell::config::CommonArgs;
 
 /// Offers a project's jobs to volunteers and keeps their results.
 ///
@@ -16,15 +16,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Logs.
+    /// What all commands have.
     #[command(flatten)]
-    pub logs: LogArgs,
-    /// The configuration file.
-    #[arg(long, env = "TALKOOT_CONFIG", global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The directory of keys, jobs and results.
-    #[arg(long, env = "TALKOOT_STATE", global = true, value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub common: CommonArgs,
 }
 
 /// What to do.

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use capability::parse_bytes;
-use serde::{Deserialize, Deserializer, de};
+use mesh_shell::config::Bytes;
+use serde::Deserialize;
 
 /// Where the REST interface is unless told otherwise: this machine only.
 pub const DEFAULT_HTTP: SocketAddr =
@@ -23,26 +23,12 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
     /// Default: 20 GiB.
-    #[serde(deserialize_with = "amount")]
-    pub blob_quota: u64,
+    pub blob_quota: Bytes,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { brokers: Vec::new(), http: DEFAULT_HTTP, state: None, blob_quota: 20 << 30 }
-    }
-}
-
-fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Amount {
-        Bytes(u64),
-        Text(String),
-    }
-    match Amount::deserialize(deserializer)? {
-        Amount::Bytes(bytes) => Ok(bytes),
-        Amount::Text(text) => parse_bytes(&text).map_err(de::Error::custom),
+        Self { brokers: Vec::new(), http: DEFAULT_HTTP, state: None, blob_quota: Bytes(20 << 30) }
     }
 }
 
@@ -71,7 +57,7 @@ mod tests {
     fn everything_has_a_default_and_quantities_have_units() {
         assert_eq!(load("").expect("sound"), Config::default());
         let config = load("http = \"127.0.0.1:9\"\nblob-quota = \"1 GiB\"\n").expect("sound");
-        assert_eq!((config.http.port(), config.blob_quota), (9, 1 << 30));
+        assert_eq!((config.http.port(), config.blob_quota), (9, Bytes(1 << 30)));
         assert_eq!(load("brokres = []\n").expect_err("misspelt").exit(), Exit::Input);
     }
 }

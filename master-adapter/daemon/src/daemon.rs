@@ -9,9 +9,9 @@ use anyhow::Context;
 use capability::{Ed25519, Payload, ProjectUri, PublicKey};
 use master_core::{Authority, Master};
 use mesh_net::{Config as NetConfig, Role};
+use mesh_shell::http::Web;
 use mesh_shell::{Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::archive::{Archive, blob_name};
 use crate::brokers::{Broker, keep_dialled};
@@ -70,7 +70,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
     let addresses: Vec<_> = settings.brokers.iter().map(|it| it.address.to_string()).collect();
     identity.announce(&address.to_string(), &addresses)?;
-    let web = serve(listener, http::common(metrics).merge(routes(api)));
+    let web = Web::serve(listener, http::common(metrics).merge(routes(api)));
     tracing::info!(address = %address, project = %authority.project(), "http");
 
     // Last, so that whoever sees the adapter connected finds it complete.
@@ -163,28 +163,4 @@ fn board(
         brokers: views.collect(),
     };
     Arc::new(RwLock::new(Board { project, archive }))
-}
-
-/// The REST interface while it runs.
-struct Web {
-    until: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-fn serve(listener: TcpListener, routes: axum::Router) -> Web {
-    let (until, ended) = oneshot::channel::<()>();
-    let until_ended = async move { drop(ended.await) };
-    Web { until, task: tokio::spawn(http::serve(listener, routes, until_ended)) }
-}
-
-impl Web {
-    /// Lets requests under way finish for a moment, then ends.
-    async fn end(self) {
-        drop(self.until);
-        let patience = std::time::Duration::from_secs(2);
-        let abort = self.task.abort_handle();
-        if tokio::time::timeout(patience, self.task).await.is_err() {
-            abort.abort();
-        }
-    }
 }

@@ -8,10 +8,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use capability::{Ed25519, PublicKey, StatementId};
-use master_core::{
-    Action, CallFailed, CancelError, Input, Master, News, ReplyId, SubmitError, lease_of,
-};
-use mesh_core::{Bundle, HandoverAnswer};
+use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of};
+use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, Link, Outcome, Termination, chain, disk_failure, public_key,
@@ -203,7 +201,10 @@ impl EventLoop {
                     });
                 }
                 Action::HandOver { to, bundle } => {
-                    self.errand(move |link| async move { hand_over(&link, to, &bundle).await });
+                    self.errand(move |link| async move {
+                        let taken = link.hand_over(to, &bundle).await;
+                        Input::HandedOver { id: bundle.id(), taken }
+                    });
                 }
                 Action::ReplyHandover { reply, answer: given } => {
                     if let Some(Waiting::Handover(reply)) = self.waiting.remove(&reply) {
@@ -279,20 +280,6 @@ impl EventLoop {
 pub struct Finished {
     errands: mpsc::UnboundedReceiver<Input>,
     commits: mpsc::UnboundedReceiver<Durable>,
-}
-
-async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
-    let id = bundle.id();
-    let outcome = link.hand_over(to, bundle).await;
-    let taken = matches!(outcome, Ok(HandoverAnswer::Taken));
-    match outcome {
-        Ok(HandoverAnswer::Taken) => {}
-        Ok(answer) => tracing::debug!(peer = to.short(), ?answer, "receipt not taken"),
-        Err(error) => {
-            tracing::debug!(peer = to.short(), error = %chain(&error), "receipt not taken");
-        }
-    }
-    Input::HandedOver { id, taken }
 }
 
 fn answer(reply: Reply, answer: &HandoverAnswer) {

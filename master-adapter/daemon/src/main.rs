@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use capability::ProjectUri;
 use clap::Parser;
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs};
 
 use cli::{BrokerArgs, Cli, ClientArgs, Command};
@@ -36,9 +37,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Outcome {
-    logs::start(&cli.logs)?;
-    let config: Config = mesh_shell::config::load(ROLE, cli.config.as_deref())?;
-    let state = cli.state.or_else(|| config.state.clone());
+    let CommonArgs { config, state, logs } = cli.common;
+    logs::start(&logs)?;
+    let config: Config = mesh_shell::config::load(ROLE, config.as_deref())?;
+    let state = state.or_else(|| config.state.clone());
     let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;
     let identity = Identity::in_state(&state);
     let client = |args: &ClientArgs| Client::new(&identity, args.http);
@@ -108,7 +110,8 @@ fn uri(identity: &Identity, config: Config, args: BrokerArgs) -> Outcome {
 fn serve(config: Config, args: BrokerArgs, http: std::net::SocketAddr, state: PathBuf) -> Outcome {
     let addresses = if args.brokers.is_empty() { config.brokers } else { args.brokers };
     let brokers = brokers::parse(&addresses)?;
-    let settings = daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota };
+    let settings =
+        daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota.0 };
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
     runtime.block_on(daemon::run(settings))
 }

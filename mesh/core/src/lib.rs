@@ -3,6 +3,7 @@
 //! Cores speak one contract: `handle(input, now)`, drain `poll_action()` until `None`, sleep until
 //! `next_wake()`. [`Now`] carries both clocks; [`Outbox`] ties acknowledgements to durable writes.
 
+mod contract;
 mod custody;
 mod durable;
 mod gossip;
@@ -12,6 +13,7 @@ mod request;
 mod routes;
 mod time;
 
+pub use contract::{CallFailed, CallId, HandoverFailed, ReplyId};
 pub use custody::{
     Bundle, BundleError, CUSTODY_PREFIX, Cargo, Custody, CustodyFull, CustodyLimits, Duty,
     HandoverAnswer,

@@ -4,15 +4,63 @@
 //! [`load`] read.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context;
-use serde::de::DeserializeOwned;
+use capability::{QuantityError, parse_bytes};
+use clap::Args;
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 
 use crate::dirs;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::logs::LogArgs;
 
 /// A longer configuration is a mistake, such as the name of a log file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// The flags that every command of every program has.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Configuration file. Default: broker.toml, master.toml or volunteer.toml in /etc/talkoot for
+    /// root, else in $XDG_CONFIG_HOME/talkoot.
+    #[arg(long, env = "TALKOOT_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// State directory: keys and everything that must outlive the program. Default: broker, master
+    /// or volunteer in /var/lib/talkoot for root, else in $XDG_STATE_HOME/talkoot.
+    #[arg(long, env = "TALKOOT_STATE", global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// A number of bytes as people write it: `"2 GiB"`, or a bare number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_bytes(text).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected an amount of bytes, such as \"2 GiB\"")]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => text.parse().map_err(de::Error::custom),
+        }
+    }
+}
 
 /// Reads the configuration of `role` from `path`, or from its usual place if there is a file.
 ///
@@ -62,14 +110,13 @@ pub fn state_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(default, deny_unknown_fields)]
     struct Example {
         cores: u32,
+        memory: Option<Bytes>,
     }
 
     fn load_text(text: &str) -> Outcome<Example> {
@@ -89,6 +136,21 @@ mod tests {
     fn a_file_that_was_named_must_be_there() {
         let missing = load::<Example>("broker", Some(Path::new("/nonexistent/broker.toml")));
         assert_eq!(missing.expect_err("no such file").exit(), Exit::Input);
-        assert_eq!(load_text("cores = 3").expect("sound"), Example { cores: 3 });
+        assert_eq!(load_text("cores = 3").expect("sound"), Example { cores: 3, memory: None });
+    }
+
+    #[test]
+    fn bytes_are_a_number_or_a_quantity() {
+        let memory = |text: &str| load_text(text).map(|example| example.memory);
+        assert_eq!(memory("memory = 7").expect("sound"), Some(Bytes(7)));
+        assert_eq!(memory("memory = \"2 GiB\"").expect("sound"), Some(Bytes(2 << 30)));
+        for (wrong, reason) in [
+            ("memory = -1", "expected an amount of bytes"),
+            ("memory = 1.5", "expected an amount of bytes"),
+            ("memory = \"two\"", "is not an amount of bytes"),
+        ] {
+            let failure = memory(wrong).expect_err(wrong);
+            assert!(failure.to_string().contains(reason), "{failure}");
+        }
     }
 }

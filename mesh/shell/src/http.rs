@@ -3,9 +3,9 @@
 //! Meant for loopback. A `Host` header that names anything but an address or `localhost` is refused,
 //! so that a page on the web cannot read it through DNS rebinding.
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,8 +15,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::exit::{Exit, Failure, Outcome};
+
+/// For requests under way when the daemon ends.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The daemon's metrics; shared by whoever counts and whoever shows.
 pub type Metrics = Arc<Mutex<Registry>>;
@@ -50,15 +55,35 @@ pub async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
-/// Serves `routes` until `until` is done.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    until: impl Future<Output = ()> + Send + 'static,
-) {
-    let routes = routes.layer(middleware::from_fn(no_rebinding));
-    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(until).await {
-        tracing::error!(%error, "HTTP ended");
+/// A daemon's HTTP face while it is served. Dropping it ends it, sooner or later.
+pub struct Web {
+    until: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Web {
+    /// Serves `routes` from now on.
+    pub fn serve(listener: TcpListener, routes: Router) -> Self {
+        let routes = routes.layer(middleware::from_fn(no_rebinding));
+        let (until, ended) = oneshot::channel::<()>();
+        let until_ended = async move { drop(ended.await) };
+        let task = tokio::spawn(async move {
+            if let Err(error) =
+                axum::serve(listener, routes).with_graceful_shutdown(until_ended).await
+            {
+                tracing::error!(%error, "HTTP ended");
+            }
+        });
+        Self { until, task }
+    }
+
+    /// Lets requests under way finish for a moment, then ends.
+    pub async fn end(self) {
+        drop(self.until);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(PATIENCE, self.task).await.is_err() {
+            abort.abort();
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use capability::statements::{MAX_PACKAGE_BYTES, Package};
 use capability::{BlobHash, Ed25519, PublicKey, SecretKey, Signer};
 use mesh_core::{
-    Answer, Ask, Bundle, BundleError, HandoverAnswer, MessageError, ReconcileAnswer, ReconcileAsk,
-    seal,
+    Answer, Ask, Bundle, BundleError, HandoverAnswer, HandoverFailed, MessageError,
+    ReconcileAnswer, ReconcileAsk, seal,
 };
 use mesh_net::{BlobGet, BlobPut, IncomingBlob, Net, PeerKey, Protocol};
 use mesh_store::BlobError;
@@ -108,18 +108,29 @@ impl Link {
     }
 
     /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.
-    pub async fn hand_over(
+    pub async fn hand_over(&self, to: PublicKey, bundle: &Bundle) -> Result<(), HandoverFailed> {
+        let taken = self.offer_custody(to, bundle).await;
+        let taken = taken.unwrap_or_else(|error| Err(HandoverFailed::NoAnswer(chain(&error))));
+        if let Err(error) = &taken {
+            let (statement, peer) = (bundle.id().short(), to.short());
+            tracing::debug!(statement, peer, %error, "not handed over");
+        }
+        taken
+    }
+
+    async fn offer_custody(
         &self,
         to: PublicKey,
         bundle: &Bundle,
-    ) -> Result<HandoverAnswer, AskFailed> {
+    ) -> Result<Result<(), HandoverFailed>, AskFailed> {
         for _ in 0..=MAX_BLOB_ROUNDS {
             let answer = self.net.request(Protocol::Custody, peer_key(to), bundle.encode()).await?;
-            let HandoverAnswer::Missing(blobs) = HandoverAnswer::decode(&answer)? else {
-                return Ok(HandoverAnswer::decode(&answer)?);
+            let missing = match HandoverAnswer::decode(&answer)? {
+                HandoverAnswer::Taken => return Ok(Ok(())),
+                HandoverAnswer::Refused(why) => return Ok(Err(HandoverFailed::Refused(why))),
+                HandoverAnswer::Missing(blobs) => blobs,
             };
-            let ours = bundle.blobs();
-            for (hash, _) in ours.iter().filter(|(hash, _)| blobs.contains(hash)) {
+            for (hash, _) in bundle.blobs().iter().filter(|(hash, _)| missing.contains(hash)) {
                 self.send_blob(to, *hash).await?;
             }
         }

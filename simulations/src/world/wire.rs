@@ -6,13 +6,17 @@ use std::time::Duration;
 use broker_core::{ReconcileNews, ReconcileQuery};
 use capability::{BlobHash, Envelope, PublicKey, StatementError};
 use mesh_core::{
-    Answer, Ask, Bundle, Gossip, HandoverAnswer, ReconcileAnswer, ReconcileAsk, Topic, seal,
+    Answer, Ask, Bundle, CallFailed, Gossip, HandoverAnswer, HandoverFailed, ReconcileAnswer,
+    ReconcileAsk, Topic, seal,
 };
 
 use super::{Event, Process, ProcessEvent, Purpose, Question, Sabotage, World};
 use crate::network::{Flight, Frame, FrameKind, NodeId};
-use crate::nodes::{Arrival, Handed, Number, Role};
+use crate::nodes::{Arrival, Number, Role};
 use crate::oracle::Invariant;
+
+/// What a node is told when there is no sound answer.
+const NO_ANSWER: &str = "no sound answer";
 
 /// How long a question waits for its answer. Brokers hold pulls for 25 s.
 const ASK_TIMEOUT: Duration = Duration::from_secs(40);
@@ -87,10 +91,13 @@ impl World {
         };
         let peer = self.key(question.to);
         match question.purpose {
-            Purpose::Ask { call } => self.give(node, Arrival::Answered { call, answer: None }),
+            Purpose::Ask { call } => {
+                let answer = Err(CallFailed(NO_ANSWER.to_owned()));
+                self.give(node, Arrival::Answered { call, answer });
+            }
             Purpose::HandOver { bundle } => {
-                let (id, outcome) = (bundle.id(), Handed::Unreachable);
-                self.give(node, Arrival::HandedOver { id, to: peer, outcome });
+                let taken = Err(HandoverFailed::NoAnswer(NO_ANSWER.to_owned()));
+                self.give(node, Arrival::HandedOver { id: bundle.id(), to: peer, taken });
             }
             Purpose::Reconcile => {
                 self.give(node, Arrival::Reconciled { from: peer, news: ReconcileNews::Failed });
@@ -295,7 +302,7 @@ impl World {
     fn hear_answer(&mut self, to: NodeId, flight: Flight, bytes: &[u8]) -> Result<(), String> {
         let answer = Answer::decode(bytes, &self.verifier).map_err(words)?;
         if let Some(Purpose::Ask { call }) = self.ended(to, flight) {
-            self.give(to, Arrival::Answered { call, answer: Some(answer) });
+            self.give(to, Arrival::Answered { call, answer: Ok(answer) });
         }
         Ok(())
     }
@@ -346,9 +353,9 @@ impl World {
             return Ok(());
         };
         let (id, peer) = (bundle.id(), self.key(from));
-        let outcome = match answer {
-            HandoverAnswer::Taken => Handed::Taken,
-            HandoverAnswer::Refused(why) => Handed::Refused(why),
+        let taken = match answer {
+            HandoverAnswer::Taken => Ok(()),
+            HandoverAnswer::Refused(why) => Err(HandoverFailed::Refused(why)),
             HandoverAnswer::Missing(blobs) => {
                 let disk = &self.nodes[to.0].disk;
                 if !blobs.iter().all(|hash| disk.has_blob(*hash)) {
@@ -363,10 +370,10 @@ impl World {
             }
         };
         self.ended(to, flight);
-        if matches!(outcome, Handed::Taken) {
+        if taken.is_ok() {
             self.oracle.passed_on(to, id);
         }
-        self.give(to, Arrival::HandedOver { id, to: peer, outcome });
+        self.give(to, Arrival::HandedOver { id, to: peer, taken });
         Ok(())
     }
 

@@ -5,18 +5,13 @@ use capability::{
     BlobHash, Capabilities, JobSpec, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
     format_bytes,
 };
-use mesh_core::{Answer, Ask, Bundle, Commit, CommitId, HandoverAnswer};
+use mesh_core::{
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
+    ReplyId,
+};
 use thiserror::Error;
 
 use crate::trust::{Decline, Pin};
-
-/// Names one question of this core, counted from zero since its start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u64);
-
-/// Names one handover that waits for this core's answer; chosen by the shell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyId(pub u64);
 
 /// Something that happened outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,16 +84,6 @@ pub enum Input {
     /// The time given by [`crate::Volunteer::next_wake`] has come.
     Wake,
 }
-
-/// A question went unanswered.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("no answer from the broker: {0}")]
-pub struct CallFailed(pub String);
-
-/// A handover did not succeed; it will be tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the handover failed: {0}")]
-pub struct HandoverFailed(pub String);
 
 /// What became of a job, as its runtime tells.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use capability::statements::Ad;
 use capability::{PublicKey, Verified};
-use mesh_core::{Answer, Ask, Mono};
+use mesh_core::{Answer, Ask, CallFailed, Mono};
 
-use crate::action::{CallFailed, News};
+use crate::action::News;
 use crate::backoff::Backoff;
 use crate::volunteer::{Call, Volunteer};
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM};
 use capability::{ProjectKey, Runtime, StatementId, Verified};
-use mesh_core::{Answer, Ask, MAX_EXCEPTIONS, MAX_HOPS, Mono, Offered, Refusal, Wants};
+use mesh_core::{
+    Answer, Ask, CallFailed, CallId, MAX_EXCEPTIONS, MAX_HOPS, Mono, Offered, Refusal, Wants,
+};
 
-use crate::action::{Action, CallFailed, CallId, News};
+use crate::action::{Action, News};
 use crate::backoff::Backoff;
 use crate::leases::GroupKey;
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};

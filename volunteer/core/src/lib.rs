@@ -31,9 +31,7 @@ mod volunteer;
 mod work;
 mod working;
 
-pub use action::{
-    Action, CallFailed, CallId, HandoverFailed, Idle, Input, News, Order, Outcome, ReplyId,
-};
+pub use action::{Action, Idle, Input, News, Order, Outcome};
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
 pub use trust::{Decline, Pin, Trust};

@@ -6,9 +6,9 @@ use capability::statements::{Ended, JobResult, Log, Receipt, StepReport};
 use capability::{
     BlobHash, MAX_STATEMENT_BYTES, Payload, Platform, PublicKey, StatementId, Verified,
 };
-use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, Write};
+use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, ReplyId, Write};
 
-use crate::action::{Action, News, Outcome, ReplyId};
+use crate::action::{Action, News, Outcome};
 use crate::volunteer::Volunteer;
 use crate::work::{Job, Stage};
 use crate::working::lease_key;

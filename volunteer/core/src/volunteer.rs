@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use capability::{Capabilities, CborError, PublicKey, Signer, StatementError, Timestamp, Verifier};
 use mesh_core::{
-    Answer, Ask, BundleError, CUSTODY_PREFIX, CommitId, Custody, CustodyLimits, Mono, Now, Outbox,
-    Write,
+    Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
+    Mono, Now, Outbox, Write,
 };
 use thiserror::Error;
 
-use crate::action::{Action, CallFailed, CallId, Idle, Input, News};
+use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
 use crate::fetching::Fetching;
 use crate::leases::{Due, GroupKey, Leases};

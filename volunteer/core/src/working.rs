@@ -7,10 +7,10 @@ use capability::{
     BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, StatementId, Verified, Verifier,
     decode_cbor, encode_cbor,
 };
-use mesh_core::{Answer, Ask, MAX_HOPS, Refusal, Write};
+use mesh_core::{Answer, Ask, CallFailed, MAX_HOPS, Refusal, Write};
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Action, CallFailed, News};
+use crate::action::{Action, News};
 use crate::leases::{Due, GroupKey};
 use crate::owner::Mode;
 use crate::volunteer::{Call, MIN_DISK_FREE, REQUEST_LIFETIME, RestoreError, Volunteer};

@@ -1,14 +1,11 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use capability::{ProjectKey, ProjectUri, Runtime};
 use clap::{Args, Parser, Subcommand};
 use mesh_net::Multiaddr;
-use mesh_shell::logs::LogArgs;
-
-use crate::config::Bytes;
+use mesh_shell::config::{Bytes, CommonArgs};
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 #[derive(Debug, Parser)]
@@ -19,23 +16,7 @@ pub struct Arguments {
     pub command: Command,
     /// What all commands have.
     #[command(flatten)]
-    pub common: Common,
-}
-
-/// What all commands have.
-#[derive(Debug, Args)]
-pub struct Common {
-    /// Configuration file. Default: /etc/talkoot/volunteer.toml for root, else
-    /// $XDG_CONFIG_HOME/talkoot/volunteer.toml.
-    #[arg(long, global = true, value_name = "FILE", env = "TALKOOT_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// State directory: key, pins, results. Default: /var/lib/talkoot/volunteer for root, else
-    /// $XDG_STATE_HOME/talkoot/volunteer.
-    #[arg(long, global = true, value_name = "DIR", env = "TALKOOT_STATE")]
-    pub state: Option<PathBuf>,
-    /// Logs.
-    #[command(flatten)]
-    pub logs: LogArgs,
+    pub common: CommonArgs,
 }
 
 /// What to do.

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use capability::{QuantityError, Resources, Runtime, parse_bytes};
+use capability::{Resources, Runtime};
 use mesh_net::Multiaddr;
+use mesh_shell::config::{Bytes, CommonArgs};
 use mesh_shell::{Exit, Failure, Outcome, config};
 use serde::Deserialize;
 
-use crate::arguments::{Common, RunArgs};
+use crate::arguments::RunArgs;
 
 /// The role's name in paths.
 pub const ROLE: &str = "volunteer";
@@ -92,27 +92,6 @@ pub struct Settings {
     pub runtimes: Vec<Runtime>,
 }
 
-/// A number of bytes as people write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = QuantityError;
-
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        parse_bytes(text).map(Self)
-    }
-}
-
-impl TryFrom<String> for Bytes {
-    type Error = QuantityError;
-
-    fn try_from(text: String) -> Result<Self, QuantityError> {
-        text.parse()
-    }
-}
-
 /// A multiaddr in a file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
@@ -140,7 +119,7 @@ pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
 }
 
 /// Reads the file and lays `flags` over it.
-pub fn load(common: &Common, flags: RunArgs) -> Outcome<Settings> {
+pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
     let file: Config = config::load(ROLE, common.config.as_deref())?;
     let state = config::state_dir(ROLE, common.state.as_deref())?;
     let brokers = if flags.brokers.is_empty() {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use capability::{Ed25519, SecretKey, Signer};
 use mesh_net::Role;
+use mesh_shell::http::Web;
 use mesh_shell::{
     Clock, Exit, Failure, Link, OrExit, Outcome, Storage, Termination, http, key_file,
 };
 use mesh_store::BlobStore;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use volunteer_core::Volunteer;
 
 use crate::config::Settings;
@@ -86,15 +87,14 @@ async fn serve(settings: Settings, pins: Pins, key: Arc<SecretKey>) -> Outcome {
     let link = Link::new(net, storage.clone(), Arc::clone(&key), clock);
 
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
-    let (stop_http, http_stopped) = oneshot::channel::<()>();
     let registry = http::Metrics::default();
     let metrics = Metrics::new(&registry);
     let routes = http::common(registry).merge(face::routes(questions));
-    tokio::spawn(http::serve(listener, routes, async move { drop(http_stopped.await) }));
+    let web = Web::serve(listener, routes);
 
     let parts = Parts { settings, pins, core, link, place, events, asked, termination, metrics };
     let outcome = EventLoop::new(parts).run().await;
-    drop(stop_http);
+    web.end().await;
     let _ = std::fs::remove_file(http_path(storage.directory()));
     storage.close();
     outcome

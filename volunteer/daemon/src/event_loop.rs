@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
-use mesh_core::{Bundle, HandoverAnswer};
+use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Link, Outcome, Termination, chain, disk_failure, public_key, read_handover,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use volunteer_core::{Action, CallFailed, HandoverFailed, Input, News, ReplyId, Volunteer};
+use volunteer_core::{Action, Input, News, Volunteer};
 
 use crate::config::Settings;
 use crate::dialer::Dialer;
@@ -299,7 +299,10 @@ impl EventLoop {
                 Input::Answered { call, answer: answer.map_err(|it| CallFailed(chain(&it))) }
             }),
             Action::HandOver { to, bundle } => {
-                self.errand(move |link| async move { hand_over(&link, to, &bundle).await });
+                self.errand(move |link| async move {
+                    let taken = link.hand_over(to, &bundle).await;
+                    Input::HandedOver { id: bundle.id(), to, taken }
+                });
             }
             Action::ReplyHandover { reply, answer } => {
                 if let Some(reply) = self.replies.remove(&reply) {
@@ -391,20 +394,6 @@ impl EventLoop {
         let addresses = self.dialer.addresses();
         status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses)
     }
-}
-
-async fn hand_over(link: &Link, to: PublicKey, bundle: &Bundle) -> Input {
-    let taken = match link.hand_over(to, bundle).await {
-        Ok(HandoverAnswer::Taken) => Ok(()),
-        Ok(HandoverAnswer::Refused(why)) => Err(HandoverFailed(why)),
-        Ok(HandoverAnswer::Missing(_)) => Err(HandoverFailed("blobs are missing there".into())),
-        Err(error) => Err(HandoverFailed(chain(&error))),
-    };
-    if let Err(error) = &taken {
-        let (statement, peer) = (bundle.id().short(), to.short());
-        tracing::debug!(statement, peer, %error, "result not handed over");
-    }
-    Input::HandedOver { id: bundle.id(), to, taken }
 }
 
 async fn until(at: Option<Instant>) {

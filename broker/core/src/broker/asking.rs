@@ -2,12 +2,12 @@
 
 use capability::statements::{Ad, Claim, Home, Lease, Offer, Registration, Renewal, Withdrawal};
 use capability::{Payload, PublicKey, StatementId, Verified, Verifier};
-use mesh_core::{Answer, Ask, Gossip, Now, Refusal, Wants, Write};
+use mesh_core::{Answer, Ask, CallFailed, CallId, Gossip, Now, Refusal, ReplyId, Wants, Write};
 
 use super::Broker;
 use crate::ad_table::{Advertised, fits_in};
 use crate::calls::Purpose;
-use crate::contract::{Action, CallFailed, CallId, News, ReplyId};
+use crate::contract::{Action, News};
 use crate::gossip_set::{Admission, Subject};
 use crate::record;
 
@@ -84,7 +84,7 @@ impl Broker {
                 }
                 self.reply(reply, answer);
             }
-            (Some(Purpose::Forward { reply }), Err(CallFailed)) => {
+            (Some(Purpose::Forward { reply }), Err(CallFailed(_))) => {
                 self.refuse(reply, Refusal::NoRoute);
             }
             (Some(Purpose::Ads { broker, .. }), Ok(Answer::Ads(ads))) => {

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use capability::statements::{JobResult, Lease, Receipt, TaskId, Verdict};
 use capability::{MAX_CLOCK_SKEW, Payload, PublicKey, StatementError, StatementId, Verified};
-use mesh_core::{Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, Now, Routes};
+use mesh_core::{
+    Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, HandoverFailed, Now, ReplyId, Routes,
+};
 use thiserror::Error;
 
 use super::{Broker, CUSTODY_PAUSE, InHand};
-use crate::contract::{Action, Direction, HandoverFailed, News, ReplyId};
+use crate::contract::{Action, Direction, News};
 use crate::offer_book::OfferBook;
 
 /// A receipt need not wait longer for its volunteer: by then the result has expired, and the

@@ -2,13 +2,13 @@
 
 use capability::{Envelope, PublicKey};
 use mesh_core::{
-    Answer, Gossip, MAX_STATEMENTS_A_FRAME, Now, ReconcileAnswer, ReconcileAsk, Shard, Topic,
-    compare, differences,
+    Answer, Gossip, MAX_STATEMENTS_A_FRAME, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Shard,
+    Topic, compare, differences,
 };
 
 use super::Broker;
 use crate::card::MAX_LINKS;
-use crate::contract::{Action, Direction, News, ReconcileNews, ReconcileQuery, ReplyId};
+use crate::contract::{Action, Direction, News, ReconcileNews, ReconcileQuery};
 use crate::exchange::{Exchange, Step};
 use crate::gossip_set::{GossipSet, Subject};
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, CallFailed, CallId, Direction, GossipToken, GossipVerdict,
-    HandoverFailed, Input, News, ReconcileNews, ReconcileQuery, ReplyId,
+    Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, News,
+    ReconcileNews, ReconcileQuery,
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
@@ -22,8 +22,8 @@ use capability::{
     Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, Commit, Gossip, HandoverAnswer, MAX_HOPS, Mono, Now, Offered,
-    ReconcileAnswer, ReconcileAsk, Refusal, Wants, Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Gossip, HandoverAnswer, HandoverFailed,
+    MAX_HOPS, Mono, Now, Offered, ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Wants, Write,
 };
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -331,7 +331,7 @@ impl World {
             Action::ReplyReconcile { .. } => panic!("taken where the question was put"),
             Action::Ask { to, call, ask } => {
                 if !self.reaches(me, to) {
-                    let answer = Err(CallFailed);
+                    let answer = Err(CallFailed("lost".to_owned()));
                     return self.queue.push_back((me, Input::Answered { call, answer }));
                 }
                 let reply = self.reply_id();
@@ -348,7 +348,7 @@ impl World {
                     self.delivered.push((to, bundle));
                     self.queue.push_back((me, Input::HandedOver { id, taken: Ok(()) }));
                 } else {
-                    let taken = Err(HandoverFailed::Unreachable);
+                    let taken = Err(HandoverFailed::NoAnswer("lost".to_owned()));
                     self.queue.push_back((me, Input::HandedOver { id, taken }));
                 }
             }

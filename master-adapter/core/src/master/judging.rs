@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use capability::statements::{JobResult, Lease, Receipt};
 use capability::{PublicKey, StatementId, Verified, encode_cbor};
-use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, Write};
+use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
 use super::{MAX_RECEIPTS_WAITING, Master, Pending};
 use crate::jobs::{Job, JobState, Settled};
 use crate::judge::{Court, Finding};
-use crate::message::{Action, News, ReplyId};
+use crate::message::{Action, News};
 use crate::records::{
     Judgement, SettledRecord, delegation_key, judgement_key, result_key, settled_key, state_key,
 };

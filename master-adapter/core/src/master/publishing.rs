@@ -2,12 +2,12 @@
 
 use capability::statements::{Home, Withdrawal};
 use capability::{PublicKey, StatementId, Verified, encode_cbor};
-use mesh_core::{Answer, Ask, Now, Refusal, Write};
+use mesh_core::{Answer, Ask, CallFailed, CallId, Now, Refusal, Write};
 
 use super::{Master, Pending};
 use crate::authority::Authority;
 use crate::jobs::{Job, JobState};
-use crate::message::{Action, CallFailed, CallId, News};
+use crate::message::{Action, News};
 use crate::records::state_key;
 
 /// Questions to one broker under way at most; a thousand open offers are not published at once.

@@ -12,10 +12,11 @@ use capability::{
     BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
     Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
 };
-use master_core::{
-    Action, Authority, CallFailed, CallId, Input, Master, NewJob, News, ReplyId, lease_of,
+use master_core::{Action, Authority, Input, Master, NewJob, News, lease_of};
+use mesh_core::{
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, Mono, Now, ReplyId,
+    Write,
 };
-use mesh_core::{Answer, Ask, Bundle, Cargo, Commit, HandoverAnswer, Mono, Now, Write};
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -245,7 +246,7 @@ impl Bench {
             _ => None,
         })?;
         let Cargo::Receipt(receipt) = bundle.cargo else { panic!("a master hands receipts over") };
-        self.give(Input::HandedOver { id: receipt.id(), taken: true });
+        self.give(Input::HandedOver { id: receipt.id(), taken: Ok(()) });
         Some(receipt)
     }
 

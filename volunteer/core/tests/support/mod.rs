@@ -14,13 +14,11 @@ use capability::{
     Signer, StatementId, Step, Timestamp, Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, Commit, HandoverAnswer, Mono, Now, Offered, Wants, Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, HandoverFailed, Mono,
+    Now, Offered, ReplyId, Wants, Write,
 };
 use serde::{Deserialize, Serialize};
-use volunteer_core::{
-    Action, CallFailed, CallId, HandoverFailed, Input, News, Order, Outcome, Pin, ReplyId,
-    Volunteer,
-};
+use volunteer_core::{Action, Input, News, Order, Outcome, Pin, Volunteer};
 
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -340,7 +338,7 @@ impl Bench {
     }
 
     pub fn not_handed_over(&mut self, to: PublicKey, id: StatementId) {
-        let taken = Err(HandoverFailed("the connection was lost".into()));
+        let taken = Err(HandoverFailed::NoAnswer("the connection was lost".into()));
         self.handle(Input::HandedOver { id, to, taken });
     }
 

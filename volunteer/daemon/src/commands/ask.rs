@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config};
 use serde_json::json;
 
 use super::print_json;
-use crate::arguments::{Common, Shown, Whom};
+use crate::arguments::{Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
 use crate::face::WISH_HEADER;
@@ -21,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT_KEY: usize = 16;
 
 /// What it does.
-pub fn status(common: &Common, shown: &Shown) -> Outcome {
+pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
     let status = fetch(common, &shown.whom)?;
     if shown.json {
         return print_json(&status);
@@ -55,7 +56,7 @@ pub fn status(common: &Common, shown: &Shown) -> Outcome {
 }
 
 /// Why it is idle.
-pub fn why(common: &Common, shown: &Shown) -> Outcome {
+pub fn why(common: &CommonArgs, shown: &Shown) -> Outcome {
     let status = fetch(common, &shown.whom)?;
     if shown.json {
         return print_json(&json!({ "idle": status.idle, "declined": status.declined }));
@@ -104,7 +105,7 @@ fn plain(text: &str) -> String {
 }
 
 /// What masters have said.
-pub fn results(common: &Common, shown: &Shown) -> Outcome {
+pub fn results(common: &CommonArgs, shown: &Shown) -> Outcome {
     let status = fetch(common, &shown.whom)?;
     if shown.json {
         let (projects, receipts) = (&status.projects, &status.receipts);
@@ -137,7 +138,7 @@ pub fn results(common: &Common, shown: &Shown) -> Outcome {
 }
 
 /// Tells it what the owner wishes.
-pub fn wish(common: &Common, whom: &Whom, wish: &str) -> Outcome {
+pub fn wish(common: &CommonArgs, whom: &Whom, wish: &str) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
     agent()
         .post(&url)
@@ -147,7 +148,7 @@ pub fn wish(common: &Common, whom: &Whom, wish: &str) -> Outcome {
     Ok(())
 }
 
-fn fetch(common: &Common, whom: &Whom) -> Outcome<Status> {
+fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {
     let url = format!("http://{}/api/v1/status", address(common, whom)?);
     let mut answer = agent().get(&url).call().map_err(|error| unreachable(&error))?;
     answer
@@ -157,7 +158,7 @@ fn fetch(common: &Common, whom: &Whom) -> Outcome<Status> {
         .or_exit(Exit::Network)
 }
 
-fn address(common: &Common, whom: &Whom) -> Outcome<SocketAddr> {
+fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {
     if let Some(address) = whom.http {
         return Ok(address);
     }

@@ -1,15 +1,16 @@
 //! `doctor`: what works on this machine, and why the rest does not.
 
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, Outcome};
 
 use super::print_json;
-use crate::arguments::{Common, RunArgs};
+use crate::arguments::RunArgs;
 use crate::config;
 use crate::runtimes;
 use crate::status::{self, RuntimeStatus};
 
 /// Tries every runtime as the daemon would.
-pub fn run(common: &Common, json: bool) -> Outcome {
+pub fn run(common: &CommonArgs, json: bool) -> Outcome {
     let settings = config::load(common, RunArgs::default())?;
     let probes = runtimes::probe(&runtimes::known(&settings.runtimes), &settings.name);
     let found: Vec<_> = probes.iter().map(status::runtime).collect();

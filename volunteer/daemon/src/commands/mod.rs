@@ -5,9 +5,10 @@ mod doctor;
 mod project;
 
 use capability::Signer;
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, OrExit, Outcome, config as shell_config, default_config, logs};
 
-use crate::arguments::{Arguments, Command, Common};
+use crate::arguments::{Arguments, Command};
 use crate::config::{self, ROLE, TEMPLATE};
 use crate::daemon;
 
@@ -34,7 +35,7 @@ pub fn run(arguments: Arguments) -> Outcome {
 }
 
 /// Makes what a daemon needs, and leaves alone what is there.
-fn init(common: &Common) -> Outcome {
+fn init(common: &CommonArgs) -> Outcome {
     let state = shell_config::state_dir(ROLE, common.state.as_deref())?;
     let key = daemon::key(&state)?;
     println!("key: {}", key.public());
