@@ -10,6 +10,10 @@ use tokio::sync::mpsc;
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 
+/// Bytes of the disk that blobs leave free. Cores take nothing new below 64 MiB, and must still be
+/// able to commit what they have when blobs can have no more.
+const BLOB_RESERVE: u64 = 128 << 20;
+
 /// What is durable of one daemon.
 #[derive(Clone)]
 pub struct Storage {
@@ -32,6 +36,7 @@ impl Storage {
         let store = SledStore::open(directory.join("store"), &Options::default())
             .map_err(|error| Failure::new(Exit::State, error).hint(format!("state: {shown}")))?;
         let blobs = BlobStore::open(directory.join("blobs"), blob_quota).or_exit(Exit::State)?;
+        let blobs = blobs.keeping_free(BLOB_RESERVE);
         Ok(Self {
             directory: directory.to_path_buf(),
             store: Arc::new(store),
@@ -95,6 +100,7 @@ pub fn disk_failure(error: StoreError) -> Failure {
 pub fn for_peer(error: &BlobError) -> &'static str {
     match error {
         BlobError::Full { .. } => "the blob quota is used up",
+        BlobError::DiskFull { .. } => "the disk is full",
         _ => "the blob could not be stored",
     }
 }

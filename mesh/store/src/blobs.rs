@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use crate::dirs;
-use crate::partial::{PARTIAL_DIR, PartialBlob, Partials};
+use crate::partial::{Claim, PARTIAL_DIR, PartialBlob, Partials};
 
 /// Where blobs are written before they have a name.
 const TMP_DIR: &str = "tmp";
@@ -34,6 +34,8 @@ pub struct BlobStore {
 pub(crate) struct Shared {
     root: PathBuf,
     quota: Quota,
+    /// Bytes of the disk that blobs leave free.
+    reserve: u64,
     /// Held while a name appears or disappears, so that the quota counts each file once.
     names: Mutex<()>,
     pub(crate) partials: Partials,
@@ -59,6 +61,7 @@ impl BlobStore {
             partials: Partials::default(),
             root,
             quota: Quota { limit: quota, used: Mutex::new(0) },
+            reserve: 0,
             names: Mutex::new(()),
             _lock: lock,
         };
@@ -66,6 +69,14 @@ impl BlobStore {
         let found = store.list()?.into_iter().chain(store.partials()?);
         *store.shared.quota.lock() = found.map(|(_, size)| size).sum();
         Ok(store)
+    }
+
+    /// Leaves at least `reserve` bytes of the disk free from now on, for records above all: whoever
+    /// cannot make those durable must stop. To be called before the store is shared.
+    #[must_use]
+    pub fn keeping_free(mut self, reserve: u64) -> Self {
+        Arc::get_mut(&mut self.shared).expect("nobody else has it yet").reserve = reserve;
+        self
     }
 
     /// The size of the blob `hash` in bytes, if it is here.
@@ -209,6 +220,13 @@ impl Shared {
         dirs::sync_dir(dir).map_err(io_error("sync", dir))
     }
 
+    /// Fails if `bytes` more on the disk would touch the reserve.
+    fn check_disk(&self, bytes: u64) -> Result<(), BlobError> {
+        let free = dirs::disk_free(&self.root).map_err(io_error("inspect", &self.root))?;
+        let free = free.saturating_sub(self.reserve);
+        if bytes > free { Err(BlobError::DiskFull { needed: bytes, free }) } else { Ok(()) }
+    }
+
     fn lock_names(&self) -> MutexGuard<'_, ()> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -317,7 +335,17 @@ impl Space {
         Self { shared: Arc::clone(shared), bytes }
     }
 
+    /// Takes `bytes` more, if need be from blobs whose arrival was broken off.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), BlobError> {
+        if self.try_grow(bytes).is_err() {
+            discard_idle_partials(&self.shared)?;
+            self.try_grow(bytes)?;
+        }
+        Ok(())
+    }
+
+    fn try_grow(&mut self, bytes: u64) -> Result<(), BlobError> {
+        self.shared.check_disk(bytes)?;
         self.shared.quota.take(bytes)?;
         self.bytes += bytes;
         Ok(())
@@ -338,6 +366,21 @@ impl Drop for Space {
     fn drop(&mut self) {
         self.shared.quota.give_back(self.bytes);
     }
+}
+
+/// Removes the partial blobs that nobody is writing: they can be had again from the beginning.
+fn discard_idle_partials(shared: &Arc<Shared>) -> Result<(), BlobError> {
+    let mut found = Vec::new();
+    list_files(&shared.root.join(PARTIAL_DIR), &mut found)?;
+    for (hash, _) in found {
+        // Claimed, so that nobody begins to write what is being removed.
+        let Ok(_claim) = Claim::new(shared, hash) else { continue };
+        let path = shared.partial_path(&hash);
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        shared.quota.give_back(metadata.len());
+    }
+    Ok(())
 }
 
 /// Removes everything in `dir`, creating it if it is absent.
@@ -394,6 +437,15 @@ pub enum BlobError {
         free: u64,
         /// Bytes of the quota.
         quota: u64,
+    },
+
+    /// The disk has no room beside what must stay free.
+    #[error("cannot store {needed} more bytes of blobs, the disk has room for {free}")]
+    DiskFull {
+        /// Bytes asked for.
+        needed: u64,
+        /// Bytes that could be had.
+        free: u64,
     },
 
     /// The writer was given more than its limit.

@@ -48,7 +48,11 @@ impl PartialBlob {
             space.shrink_to(0);
         }
         let present = if found > size { 0 } else { found };
-        if let Err(full) = space.grow(size - present) {
+        let taken = space
+            .grow(size - present)
+            .and_then(|()| allocate(&file, present, size).map_err(io_error("make room in", &path)));
+        if let Err(full) = taken {
+            space.shrink_to(present);
             if present == 0 {
                 // There is nothing to go on with, and whoever is refused need not come back.
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
@@ -118,13 +122,35 @@ impl PartialBlob {
 impl Drop for PartialBlob {
     fn drop(&mut self) {
         // If its length cannot be had, its whole size stays counted until the next start.
-        let mut length = self.length().unwrap_or(self.size);
-        if length > self.size && self.file.set_len(self.size).is_ok() {
+        let mut length = self.length().unwrap_or(self.size).min(self.size);
+        // Also gives back what was allocated behind the end.
+        if self.file.set_len(length).is_err() {
             length = self.size;
         }
         self.space.shrink_to(length);
         self.space.hand_over();
     }
+}
+
+/// Takes the disk space of bytes `from..to` now, so that what was granted can be written, and nobody is
+/// granted it twice. The file does not become longer. Where the file system cannot, it is taken as it
+/// is written.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    if from == to {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, from, to - from) {
+        Err(Errno::NOTSUP | Errno::NOSYS) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
 }
 
 /// The partial blobs that are open.
@@ -137,14 +163,14 @@ impl Partials {
     }
 }
 
-/// The right to write one partial blob.
-struct Claim {
+/// The right to write or to remove one partial blob.
+pub(crate) struct Claim {
     shared: Arc<Shared>,
     hash: Hash,
 }
 
 impl Claim {
-    fn new(shared: &Arc<Shared>, hash: Hash) -> Result<Self, BlobError> {
+    pub(crate) fn new(shared: &Arc<Shared>, hash: Hash) -> Result<Self, BlobError> {
         if shared.partials.lock().insert(*hash.as_bytes()) {
             Ok(Self { shared: Arc::clone(shared), hash })
         } else {

@@ -218,6 +218,54 @@ fn a_partial_blob_takes_no_more_than_the_quota() {
     assert_empty(&store, temp.path());
 }
 
+#[test]
+fn what_was_broken_off_makes_room_for_what_arrives() {
+    let temp = temp();
+    let store = open(temp.path());
+    let arrive = |name: &[u8], bytes: usize| {
+        let partial = store.resume(&blake3::hash(name), 600).expect("room");
+        partial.file().write_all_at(&vec![0; bytes], 0).expect("written");
+        partial
+    };
+    drop(arrive(b"broken off", 500));
+    assert_eq!(store.used(), 500);
+    let under_way = arrive(b"under way", 10);
+    assert_eq!((store.used(), store.partials().expect("listed").len()), (600, 1));
+
+    let refused = store.resume(&blake3::hash(b"third"), 600);
+    assert!(matches!(refused, Err(BlobError::Full { .. })), "what arrives is left alone");
+    drop(under_way);
+    store.create(QUOTA).expect("created").append(&[1; 995]).expect("it made room too");
+}
+
+#[test]
+fn blobs_leave_of_the_disk_what_records_need() {
+    let temp = temp();
+    let store = open(temp.path()).keeping_free(u64::MAX);
+    let refused = store.create(QUOTA).expect("created").append(b"1").expect_err("no room");
+    assert!(matches!(refused, BlobError::DiskFull { needed: 1, free: 0 }), "{refused:?}");
+    let refused = store.resume(&blake3::hash(b"1"), 1);
+    assert!(matches!(refused, Err(BlobError::DiskFull { .. })));
+    assert_empty(&store, temp.path());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_partial_blob_has_its_disk_space_from_the_beginning_and_gives_back_what_it_does_not_use() {
+    use std::os::unix::fs::MetadataExt;
+    const SIZE: u64 = 1 << 20;
+    let temp = temp();
+    let store = BlobStore::open(temp.path(), SIZE).expect("opens");
+    let partial = store.resume(&blake3::hash(b"large"), SIZE).expect("room");
+    let on_disk = |file: &File| file.metadata().expect("inspected").blocks() * 512;
+    assert!(on_disk(partial.file()) >= SIZE, "the file system of the tests can do that");
+    partial.file().write_all_at(&[1; 100], 0).expect("written");
+    let file = partial.file().try_clone().expect("a second handle");
+    drop(partial);
+    assert!(on_disk(&file) < SIZE / 2);
+    assert_eq!(file.metadata().expect("inspected").len(), 100);
+}
+
 fn open(root: &Path) -> BlobStore {
     BlobStore::open(root, QUOTA).expect("opens")
 }
