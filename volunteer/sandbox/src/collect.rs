@@ -26,6 +26,26 @@ pub struct Collected {
     pub size: u64,
 }
 
+/// Something that matches a pattern and is not an honest file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its path below the work directory, as far as it is text. Not to be printed as it is.
+    pub path: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// What the patterns have found.
+#[derive(Debug, Default)]
+pub struct Collection {
+    /// The results, in the order of their paths.
+    pub files: Vec<Collected>,
+    /// What matches and cannot be a result.
+    pub refused: Vec<Refused>,
+    /// The patterns that match nothing, in their order.
+    pub unmatched: Vec<String>,
+}
+
 /// Why results could not be collected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,14 +66,6 @@ pub enum CollectError {
         /// How many are permitted.
         limit: u64,
     },
-    /// Something that matches a pattern is not an honest file.
-    #[error("result {path:?} is refused: {reason}")]
-    Refused {
-        /// The path below the work directory, as far as it can be printed.
-        path: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
     /// A file or directory could not be read.
     #[error("cannot read {path:?} below the work directory")]
     Read {
@@ -71,22 +83,22 @@ pub enum CollectError {
 ///
 /// `*` matches within one name, `**` across directories; a pattern that starts with a directory, or is nothing but
 /// names, is what the job's author would expect of a shell. Links are neither followed nor collected, and a match that
-/// is not a regular file with one name and a name in UTF-8 is an error, as it cannot be what the author meant.
+/// is not a regular file with one name and a name in UTF-8 is refused, as it cannot be what the author meant.
 ///
 /// The step must be over; should somebody change the tree all the same, nothing outside it is opened.
 pub fn collect(
     work: &Path,
     patterns: &[String],
     caps: CollectCaps,
-) -> Result<Vec<Collected>, CollectError> {
+) -> Result<Collection, CollectError> {
     imp::collect(work, patterns, caps)
 }
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{CollectCaps, CollectError, Collected, Path};
+    use super::{CollectCaps, CollectError, Collection, Path};
 
-    pub fn collect(_: &Path, _: &[String], _: CollectCaps) -> Result<Vec<Collected>, CollectError> {
+    pub fn collect(_: &Path, _: &[String], _: CollectCaps) -> Result<Collection, CollectError> {
         Err(CollectError::Unavailable)
     }
 }
@@ -100,20 +112,32 @@ mod imp {
     use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
     use rustix::io::Errno;
 
-    use super::{CollectCaps, CollectError, Collected, File, Path, io};
+    use super::{CollectCaps, CollectError, Collected, Collection, File, Path, Refused, io};
 
     pub fn collect(
         work: &Path,
         patterns: &[String],
         caps: CollectCaps,
-    ) -> Result<Vec<Collected>, CollectError> {
+    ) -> Result<Collection, CollectError> {
         let wanted = compile(patterns)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, work, flags, Mode::empty())
             .map_err(|failure| unreadable(".", failure))?;
-        let paths = Search { root: &root, wanted: &wanted, entries: 0 }.run(caps)?;
+        let mut search = Search::new(&root, &wanted);
+        search.run(caps)?;
+        let Search { found, refused, matched, .. } = search;
+        let indexed = patterns.iter().enumerate();
+        let unmatched = indexed.filter(|(index, _)| !matched.contains(index));
+        let unmatched = unmatched.map(|(_, pattern)| pattern.clone()).collect();
+        let mut collection = Collection { files: Vec::new(), refused, unmatched };
         let mut total = 0;
-        paths.into_iter().map(|path| open(&root, path, caps, &mut total)).collect()
+        for path in found {
+            match open(&root, path, caps, &mut total)? {
+                Ok(file) => collection.files.push(file),
+                Err(refused) => collection.refused.push(refused),
+            }
+        }
+        Ok(collection)
     }
 
     fn compile(patterns: &[String]) -> Result<GlobSet, CollectError> {
@@ -134,6 +158,10 @@ mod imp {
         root: &'a OwnedFd,
         wanted: &'a GlobSet,
         entries: u64,
+        found: BTreeSet<String>,
+        refused: Vec<Refused>,
+        /// The indices of the patterns that match something.
+        matched: BTreeSet<usize>,
     }
 
     /// Far more than honest results have; looking at them takes a second.
@@ -142,24 +170,25 @@ mod imp {
     /// Names are opened by their whole path, which the kernel limits to 4096 bytes anyway.
     const MAX_DEPTH: usize = 64;
 
-    impl Search<'_> {
-        /// The paths that match.
-        fn run(mut self, caps: CollectCaps) -> Result<BTreeSet<String>, CollectError> {
-            let mut found = BTreeSet::new();
+    impl<'a> Search<'a> {
+        fn new(root: &'a OwnedFd, wanted: &'a GlobSet) -> Self {
+            let (found, refused, matched) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+            Self { root, wanted, entries: 0, found, refused, matched }
+        }
+
+        /// Finds the paths that match.
+        fn run(&mut self, caps: CollectCaps) -> Result<(), CollectError> {
             let mut pending = vec![String::new()];
             while let Some(directory) = pending.pop() {
-                self.look_into(&directory, &mut found, &mut pending)?;
-                if found.len() > caps.files {
-                    return Err(too_many("files", caps.files as u64));
-                }
+                self.look_into(&directory, caps, &mut pending)?;
             }
-            Ok(found)
+            Ok(())
         }
 
         fn look_into(
             &mut self,
             directory: &str,
-            found: &mut BTreeSet<String>,
+            caps: CollectCaps,
             pending: &mut Vec<String>,
         ) -> Result<(), CollectError> {
             let Some(listing) = self.open_directory(directory)? else { return Ok(()) };
@@ -176,8 +205,14 @@ mod imp {
                 let path = join(directory, &name.to_string_lossy());
                 let is_directory = entry.file_type() == FileType::Directory;
                 if !is_directory && self.wanted.is_match(&path) {
-                    check_name(name.to_bytes(), &path)?;
-                    found.insert(path);
+                    self.matched.extend(self.wanted.matches(&path));
+                    match name_fault(name.to_bytes()) {
+                        None => drop(self.found.insert(path)),
+                        Some(reason) => self.refused.push(Refused { path, reason }),
+                    }
+                    if self.found.len() + self.refused.len() > caps.files {
+                        return Err(too_many("files", caps.files as u64));
+                    }
                 } else if is_directory && name.to_str().is_ok() {
                     pending.push(path);
                 }
@@ -208,31 +243,31 @@ mod imp {
         path: String,
         caps: CollectCaps,
         total: &mut u64,
-    ) -> Result<Collected, CollectError> {
-        let refused = |reason| CollectError::Refused { path: path.clone(), reason };
+    ) -> Result<Result<Collected, Refused>, CollectError> {
+        let refused = |reason| Ok(Err(Refused { path: path.clone(), reason }));
         // Opening a FIFO must not wait for its writer.
         let file = match open_beneath(root, &path, OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => file,
-            Err(Errno::LOOP) => return Err(refused("it is a link")),
-            Err(Errno::NXIO) => return Err(refused("it is not a regular file")),
+            Err(Errno::LOOP) => return refused("it is a link"),
+            Err(Errno::NXIO) => return refused("it is not a regular file"),
             Err(failure) => return Err(unreadable(&path, failure)),
         };
         let stat = rustix::fs::fstat(&file).map_err(|failure| unreadable(&path, failure))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(refused("it is not a regular file"));
+            return refused("it is not a regular file");
         }
         if stat.st_nlink != 1 {
-            return Err(refused("it has several names"));
+            return refused("it has several names");
         }
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         if size > caps.bytes_each {
-            return Err(refused("it is too large"));
+            return refused("it is too large");
         }
         *total += size;
         if *total > caps.bytes_total {
             return Err(too_many("bytes", caps.bytes_total));
         }
-        Ok(Collected { path, file: File::from(file), size })
+        Ok(Ok(Collected { path, file: File::from(file), size }))
     }
 
     fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -250,13 +285,12 @@ mod imp {
         }
     }
 
-    fn check_name(name: &[u8], path: &str) -> Result<(), CollectError> {
-        let reason = match std::str::from_utf8(name) {
-            Ok(name) if !name.contains(char::is_control) => return Ok(()),
-            Ok(_) => "its name holds control characters",
-            Err(_) => "its name is not UTF-8",
-        };
-        Err(CollectError::Refused { path: path.to_owned(), reason })
+    fn name_fault(name: &[u8]) -> Option<&'static str> {
+        match std::str::from_utf8(name) {
+            Ok(name) if !name.contains(char::is_control) => None,
+            Ok(_) => Some("its name holds control characters"),
+            Err(_) => Some("its name is not UTF-8"),
+        }
     }
 
     fn join(directory: &str, name: &str) -> String {

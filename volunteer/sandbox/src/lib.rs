@@ -17,6 +17,7 @@
 //! Only Linux (5.14 or newer) has this sandbox. Elsewhere the same functions exist and answer [`Unavailable`].
 
 mod collect;
+mod disk_use;
 mod give_tree;
 mod outcome;
 mod remove_tree;
@@ -26,6 +27,8 @@ mod spec;
 
 #[cfg(target_os = "linux")]
 mod hostile;
+#[cfg(target_os = "linux")]
+mod processes;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
@@ -37,10 +40,15 @@ pub mod helper;
 #[path = "helper_elsewhere.rs"]
 pub mod helper;
 
-pub use collect::{CollectCaps, CollectError, Collected, collect};
+pub use collect::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
+pub use disk_use::takes_more_than;
 pub use give_tree::give_tree;
 pub use outcome::{Ending, Outcome};
 pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};
 pub use self_test::{Strength, Unavailable, self_test};
 pub use spec::{DEFAULT_HOST_UID, Limits, MAX_SPEC_BYTES, Spec, SpecError};
+
+/// Bytes that stay free on the file system of a work directory for its owner, whoever fills it: no step starts, or goes
+/// on, with less.
+pub const DISK_RESERVE: u64 = 256 << 20;

@@ -15,6 +15,7 @@ pub const MAX_DEPTH: usize = 1000;
 pub struct Walk {
     root: OwnedFd,
     device: u64,
+    max_depth: usize,
     levels: Vec<Dir>,
 }
 
@@ -36,7 +37,13 @@ impl Walk {
     pub fn new(root: OwnedFd) -> io::Result<Self> {
         let device = rustix::fs::fstat(&root)?.st_dev;
         let levels = vec![Dir::read_from(&root)?];
-        Ok(Self { root, device, levels })
+        Ok(Self { root, device, max_depth: MAX_DEPTH, levels })
+    }
+
+    /// Follows no deeper nest than `levels`, instead of [`MAX_DEPTH`].
+    pub fn no_deeper_than(mut self, levels: usize) -> Self {
+        self.max_depth = levels;
+        self
     }
 
     /// Where it began.
@@ -82,7 +89,7 @@ impl Walk {
         if !is_directory || entry.stat.st_dev != self.device {
             return Ok(());
         }
-        if self.levels.len() >= MAX_DEPTH {
+        if self.levels.len() >= self.max_depth {
             return Err(EnterError::Nested);
         }
         match rustix::fs::openat(self.directory(), &entry.name, DIRECTORY, Mode::empty()) {
@@ -98,7 +105,7 @@ impl Walk {
 /// Why a directory could not be entered.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// It lies more than [`MAX_DEPTH`] deep.
+    /// It lies deeper than the walk may go.
     #[error("directories are nested too deeply")]
     Nested,
     /// It could not be opened.

@@ -40,9 +40,19 @@ pub struct Arguments {
     #[arg(long, value_name = "UID", value_parser = value_parser!(u32).range(1..))]
     pub user: Option<u32>,
 
-    /// End at once when the thread that started this process ends; on Linux.
-    #[arg(long)]
-    pub end_with_parent: bool,
+    /// Bytes that files may take together that are open but have no name any more; beyond that the
+    /// process ends with SIGXFSZ. On Linux.
+    #[arg(long, value_name = "BYTES")]
+    pub unlinked: Option<u64>,
+
+    /// Files that may be open at a time, the runner's own included.
+    #[arg(long, value_name = "COUNT")]
+    pub open_files: Option<u64>,
+
+    /// End at once when the thread that started this process ends, or now, if the process that
+    /// started it is no longer PID; on Linux.
+    #[arg(long, value_name = "PID")]
+    pub end_with_parent: Option<u32>,
 
     /// Variable in the guest's environment; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
@@ -52,12 +62,15 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// The module, in WebAssembly's binary format.
+    /// The module, in WebAssembly's binary format: a file inside the guest's folder, with its path
+    /// from there. Links are not followed, as the guest may have made them.
+    ///
+    /// `--` before it keeps it and what follows from being taken for options.
     #[arg(value_name = "MODULE")]
     pub module: PathBuf,
 
     /// Arguments for the guest.
-    #[arg(last = true, value_name = "ARGUMENT")]
+    #[arg(value_name = "ARGUMENT")]
     pub guest: Vec<String>,
 }
 
@@ -100,6 +113,14 @@ mod tests {
         assert_eq!(arguments.memory, 1);
         let variables = [("A".into(), "1=2".into()), ("B".into(), String::new())];
         assert_eq!(arguments.variables, variables);
+    }
+
+    #[test]
+    fn nothing_after_the_dashes_is_an_option() {
+        let arguments = parse("runner --memory 1 --dir . -- --help -- --dir /").unwrap();
+
+        assert_eq!(arguments.module, PathBuf::from("--help"));
+        assert_eq!(arguments.guest, ["--", "--dir", "/"]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod module_file;
 mod own_limits;
 mod report;
 mod run;
+mod unlinked;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -77,6 +78,9 @@ fn say(text: impl Display) {
 fn run_and_report(arguments: &Arguments) -> Ending {
     if let Err(failed) = own_limits::apply(arguments) {
         return failed;
+    }
+    if let Some(Err(error)) = arguments.unlinked.map(unlinked::watch) {
+        return Ending::failed(format_args!("cannot watch files without a name: {error}"));
     }
     // Created before the guest starts, so that the guest cannot choose what is written to.
     let report = match arguments.report.as_deref().map(Report::create).transpose() {

@@ -17,6 +17,11 @@ pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
             .map_err(|error| Ending::failed(format_args!("cannot become user {user}: {error}")))?;
     }
     // After that, since the kernel forgets the death signal whenever credentials change.
+    if let Some(parent) = arguments.end_with_parent {
+        system::end_with_parent(parent).map_err(|error| {
+            Ending::failed(format_args!("cannot end with parent {parent}: {error}"))
+        })?;
+    }
     system::limit(arguments)
         .map_err(|error| Ending::failed(format_args!("cannot limit this process: {error}")))
 }
@@ -25,7 +30,8 @@ pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
 mod system {
     use rustix::io::Errno;
     use rustix::process::{
-        Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
+        Gid, Resource, Rlimit, Signal, Uid, getppid, getrlimit, set_parent_process_death_signal,
+        setrlimit,
     };
     use rustix::thread::{
         CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups,
@@ -47,22 +53,25 @@ mod system {
         set_no_new_privs(true)
     }
 
+    pub fn end_with_parent(parent: u32) -> Result<(), Errno> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A parent that ended before that sends nothing.
+        let is_there = getppid().is_some_and(|it| it.as_raw_pid().cast_unsigned() == parent);
+        if is_there { Ok(()) } else { Err(Errno::SRCH) }
+    }
+
     pub fn limit(arguments: &Arguments) -> Result<(), Errno> {
-        if arguments.end_with_parent {
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-        }
+        // What the guest had in memory is nobody's business. Zero would still start the handler that
+        // `core_pattern` may pipe to; one does not.
+        lower(Resource::Core, 1)?;
         let limits = [
             (Resource::Data, arguments.data),
             (Resource::Fsize, arguments.file_size),
             (Resource::Cpu, arguments.cpu),
+            (Resource::Nofile, arguments.open_files),
         ];
         let given = limits.into_iter().filter_map(|(what, limit)| Some((what, limit?)));
-        for (what, limit) in given {
-            lower(what, limit)?;
-            // What the guest had in memory is nobody's business.
-            lower(Resource::Core, 0)?;
-        }
-        Ok(())
+        given.into_iter().try_for_each(|(what, limit)| lower(what, limit))
     }
 
     fn lower(what: Resource, limit: u64) -> Result<(), Errno> {
@@ -81,9 +90,13 @@ mod system {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub fn end_with_parent(_: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub fn limit(arguments: &Arguments) -> io::Result<()> {
-        let Arguments { data, file_size, cpu, end_with_parent, .. } = arguments;
-        let wanted = *end_with_parent || [data, file_size, cpu].into_iter().any(Option::is_some);
+        let Arguments { data, file_size, cpu, open_files, .. } = arguments;
+        let wanted = [data, file_size, cpu, open_files].into_iter().any(Option::is_some);
         if wanted { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     }
 }

@@ -44,7 +44,7 @@ struct Host {
 const ENTRY: &str = "_start";
 
 fn prepare(arguments: &Arguments) -> Result<(InstancePre<Host>, Store<Host>), Ending> {
-    let bytes = module_file::read(&arguments.module)?;
+    let bytes = module_file::read(&arguments.dir, &arguments.module)?;
     let engine = Engine::new(&config(arguments))
         .map_err(|error| Ending::failed(format_args!("cannot set up the engine: {error:#}")))?;
     let module = Module::from_binary(&engine, &bytes).map_err(|error| refused(&error))?;

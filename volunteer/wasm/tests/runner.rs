@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 
-use support::{Ended, MIB, RUNNER, Run};
+use support::{Ended, MIB, MODULE, RUNNER, Run};
 
 // ---- what a guest gets -------------------------------------------------------------------------
 
@@ -345,15 +345,65 @@ fn missing_imports_and_exports_are_refused() {
 #[test]
 fn a_module_that_is_not_there_is_the_callers_mistake_not_the_machines() {
     let run = Run::of_text("(module)");
-    fs::remove_file(run.module()).unwrap();
-    fs::create_dir(run.module()).unwrap();
-    let ended = |module: &str| {
-        let arguments = ["--memory", "1", "--dir", ".", module];
-        Ended::new(&Command::new(RUNNER).args(arguments).output().unwrap())
-    };
-    ended("/nowhere").expect_verdict(126, "cannot read");
-    ended("/dev/null/below").expect_verdict(126, "cannot read");
-    ended(run.module().to_str().unwrap()).expect_verdict(126, "cannot read");
+    fs::create_dir(run.work().join("folder")).unwrap();
+
+    for module in ["nowhere", "nowhere/a", "guest.wasm/a", "folder"] {
+        read(&run, module).expect_verdict(126, "cannot read the module");
+    }
+}
+
+#[test]
+fn a_module_outside_the_folder_is_refused() {
+    let run = Run::of_text("(module)");
+    fs::create_dir(run.work().join("folder")).unwrap();
+    let absolute = run.module();
+
+    for module in ["../a.wasm", "folder/../guest.wasm", "/etc/passwd", absolute.to_str().unwrap()] {
+        read(&run, module).expect_verdict(126, "is not inside the folder");
+    }
+}
+
+/// Whatever a link leads to, the answer is the same.
+#[test]
+#[cfg(unix)]
+fn a_link_in_the_place_of_the_module_tells_nothing_about_the_machine() {
+    let run = Run::of_text(r#"(module (func (export "_start")))"#);
+    fs::create_dir(run.work().join("folder")).unwrap();
+    fs::copy(run.module(), run.work().join("folder/a.wasm")).unwrap();
+    read(&run, "folder/a.wasm").expect_exit(0);
+    let mut answers = std::collections::BTreeSet::new();
+
+    for target in ["/etc/passwd", "/nowhere", "..", "guest.wasm", "folder", "a.wasm"] {
+        std::os::unix::fs::symlink(target, run.work().join("a.wasm")).unwrap();
+        for module in ["a.wasm", "a.wasm/b.wasm"] {
+            let ended = read(&run, module);
+            assert_eq!(ended.code, 126, "{target}: {ended:?}");
+            answers.insert(ended.stderr.replace(module, ""));
+        }
+        fs::remove_file(run.work().join("a.wasm")).unwrap();
+    }
+
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_no_file_is_not_waited_for() {
+    let run = Run::of_text("(module)");
+    let pipe = run.work().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(run.work().join("socket")).unwrap();
+
+    for module in ["pipe", "socket"] {
+        read(&run, module).expect_verdict(126, "not a file");
+    }
+}
+
+/// Runs `module` in the folder of `run`.
+fn read(run: &Run, module: &str) -> Ended {
+    let mut command = Command::new(RUNNER);
+    command.args(["--memory", "1000000", "--dir"]).arg(run.work()).args(["--", module]);
+    Ended::new(&command.output().unwrap())
 }
 
 #[test]
@@ -364,12 +414,13 @@ fn a_runner_can_limit_itself() {
     let run = Run::of_text(r#"(module (memory 1) (func (export "_start")))"#)
         .option("--data", (512 * MIB).to_string())
         .option("--file-size", MIB.to_string())
+        .option("--open-files", "100")
         .option("--cpu", "60");
     run.start().expect_exit(0);
 
     let status = Command::new(RUNNER)
-        .args(["--memory", "1000000", "--end-with-parent", "--file-size", "0", "--dir"])
-        .args([run.work(), "--report".into(), run.report(), run.module()])
+        .args(["--memory", "1000000", "--file-size", "0", "--dir"])
+        .args([run.work(), "--report".into(), run.report(), MODULE.into()])
         .status()
         .unwrap();
     assert_eq!(status.signal(), Some(SIGXFSZ));
@@ -377,11 +428,96 @@ fn a_runner_can_limit_itself() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn few_files_may_be_open() {
+    // Exits with how many could be opened.
+    let run = command(
+        r#"(data (i32.const 100) "guest.wasm")"#,
+        "(local $count i32)
+         (loop $more
+           (if (call $open (i32.const 100) (i32.const 10) (i32.const 0) (i64.const 2))
+             (then (call $proc_exit (local.get $count))))
+           (local.set $count (i32.add (local.get $count) (i32.const 1)))
+           (br $more))",
+    );
+
+    let ended = run.option("--open-files", "30").start();
+
+    assert!((10..30).contains(&ended.code), "{ended:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn files_without_a_name_cannot_fill_the_disk() {
+    use std::os::unix::process::ExitStatusExt;
+    const SIGXFSZ: i32 = 25;
+    // Writes 6 MB into a file that it has unlinked, and sleeps for ten seconds.
+    let run = command(
+        r#"(data (i32.const 100) "nameless")"#,
+        "(local $left i32)
+         (call $must (call $open (i32.const 100) (i32.const 8) (i32.const 9) (i64.const 64)))
+         (call $must (call $path_unlink_file (i32.const 3) (i32.const 100) (i32.const 8)))
+         (local.set $left (i32.const 100))
+         (loop $more
+           (call $print (i32.load (i32.const 16)) (i32.const 128) (i32.const 60000))
+           (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+           (br_if $more (local.get $left)))
+         (memory.fill (i32.const 1024) (i32.const 0) (i32.const 96))
+         (i32.store (i32.const 1040) (i32.const 1))
+         (i64.store (i32.const 1048) (i64.const 10000000000))
+         (call $must (call $poll_oneoff
+           (i32.const 1024) (i32.const 2048) (i32.const 1) (i32.const 0)))",
+    );
+    let status = Command::new(RUNNER)
+        .args(["--memory", "1000000", "--unlinked", "1000000", "--dir"])
+        .args([run.work(), MODULE.into()])
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(SIGXFSZ));
+}
+
+/// A guest could crash the runner on purpose, and its memory holds what the guest's does.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_core_is_ever_dumped() {
+    use std::io::Read;
+    let run = command(
+        r#"(data (i32.const 100) "!")"#,
+        "(call $print (i32.const 1) (i32.const 100) (i32.const 1)) (loop $for_ever (br $for_ever))",
+    );
+    let mut runner = Command::new(RUNNER)
+        .args(["--memory", "1000000", "--dir"])
+        .args([run.work(), MODULE.into()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    runner.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", runner.id())).unwrap();
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().take(2).collect::<Vec<_>>(), ["1", "1"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_runner_does_not_outlive_a_parent_that_ended_before_it_was_tied_to_it() {
+    let run = Run::of_text(r#"(module (func (export "_start")))"#);
+    let start = |parent: u32| {
+        let run = Run::of_bytes(&fs::read(run.module()).unwrap());
+        run.option("--end-with-parent", parent.to_string()).start()
+    };
+
+    start(std::process::id()).expect_exit(0);
+    start(std::os::unix::process::parent_id()).expect_verdict(127, "cannot end with parent");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn a_runner_gives_up_the_rights_of_root() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     const USER: &str = "64999";
-    /// As WASI counts.
-    const EACCES: i32 = 2;
     let run = command(
         r#"(data (i32.const 100) "made")"#,
         "(call $must (call $open (i32.const 100) (i32.const 4) (i32.const 9) (i64.const 64)))",
@@ -389,7 +525,17 @@ fn a_runner_gives_up_the_rights_of_root() {
     let is_root = fs::metadata(run.work()).unwrap().uid() == 0;
     let start = |folder: &str| {
         let mut command = Command::new(RUNNER);
-        command.args(["--memory", "1000000", "--user", USER, "--dir", folder, "guest.wasm"]);
+        command.args([
+            "--memory",
+            "1000000",
+            "--unlinked",
+            "1000000",
+            "--user",
+            USER,
+            "--dir",
+            folder,
+            MODULE,
+        ]);
         Ended::new(&command.current_dir(run.scratch()).output().unwrap())
     };
     if !is_root {
@@ -397,7 +543,7 @@ fn a_runner_gives_up_the_rights_of_root() {
         return;
     }
     fs::set_permissions(run.scratch(), fs::Permissions::from_mode(0o700)).unwrap();
-    start("work").expect_verdict(126, "cannot read the module");
+    start("work").expect_verdict(127, "cannot open the folder");
     for path in [run.scratch(), &run.work()] {
         std::os::unix::fs::chown(path, Some(64999), Some(64999)).unwrap();
     }
@@ -407,23 +553,23 @@ fn a_runner_gives_up_the_rights_of_root() {
     let of_root = run.scratch().join("of-root");
     fs::create_dir(&of_root).unwrap();
     fs::set_permissions(of_root, fs::Permissions::from_mode(0o700)).unwrap();
-    start("of-root").expect_exit(EACCES);
+    start("of-root").expect_verdict(127, "cannot open the folder");
 }
 
 #[test]
 fn a_wrong_call_is_told_apart_from_the_guests_codes() {
     let ended =
         |arguments: &[&str]| Ended::new(&Command::new(RUNNER).args(arguments).output().unwrap());
-    let module = Run::of_text(r#"(module (func (export "_start")))"#);
-    let module = module.module();
-    let module = module.to_str().unwrap();
+    let run = Run::of_text(r#"(module (func (export "_start")))"#);
+    let (folder, module) = (run.work(), run.module());
+    let (folder, module) = (folder.to_str().unwrap(), module.to_str().unwrap());
 
     ended(&[]).expect_verdict(127, "wrong arguments");
-    ended(&["--memory", "1", "--dir", "/nowhere", module]).expect_verdict(127, "cannot open");
-    ended(&["--memory", "1", "--dir", ".", "--env", "A", module])
+    ended(&["--memory", "1", "--dir", "/nowhere", MODULE]).expect_verdict(127, "cannot open");
+    ended(&["--memory", "1", "--dir", folder, "--env", "A", MODULE])
         .expect_verdict(127, "wrong arguments");
     // An existing file is not overwritten.
-    ended(&["--memory", "1", "--dir", ".", "--report", module, module])
+    ended(&["--memory", "1", "--dir", folder, "--report", module, MODULE])
         .expect_verdict(127, "cannot create");
 }
 
@@ -478,7 +624,7 @@ fn the_exit_code_arrives_even_if_the_reason_does_not() {
 
     let status = Command::new(RUNNER)
         .args(["--memory", "1000000", "--dir"])
-        .args([run.work(), run.module()])
+        .args([run.work(), MODULE.into()])
         .stderr(full)
         .status()
         .unwrap();
@@ -509,6 +655,8 @@ fn command(data: &str, body: &str) -> Run {
             (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "path_symlink"
             (func $path_symlink (param i32 i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "path_unlink_file"
+            (func $path_unlink_file (param i32 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "poll_oneoff"
             (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))

@@ -1,18 +1,18 @@
 //! A trusted program that keeps its guest in by itself, as a plain process with limits.
 //!
-//! For the wasm runner where there is no sandbox. What the kernel does not limit is watched.
+//! For the wasm runner where there is no sandbox. What neither the kernel nor the runner limits is
+//! watched.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use volunteer_sandbox::{Ending, Limits};
+use volunteer_sandbox::{Ending, Limits, takes_more_than};
 
 use super::{Control, Step, StepEnd};
 
@@ -21,9 +21,6 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Between two looks at the disk, at least.
 const DISK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// Bytes that a file or directory takes beside its content, about.
-const ENTRY_BYTES: u64 = 4096;
 
 /// How Linux ends a process that makes a file larger than it may.
 const FILE_TOO_LARGE: i32 = Signal::XFSZ.as_raw();
@@ -117,9 +114,9 @@ impl Watched {
             drop(process);
             if Instant::now() >= look_at_disk {
                 let looked = Instant::now();
-                if takes_more_than(self.disk, &self.work) {
+                if let Some(ending) = self.look_at_disk() {
                     lock(&self.process).end();
-                    break Ending::DiskExceeded;
+                    break ending;
                 }
                 // A large tree must not keep a core busy.
                 look_at_disk = Instant::now() + DISK_INTERVAL.max(looked.elapsed() * 10);
@@ -132,6 +129,18 @@ impl Watched {
         let exceeded = truncated && matches!(ending, Ending::Exited { .. });
         let ending = if exceeded { Ending::OutputExceeded } else { ending };
         StepEnd { ending, note: String::new(), wall, cpu, memory, output }
+    }
+
+    /// How the step ends if it takes too much of the disk, or nobody can tell.
+    fn look_at_disk(&self) -> Option<Ending> {
+        match takes_more_than(self.disk, &self.work) {
+            Ok(false) => None,
+            Ok(true) => Some(Ending::DiskExceeded),
+            Err(error) => {
+                let reason = format!("cannot measure the work directory: {error}");
+                Some(Ending::SandboxFailed { reason })
+            }
+        }
     }
 }
 
@@ -162,37 +171,6 @@ fn usage(pid: u32) -> Option<(Duration, u64)> {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak?.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?;
     Some((cpu, kib << 10))
-}
-
-/// Whether what is in `directory` takes more than `limit` bytes. What cannot be looked at does.
-fn takes_more_than(limit: u64, directory: &Path) -> bool {
-    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-    let (mut used, mut directories) = (0_u64, vec![directory.to_path_buf()]);
-    while let Some(directory) = directories.pop() {
-        let entries = match std::fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if gone(&error) => continue,
-            Err(_) => return true,
-        };
-        for entry in entries {
-            let Ok(entry) = entry else { return true };
-            match entry.metadata() {
-                Ok(metadata) => {
-                    let bytes = metadata.blocks().saturating_mul(512);
-                    used = used.saturating_add(bytes.max(ENTRY_BYTES));
-                    if metadata.is_dir() {
-                        directories.push(entry.path());
-                    }
-                }
-                Err(error) if gone(&error) => {}
-                Err(_) => return true,
-            }
-            if used > limit {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 struct Plain(Arc<Mutex<Process>>);
@@ -277,12 +255,12 @@ mod tests {
 
     #[test]
     fn a_work_directory_that_grows_too_large_ends_the_step() {
+        let script = "head -c 1000000 /dev/zero >a; exec sleep 10";
         let work = tempfile::tempdir().expect("a directory");
-        let script = "head -c 1000000 /dev/zero >a; exec sleep 60".to_owned();
         let limits = Limits { disk: 500_000, ..Limits::default() };
         let spec = PlainSpec {
             program: "/bin/sh".into(),
-            arguments: vec!["-c".to_owned(), script],
+            arguments: vec!["-c".to_owned(), script.to_owned()],
             limits,
             work: work.path().to_path_buf(),
         };

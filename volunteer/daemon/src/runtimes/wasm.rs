@@ -13,7 +13,7 @@ use volunteer_sandbox::{Ending, Limits, Spec, give_tree};
 use super::isolation::{self, Isolation};
 use super::native::{self, canonical};
 use super::plain::{self, PlainSpec};
-use super::{Control, JobRuntime, Step, StepEnd, StepOrder};
+use super::{JobRuntime, Step, StepEnd, StepOrder};
 
 /// The runner's file name.
 const RUNNER: &str = "talkoot-wasm-runner";
@@ -123,101 +123,83 @@ impl JobRuntime for Wasm {
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
-        if let Err(reason) = arguments(step, WORK_INSIDE) {
-            return Ok(refused(reason));
-        }
         let runner = runner()?;
+        let work = canonical(step.work)?;
         let Step { control, wait } = if self.has_sandbox() {
-            self.isolation.start(&sandboxed(runner, step)?)?
+            self.isolation.start(&sandboxed(runner, step, work))?
         } else {
-            plain::start(&bare(runner, step, own_user(step.slot))?)?
+            let user = own_user(step.slot);
+            if let Some(user) = user {
+                hand_over(&work, user)?;
+            }
+            plain::start(&bare(runner, step, work, user))?
         };
         let memory = step.limits.memory;
         Ok(Step { control, wait: Box::new(move || explain(wait(), memory)) })
     }
 }
 
-fn sandboxed(runner: PathBuf, step: &StepOrder<'_>) -> Result<Spec, String> {
+fn sandboxed(runner: PathBuf, step: &StepOrder<'_>, work: PathBuf) -> Spec {
     let mut command = vec![RUNNER_INSIDE.to_owned()];
-    command.extend(arguments(step, WORK_INSIDE)?);
-    let mut spec = Spec::new(command, canonical(step.work)?);
+    command.extend(arguments(step, WORK_INSIDE));
+    let mut spec = Spec::new(command, work);
     spec.read_only = vec![(runner, RUNNER_INSIDE.into())];
     spec.toolchain = false;
     spec.limits = step.limits;
     spec.limits.memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
     spec.host_uid = native::job_uid(step.slot);
-    Ok(spec)
+    spec
 }
 
-/// The runner without a sandbox, which becomes `user`. That user owns the work directory, and may
-/// be shut out of all directories above; so the runner starts in there, and finds its way from there.
-fn bare(runner: PathBuf, step: &StepOrder<'_>, user: Option<u32>) -> Result<PlainSpec, String> {
-    let work = canonical(step.work)?;
+/// The runner without a sandbox, which becomes `user`. That user owns `work`, and may be shut out of
+/// all directories above; so the runner starts in there, and finds its way from there.
+fn bare(runner: PathBuf, step: &StepOrder<'_>, work: PathBuf, user: Option<u32>) -> PlainSpec {
     let mut all = own_limits(&step.limits);
     if let Some(user) = user {
-        give_tree(&work, user).map_err(|error| {
-            format!(
-                "cannot give the work directory to user {user}: {error} (without a sandbox, root's \
-                 daemon needs a user of its own for each job; start it as an ordinary user)"
-            )
-        })?;
         all.extend(["--user".to_owned(), user.to_string()]);
     }
-    all.extend(arguments(step, ".")?);
-    Ok(PlainSpec { program: runner, arguments: all, limits: step.limits, work })
+    all.extend(arguments(step, "."));
+    PlainSpec { program: runner, arguments: all, limits: step.limits, work }
+}
+
+/// Makes `user` own all of `work`.
+fn hand_over(work: &Path, user: u32) -> Result<(), String> {
+    give_tree(work, user).map_err(|error| {
+        format!(
+            "cannot give the work directory to user {user}: {error} (without a sandbox, root's \
+             daemon needs a user of its own for each job; start it as an ordinary user)"
+        )
+    })
 }
 
 /// What the runner is told to limit itself by where nothing else does.
 fn own_limits(limits: &Limits) -> Vec<String> {
+    /// Each may be a file without a name, which the runner must look at again and again.
+    const OPEN_FILES: u64 = 256;
     // Wall time comes first; this is for a daemon that is stuck.
     let cpu = limits.wall.as_secs().saturating_mul(2).saturating_add(10);
-    let flag = |name: &str, value: u64| [name.to_owned(), value.to_string()];
-    let mut flags = vec!["--end-with-parent".to_owned()];
-    flags.extend(flag("--data", limits.memory.saturating_add(RUNNER_MEMORY)));
-    flags.extend(flag("--file-size", limits.disk));
-    flags.extend(flag("--cpu", cpu));
-    flags
-}
-
-/// A step that ends as if the runner had refused it: the job is at fault.
-fn refused(reason: String) -> Step {
-    let end = StepEnd {
-        ending: Ending::Exited { code: REFUSED },
-        note: reason,
-        wall: Duration::ZERO,
-        cpu: Duration::ZERO,
-        memory: 0,
-        output: Vec::new(),
-    };
-    Step { control: Box::new(Over), wait: Box::new(move || end) }
-}
-
-/// A step that is over before it began.
-struct Over;
-
-impl Control for Over {
-    fn kill(&self) {}
-    fn pause(&self) {}
-    fn resume(&self) {}
+    let flags = [
+        ("--end-with-parent", std::process::id().into()),
+        ("--data", limits.memory.saturating_add(RUNNER_MEMORY)),
+        ("--file-size", limits.disk),
+        ("--unlinked", limits.disk),
+        ("--open-files", OPEN_FILES),
+        ("--cpu", cpu),
+    ];
+    flags.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()
 }
 
 /// The runner's command line for a step whose work directory it sees as `work`.
-fn arguments(step: &StepOrder<'_>, work: &str) -> Result<Vec<String>, String> {
-    let (module, guest) = step.command.split_first().ok_or("the step names no module")?;
-    // The runner opens the module with its own rights.
-    let parts = Path::new(module).components();
-    if !parts.into_iter().all(|part| matches!(part, std::path::Component::Normal(_))) {
-        return Err(format!("the module {module:?} is not inside the package"));
-    }
+fn arguments(step: &StepOrder<'_>, work: &str) -> Vec<String> {
     let mut arguments = vec!["--memory".to_owned(), step.limits.memory.to_string()];
     arguments.extend(["--dir".to_owned(), work.to_owned()]);
     for (name, value) in step.environment {
         arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
     }
-    arguments.push(format!("{work}/{module}"));
+    // The module, which the runner looks for in there, and what it gets.
     arguments.push("--".to_owned());
-    arguments.extend(guest.iter().cloned());
-    Ok(arguments)
+    arguments.extend(step.command.iter().cloned());
+    arguments
 }
 
 /// Says in words what the runner says with its exit code.
@@ -272,22 +254,15 @@ mod tests {
 
     use super::*;
 
-    fn arguments_of(command: &[&str]) -> Result<Vec<String>, String> {
-        let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
-        let environment = [("TALKOOT_TASK_INDEX".to_owned(), "3".to_owned())].into();
+    #[test]
+    fn the_jobs_words_cannot_be_taken_for_the_runners() {
         let step = StepOrder {
-            command: &command,
-            environment: &environment,
+            command: &["bin/a.wasm", "--dir", "/"].map(str::to_owned),
+            environment: &[("TALKOOT_TASK_INDEX".to_owned(), "3".to_owned())].into(),
             work: Path::new("/nowhere"),
             limits: PROBE_LIMITS,
             slot: 0,
         };
-        arguments(&step, "/work")
-    }
-
-    #[test]
-    fn the_guests_arguments_cannot_be_taken_for_the_runners() {
-        let arguments = arguments_of(&["bin/a.wasm", "--dir", "/"]).expect("sound");
         let expected = [
             "--memory",
             "67108864",
@@ -295,12 +270,12 @@ mod tests {
             "/work",
             "--env",
             "TALKOOT_TASK_INDEX=3",
-            "/work/bin/a.wasm",
             "--",
+            "bin/a.wasm",
             "--dir",
             "/",
         ];
-        assert_eq!(arguments, expected);
+        assert_eq!(arguments(&step, "/work"), expected);
     }
 
     #[test]
@@ -313,24 +288,13 @@ mod tests {
             limits: PROBE_LIMITS,
             slot: 2,
         };
-        let spec = bare("/runner".into(), &step, own_user(step.slot)).expect("sound");
-        let is_root = rustix::process::geteuid().is_root();
+        let user = own_user(step.slot);
+        let spec = bare("/runner".into(), &step, work.path().to_owned(), user);
         let told = spec.arguments.windows(2).any(|pair| pair == ["--user", "64003"]);
-        assert_eq!(told, is_root, "{spec:?}");
-        let owner = std::fs::metadata(work.path()).expect("a directory").uid();
-        assert_eq!(owner, if is_root { 64_003 } else { rustix::process::geteuid().as_raw() });
-    }
-
-    #[test]
-    fn a_refused_step_is_the_jobs_fault() {
-        let end = (refused("not inside".to_owned()).wait)();
-        assert_eq!((end.ending, end.note.as_str()), (Ending::Exited { code: 126 }, "not inside"));
-    }
-
-    #[test]
-    fn a_module_outside_the_package_is_refused() {
-        for module in ["/etc/passwd", "../a.wasm", "a/../../b.wasm"] {
-            arguments_of(&[module]).expect_err(module);
+        assert_eq!(told, rustix::process::geteuid().is_root(), "{spec:?}");
+        if let Some(user) = user {
+            hand_over(work.path(), user).expect("root may");
+            assert_eq!(std::fs::metadata(work.path()).expect("a directory").uid(), 64_003);
         }
     }
 

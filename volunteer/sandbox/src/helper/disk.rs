@@ -3,23 +3,22 @@
 //! No quota is to be had without being root, so the tree is walked again and again: once a second, and sooner when
 //! the file system has visibly lost space. A walk goes in slices, between which init attends to everything else.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FileType, Stat};
-
 use super::memory;
-use crate::walk::{EnterError, Walk};
+use crate::DISK_RESERVE;
+use crate::disk_use::Count;
+use crate::walk::Walk;
 
 /// Watches over the use of one directory tree.
 pub struct DiskWatch {
     root: OwnedFd,
     limit: u64,
-    count: Option<Count>,
+    /// Bytes that must stay free on the file system.
+    reserve: u64,
+    count: Option<Counting>,
     /// However suspicious things look, no count begins earlier.
     not_before: Instant,
     /// Whatever happens, a count begins then.
@@ -28,14 +27,20 @@ pub struct DiskWatch {
     free_then: u64,
 }
 
-/// Counting in progress: first what has a name, then what only an open descriptor holds.
-struct Count {
-    walk: Walk,
-    device: u64,
-    unlinked: Option<Vec<PathBuf>>,
-    bytes: u64,
-    /// Files with several names or descriptors, which use their blocks once.
-    seen: BTreeSet<u64>,
+/// What a look at the disk tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing is known to be wrong.
+    Fine,
+    /// The work directory uses more than it may.
+    Exceeded,
+    /// The file system is nearly full. Whose doing that is, a final count tells.
+    NearlyFull,
+}
+
+/// A count with the time that it has taken.
+struct Counting {
+    count: Count,
     worked: Duration,
 }
 
@@ -43,44 +48,50 @@ impl DiskWatch {
     /// Watches over `root`, which may use `limit` bytes. Fails if the file system is full already.
     pub fn new(root: OwnedFd, limit: u64, now: Instant) -> io::Result<Self> {
         let free_then = free_bytes(&root)?;
-        if free_then < RESERVE {
+        if free_then < DISK_RESERVE {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(Self { root, limit, count: None, not_before: now, next_count: now, free_then })
+        let reserve = DISK_RESERVE;
+        Ok(Self { root, limit, reserve, count: None, not_before: now, next_count: now, free_then })
     }
 
-    /// Spends a few milliseconds at most. Answers whether the limit is known to be broken.
-    pub fn is_exceeded(&mut self, now: Instant) -> io::Result<bool> {
+    /// Spends a few milliseconds at most.
+    pub fn look(&mut self, now: Instant) -> io::Result<Look> {
         let free = free_bytes(&self.root)?;
-        if free < RESERVE {
-            return Ok(true);
+        if free < self.reserve {
+            return Ok(Look::NearlyFull);
         }
         let due = now >= self.next_count || self.has_shrunk(free) && now >= self.not_before;
         if self.count.is_none() && due {
             self.free_then = free;
-            self.count = Some(Count::begin(&self.root)?);
+            self.count = Some(Counting::begin(&self.root)?);
         }
-        let Some(count) = &mut self.count else { return Ok(false) };
-        let complete = count.advance(self.limit)?;
-        if count.bytes > self.limit {
-            return Ok(true);
+        let Some(counting) = &mut self.count else { return Ok(Look::Fine) };
+        let complete = counting.advance(self.limit)?;
+        if counting.count.bytes() > self.limit {
+            return Ok(Look::Exceeded);
         }
         if complete {
-            self.not_before = now + count.worked * REST_PER_WORK;
+            self.not_before = now + counting.worked * REST_PER_WORK;
             self.next_count = self.not_before + INTERVAL;
             self.count = None;
         }
-        Ok(false)
+        Ok(Look::Fine)
     }
 
-    /// Counts everything at once, for the end of the step, if much has been written since the last count began.
-    pub fn is_exceeded_finally(&self) -> io::Result<bool> {
-        if !self.has_shrunk(free_bytes(&self.root)?) {
-            return Ok(false);
-        }
-        let mut count = Count::begin(&self.root)?;
-        while !count.advance(self.limit)? {}
-        Ok(count.bytes > self.limit)
+    /// Begins to count everything once more, if much has been written since the last count began. For the end of the
+    /// step: nobody writes any more. [`advance_finally`](Self::advance_finally) goes on with it.
+    pub fn begin_finally(&mut self) -> io::Result<()> {
+        let is_due = self.has_shrunk(free_bytes(&self.root)?);
+        self.count = is_due.then(|| Counting::begin(&self.root)).transpose()?;
+        Ok(())
+    }
+
+    /// Spends a few milliseconds at most. Answers whether the limit is broken, once that is known.
+    pub fn advance_finally(&mut self) -> io::Result<Option<bool>> {
+        let Some(counting) = &mut self.count else { return Ok(Some(false)) };
+        let complete = counting.advance(self.limit)?;
+        Ok(complete.then_some(counting.count.bytes() > self.limit))
     }
 
     /// Whether the file system has lost so much that the limit may be near; others may have taken it, too.
@@ -88,9 +99,6 @@ impl DiskWatch {
         self.free_then.saturating_sub(free) > self.limit / 16
     }
 }
-
-/// What must stay free on the file system for its owner, whoever fills it.
-const RESERVE: u64 = 256 << 20;
 
 /// Between two counts, when nothing looks suspicious.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -101,23 +109,19 @@ const REST_PER_WORK: u32 = 4;
 /// Time for counting before init looks at everything else again.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// What a file costs beyond its blocks: an inode and its name, generously, so that empty files run out as well.
-const ENTRY_BYTES: u64 = 1024;
-
-impl Count {
+impl Counting {
     fn begin(root: &OwnedFd) -> io::Result<Self> {
         // Through a name of its own: a descriptor's position in a directory is shared by its copies.
         let walk = Walk::new(reopen(root)?)?;
-        let device = rustix::fs::fstat(root)?.st_dev;
-        let (seen, worked) = (BTreeSet::new(), Duration::ZERO);
-        Ok(Self { walk, device, unlinked: None, bytes: 0, seen, worked })
+        let count = Count::begin(walk, Box::new(memory::processes))?;
+        Ok(Self { count, worked: Duration::ZERO })
     }
 
     /// Goes on for a slice. Answers whether there is nothing left to count, or no need to.
     fn advance(&mut self, limit: u64) -> io::Result<bool> {
         let began = Instant::now();
         let complete = loop {
-            if !self.step()? || self.bytes > limit {
+            if !self.count.step()? || self.count.bytes() > limit {
                 break true;
             }
             if began.elapsed() > SLICE {
@@ -126,50 +130,6 @@ impl Count {
         };
         self.worked += began.elapsed();
         Ok(complete)
-    }
-
-    /// Counts one thing. Answers whether there was one.
-    fn step(&mut self) -> io::Result<bool> {
-        if let Some(threads) = &mut self.unlinked {
-            let Some(thread) = threads.pop() else { return Ok(false) };
-            self.add_unlinked(&thread);
-            return Ok(true);
-        }
-        let Some(entry) = self.walk.next_entry()? else {
-            let processes = memory::processes()?;
-            self.unlinked = Some(processes.into_iter().flat_map(memory::threads).collect());
-            return Ok(true);
-        };
-        self.add(&entry.stat);
-        match self.walk.enter(&entry) {
-            Ok(()) => {}
-            // What cannot be counted is not permitted.
-            Err(EnterError::Nested) => self.bytes = u64::MAX,
-            Err(EnterError::Failed(failure)) => return Err(failure),
-        }
-        Ok(true)
-    }
-
-    fn add(&mut self, stat: &Stat) {
-        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if directory || stat.st_nlink == 1 || self.seen.insert(stat.st_ino) {
-            let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
-            self.bytes = self.bytes.saturating_add(blocks * 512 + ENTRY_BYTES);
-        }
-    }
-
-    /// Adds the files that `thread` holds open but that have no name any more.
-    fn add_unlinked(&mut self, thread: &Path) {
-        let Ok(descriptors) = fs::read_dir(thread.join("fd")) else { return };
-        for descriptor in descriptors.flatten() {
-            let Ok(stat) = rustix::fs::statat(CWD, descriptor.path(), AtFlags::empty()) else {
-                continue;
-            };
-            let unlinked = stat.st_dev == self.device && stat.st_nlink == 0;
-            if unlinked {
-                self.add(&stat);
-            }
-        }
     }
 }
 
@@ -182,4 +142,33 @@ fn reopen(directory: impl AsFd) -> io::Result<OwnedFd> {
 fn free_bytes(file_system: impl AsFd) -> io::Result<u64> {
     let usage = rustix::fs::fstatvfs(file_system)?;
     Ok(usage.f_bfree.saturating_mul(usage.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_the_jobs_doing_only_if_the_job_has_filled_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = reopen(std::fs::File::open(directory.path()).unwrap()).unwrap();
+        let mut watch = DiskWatch::new(root, 1 << 20, Instant::now()).unwrap();
+        assert_eq!(watch.look(Instant::now()).unwrap(), Look::Fine);
+
+        watch.reserve = u64::MAX;
+        // Whatever others have written, it looks as if the job might have.
+        watch.free_then = u64::MAX;
+        let mut blame = || {
+            assert_eq!(watch.look(Instant::now()).unwrap(), Look::NearlyFull);
+            watch.begin_finally().unwrap();
+            loop {
+                if let Some(exceeded) = watch.advance_finally().unwrap() {
+                    return exceeded;
+                }
+            }
+        };
+        assert!(!blame());
+        std::fs::write(directory.path().join("large"), vec![1; 2 << 20]).unwrap();
+        assert!(blame());
+    }
 }

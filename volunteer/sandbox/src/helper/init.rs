@@ -12,7 +12,7 @@ use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, pidfd_open,
 };
 
-use super::disk::DiskWatch;
+use super::disk::{DiskWatch, Look};
 use super::memory::MemoryWatch;
 use super::{Attempt, Channels, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
 use crate::outcome::{Ending, Report};
@@ -79,6 +79,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(25);
 /// Below that, watching would cost more than it prevents.
 const SHORTEST_NAP: Duration = Duration::from_millis(4);
 
+/// Between two looks at memory, since a job can have orphans die as fast as they are reaped. Takes a few milliseconds.
+const MOST_REAPED: usize = 256;
+
 impl Watch {
     fn start(
         spec: &Spec,
@@ -105,22 +108,28 @@ impl Watch {
     fn run(mut self) -> Result<Report, Failure> {
         let ending = self.watch()?;
         let wall = self.clock.elapsed();
-        // Also what the job has left in the background.
+        // Also what the job has left in the background, before anything else: nobody watches over that any more.
         sys::signal_everyone(Signal::KILL);
         while rustix::process::wait(WaitOptions::empty()).is_ok() {}
+        let ending = self.judge(ending)?;
         Ok(Report { ending, wall, cpu: sys::children_cpu(), memory_peak: self.memory.peak })
     }
 
     fn watch(&mut self) -> Result<Ending, Failure> {
         loop {
             if let Some(ending) = self.reap().attempt("wait for the job")? {
-                return self.judge(ending);
+                return Ok(ending);
             }
             let Some(until_memory) = self.memory.check().attempt("measure memory")? else {
                 return Ok(Ending::MemoryExceeded);
             };
-            if self.disk.is_exceeded(Instant::now()).attempt("measure the work directory")? {
-                return Ok(Ending::DiskExceeded);
+            match self.disk.look(Instant::now()).attempt("measure the work directory")? {
+                Look::Fine => {}
+                Look::Exceeded => return Ok(Ending::DiskExceeded),
+                Look::NearlyFull => {
+                    let reason = "the disk of the work directory is nearly full".to_owned();
+                    return Ok(Ending::SandboxFailed { reason });
+                }
             }
             let Some(left) = self.wall.checked_sub(self.clock.elapsed()) else {
                 return Ok(Ending::TimedOut);
@@ -132,25 +141,44 @@ impl Watch {
         }
     }
 
-    /// Reaps whoever has died. Answers how the job ended once it has.
+    /// Reaps some of those who have died. Answers how the job ended once it has.
     fn reap(&self) -> io::Result<Option<Ending>> {
-        loop {
+        for _ in 0..MOST_REAPED {
             match rustix::process::wait(WaitOptions::NOHANG)? {
                 Some((process, status)) if process == self.job => return Ok(Some(ending(status))),
                 Some(_) => {}
                 None => return Ok(None),
             }
         }
+        Ok(None)
     }
 
-    /// The ending of a job that ended by itself: it may have gone over a limit since the last look.
+    /// How it really ended, once nobody is left: a job that ended by itself may have gone over a limit since the last
+    /// look, and a full disk may be its doing or somebody else's.
     fn judge(&mut self, ending: Ending) -> Result<Ending, Failure> {
         let too_large = Ending::Signalled { signal: libc::SIGXFSZ };
-        let full = self.disk.is_exceeded_finally().attempt("measure the work directory")?;
-        if full || ending == too_large {
-            return Ok(Ending::DiskExceeded);
+        match ending {
+            ended if ended == too_large => Ok(Ending::DiskExceeded),
+            Ending::Exited { .. } | Ending::Signalled { .. } | Ending::SandboxFailed { .. } => {
+                self.count_finally(ending)
+            }
+            ended => Ok(ended),
         }
-        Ok(ending)
+    }
+
+    /// Answers `ending`, unless the disk is too full for that, or the parent has no time to wait for it.
+    fn count_finally(&mut self, ending: Ending) -> Result<Ending, Failure> {
+        self.disk.begin_finally().attempt("measure the work directory")?;
+        loop {
+            match self.disk.advance_finally().attempt("measure the work directory")? {
+                Some(true) => return Ok(Ending::DiskExceeded),
+                Some(false) => return Ok(ending),
+                None => {}
+            }
+            if self.nap(Duration::ZERO).attempt("listen to the parent")? {
+                return Ok(Ending::Killed);
+            }
+        }
     }
 
     /// Sleeps until something happens, `nap` at most. Answers whether the parent wants an end, or is gone.

@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::processes::{living_status, threads};
 use crate::sys;
 
 /// Watches over the memory of all processes but this one in its pid namespace.
@@ -66,12 +67,6 @@ pub fn processes() -> io::Result<Vec<u32>> {
     Ok(processes)
 }
 
-/// The threads of `process`.
-pub fn threads(process: u32) -> Vec<PathBuf> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
-    threads.flatten().map(|thread| thread.path()).collect()
-}
-
 fn sum(processes: &[u32], usage: fn(u32) -> u64) -> u64 {
     processes.iter().map(|process| usage(*process)).fold(0, u64::saturating_add)
 }
@@ -97,12 +92,9 @@ fn usage(process: u32) -> u64 {
 /// A thread of `process` that still has memory, and its status: usually the first, unless that has ended before
 /// the others.
 fn living_thread(process: u32) -> Option<(PathBuf, String)> {
-    let has_memory = |thread: PathBuf| {
-        let status = read(&thread.join("status"));
-        status.contains("\nVmRSS:").then_some((thread, status))
-    };
-    has_memory(PathBuf::from(format!("/proc/{process}")))
-        .or_else(|| threads(process).into_iter().find_map(has_memory))
+    let living = |thread: PathBuf| living_status(&thread).map(|status| (thread, status));
+    living(PathBuf::from(format!("/proc/{process}")))
+        .or_else(|| threads(process).into_iter().find_map(living))
 }
 
 fn shares_address_space(process: u32, parent: u64) -> bool {

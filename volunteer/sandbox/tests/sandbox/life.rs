@@ -84,6 +84,25 @@ fn processes_left_in_the_background_are_gone() {
 }
 
 #[test]
+fn nobody_outlives_the_job_while_its_files_are_counted() {
+    let bench = Bench::new();
+    // Take a good while to count, and the large one is a reason to.
+    for number in 0..50_000 {
+        fs::File::create(bench.work().join(number.to_string())).unwrap();
+    }
+    let mut spec = bench.script(
+        "(while [ -d /proc/$$ ]; do sleep 0.01; done; sleep 0.01; echo here >survivor) & \
+         fallocate -l 100000000 large",
+    );
+    spec.limits.disk = 1 << 30;
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
+    assert!(!bench.work().join("survivor").exists());
+}
+
+#[test]
 fn no_mount_reaches_the_host() {
     let bench = Bench::new();
     let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();

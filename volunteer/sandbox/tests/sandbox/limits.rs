@@ -93,6 +93,19 @@ fn files_without_a_name_cannot_fill_the_disk() {
 }
 
 #[test]
+fn names_of_one_file_cannot_fill_the_disk() {
+    let bench = Bench::new();
+    let mut spec = bench.script(
+        "mkdir a; cd a; seq 1 500 | xargs touch; cd ..; \
+         for i in $(seq 1 20); do cp -al a a$i; done; sleep 2",
+    );
+    // A name in a directory takes a hundredth of what it counts.
+    spec.limits.disk = 4 * MIB;
+
+    assert_eq!(bench.run(&spec).ending, Ending::DiskExceeded);
+}
+
+#[test]
 fn files_in_a_closed_directory_cannot_fill_the_disk() {
     let bench = Bench::new();
     let mut spec =

@@ -8,13 +8,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use volunteer_sandbox::{CollectCaps, CollectError, Collected, collect, remove_tree};
+use volunteer_sandbox::{CollectCaps, CollectError, Collected, Collection, collect, remove_tree};
 
 use crate::support::Bench;
 
 const CAPS: CollectCaps = CollectCaps { files: 10, bytes_each: 1000, bytes_total: 2000 };
 
-fn take(bench: &Bench, pattern: &str) -> Result<Vec<Collected>, CollectError> {
+fn take(bench: &Bench, pattern: &str) -> Result<Collection, CollectError> {
     collect(&bench.work(), &[pattern.to_owned()], CAPS)
 }
 
@@ -27,7 +27,7 @@ fn results_are_found_by_their_patterns() {
     let bench = Bench::new();
     bench.sh("mkdir -p out/deep; echo a >out/a.log; echo bc >out/deep/b.log; echo c >out/c.txt; echo d >d.log");
     let check = |pattern: &str, expected: &[&str]| {
-        assert_eq!(paths(&take(&bench, pattern).unwrap()), expected, "{pattern}");
+        assert_eq!(paths(&take(&bench, pattern).unwrap().files), expected, "{pattern}");
     };
     check("out/a.log", &["out/a.log"]);
     check("out/*.log", &["out/a.log"]);
@@ -35,7 +35,7 @@ fn results_are_found_by_their_patterns() {
     check("./*.{log,txt}", &["d.log"]);
     check("absent", &[]);
 
-    let mut found = take(&bench, "out/deep/*").unwrap();
+    let mut found = take(&bench, "out/deep/*").unwrap().files;
     let mut text = String::new();
     found[0].file.read_to_string(&mut text).unwrap();
     assert_eq!((text.as_str(), found[0].size), ("bc\n", 3));
@@ -56,9 +56,27 @@ fn what_is_not_an_honest_file_is_refused() {
     fs::write(work.join("line-\n"), "").unwrap();
 
     for name in ["link", "magic", "fifo", "socket", "hard", "sparse", "name-*", "line-*"] {
-        let answer = take(&bench, name);
-        assert!(matches!(answer, Err(CollectError::Refused { .. })), "{name}: {answer:?}");
+        let answer = take(&bench, name).unwrap();
+        assert_eq!((answer.files.len(), answer.refused.len()), (0, 1), "{name}: {answer:?}");
     }
+}
+
+#[test]
+fn what_is_refused_does_not_take_the_rest_with_it() {
+    let bench = Bench::new();
+    bench.sh("mkdir out; echo a >out/a; echo b >out/b");
+    fs::write(bench.work().join("out/line-\n"), "").unwrap();
+    fs::write(bench.work().join(OsStr::from_bytes(b"out/name-\xff")), "").unwrap();
+    symlink("a", bench.work().join("out/link")).unwrap();
+
+    let patterns = ["out/*", "absent/*"].map(str::to_owned);
+    let found = collect(&bench.work(), &patterns, CAPS).unwrap();
+
+    assert_eq!(paths(&found.files), ["out/a", "out/b"]);
+    let mut refused: Vec<_> = found.refused.iter().map(|it| it.path.as_str()).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["out/line-\n", "out/link", "out/name-\u{fffd}"]);
+    assert_eq!(found.unmatched, ["absent/*"]);
 }
 
 #[test]
@@ -70,7 +88,7 @@ fn links_to_directories_lead_nowhere() {
     symlink("..", bench.work().join("up")).unwrap();
 
     for pattern in ["out/secret", "**/secret", "up/host/secret", "../host/secret"] {
-        assert_eq!(paths(&take(&bench, pattern).unwrap()), [""; 0], "{pattern}");
+        assert_eq!(paths(&take(&bench, pattern).unwrap().files), [""; 0], "{pattern}");
     }
 }
 
@@ -81,7 +99,7 @@ fn too_much_is_refused() {
 
     assert!(matches!(take(&bench, "few-*"), Err(CollectError::TooMany { what: "files", .. })));
     assert!(matches!(take(&bench, "big-*"), Err(CollectError::TooMany { what: "bytes", .. })));
-    assert_eq!(take(&bench, "big-[12]").unwrap().len(), 2);
+    assert_eq!(take(&bench, "big-[12]").unwrap().files.len(), 2);
     assert!(matches!(take(&bench, "a{"), Err(CollectError::Pattern { .. })));
 }
 

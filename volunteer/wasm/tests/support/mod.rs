@@ -13,6 +13,9 @@ pub struct Run {
     shell_limits: Option<&'static str>,
 }
 
+/// The module's name in the guest's folder.
+pub const MODULE: &str = "guest.wasm";
+
 pub const MIB: u64 = 1 << 20;
 
 impl Run {
@@ -56,7 +59,7 @@ impl Run {
     }
 
     pub fn module(&self) -> PathBuf {
-        self.scratch().join("guest.wasm")
+        self.work().join(MODULE)
     }
 
     pub fn report(&self) -> PathBuf {
@@ -75,7 +78,7 @@ impl Run {
             .args(["--memory", &self.memory.to_string(), "--dir"])
             .arg(self.work())
             .args(&self.options)
-            .arg(self.module())
+            .arg(MODULE)
             .arg("--")
             .args(arguments);
         Ended::new(&command.output().unwrap())
