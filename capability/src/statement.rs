@@ -1,7 +1,8 @@
 //! Statements: signed, immutable, expiring messages.
 //!
 //! [`Verified`] is the only proof that a signature was checked, and has one way in:
-//! [`Verified::check`]. What we sign ourselves comes out of [`Verified::sign`].
+//! [`Verified::check`]. What we sign ourselves comes out of [`Verified::sign`], or, if words of
+//! peers are in it, of [`Verified::try_sign`].
 
 use std::fmt;
 use std::ops::Deref;
@@ -241,12 +242,29 @@ impl<T: Payload> Verified<T> {
     ///
     /// # Panics
     /// If the payload breaks a rule of its kind: callers validate what came from a person first.
+    /// Where a peer has a say in what is signed, [`Verified::try_sign`] is the way.
     pub fn sign(payload: T, signer: &dyn Signer) -> Self {
         let envelope = Envelope::seal(T::KIND, T::VERSION, encode(&payload), signer);
         Self { payload, envelope }
     }
 
+    /// Signs `payload` alone, if others would take it.
+    ///
+    /// # Errors
+    /// If the payload breaks a rule of its kind, or the statement has over
+    /// [`MAX_STATEMENT_BYTES`] (S1).
+    pub fn try_sign(payload: T, signer: &dyn Signer) -> Result<Self, Invalid> {
+        payload.validate()?;
+        let signed = Self::sign(payload, signer);
+        let fits = signed.envelope.as_bytes().len() <= MAX_STATEMENT_BYTES;
+        Invalid::unless(fits, "S1", "over 65,536 bytes")?;
+        Ok(signed)
+    }
+
     /// Signs all `payloads` with one signature; each can then be checked alone.
+    ///
+    /// # Panics
+    /// As [`Verified::sign`].
     pub fn sign_batch(payloads: Vec<T>, signer: &dyn Signer) -> Vec<Self> {
         let encoded = payloads.iter().map(encode).collect();
         let envelopes = Envelope::seal_batch(T::KIND, T::VERSION, encoded, signer);

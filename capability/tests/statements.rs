@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Credit, Delegation, Lease, Receipt, Registration, Revocation, TaskId, Verdict, Withdrawal,
+    Class, ClassCount, Credit, Delegation, Lease, Receipt, Registration, Revocation, Summary,
+    TaskId, Verdict, Withdrawal,
 };
 use capability::{
     Ed25519, Envelope, Payload, ProjectKey, Runtime, SecretKey, Signer, StatementError,
@@ -149,4 +150,26 @@ fn we_never_sign_what_breaks_a_rule() {
         expires: NOW,
     };
     Verified::sign(registration, &key(1));
+}
+
+#[test]
+fn what_peers_have_a_say_in_is_signed_only_if_others_would_take_it() {
+    let class = |n: usize| Class {
+        runtime: format!("{n:032}").parse().expect("a word"),
+        cores_log2: 1,
+        memory_log2: 1,
+    };
+    let summary = |classes: usize, shard: &str| Summary {
+        seq: 1,
+        shard: shard.to_owned(),
+        classes: (0..classes).map(|n| ClassCount { class: class(n), count: 1 }).collect(),
+        expires: NOW,
+    };
+    let rule = |summary| Verified::try_sign(summary, &key(1)).map_err(|invalid| invalid.rule);
+    let signed = rule(summary(1, "wasm")).expect("sound");
+    assert!(parse::<Summary>(signed.envelope().as_bytes()).is_ok());
+    assert!(rule(summary(1, &"x".repeat(65))).is_ok(), "the longest platform's");
+    assert_eq!(rule(summary(1, &"x".repeat(66))), Err("S10"));
+    assert_eq!(rule(summary(1_025, "wasm")), Err("S21"));
+    assert_eq!(rule(summary(1_024, "wasm")), Err("S1"), "over 64 KiB");
 }

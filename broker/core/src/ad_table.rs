@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use capability::statements::{Ad, Class, ClassCount, Offer};
+use capability::statements::{Ad, Class, ClassCount, Offer, Summary};
 use capability::{
-    Capabilities, Payload, PublicKey, Requirements, Runtime, Timestamp, Verified, evaluate,
+    Capabilities, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, Runtime, Timestamp,
+    Verified, encode_cbor, evaluate,
 };
 use mesh_core::{Candidates, Mono, Now, Shard};
 
@@ -19,6 +20,8 @@ pub const AD_GRACE: Duration = Duration::from_secs(2 * 60);
 
 /// Classes of fewer machines are merged: a summary should not point at a person.
 const MERGED_BELOW: u32 = 5;
+/// Bytes of the classes in one summary: a statement, less what is wrapped around them.
+const MAX_CLASSES_BYTES: usize = MAX_STATEMENT_BYTES - (1 << 10);
 /// Ads that one question about candidates looks at; each takes microseconds.
 const MAX_LOOKED_AT: usize = 5_000;
 /// Different reasons in one answer; a machine room has few ways not to fit.
@@ -132,13 +135,17 @@ impl AdTable {
     }
 
     /// The own volunteers, by shard and class.
+    ///
+    /// Only shards that brokers gossip about, and runtimes that this version knows: whatever other
+    /// words a volunteer's ad has, no broker could use them, and they would bloat the summary.
     pub(crate) fn summaries(&self) -> BTreeMap<Shard, Vec<ClassCount>> {
         let mut counts: BTreeMap<Shard, BTreeMap<Class, u32>> = BTreeMap::new();
         for own in self.own.values() {
             let capabilities = &own.ad.capabilities;
             for class in Class::of(capabilities) {
-                let shard = shard_of(&class.runtime, capabilities);
-                *counts.entry(shard).or_default().entry(class).or_default() += 1;
+                if let Some(shard) = shard_of(&class.runtime, capabilities) {
+                    *counts.entry(shard).or_default().entry(class).or_default() += 1;
+                }
             }
         }
         counts.into_iter().map(|(shard, classes)| (shard, merged(classes))).collect()
@@ -181,10 +188,11 @@ pub(crate) fn fits_in(
     evaluate(machine, &requirements).map(|_| ()).map_err(|no| no.to_string())
 }
 
-fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Shard {
+fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Option<Shard> {
     match runtime {
-        Runtime::Wasm => Shard::wasm(),
-        _ => Shard::of_platform(&capabilities.platform),
+        Runtime::Wasm => Some(Shard::wasm()),
+        Runtime::Native => Shard::of_platform(&capabilities.platform),
+        Runtime::Other(_) => None,
     }
 }
 
@@ -196,7 +204,29 @@ fn merged(classes: BTreeMap<Class, u32>) -> Vec<ClassCount> {
         let least = Class { runtime: class.runtime.clone(), cores_log2: 0, memory_log2: 0 };
         *counts.entry(if small { least } else { class }).or_default() += count;
     }
-    // A summary holds 1,024 classes; those that are left out are the largest machines of a runtime
-    // whose name sorts last.
-    counts.into_iter().take(1024).map(|(class, count)| ClassCount { class, count }).collect()
+    let mut bytes = 0;
+    let fits = |counted: &ClassCount| {
+        bytes += encode_cbor(counted).len();
+        bytes <= MAX_CLASSES_BYTES
+    };
+    // Those that are left out are the largest machines of a runtime whose name sorts last.
+    let counted = counts.into_iter().map(|(class, count)| ClassCount { class, count });
+    counted.take(Summary::MAX_CLASSES).take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_fit_into_a_statement_however_long_their_words_are() {
+        let class = |n| Class {
+            runtime: format!("{n:032}").parse().expect("a word"),
+            cores_log2: u32::MAX,
+            memory_log2: u32::MAX,
+        };
+        let classes = merged((0..2_000).map(|n| (class(n), u32::MAX)).collect());
+        assert!(encode_cbor(&classes).len() <= MAX_CLASSES_BYTES + 3, "with the list's own length");
+        assert!(classes.len() > 500);
+    }
 }

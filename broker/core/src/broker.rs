@@ -11,12 +11,13 @@ mod offering;
 mod restoring;
 mod status;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::statements::{Class, Lease, TaskId};
-use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
+use capability::statements::{Class, Lease, Offer, TaskId};
+use capability::{BlobHash, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
     Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, ReplyId,
     Routes, Write,
@@ -31,10 +32,12 @@ use crate::card::{Dialling, OwnCard};
 use crate::contract::{Action, Direction, GossipVerdict, Input, News};
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
+use crate::handed_out::HandedOut;
 use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
 use crate::receipts::Receipts;
+use crate::shares::Shares;
 use crate::summaries::Summaries;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
@@ -44,6 +47,10 @@ pub const TARGET_LINKS: usize = 8;
 /// Bytes of disk that must be free for an offer or a bundle to be taken: room for the leases and
 /// receipts of what was taken before.
 pub const DISK_RESERVE: u64 = 64 << 20;
+
+/// Whom to ask for one package at most: more than the links of most brokers. A failed question
+/// takes seconds.
+pub const MAX_BLOB_SOURCES: usize = 32;
 
 /// Things that expire are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -105,13 +112,17 @@ pub struct Broker {
     calls: Calls,
     receipts: Receipts,
     custody: Custody,
+    shares: Shares,
+    /// Receipts in custody of one project at most.
+    receipts_a_project: usize,
 
-    /// Tasks handed out of late, by project: who had least comes first.
-    handed_out: BTreeMap<ProjectKey, u64>,
+    handed_out: HandedOut,
     /// Offers that volunteers may want now and could not have before.
     fresh_offers: BTreeSet<StatementId>,
     /// When the ads behind a class were asked for last.
     ads_asked: BTreeMap<(PublicKey, Class), Mono>,
+    /// When the summaries of a linked broker are looked through for ads to ask for.
+    ads_due: BTreeMap<PublicKey, Mono>,
     in_hand: BTreeMap<StatementId, InHand>,
     custody_stirred: bool,
     custody_wake: Option<Mono>,
@@ -169,9 +180,13 @@ impl Broker {
             calls: Calls::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
-            handed_out: BTreeMap::new(),
+            shares: Shares::default(),
+            // A project's delegates together get what one origin gets.
+            receipts_a_project: config.custody.bundles_an_origin,
+            handed_out: HandedOut::default(),
             fresh_offers: BTreeSet::new(),
             ads_asked: BTreeMap::new(),
+            ads_due: BTreeMap::new(),
             in_hand: BTreeMap::new(),
             custody_stirred: true,
             custody_wake: None,
@@ -224,22 +239,46 @@ impl Broker {
             self.summaries.due(),
             self.exchanges.values().filter_map(Exchange::next_start).min(),
             self.custody_wake,
+            self.ads_due.values().min().copied(),
         ];
         always.into_iter().chain(sometimes.into_iter().flatten()).min()
     }
 
-    /// Whom to ask for a package that is not here, and its size in bytes: the broker next on the way
-    /// to the home of its project, or at the home the master.
-    pub fn blob_source(&self, hash: BlobHash) -> Option<(PublicKey, u64)> {
-        self.book.offers_with(hash).find_map(|offer| {
-            let home = self.book.home(offer.project)?;
-            let source = if home.home == self.me {
-                Some(home.signer()).filter(|master| self.peers.contains_key(master))
-            } else {
-                self.routes.next_hop(home.home)
-            };
-            Some((source?, offer.package.size))
-        })
+    /// Whom to ask for a package that is not here, one after the other, and its size in bytes: the
+    /// broker next on the way to the home of its project, or at the home the master.
+    ///
+    /// `asker` wants it, and takes at most `limit` bytes. Anybody can offer another's package, with
+    /// a wrong size or a home that does not have it. So there may be several answers, at most
+    /// [`MAX_BLOB_SOURCES`]: the largest sizes first, since whoever knows an offer asks for just
+    /// its size. The asker is none of them, or two brokers could wait for each other.
+    pub fn blob_sources(
+        &self,
+        hash: BlobHash,
+        asker: PublicKey,
+        limit: u64,
+    ) -> Vec<(PublicKey, u64)> {
+        let mut offers: Vec<_> = self.book.offers_with(hash).collect();
+        offers.retain(|offer| offer.package.size <= limit);
+        offers.sort_by_key(|offer| Reverse(offer.package.size));
+        let mut sources = Vec::new();
+        for offer in offers {
+            let from = self.next_towards_master(offer).filter(|source| *source != asker);
+            let source = from.map(|from| (from, offer.package.size));
+            sources.extend(source.filter(|source| !sources.contains(source)));
+            if sources.len() == MAX_BLOB_SOURCES {
+                break;
+            }
+        }
+        sources
+    }
+
+    fn next_towards_master(&self, offer: &Offer) -> Option<PublicKey> {
+        let home = self.book.home(offer.project)?;
+        if home.home == self.me {
+            Some(home.signer()).filter(|master| self.peers.contains_key(master))
+        } else {
+            self.routes.next_hop(home.home)
+        }
     }
 
     /// Whether a blob belongs to an offer that is open, or to a bundle in custody.
@@ -276,6 +315,7 @@ impl Broker {
             self.sweep(now);
         }
         self.tell_of_ourselves(now);
+        self.pull_ads_that_are_due(now);
         self.match_pulls(now);
         self.dial(now);
         self.compare_with_others(now);
@@ -297,10 +337,7 @@ impl Broker {
         self.expire_custody(now);
         if self.next_forgiveness <= now.mono {
             self.next_forgiveness = now.mono + FORGIVE_EVERY;
-            self.handed_out.retain(|_, count| {
-                *count /= 2;
-                *count > 0
-            });
+            self.handed_out.forgive();
         }
     }
 
@@ -335,7 +372,8 @@ impl Broker {
         self.outbox.push(Action::ReplyHandover { reply, answer });
     }
 
-    fn disk_is_full(&self) -> bool {
+    /// Whether nothing new is taken for want of disk space.
+    pub fn disk_is_full(&self) -> bool {
         self.disk_free < DISK_RESERVE
     }
 

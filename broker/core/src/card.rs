@@ -18,6 +18,8 @@ const CARD_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const MAX_LINKS: usize = 256;
 /// Addresses in one card at most, by the statement's own rules.
 const MAX_ADDRESSES: usize = 8;
+/// Bytes of one address, by the same rules.
+const MAX_ADDRESS: usize = 256;
 
 /// How often it is looked whether somebody should be dialled.
 const DIAL_EVERY: Duration = Duration::from_secs(5);
@@ -70,12 +72,17 @@ impl OwnCard {
         // Wall time, so that a restarted broker's cards are newer than its former ones.
         self.seq = now.wall.0.max(self.seq + 1);
         self.due = now.mono + RENEW_EVERY;
+        let tellable = self
+            .addresses
+            .iter()
+            .filter(|address| address.len() <= MAX_ADDRESS && !address.contains(char::is_control));
         let card = BrokerCard {
             seq: self.seq,
-            addresses: self.addresses.iter().take(MAX_ADDRESSES).cloned().collect(),
+            addresses: tellable.take(MAX_ADDRESSES).cloned().collect(),
             links: links.take(MAX_LINKS).collect(),
             expires: now.wall + CARD_LIFETIME,
         };
+        // Every bound of S22 is kept above, and no peer's word is in it.
         Verified::sign(card, signer)
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use capability::{
-    Envelope, KEY_BYTES, Kind, MAX_CLOCK_SKEW, Payload, ProjectKey, PublicKey, StatementId,
-    Timestamp,
+    Envelope, KEY_BYTES, Kind, MAX_CLOCK_SKEW, MAX_STATEMENT_BYTES, Payload, ProjectKey, PublicKey,
+    StatementId, Timestamp,
 };
 use mesh_core::{Gossip, MAX_CARDS};
 
@@ -154,6 +154,10 @@ impl GossipSet {
 
     /// What [`GossipSet::admit`] would say.
     pub(crate) fn judge(&self, gossip: &Gossip) -> Admission {
+        // Of one that no peer can read, peers would be told with each comparison, in vain.
+        if gossip.envelope().as_bytes().len() > MAX_STATEMENT_BYTES {
+            return Admission::Old;
+        }
         let subject = Subject::of(gossip);
         if let Some(kept) = self.kept.get(&subject) {
             let newer = rank(gossip) > kept.rank;

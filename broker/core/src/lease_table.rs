@@ -1,8 +1,9 @@
 //! The leases that this broker has granted as the home of projects, and the tasks that are open.
 //!
 //! Each offer published here has a pool of replicas: open, leased, returned or done. A claim takes
-//! open ones; a lease that is not renewed within its term makes its replica open again; a result
-//! makes it returned, which nobody leases again unless the master says so; a receipt settles it.
+//! open ones; a lease that is not renewed within its term makes its replica open again, and so does
+//! one that is overdue: held for longer than its job and an owner's pause can take. A result makes
+//! it returned, which nobody leases again unless the master says so; a receipt settles it.
 //! There is at most one live lease of a replica, because a replica is one slot.
 //!
 //! Grants, returns and ends are durable; renewals are not, so a restarted broker gives every lease
@@ -28,6 +29,11 @@ use crate::record;
 pub const LEASE_TERM: Duration = Duration::from_secs(30);
 /// Replicas of all pools at most; one takes a byte while it is open.
 pub const MAX_REPLICAS: usize = 16_000_000;
+/// Replicas of one project at most, a tenth of all: its largest offer, so that ten projects always
+/// fit.
+pub const MAX_REPLICAS_A_PROJECT: usize = MAX_REPLICAS / 10;
+/// Whose lease was overdue gets the replica again only after this while, so that others come first.
+pub const OVERDUE_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// Live leases at most; each takes about a kilobyte.
 pub const MAX_LEASES: usize = 200_000;
 /// Live leases of one volunteer at most, so that none can sit on everything.
@@ -43,6 +49,7 @@ pub(crate) struct LeaseTable {
     by_volunteer: BTreeMap<PublicKey, usize>,
     leases: usize,
     replicas: usize,
+    replicas_of: BTreeMap<ProjectKey, usize>,
     claims: Claims,
 }
 
@@ -102,9 +109,19 @@ impl LeaseTable {
         })
     }
 
-    /// Whether a pool for `offer` would fit.
-    pub(crate) fn has_room(&self, offer: &Verified<Offer>) -> bool {
-        self.pools.contains_key(&offer.id()) || self.replicas + replicas(offer) <= MAX_REPLICAS
+    /// Refuses an `offer` whose pool would not fit.
+    pub(crate) fn has_room(&self, offer: &Verified<Offer>) -> Result<(), Refusal> {
+        let count = replicas(offer);
+        let of_project = self.replicas_of.get(&offer.project).copied().unwrap_or_default();
+        if self.pools.contains_key(&offer.id()) {
+            Ok(())
+        } else if of_project.saturating_add(count) > MAX_REPLICAS_A_PROJECT {
+            Err(Refusal::Full("too many tasks of this project".to_owned()))
+        } else if self.replicas.saturating_add(count) > MAX_REPLICAS {
+            Err(Refusal::Full("too many tasks".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Grants tasks of `offer` from now on, in `epoch`, but none of those that are `settled`.
@@ -128,6 +145,7 @@ impl LeaseTable {
     pub(crate) fn restore_pool(&mut self, offer: &Verified<Offer>, epoch: u64) {
         let pool = self.pools.entry(offer.id()).or_insert_with(|| {
             self.replicas += replicas(offer);
+            *self.replicas_of.entry(offer.project).or_default() += replicas(offer);
             Pool::new(offer, epoch)
         });
         pool.epoch = epoch;
@@ -191,7 +209,8 @@ impl LeaseTable {
         if room == 0 {
             return Err(Refusal::Full("too many live leases".to_owned()));
         }
-        let tasks = pool.open_for(volunteer, room.min(usize::from(claim.count)));
+        let count = room.min(usize::from(claim.count));
+        let tasks = pool.open_for(volunteer, count, now.mono);
         if tasks.is_empty() {
             return Err(Refusal::NoTask);
         }
@@ -206,6 +225,7 @@ impl LeaseTable {
             term_ms,
             expires: offer.expires(),
         };
+        // S51 is all that a lease can break, and its term is ours; it has some hundred bytes.
         let leases = Verified::sign_batch(tasks.into_iter().map(lease).collect(), signer);
         let mut writes = Vec::with_capacity(leases.len());
         for lease in &leases {
@@ -219,16 +239,30 @@ impl LeaseTable {
 
     /// Keeps or gives back the leases that `renewal` names; gives those that are not its signer's
     /// any more, and how many tasks were given back.
+    ///
+    /// Nobody keeps a task for ever: a lease that is overdue ends, and its replica is open. A late
+    /// result still counts while it is.
     pub(crate) fn renew(&mut self, renewal: &Verified<Renewal>, now: Now) -> Renewed {
         let mut renewed = Renewed::default();
         for lease in &renewal.leases {
-            let held = self.pools.get_mut(&renewal.offer).and_then(|pool| pool.held(*lease));
+            let pool = self.pools.get_mut(&renewal.offer);
+            let longest = pool.as_ref().map_or(Duration::ZERO, |pool| pool.longest);
+            let held = pool.and_then(|pool| pool.held(*lease));
             let Some(held) = held.filter(|held| held.lease.volunteer == renewal.signer()) else {
                 renewed.lapsed.push(*lease);
                 continue;
             };
             let task = held.lease.task;
             match renewal.intent {
+                Intent::Keep if held.lease.granted + longest <= now.wall => {
+                    renewed.lapsed.push(*lease);
+                    renewed.overdue.push(task);
+                    renewed.writes.extend(self.reopen(task));
+                    let until = now.mono + OVERDUE_PAUSE;
+                    if let Some((pool, index)) = self.pool_and_index(task) {
+                        pool.barred.insert(index, (renewal.signer(), until));
+                    }
+                }
                 Intent::Keep if renewal.issued > held.renewed => {
                     self.deadlines.remove(&(held.deadline, task));
                     held.deadline = now.mono + LEASE_TERM;
@@ -339,6 +373,12 @@ impl LeaseTable {
         let mut writes = self.reopen_leased(offer);
         let Some(pool) = self.pools.remove(&offer) else { return writes };
         self.replicas -= pool.slots.len();
+        if let Some(count) = self.replicas_of.get_mut(&pool.project) {
+            *count -= pool.slots.len();
+            if *count == 0 {
+                self.replicas_of.remove(&pool.project);
+            }
+        }
         writes.push(Write::delete(record::pool(offer)));
         let taken = pool.taken.keys().map(|index| record::slot(pool.task_id(offer, *index)));
         writes.extend(taken.map(Write::delete));
@@ -476,6 +516,8 @@ impl RestoredSlot {
 #[derive(Debug, Default)]
 pub(crate) struct Renewed {
     pub(crate) lapsed: Vec<StatementId>,
+    /// Those of `lapsed` that were held for too long.
+    pub(crate) overdue: Vec<TaskId>,
     pub(crate) released: usize,
     pub(crate) writes: Vec<Write>,
 }

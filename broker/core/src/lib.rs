@@ -13,18 +13,20 @@ mod claims;
 mod contract;
 mod exchange;
 mod gossip_set;
+mod handed_out;
 mod lease_table;
 mod offer_book;
 mod pool;
 mod pulls;
 mod receipts;
 mod record;
+mod shares;
 mod summaries;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
 pub use broker::{
-    Broker, BrokerConfig, DISK_RESERVE, OfferStatus, PeerRole, PeerStatus, RestoreError, Status,
-    TARGET_LINKS,
+    Broker, BrokerConfig, DISK_RESERVE, MAX_BLOB_SOURCES, OfferStatus, PeerRole, PeerStatus,
+    RestoreError, Status, TARGET_LINKS,
 };
 pub use calls::MAX_FORWARDED;
 pub use claims::MAX_REMEMBERED_CLAIMS;
@@ -36,7 +38,10 @@ pub use gossip_set::{
     MAX_OFFERS, MAX_OFFERS_A_PROJECT, MAX_PROJECTS, MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER,
     MAX_WITHDRAWALS, MAX_WITHDRAWALS_A_SIGNER,
 };
-pub use lease_table::{LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS};
-pub use pool::TaskCounts;
+pub use lease_table::{
+    LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS, MAX_REPLICAS_A_PROJECT,
+    OVERDUE_PAUSE,
+};
+pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
 pub use pulls::PULL_WAIT;
 pub use receipts::MAX_RECEIPTS;

@@ -1,11 +1,16 @@
 //! The replicas of one offer: open, leased, returned or done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use capability::statements::{Lease, Offer, TaskId};
 use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use mesh_core::Mono;
 use serde::Serialize;
+
+/// A lease can be renewed for the wall time of its job and this, in which the volunteer's owner may
+/// pause, or the job may wait for others there.
+pub const PAUSE_ALLOWANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// See the module.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub(crate) struct Pool {
     pub(crate) project: ProjectKey,
     pub(crate) epoch: u64,
     pub(crate) replicas: u16,
+    /// How long one volunteer may hold a lease, however often it renews it.
+    pub(crate) longest: Duration,
     /// By task, then replica.
     pub(crate) slots: Vec<Slot>,
     pub(crate) open: usize,
@@ -20,6 +27,8 @@ pub(crate) struct Pool {
     pub(crate) first_open: usize,
     pub(crate) taken: BTreeMap<usize, Taken>,
     pub(crate) by_lease: BTreeMap<StatementId, usize>,
+    /// Open replicas that their last holder had for too long, and until when it gets them no more.
+    pub(crate) barred: BTreeMap<usize, (PublicKey, Mono)>,
     /// The numbers of the durable records of settled tasks.
     pub(crate) settled: BTreeSet<u32>,
 }
@@ -70,11 +79,13 @@ impl Pool {
             project: offer.project,
             epoch,
             replicas: offer.replicas,
+            longest: offer.job.limits.wall() + PAUSE_ALLOWANCE,
             slots: vec![Slot::Open; count],
             open: count,
             first_open: 0,
             taken: BTreeMap::new(),
             by_lease: BTreeMap::new(),
+            barred: BTreeMap::new(),
             settled: BTreeSet::new(),
         }
     }
@@ -94,8 +105,9 @@ impl Pool {
     }
 
     pub(crate) fn index(&self, id: TaskId) -> Option<usize> {
-        let index = usize::try_from(id.task).ok()? * usize::from(self.replicas);
-        let index = index + usize::from(id.replica);
+        // The task is a peer's word: on 32-bit machines it may lead beyond all numbers.
+        let first = usize::try_from(id.task).ok()?.checked_mul(usize::from(self.replicas))?;
+        let index = first.checked_add(usize::from(id.replica))?;
         (id.replica < self.replicas && index < self.slots.len()).then_some(index)
     }
 
@@ -116,10 +128,10 @@ impl Pool {
     }
 
     pub(crate) fn is_done(&self, task: u32) -> bool {
-        let first =
-            usize::try_from(task).map_or(usize::MAX, |task| task * usize::from(self.replicas));
+        let first = TaskId { offer: StatementId::from_bytes([0; 32]), task, replica: 0 };
+        let Some(first) = self.index(first) else { return false };
         let slots = self.slots.iter().skip(first).take(usize::from(self.replicas));
-        slots.clone().next().is_some() && slots.into_iter().all(|slot| *slot == Slot::Done)
+        slots.into_iter().all(|slot| *slot == Slot::Done)
     }
 
     pub(crate) fn set(&mut self, index: usize, slot: Slot) {
@@ -128,6 +140,8 @@ impl Pool {
         self.open += usize::from(slot == Slot::Open);
         if slot == Slot::Open {
             self.first_open = self.first_open.min(index);
+        } else {
+            self.barred.remove(&index);
         }
         while self.slots.get(self.first_open).is_some_and(|slot| *slot != Slot::Open) {
             self.first_open += 1;
@@ -154,14 +168,21 @@ impl Pool {
     }
 
     /// Up to `count` open replicas, of tasks that `volunteer` has no other replica of.
-    pub(crate) fn open_for(&self, volunteer: PublicKey, count: usize) -> Vec<(u32, u16)> {
+    pub(crate) fn open_for(
+        &self,
+        volunteer: PublicKey,
+        count: usize,
+        now: Mono,
+    ) -> Vec<(u32, u16)> {
         let mut tasks: Vec<(u32, u16)> = Vec::new();
         for index in self.first_open..self.slots.len() {
             if tasks.len() >= count {
                 break;
             }
             let (task, replica) = self.task_and_replica(index);
-            let open = self.slots[index] == Slot::Open;
+            let barred = self.barred.get(&index);
+            let barred = barred.is_some_and(|(who, until)| *who == volunteer && *until > now);
+            let open = self.slots[index] == Slot::Open && !barred;
             let same_task = tasks.last().is_some_and(|(last, _)| *last == task);
             if open && !same_task && !self.has_replica(task, volunteer) {
                 tasks.push((task, replica));

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::PublicKey;
-use mesh_core::{Mono, Now, Wants};
-
-use mesh_core::ReplyId;
+use mesh_core::{Mono, Now, ReplyId, Wants};
 
 /// How long a pull waits: below the half minute after which middleboxes and callers give up.
 pub const PULL_WAIT: Duration = Duration::from_secs(25);

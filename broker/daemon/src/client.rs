@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use mesh_shell::out::put;
 use mesh_shell::{Exit, OrExit, Outcome};
 use serde_json::Value;
 use ureq::Agent;
@@ -35,8 +36,7 @@ pub fn status(http: SocketAddr, json: bool) -> Outcome {
         .with_context(|| format!("what answers at {http} is no broker"))
         .or_exit(Exit::Network)?;
     let text = if json { format!("{status:#}\n") } else { in_words(&status) };
-    print!("{text}");
-    Ok(())
+    put(&text)
 }
 
 fn in_words(status: &Value) -> String {
@@ -51,6 +51,9 @@ fn in_words(status: &Value) -> String {
         number("leases"),
         number("custody"),
     );
+    if status["disk-is-full"] == true {
+        text += "the disk is nearly full: nothing new is taken\n";
+    }
     for peer in status["peers"].as_array().into_iter().flatten() {
         text += &format!("peer {} {}\n", short(&peer["peer"]), word(&peer["role"]));
     }

@@ -51,7 +51,8 @@ pub async fn run(settings: Settings) -> Outcome {
     let web = Web::serve(listener, http::common(metrics).merge(page::routes(ask)));
     tracing::info!(%address, "http");
 
-    let (event_loop, finished) = EventLoop::new(broker, link, clock, gauges, external);
+    let (event_loop, finished) =
+        EventLoop::new(broker, link, clock, gauges, external, &settings.bootstrap);
     let outcome = event_loop.run(Sources { events, statuses, termination }, finished).await;
     web.end().await;
     net.shutdown().await;

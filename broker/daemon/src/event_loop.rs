@@ -51,6 +51,9 @@ pub struct EventLoop {
     /// Gossip that waits for the core's judgement, which comes at once.
     judged: BTreeMap<GossipToken, (GossipId, PeerKey)>,
     next_id: u64,
+    /// Brokers that the operator named, and whether it was said that one is not reached.
+    named: BTreeMap<String, bool>,
+    disk_is_full: bool,
     /// Outcomes of errands, of which the core has a bounded number under way.
     errands: mpsc::UnboundedSender<Input>,
     durable: mpsc::UnboundedSender<Durable>,
@@ -75,13 +78,15 @@ pub struct Finished {
 }
 
 impl EventLoop {
-    /// A loop around `broker`, which others reach at `external`, or where it listens.
+    /// A loop around `broker`, which others reach at `external`, or where it listens; the operator
+    /// `named` other brokers.
     pub fn new(
         broker: Broker,
         link: Link,
         clock: Clock,
         gauges: Gauges,
         external: Vec<Multiaddr>,
+        named: &[Multiaddr],
     ) -> (Self, Finished) {
         let (errands, finished) = mpsc::unbounded_channel();
         let (durable, commits) = mpsc::unbounded_channel();
@@ -100,6 +105,8 @@ impl EventLoop {
             waiting: BTreeMap::new(),
             judged: BTreeMap::new(),
             next_id: 0,
+            named: named.iter().map(|address| (address.to_string(), false)).collect(),
+            disk_is_full: false,
             errands,
             durable,
             stored,
@@ -121,7 +128,14 @@ impl EventLoop {
                     let id = durable.map_err(disk_failure)?;
                     self.give(Input::Committed(id)).await;
                 }
-                Some(input) = finished.errands.recv() => self.give(input).await,
+                Some(input) = finished.errands.recv() => {
+                    if let Input::Found { address, .. } = &input
+                        && let Some(said) = self.named.get_mut(address)
+                    {
+                        *said = false;
+                    }
+                    self.give(input).await;
+                }
                 event = sources.events.recv() => match event {
                     Some(event) => self.on_event(event).await,
                     None => return Ok(()),
@@ -153,6 +167,15 @@ impl EventLoop {
     async fn measure_disk(&mut self) {
         let bytes = self.link.storage().free();
         self.give(Input::DiskFree { bytes }).await;
+        let is_full = self.broker.disk_is_full();
+        if std::mem::replace(&mut self.disk_is_full, is_full) != is_full {
+            let what = if is_full {
+                "disk nearly full, nothing new is taken"
+            } else {
+                "disk has room again"
+            };
+            tracing::warn!(bytes, "{what}");
+        }
         self.guard.forget(self.clock.now().wall);
         self.gauges.show(&self.broker.status(), bytes);
     }
@@ -303,14 +326,15 @@ impl EventLoop {
     }
 
     fn on_blob(&self, incoming: IncomingBlob) {
-        let source = match &incoming {
+        let sources = match &incoming {
             IncomingBlob::Get(get) => {
-                self.broker.blob_source(BlobHash::from_bytes(*get.hash.as_bytes()))
+                let hash = BlobHash::from_bytes(*get.hash.as_bytes());
+                Some(self.broker.blob_sources(hash, public_key(get.peer), get.max_size))
             }
             IncomingBlob::Put(_) => None,
         };
         let link = self.link.clone();
-        tokio::spawn(async move { link.serve_blob(incoming, source).await });
+        tokio::spawn(async move { link.serve_blob(incoming, sources).await });
     }
 
     // From the core to outside.
@@ -343,7 +367,11 @@ impl EventLoop {
                     Some(Input::Reconciled { from: to, answer })
                 });
             }
-            Action::Dial { address } => self.errand(|link| dial(link, address)),
+            Action::Dial { address } => {
+                let silent =
+                    self.named.get_mut(&address).is_none_or(|said| std::mem::replace(said, true));
+                self.errand(move |link| dial(link, address, silent));
+            }
             Action::News(news) => {
                 self.gauges.count(&news);
                 report::log(&news);
@@ -415,7 +443,8 @@ async fn reconcile(link: &Link, to: PublicKey, ask: &ReconcileAsk, clock: Clock)
     }
 }
 
-async fn dial(link: Link, address: String) -> Option<Input> {
+/// A failure is told to the operator unless `silent`.
+async fn dial(link: Link, address: String, silent: bool) -> Option<Input> {
     let parsed: Multiaddr = match address.parse() {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -430,7 +459,12 @@ async fn dial(link: Link, address: String) -> Option<Input> {
             Some(Input::Found { address, peer: link.key() })
         }
         Err(error) => {
-            tracing::debug!(error = %chain(&error), "not reached");
+            let reason = chain(&error);
+            if silent {
+                tracing::debug!(address, reason, "broker not reached");
+            } else {
+                tracing::warn!(address, reason, "broker not reached, trying on");
+            }
             None
         }
     }

@@ -1,5 +1,6 @@
 //! `talkoot-broker`: a public node of the mesh. It matches volunteers with offers, grants leases as
 //! the home of projects, and carries results and receipts.
+#![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
 mod cli;
 mod client;
@@ -18,7 +19,7 @@ use capability::Signer;
 use clap::Parser;
 use mesh_net::Multiaddr;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, finish, key_file, logs, peer_key};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, finish, key_file, logs, outln, peer_key};
 
 use cli::{Cli, Command};
 use config::Config;
@@ -56,10 +57,10 @@ fn key(state: &Path, addresses: &[String], json: bool) -> Outcome {
     let addresses: Vec<Multiaddr> = addresses.iter().map(dialable).collect::<Outcome<_>>()?;
     let addresses: Vec<String> = addresses.iter().map(Multiaddr::to_string).collect();
     if json {
-        println!("{}", serde_json::json!({ "key": key.to_string(), "addresses": addresses }));
+        outln!("{}", serde_json::json!({ "key": key.to_string(), "addresses": addresses }));
     } else {
-        println!("{key}");
-        addresses.iter().for_each(|address| println!("{address}"));
+        outln!("{key}");
+        addresses.iter().for_each(|address| outln!("{address}"));
     }
     Ok(())
 }

@@ -340,6 +340,7 @@ async fn a_broker_without_room_for_what_follows_takes_no_offer() {
     let master = Client::start(4).await;
     let key = master.dial(&address).await;
     let (publish, _) = publication(&master, key, master.store(b"package"));
-    let answer = master.ask(key, publish).await;
-    assert_eq!(answer, Answer::Refused(Refusal::Full("the disk".to_owned())));
+    let refused = master.link.ask(key, &publish).await.expect_err("there is no room");
+    let reason = mesh_shell::chain(&refused);
+    assert!(reason.contains("the disk is full"), "{reason}");
 }

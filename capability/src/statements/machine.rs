@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, check_text};
-use crate::facts::{Capabilities, Runtime};
+use crate::facts::{Capabilities, MAX_WORD, Runtime};
 use crate::key::PublicKey;
 use crate::statement::{Invalid, Kind, Payload};
 use crate::time::Timestamp;
+
+/// Length of a shard's name in bytes: two words and a hyphen, so that each platform has one.
+const MAX_SHARD: usize = 2 * MAX_WORD + 1;
 
 /// A volunteer's capability advertisement, signed by its node key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,11 @@ pub struct Class {
     pub memory_log2: u32,
 }
 
+impl Summary {
+    /// Classes in one summary.
+    pub const MAX_CLASSES: usize = 1_024;
+}
+
 impl Class {
     /// The classes that `capabilities` falls into, one for each runtime.
     pub fn of(capabilities: &Capabilities) -> impl Iterator<Item = Self> + '_ {
@@ -109,8 +117,8 @@ impl Payload for Summary {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        check_text("shard", &self.shard, 64)?;
-        Invalid::unless(self.classes.len() <= 1024, "S21", "over 1,024 classes")
+        check_text("shard", &self.shard, MAX_SHARD)?;
+        Invalid::unless(self.classes.len() <= Self::MAX_CLASSES, "S21", "over 1,024 classes")
     }
 }
 

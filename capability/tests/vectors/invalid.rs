@@ -357,6 +357,8 @@ fn machines() -> Vec<Vector> {
     native.strength = "x".repeat(65);
     let mut summary = samples::summary();
     summary.classes = vec![summary.classes[0].clone(); 1025];
+    let mut shard = samples::summary();
+    shard.shard = "x".repeat(66);
     let mut card = samples::broker_card();
     card.addresses = vec!["/ip4/192.0.2.1/tcp/4077".into(); 9];
     let mut nameless = samples::registration();
@@ -372,6 +374,7 @@ fn machines() -> Vec<Vector> {
         signed("long-reason", "S10: a reason of 257 bytes", &long, MASTER),
         signed("ad-strength", "S20: a strength of 65 bytes", &ad, VOLUNTEER),
         signed("summary-classes", "S21: 1,025 classes", &summary, BROKER),
+        signed("summary-shard", "S10: a shard's name of 66 bytes", &shard, BROKER),
         signed("card-addresses", "S22: 9 addresses", &card, BROKER),
         signed("registration-name", "S30: an empty name", &nameless, PROJECT),
         signed(

@@ -23,6 +23,21 @@ pub enum Topic {
     Summaries(Shard),
 }
 
+/// Those that Rust's first two tiers name for servers, desktops and single-board computers.
+const PLATFORMS: [&str; 11] = [
+    "freebsd-x86_64",
+    "linux-aarch64",
+    "linux-arm",
+    "linux-powerpc64",
+    "linux-riscv64",
+    "linux-s390x",
+    "linux-x86",
+    "linux-x86_64",
+    "macos-aarch64",
+    "macos-x86_64",
+    "windows-x86_64",
+];
+
 /// Machines of one platform, or all that run WebAssembly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(String);
@@ -33,9 +48,10 @@ impl Shard {
         Self("wasm".to_owned())
     }
 
-    /// The machines of one platform.
-    pub fn of_platform(platform: &Platform) -> Self {
-        Self(platform.to_string())
+    /// The machines of one platform, if brokers gossip about it ([`Shard::known`]).
+    pub fn of_platform(platform: &Platform) -> Option<Self> {
+        let name = platform.to_string();
+        PLATFORMS.contains(&name.as_str()).then_some(Self(name))
     }
 
     /// The shards in which brokers must know of `offer`: `wasm`, or the platform that it names, or
@@ -58,22 +74,8 @@ impl Shard {
         shards
     }
 
-    /// The platforms that brokers gossip about: those that Rust's first two tiers name for servers,
-    /// desktops and single-board computers.
+    /// The platforms that brokers gossip about, and `wasm`.
     pub fn known() -> Vec<Self> {
-        const PLATFORMS: [&str; 11] = [
-            "freebsd-x86_64",
-            "linux-aarch64",
-            "linux-arm",
-            "linux-powerpc64",
-            "linux-riscv64",
-            "linux-s390x",
-            "linux-x86",
-            "linux-x86_64",
-            "macos-aarch64",
-            "macos-x86_64",
-            "windows-x86_64",
-        ];
         let platforms = PLATFORMS.iter().map(|platform| Self((*platform).to_owned()));
         platforms.chain([Self::wasm()]).collect()
     }
@@ -185,5 +187,18 @@ impl Gossip {
     /// Who signed it.
     pub fn signer(&self) -> PublicKey {
         self.envelope().signer()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_platforms_have_a_shard() {
+        let shard = |os, arch| Shard::of_platform(&Platform::new(os, arch).expect("two words"));
+        assert_eq!(shard("linux", "x86_64"), Some(Shard("linux-x86_64".to_owned())));
+        assert!(shard("linux", "x86_64").is_some_and(|it| Shard::known().contains(&it)));
+        assert_eq!(shard("linux", "abacus"), None);
     }
 }

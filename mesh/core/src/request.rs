@@ -1,6 +1,6 @@
 //! Requests: questions that are bound to one peer and one moment, so that they cannot be replayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::Request;
@@ -59,16 +59,16 @@ pub fn seal(
 #[derive(Debug)]
 pub struct RequestGuard {
     me: PublicKey,
-    /// By peer, the nonces taken and when each can be forgotten.
-    taken: BTreeMap<PublicKey, BTreeMap<u64, Timestamp>>,
-    /// Of all peers.
-    count: usize,
+    /// By peer, the nonces taken.
+    taken: BTreeMap<PublicKey, BTreeSet<u64>>,
+    /// The same, in the order in which they can be forgotten.
+    by_end: BTreeSet<(Timestamp, PublicKey, u64)>,
 }
 
 impl RequestGuard {
     /// A guard for the node with key `me`.
     pub fn new(me: PublicKey) -> Self {
-        Self { me, taken: BTreeMap::new(), count: 0 }
+        Self { me, taken: BTreeMap::new(), by_end: BTreeSet::new() }
     }
 
     /// Checks a request that came from `peer`, and gives what it asks.
@@ -91,13 +91,20 @@ impl RequestGuard {
         Ok(Ask::decode(&request.body, verifier)?)
     }
 
-    /// Forgets what can no longer be replayed. To be called now and then.
+    /// Forgets what can no longer be replayed, and looks at nothing else. To be called now and
+    /// then, so that a peer that has left leaves nothing behind.
     pub fn forget(&mut self, now: Timestamp) {
-        self.taken.retain(|_, nonces| {
-            nonces.retain(|_, until| *until > now);
-            !nonces.is_empty()
-        });
-        self.count = self.taken.values().map(BTreeMap::len).sum();
+        while let Some((until, peer, nonce)) = self.by_end.first().copied()
+            && until <= now
+        {
+            self.by_end.remove(&(until, peer, nonce));
+            if let Some(nonces) = self.taken.get_mut(&peer) {
+                nonces.remove(&nonce);
+                if nonces.is_empty() {
+                    self.taken.remove(&peer);
+                }
+            }
+        }
     }
 
     fn remember(
@@ -107,21 +114,19 @@ impl RequestGuard {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), RequestError> {
+        self.forget(now);
         let of_peer = self.taken.get(&peer);
-        if of_peer.is_some_and(|nonces| nonces.contains_key(&nonce)) {
+        if of_peer.is_some_and(|nonces| nonces.contains(&nonce)) {
             return Err(RequestError::Replayed);
         }
         let full = of_peer.is_some_and(|nonces| nonces.len() >= MAX_NONCES_A_PEER);
-        if full || self.count >= MAX_NONCES {
-            self.forget(now);
-        }
-        let nonces = self.taken.entry(peer).or_default();
-        if nonces.len() >= MAX_NONCES_A_PEER || self.count >= MAX_NONCES {
+        // A peer that is refused leaves nothing behind, or new keys would take the memory instead.
+        if full || self.by_end.len() >= MAX_NONCES {
             return Err(RequestError::TooMany);
         }
-        self.count += 1;
         // A request is current until its expiry plus the skew that `current` allows.
-        nonces.insert(nonce, expires + MAX_CLOCK_SKEW);
+        self.by_end.insert((expires + MAX_CLOCK_SKEW, peer, nonce));
+        self.taken.entry(peer).or_default().insert(nonce);
         Ok(())
     }
 }
@@ -171,5 +176,45 @@ mod tests {
         guard.forget(last);
         let again = guard.admit(bytes, peer.public(), last, &Ed25519);
         assert!(matches!(again, Err(RequestError::Replayed)));
+    }
+
+    fn stranger(n: u32) -> PublicKey {
+        let mut bytes = [9; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey::from_bytes(bytes)
+    }
+
+    #[test]
+    fn who_is_refused_leaves_nothing_behind() {
+        let mut guard = RequestGuard::new(stranger(0));
+        let (soon, later) = (NOW, NOW + REQUEST_LIFETIME);
+        for n in 0..u32::try_from(MAX_NONCES).expect("a million") {
+            let peer = stranger(n / u32::try_from(MAX_NONCES_A_PEER).expect("small"));
+            let expires = if n % 2 == 0 { soon } else { later };
+            guard.remember(peer, n.into(), expires, NOW).expect("there is room");
+        }
+        let peers = guard.taken.len();
+        for n in 100..200 {
+            let refused = guard.remember(stranger(n), 0, later, NOW);
+            assert!(matches!(refused, Err(RequestError::TooMany)));
+        }
+        assert_eq!(guard.taken.len(), peers);
+
+        let now = soon + MAX_CLOCK_SKEW;
+        assert!(guard.remember(stranger(100), 0, later, now).is_ok(), "half of them are over");
+        guard.forget(later + MAX_CLOCK_SKEW);
+        assert!(guard.taken.is_empty() && guard.by_end.is_empty());
+    }
+
+    #[test]
+    fn one_peer_takes_a_share_of_the_nonces() {
+        let mut guard = RequestGuard::new(stranger(0));
+        let mut remember = |peer, nonce, now| guard.remember(stranger(peer), nonce, NOW, now);
+        let all = u64::try_from(MAX_NONCES_A_PEER).expect("small");
+        assert!((0..all).all(|nonce| remember(1, nonce, NOW).is_ok()));
+        assert!(matches!(remember(1, all, NOW), Err(RequestError::TooMany)));
+        assert!(matches!(remember(1, 0, NOW), Err(RequestError::Replayed)));
+        assert!(remember(2, 0, NOW).is_ok());
+        assert!(remember(1, all, NOW + MAX_CLOCK_SKEW).is_ok());
     }
 }

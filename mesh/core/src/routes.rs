@@ -75,6 +75,11 @@ impl Routes {
         self.links.iter().copied()
     }
 
+    /// Whether the link to broker `peer` is up.
+    pub fn is_linked(&self, peer: PublicKey) -> bool {
+        self.links.contains(&peer)
+    }
+
     /// Whether `peer` is a broker as far as is known.
     pub fn knows(&self, peer: PublicKey) -> bool {
         self.cards.contains_key(&peer)
@@ -125,6 +130,7 @@ mod tests {
         routes.link_up(key(2).public());
         assert!(routes.learn(card(2, 1, &[1, 3])));
         assert!(routes.learn(card(3, 1, &[2])));
+        assert!(routes.is_linked(key(2).public()) && !routes.is_linked(key(3).public()));
         assert_eq!(routes.next_hop(key(3).public()), Some(key(2).public()));
 
         assert!(routes.learn(card(2, 2, &[1])));

@@ -184,10 +184,11 @@ impl Link {
 
     /// Answers a peer that wants a blob, or takes one that a peer brings.
     ///
-    /// What is not here is pulled through from `source`, if there is one, with its size.
-    pub async fn serve_blob(&self, incoming: IncomingBlob, source: Option<(PublicKey, u64)>) {
+    /// What is not here is pulled through from one of `sources`, which are tried in turn, each with
+    /// the blob's size in bytes according to it. A node with `None` pulls nothing through.
+    pub async fn serve_blob(&self, incoming: IncomingBlob, sources: Option<Vec<(PublicKey, u64)>>) {
         let outcome = match incoming {
-            IncomingBlob::Get(get) => self.serve_get(get, source).await,
+            IncomingBlob::Get(get) => self.serve_get(get, sources.unwrap_or_default()).await,
             IncomingBlob::Put(put) => self.serve_put(put).await,
         };
         if let Err(error) = outcome {
@@ -198,14 +199,22 @@ impl Link {
     async fn serve_get(
         &self,
         get: BlobGet,
-        source: Option<(PublicKey, u64)>,
+        sources: Vec<(PublicKey, u64)>,
     ) -> Result<(), BlobFailed> {
         let name = get.hash;
         let hash = BlobHash::from_bytes(*name.as_bytes());
-        if let (None, Some((from, size))) = (self.storage.blobs().has(&name)?, source)
-            && let Err(error) = self.fetch(from, hash, size).await
-        {
-            tracing::debug!(%hash, error = %chain(&error), "cannot pull a blob through");
+        for (from, size) in sources {
+            match self.fetch(from, hash, size).await {
+                Ok(()) => break,
+                Err(error) => {
+                    let (peer, reason) = (from.short(), chain(&error));
+                    tracing::debug!(%hash, peer, reason, "cannot pull a blob through");
+                    // Another source would not help our own disk.
+                    if matches!(error, BlobFailed::Here(_)) {
+                        break;
+                    }
+                }
+            }
         }
         match self.storage.blobs().has(&name)? {
             Some(size) => Ok(get.serve(self.storage.blobs().read(&name)?, size).await?),

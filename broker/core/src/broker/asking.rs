@@ -1,6 +1,8 @@
 //! What volunteers, masters and brokers ask.
 
-use capability::statements::{Ad, Claim, Home, Lease, Offer, Registration, Renewal, Withdrawal};
+use capability::statements::{
+    Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
+};
 use capability::{Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{Answer, Ask, CallFailed, CallId, Gossip, Now, Refusal, ReplyId, Wants, Write};
 
@@ -66,12 +68,9 @@ impl Broker {
                 self.reply(reply, answer);
             }
             Ask::Ads { class } => {
-                let answer = if self.routes.knows(from) {
-                    Answer::Ads(self.ads.in_class(&class))
-                } else {
-                    Answer::Refused(invalid("ads are for brokers"))
-                };
-                self.reply(reply, answer);
+                let may_know = self.may_know_ads(from, &class, now);
+                let ads = if may_know { self.ads.in_class(&class) } else { Vec::new() };
+                self.reply(reply, Answer::Ads(ads));
             }
         }
     }
@@ -87,11 +86,23 @@ impl Broker {
             (Some(Purpose::Forward { reply }), Err(CallFailed(_))) => {
                 self.refuse(reply, Refusal::NoRoute);
             }
-            (Some(Purpose::Ads { broker, .. }), Ok(Answer::Ads(ads))) => {
-                self.ads.learn(broker, ads, now.wall);
+            (Some(Purpose::Ads { broker, class }), Ok(Answer::Ads(ads))) => {
+                self.learn_ads(broker, class, ads, now);
             }
             (Some(Purpose::Ads { .. }) | None, _) => (),
         }
+    }
+
+    /// Whether the broker `asker` needs the ads behind `class`: it is the home of an offer that
+    /// wants such a runtime.
+    fn may_know_ads(&self, asker: PublicKey, class: &Class, now: Now) -> bool {
+        self.routes.is_linked(asker)
+            && self.book.offers().any(|offer| {
+                let home = self.book.home(offer.project);
+                home.is_some_and(|home| home.home == asker)
+                    && offer.requirements.runtimes.contains(&class.runtime)
+                    && offer.expires() > now.wall
+            })
     }
 
     /// Opens the tasks of leases that were not renewed.
@@ -163,8 +174,7 @@ impl Broker {
             self.turn.writes.extend(self.leases.begin(&offer, epoch, &settled));
             self.fresh_offers.insert(id);
         }
-        let linked: Vec<_> = self.routes.links().collect();
-        linked.into_iter().for_each(|broker| self.pull_ads_of(broker, now));
+        self.pull_ads_soon(now);
         Ok(())
     }
 
@@ -227,10 +237,7 @@ impl Broker {
         if statements.iter().any(|it| self.known.judge(it) == Admission::Full) {
             return full("too many offers");
         }
-        if home.home == self.me && !self.leases.has_room(offer) {
-            return full("too many tasks");
-        }
-        Ok(())
+        if home.home == self.me { self.leases.has_room(offer) } else { Ok(()) }
     }
 
     fn write_publication(&mut self, offer: &Verified<Offer>) {
@@ -299,6 +306,10 @@ impl Broker {
         self.granted_offer(renewal.offer, renewal.epoch, now)?;
         let renewed = self.leases.renew(renewal, now);
         self.turn.writes.extend(renewed.writes);
+        for task in renewed.overdue {
+            self.fresh_offers.insert(task.offer);
+            self.news(News::Lapsed { task, volunteer: renewal.signer() });
+        }
         if renewed.released > 0 {
             let (offer, volunteer) = (renewal.offer, renewal.signer());
             self.fresh_offers.insert(offer);

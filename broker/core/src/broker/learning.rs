@@ -1,6 +1,8 @@
 //! What gossip says, and what follows from it.
 
-use capability::statements::{Home, Offer, Revocation, Summary, Withdrawal};
+use std::time::Duration;
+
+use capability::statements::{Ad, Class, Home, Offer, Revocation, Summary, Withdrawal};
 use capability::{Payload, PublicKey, StatementId, Verified};
 use mesh_core::{Ask, Gossip, MAX_STATEMENTS_A_FRAME, Now, Shard, Write};
 
@@ -13,7 +15,11 @@ use crate::record;
 /// Classes of one summary whose ads are pulled at most.
 const MAX_CLASSES_PULLED: usize = 16;
 /// The ads of one class of one broker are pulled this often at most.
-const PULL_ADS_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const PULL_ADS_EVERY: Duration = Duration::from_secs(60);
+/// A broker gives ads to the home of an offer that it knows. Gossip of a new offer takes so long.
+const GOSSIP_SETTLES: Duration = Duration::from_secs(2);
+/// So long a broker that gave no ads is left alone: it may not know the offer yet.
+const PULL_ADS_AGAIN: Duration = Duration::from_secs(10);
 
 impl Broker {
     /// Takes what another broker gives, and gossips it on if it is a little that is new.
@@ -198,7 +204,7 @@ impl Broker {
     /// offered here.
     fn pull_ads(&mut self, summary: &Verified<Summary>, now: Now) {
         let broker = summary.signer();
-        if !self.is_linked(broker) {
+        if !self.routes.is_linked(broker) {
             return;
         }
         let useful = summary.classes.iter().map(|counted| &counted.class).filter(|class| {
@@ -215,6 +221,37 @@ impl Broker {
         }
     }
 
+    /// An offer was published here: soon linked brokers know it, and give ads.
+    pub(super) fn pull_ads_soon(&mut self, now: Now) {
+        let soon = now.mono + GOSSIP_SETTLES;
+        for broker in self.routes.links() {
+            let due = self.ads_due.entry(broker).or_insert(soon);
+            *due = soon.min(*due);
+        }
+    }
+
+    /// Takes the ads that `broker` gave of `class`, if any.
+    pub(super) fn learn_ads(
+        &mut self,
+        broker: PublicKey,
+        class: Class,
+        ads: Vec<Verified<Ad>>,
+        now: Now,
+    ) {
+        if ads.is_empty() {
+            self.ads_asked.remove(&(broker, class));
+            self.ads_due.entry(broker).or_insert(now.mono + PULL_ADS_AGAIN);
+        }
+        self.ads.learn(broker, ads, now.wall);
+    }
+
+    pub(super) fn pull_ads_that_are_due(&mut self, now: Now) {
+        let due = self.ads_due.extract_if(.., |_, at| *at <= now.mono);
+        for (broker, _) in due.collect::<Vec<_>>() {
+            self.pull_ads_of(broker, now);
+        }
+    }
+
     /// The same for all that `broker` has told of its volunteers.
     pub(super) fn pull_ads_of(&mut self, broker: PublicKey, now: Now) {
         let kept = self.known.summaries_of(broker);
@@ -223,7 +260,7 @@ impl Broker {
         summaries.iter().for_each(|summary| self.pull_ads(summary, now));
     }
 
-    fn offers_something_for(&self, class: &capability::statements::Class) -> bool {
+    fn offers_something_for(&self, class: &Class) -> bool {
         self.leases.offers().filter_map(|id| self.book.offer(id)).any(|offer| {
             let open = self.leases.open(offer.id()).is_some_and(|open| open > 0);
             open && offer.requirements.runtimes.contains(&class.runtime)

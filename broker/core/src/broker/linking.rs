@@ -10,7 +10,7 @@ use super::Broker;
 use crate::card::MAX_LINKS;
 use crate::contract::{Action, Direction, News, ReconcileNews, ReconcileQuery};
 use crate::exchange::{Exchange, Step};
-use crate::gossip_set::{GossipSet, Subject};
+use crate::gossip_set::{Admission, GossipSet, Subject};
 
 impl Broker {
     pub(super) fn peer_up(&mut self, peer: PublicKey, direction: Direction, now: Now) {
@@ -27,26 +27,23 @@ impl Broker {
     pub(super) fn peer_down(&mut self, peer: PublicKey, now: Now) {
         self.peers.remove(&peer);
         self.exchanges.remove(&peer);
+        self.ads_due.remove(&peer);
         self.ads.went(peer, now);
         if let Some(pull) = self.pulls.end(peer) {
             self.reply(pull.reply, Answer::Offers(Vec::new()));
         }
-        if self.is_linked(peer) {
+        if self.routes.is_linked(peer) {
             self.routes.link_down(peer);
             self.card.changed(now);
             self.news(News::LinkDown { peer });
             self.custody_stirred = true;
             // There may be room again for a broker that came in vain.
-            let left_out = |it: &PublicKey| self.routes.knows(*it) && !self.is_linked(*it);
+            let left_out = |it: &PublicKey| self.routes.knows(*it) && !self.routes.is_linked(*it);
             if let Some(broker) = self.peers.keys().copied().find(left_out) {
                 self.link_if_broker(broker, now);
             }
         }
         self.dialling.stir(now);
-    }
-
-    pub(super) fn is_linked(&self, peer: PublicKey) -> bool {
-        self.routes.links().any(|link| link == peer)
     }
 
     fn is_outbound(&self, peer: PublicKey) -> bool {
@@ -58,7 +55,8 @@ impl Broker {
     /// Of those that dial us only as many as a card states, first come first kept: anybody can make
     /// keys and dial, and must not push out whom we found already, or chose ourselves.
     pub(super) fn link_if_broker(&mut self, peer: PublicKey, now: Now) {
-        if !self.peers.contains_key(&peer) || !self.routes.knows(peer) || self.is_linked(peer) {
+        let is_new = self.routes.knows(peer) && !self.routes.is_linked(peer);
+        if !is_new || !self.peers.contains_key(&peer) {
             return;
         }
         if !self.is_outbound(peer) && self.routes.links().count() >= MAX_LINKS {
@@ -100,8 +98,9 @@ impl Broker {
     }
 
     fn tell(&mut self, gossip: Gossip) {
-        self.known.admit(&gossip);
-        self.publish(gossip);
+        if self.known.admit(&gossip) == Admission::News {
+            self.publish(gossip);
+        }
     }
 
     pub(super) fn publish(&mut self, gossip: Gossip) {

@@ -47,7 +47,7 @@ impl Broker {
             let offer = self.book.offer(lease.task.offer);
             let home = offer.and_then(|offer| self.book.home(offer.project));
             if let Some(home) = home.filter(|home| home.home == lease.signer()) {
-                *self.handed_out.entry(home.project).or_default() += 1;
+                self.handed_out.count(home.project, lease.id());
             }
         }
     }
@@ -55,7 +55,7 @@ impl Broker {
     /// Offers for `volunteer`: of the projects that had least first, and the oldest of each.
     fn offers_for(&self, volunteer: PublicKey, wants: &Wants, now: Now) -> Vec<Offered> {
         let mut projects: Vec<_> = self.book.projects().collect();
-        projects.sort_by_key(|project| self.handed_out.get(project).copied().unwrap_or_default());
+        projects.sort_by_key(|project| self.handed_out.to(*project));
         let offers = projects.into_iter().flat_map(|project| self.book.offers_of(project));
         let suiting = offers.filter(|offer| self.suits(offer, volunteer, wants, now));
         let offered = suiting.filter_map(|offer| {

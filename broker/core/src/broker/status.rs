@@ -29,6 +29,8 @@ pub struct Status {
     pub leases: usize,
     /// Results and receipts in custody.
     pub custody: usize,
+    /// Whether nothing new is taken for want of disk space.
+    pub disk_is_full: bool,
     /// Statements that are compared with other brokers.
     pub gossip: usize,
     /// Offers known, at most a thousand of them.
@@ -120,6 +122,7 @@ impl Broker {
             pulls: self.pulls.len(),
             leases: self.leases.len(),
             custody: self.custody.len(),
+            disk_is_full: self.disk_is_full(),
             gossip: self.known.ids().len(),
             offers: offers.collect(),
         }
