@@ -37,8 +37,8 @@ pub enum Arrival {
     Asked { from: PublicKey, ask: Ask, reply: Number },
     /// The answer to a question, or none.
     Answered { call: Number, answer: Result<Answer, CallFailed> },
-    /// A bundle, whose blobs are here.
-    HandedIn { from: PublicKey, bundle: Bundle, reply: Number },
+    /// A bundle, all of whose blobs are here but those `missing`, which only masters are told of.
+    HandedIn { from: PublicKey, bundle: Bundle, missing: Vec<BlobHash>, reply: Number },
     /// What became of a handover.
     HandedOver { id: StatementId, to: PublicKey, taken: Result<(), HandoverFailed> },
     /// A question about the set of gossip.
@@ -118,7 +118,7 @@ pub trait Core {
     /// When it wants to be woken.
     fn next_wake(&self) -> Option<Mono>;
     /// Whom to ask for a blob that is not here.
-    fn blob_source(&self, hash: BlobHash) -> Option<PublicKey>;
+    fn blob_source(&self, hash: BlobHash, asker: PublicKey) -> Option<PublicKey>;
     /// Whether a blob is still of use.
     fn keeps_blob(&self, hash: BlobHash) -> bool;
     /// What it still has to do before all is done: open jobs and undelivered bundles.
@@ -201,7 +201,7 @@ impl Core for BrokerNode {
             }
             Arrival::Asked { from, ask, reply } => Input::Ask { from, ask, reply: ReplyId(reply) },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, reply } => {
+            Arrival::HandedIn { from, bundle, reply, .. } => {
                 Input::Handover { from, bundle, reply: ReplyId(reply) }
             }
             Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
@@ -246,8 +246,9 @@ impl Core for BrokerNode {
         self.0.next_wake()
     }
 
-    fn blob_source(&self, hash: BlobHash) -> Option<PublicKey> {
-        self.0.blob_source(hash).map(|(source, _)| source)
+    fn blob_source(&self, hash: BlobHash, asker: PublicKey) -> Option<PublicKey> {
+        // No size is a lie in this world.
+        self.0.blob_sources(hash, asker, u64::MAX).first().map(|(source, _)| *source)
     }
 
     fn keeps_blob(&self, hash: BlobHash) -> bool {
@@ -269,7 +270,7 @@ impl Core for VolunteerNode {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, reply } => {
+            Arrival::HandedIn { from, bundle, reply, .. } => {
                 Input::Handover { from, bundle, reply: ReplyId(reply) }
             }
             Arrival::HandedOver { id, to, taken } => Input::HandedOver { id, to, taken },
@@ -316,7 +317,7 @@ impl Core for VolunteerNode {
         self.0.next_wake()
     }
 
-    fn blob_source(&self, _: BlobHash) -> Option<PublicKey> {
+    fn blob_source(&self, _: BlobHash, _: PublicKey) -> Option<PublicKey> {
         None
     }
 
@@ -351,9 +352,9 @@ impl Core for MasterNode {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, reply } => {
+            Arrival::HandedIn { from, bundle, missing, reply } => {
                 let lease = lease_of(&bundle, &self.verifier);
-                Input::Handover { from, bundle, lease, reply: ReplyId(reply) }
+                Input::Handover { from, bundle, lease, missing, reply: ReplyId(reply) }
             }
             Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
             Arrival::Submit { job, reply } => Input::Submit { job, reply: ReplyId(reply) },
@@ -392,7 +393,7 @@ impl Core for MasterNode {
         self.master.next_wake()
     }
 
-    fn blob_source(&self, _: BlobHash) -> Option<PublicKey> {
+    fn blob_source(&self, _: BlobHash, _: PublicKey) -> Option<PublicKey> {
         None
     }
 

@@ -1,7 +1,7 @@
 //! What a result is worth: the rules, each with the words in which the volunteer hears of it.
 
-use capability::statements::{Credit, Ended, JobResult, Lease, Verdict};
-use capability::{PublicKey, Timestamp, Verified, Verifier};
+use capability::statements::{Credit, Ended, JobResult, Lease, Log, Verdict};
+use capability::{Limits, PublicKey, Timestamp, Verified, Verifier};
 use mesh_core::{Bundle, Cargo};
 
 use crate::authority::Authority;
@@ -95,6 +95,9 @@ impl Court<'_> {
         if result.ended == Ended::Passed && result.steps.iter().any(|step| step.exit != Some(0)) {
             return Err("it says that it passed, and a step of it did not");
         }
+        if !fits(result, &job.offer().job.limits) {
+            return Err("it brings more than the job may write");
+        }
         if job.settled_by(task, replica).is_some() {
             return Err("another result was accepted first");
         }
@@ -123,4 +126,14 @@ impl Court<'_> {
             Ok(())
         }
     }
+}
+
+/// Whether what comes with `result` can have been written within `limits`.
+fn fits(result: &JobResult, limits: &Limits) -> bool {
+    let logs_fit = result.steps.iter().all(|step| match &step.log {
+        Log::Inline(_) => true,
+        Log::Blob { size, .. } => *size <= limits.output,
+    });
+    let sizes = result.artifacts.iter().map(|artifact| artifact.size);
+    logs_fit && sizes.fold(0, u64::saturating_add) <= limits.disk
 }

@@ -16,6 +16,7 @@ use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
 use crate::message::{Action, CancelError, Input};
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
+use judging::Arrival;
 use publishing::Question;
 
 /// Below this much free space no job and no result is taken: a commit must never fail for want of it.
@@ -114,8 +115,9 @@ impl Master {
             Input::Submit { job, reply } => self.submit(job, reply, now),
             Input::Cancel { offer, reply } => self.cancel(offer, reply),
             Input::Answered { call, answer } => self.answered(call, answer, now),
-            Input::Handover { from, bundle, lease, reply } => {
-                self.take_over(from, bundle, lease.as_ref(), reply, now);
+            Input::Handover { from, bundle, lease, missing, reply } => {
+                let arrival = Arrival { from, via: bundle.via, lease, missing, reply };
+                self.take_over(bundle.cargo, arrival, now);
             }
             Input::HandedOver { id, taken: Ok(()) } => {
                 let writes = self.custody.handed_over(id, now);

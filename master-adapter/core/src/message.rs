@@ -1,7 +1,7 @@
 //! What enters the core and what leaves it.
 
 use capability::statements::{Credit, JobResult, Lease, TaskId};
-use capability::{PublicKey, StatementId, Verified};
+use capability::{BlobHash, PublicKey, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Candidates, Commit, CommitId, HandoverAnswer,
     HandoverFailed, ReplyId,
@@ -55,7 +55,7 @@ pub enum Input {
         /// What came back.
         answer: Result<Answer, CallFailed>,
     },
-    /// A peer hands over a bundle whose blobs are all in the blob store.
+    /// A peer hands over a bundle.
     Handover {
         /// The peer.
         from: PublicKey,
@@ -63,6 +63,9 @@ pub enum Input {
         bundle: Bundle,
         /// The lease inside the result, as [`lease_of`](crate::lease_of) checked it.
         lease: Option<Verified<Lease>>,
+        /// Blobs of the bundle that are not in the blob store. They are asked for only if the
+        /// result counts, so that strangers cannot fill the disk.
+        missing: Vec<BlobHash>,
         /// Answered by [`Action::ReplyHandover`].
         reply: ReplyId,
     },

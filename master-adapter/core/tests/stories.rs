@@ -5,8 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use capability::Signer;
-use capability::statements::{Ended, Verdict};
+use capability::statements::{Artifact, Ended, Verdict};
+use capability::{BlobHash, Signer};
 use master_core::{Action, Input, JobState, MAX_AGAIN, News, REHOME_AFTER};
 use mesh_core::{Answer, Ask, Candidates, HandoverAnswer, Refusal};
 use support::{Bench, Draft, home, job, key, standby};
@@ -377,6 +377,34 @@ fn nothing_is_taken_while_the_disk_is_full() {
     assert!(matches!(bench.deliver(&result), Some(HandoverAnswer::Refused(_))));
     bench.give(Input::DiskFree { bytes: u64::MAX });
     assert_eq!(bench.deliver(&result), Some(HandoverAnswer::Taken));
+}
+
+#[test]
+fn blobs_are_asked_for_only_if_the_result_counts() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let hash = BlobHash::of(b"artifact");
+    let bringing = |size| Draft {
+        artifacts: vec![Artifact { path: "a".into(), hash, size }],
+        ..Draft::new(&offer, 0, 1)
+    };
+    let deliver = |bench: &mut Bench, draft: Draft| {
+        let reply = bench.deliver_without(&draft.sign(), vec![hash]);
+        bench.delivered(reply)
+    };
+    let fits = offer.job.limits.disk;
+    let junk = Draft { granter: key(99), ..bringing(fits) };
+    for (worthless, reason) in [
+        (junk, "the lease was not granted by the home of its epoch"),
+        (bringing(fits + 1), "it brings more than the job may write"),
+    ] {
+        assert_eq!(deliver(&mut bench, worthless), Some(HandoverAnswer::Taken));
+        assert_eq!(bench.receipt().expect("a receipt").verdict, rejected(reason));
+    }
+    assert_eq!(deliver(&mut bench, bringing(fits)), Some(HandoverAnswer::Missing(vec![hash])));
+    assert!(bench.receipt().is_none());
+    assert_eq!(bench.verdict_of(&bringing(fits).sign()), accepted(5));
+    // It is settled, whatever has become of the blobs.
+    assert_eq!(deliver(&mut bench, bringing(fits)), Some(HandoverAnswer::Taken));
 }
 
 #[test]

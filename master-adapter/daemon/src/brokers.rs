@@ -68,9 +68,10 @@ fn key_in(address: &Multiaddr) -> Option<PublicKey> {
 /// Dials `broker` whenever it is not connected, for as long as the sender of `connected` lives.
 pub async fn keep_dialled(net: Net, broker: Broker, mut connected: watch::Receiver<bool>) {
     let mut wait = FIRST_REDIAL;
+    let mut said = false;
     loop {
         if *connected.borrow_and_update() {
-            wait = FIRST_REDIAL;
+            (wait, said) = (FIRST_REDIAL, false);
             if connected.changed().await.is_err() {
                 return;
             }
@@ -80,8 +81,13 @@ pub async fn keep_dialled(net: Net, broker: Broker, mut connected: watch::Receiv
         match net.dial(broker.address.clone()).await {
             // The event of the connection follows, if it has not come yet.
             Ok(_) => {}
+            Err(error) if !said => {
+                let (address, reason) = (&broker.address, chain(&error));
+                tracing::warn!(peer, %address, reason, "broker not reached, trying on");
+                said = true;
+            }
             Err(error) => {
-                tracing::debug!(peer, error = %chain(&error), "broker not reached");
+                tracing::debug!(peer, reason = chain(&error), "broker not reached");
             }
         }
         tokio::select! {

@@ -58,16 +58,30 @@ pub enum Command {
         /// The job file.
         job: PathBuf,
         /// Wait until every task is settled; the exit code tells whether all passed.
+        /// An adapter that restarts meanwhile is awaited.
         #[arg(long)]
         wait: bool,
-        /// Results wanted of each task, from different volunteers.
-        #[arg(long, default_value_t = 1, value_name = "COUNT")]
+        /// Results wanted of each task, from different volunteers; 1 to 16.
+        #[arg(
+            long,
+            default_value_t = 1,
+            value_name = "COUNT",
+            value_parser = clap::value_parser!(u16).range(1..=16)
+        )]
         replicas: u16,
         /// How to reach the adapter, and how to print.
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Show the project, its brokers and its jobs.
+    /// Follow a job as `submit --wait` does, with the same exit codes.
+    Wait {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show the project, its brokers, its jobs, and who could run what waits.
     Status {
         /// How to reach the adapter, and how to print.
         #[command(flatten)]

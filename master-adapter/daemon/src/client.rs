@@ -26,8 +26,15 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// A client of one adapter.
 pub struct Client {
     agent: Agent,
-    base: String,
+    place: Place,
     token: String,
+}
+
+/// Where an adapter is.
+enum Place {
+    At(String),
+    /// Where the one of this identity said so last: at another start it may be at another port.
+    Announced(Identity),
 }
 
 impl Client {
@@ -35,20 +42,25 @@ impl Client {
     pub fn new(identity: &Identity, http: Option<SocketAddr>) -> Outcome<Self> {
         // Without a project here there is nothing that could be asked in its name.
         identity.project()?;
-        let known = || identity.http().unwrap_or_else(|| DEFAULT_HTTP.to_string());
-        let address = http.map_or_else(known, |http| http.to_string());
-        Ok(Self::at(&address, identity.token()?))
+        let announced = || Place::Announced(identity.clone());
+        let place = http.map_or_else(announced, |http| Place::At(http.to_string()));
+        Ok(Self::of(place, identity.token()?))
     }
 
     /// A client of the adapter at `address`, which knows `token`.
+    #[cfg(test)]
     pub fn at(address: &str, token: String) -> Self {
+        Self::of(Place::At(address.to_owned()), token)
+    }
+
+    fn of(place: Place, token: String) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             // A proxy for the web is not the way to this machine's own adapter.
             .proxy(None)
             .build();
-        Self { agent: agent.into(), base: format!("http://{address}"), token }
+        Self { agent: agent.into(), place, token }
     }
 
     /// The answer to `GET path`.
@@ -85,6 +97,8 @@ impl Client {
     /// Sends a package.
     pub fn upload(&self, package: File) -> Outcome<Package> {
         let request = self.agent.post(self.url("/packages"));
+        // An adapter that does not want it says so before a gigabyte is on its way, and is heard.
+        let request = request.header("Expect", "100-continue");
         self.read(request.header("Authorization", self.bearer()).send(package))
     }
 
@@ -104,7 +118,17 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}/api/v1{path}", self.base)
+        format!("{}/api/v1{path}", self.base())
+    }
+
+    fn base(&self) -> String {
+        match &self.place {
+            Place::At(address) => format!("http://{address}"),
+            Place::Announced(identity) => {
+                let address = identity.http().unwrap_or_else(|| DEFAULT_HTTP.to_string());
+                format!("http://{address}")
+            }
+        }
     }
 
     fn bearer(&self) -> String {
@@ -118,14 +142,14 @@ impl Client {
         let mut response = self.check(response)?;
         let body = response.body_mut().with_config().limit(MAX_ANSWER);
         body.read_json()
-            .with_context(|| format!("{} gave an answer that is not an adapter's", self.base))
+            .with_context(|| format!("{} gave an answer that is not an adapter's", self.base()))
             .or_exit(Exit::Network)
     }
 
     /// Lets a success through, and turns everything else into the failure that it is.
     fn check(&self, response: Result<Response<Body>, ureq::Error>) -> Outcome<Response<Body>> {
         let mut response = response
-            .with_context(|| format!("cannot reach the adapter at {}", self.base))
+            .with_context(|| format!("cannot reach the adapter at {}", self.base()))
             .or_exit(Exit::Network)
             .map_err(|failure| {
                 failure.hint("start it with `talkoot-master run`, or name it with --http")
@@ -137,7 +161,7 @@ impl Client {
         let complaint =
             response.body_mut().with_config().limit(MAX_ANSWER).read_json::<Complaint>();
         let said = complaint.map_or_else(
-            |_| format!("{} answered with status {status}", self.base),
+            |_| format!("{} answered with status {status}", self.base()),
             |complaint| complaint.error,
         );
         let exit = match status {
@@ -145,6 +169,6 @@ impl Client {
             401 | 507 => Exit::State,
             _ => Exit::Network,
         };
-        Err(Failure::say(exit, crate::escape::escape_line(&said)))
+        Err(Failure::say(exit, mesh_shell::escape_line(&said)))
     }
 }

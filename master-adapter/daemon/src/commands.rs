@@ -1,22 +1,25 @@
 //! The commands that talk to the running adapter.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use capability::{JobFile, MAX_JOB_FILE, MAX_OUTPUT, StatementId};
-use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use mesh_shell::out::put;
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line};
 use serde::Serialize;
 
 use crate::client::Client;
-use crate::escape::{escape, tail};
 use crate::model::{JobView, MatrixView, NewJobRequest, ProjectView, TaskDetail, TaskView};
-use crate::{package, show};
+use crate::package::{self, PackError};
+use crate::show;
 
 /// How often the adapter is asked what is new.
 const POLL: Duration = Duration::from_millis(250);
+/// How long an adapter that has gone is awaited: longer than it takes to be upgraded.
+const PATIENCE: Duration = Duration::from_secs(2 * 60);
 /// Of jobs with more tasks only those that failed are shown step by step.
 const MAX_DETAILED_TASKS: u32 = 8;
 /// Lines and bytes of a failed step's log.
@@ -57,7 +60,7 @@ pub fn submit(client: &Client, path: &Path, replicas: u16, follow: Follow, form:
     );
     match follow {
         Follow::No => print(form, &crate::model::Submitted { offer }, || format!("{offer}\n")),
-        Follow::UntilDone => wait(client, offer, form),
+        Follow::UntilDone => tell(client, offer, form, PATIENCE),
     }
 }
 
@@ -78,9 +81,14 @@ fn pack(path: &Path, job: &JobFile) -> Outcome<File> {
     let beside = path.parent().unwrap_or(Path::new(""));
     let directory = beside.join(&job.package.path);
     let exclude = job.package.exclude_globs().or_exit(Exit::Input)?;
-    package::pack(&directory, &exclude)
-        .with_context(|| format!("cannot pack {}", directory.display()))
-        .or_exit(Exit::Input)
+    package::pack(&directory, &exclude).map_err(|error| {
+        let exit = match error {
+            PackError::Write(_) => Exit::State,
+            _ => Exit::Input,
+        };
+        let shown = directory.display();
+        Failure::new(exit, anyhow::Error::new(error).context(format!("cannot pack {shown}")))
+    })
 }
 
 /// A finished job, for programs.
@@ -90,22 +98,33 @@ struct Finished {
     tasks: Vec<TaskView>,
 }
 
-/// Tells what happens to a job until it is over.
-fn wait(client: &Client, offer: StatementId, form: Form) -> Outcome {
-    let name = offer.to_string();
+/// Follows the job that `offer` names, in full or by its beginning.
+pub fn wait(client: &Client, offer: &str, form: Form) -> Outcome {
+    tell(client, client.job(offer)?.offer, form, PATIENCE)
+}
+
+/// Tells what happens to a job until it is over. The adapter may be away as long as `patience`.
+fn tell(client: &Client, offer: StatementId, form: Form, patience: Duration) -> Outcome {
     let mut told = Told::default();
+    let mut away_since = None;
     loop {
-        let job = client.job(&name)?;
-        told.publication(&job);
-        if told.settled != job.passed + job.failed {
-            told.settled = job.passed + job.failed;
-            for task in client.tasks(&name)? {
-                told.task(client, &job, &task, form)?;
+        match told.news(client, offer, form) {
+            Ok(Some(finished)) => return finish(&finished, form),
+            Ok(None) => away_since = None,
+            Err(failure) if failure.exit() == Exit::Network => {
+                let since = *away_since.get_or_insert_with(|| {
+                    eprintln!("the adapter does not answer; waiting for it");
+                    Instant::now()
+                });
+                if since.elapsed() >= patience {
+                    return Err(failure.hint(format_args!(
+                        "the job lives on; start the adapter with `talkoot-master run`, then \
+                         follow the job with `talkoot-master wait {}`",
+                        offer.short()
+                    )));
+                }
             }
-            told.line(format!("{} of {} finished, {} failed", told.settled, job.tasks, job.failed));
-        }
-        if job.is_over() || has_expired(&job) {
-            return finish(client, job, form);
+            Err(failure) => return Err(failure),
         }
         std::thread::sleep(POLL);
     }
@@ -122,6 +141,31 @@ struct Told {
 }
 
 impl Told {
+    /// Says what has not been said; the job, if it is over. Whatever fails can be done again.
+    fn news(
+        &mut self,
+        client: &Client,
+        offer: StatementId,
+        form: Form,
+    ) -> Outcome<Option<Finished>> {
+        let name = offer.to_string();
+        let job = client.job(&name)?;
+        self.publication(&job);
+        let settled = job.passed + job.failed;
+        if self.settled != settled {
+            for task in client.tasks(&name)? {
+                self.task(client, &job, &task, form)?;
+            }
+            self.line(format!("{settled} of {} finished, {} failed", job.tasks, job.failed));
+            self.settled = settled;
+        }
+        if !job.is_over() && !has_expired(&job) {
+            return Ok(None);
+        }
+        let tasks = if form == Form::Json { client.tasks(&name)? } else { Vec::new() };
+        Ok(Some(Finished { job, tasks }))
+    }
+
     /// Says which brokers keep the job and who could run it, if that is news. Words go to standard
     /// error.
     fn publication(&mut self, job: &JobView) {
@@ -133,11 +177,11 @@ impl Told {
         if job.trouble != self.trouble {
             self.trouble.clone_from(&job.trouble);
             if let Some(trouble) = &self.trouble {
-                eprintln!("a broker did not take it: {}", crate::escape::escape_line(trouble));
+                eprintln!("a broker did not take it: {}", escape_line(trouble));
             }
         }
-        if let Some(candidates) = job.candidates.as_ref().filter(|_| self.settled == 0) {
-            self.line(show::candidates(candidates));
+        if let Some(waiting) = show::waiting(job) {
+            self.line(waiting);
         }
     }
 
@@ -149,14 +193,17 @@ impl Told {
     }
 
     fn task(&mut self, client: &Client, job: &JobView, task: &TaskView, form: Form) -> Outcome {
-        if !self.tasks.insert((task.task, task.replica)) || form == Form::Json {
+        let name = (task.task, task.replica);
+        if self.tasks.contains(&name) || form == Form::Json {
             return Ok(());
         }
         let mut text = format!("{}\n", show::task(task));
         if job.tasks <= MAX_DETAILED_TASKS || !task.passed {
             text += &details(client, &job.offer.to_string(), task)?;
         }
-        put(&text)
+        put(&text)?;
+        self.tasks.insert(name);
+        Ok(())
     }
 }
 
@@ -178,12 +225,12 @@ fn details(client: &Client, offer: &str, task: &TaskView) -> Outcome<String> {
     Ok(text)
 }
 
-fn finish(client: &Client, job: JobView, form: Form) -> Outcome {
-    let (passed, tasks, state) = (job.passed, job.tasks, show::state(job.state));
+fn finish(finished: &Finished, form: Form) -> Outcome {
     if form == Form::Json {
-        let tasks = client.tasks(&job.offer.to_string())?;
-        put(&json(&Finished { job, tasks })?)?;
+        put(&json(finished)?)?;
     }
+    let job = &finished.job;
+    let (passed, tasks, state) = (job.passed, job.tasks, show::state(job.state));
     if passed == tasks {
         eprintln!("passed");
         return Ok(());
@@ -208,7 +255,7 @@ pub fn status(client: &Client, form: Form) -> Outcome {
     }
     let status = Status { project: client.get("/project")?, jobs: client.get("/jobs")? };
     print(form, &status, || {
-        let jobs: String = status.jobs.iter().map(|job| show::job(job) + "\n").collect();
+        let jobs: String = status.jobs.iter().map(show::job_and_waiting).collect();
         show::project(&status.project) + &jobs
     })
 }
@@ -219,10 +266,7 @@ pub fn results(client: &Client, offer: &str, form: Form) -> Outcome {
     if form == Form::Json {
         return put(&json(&finished)?);
     }
-    let mut text = show::job(&finished.job) + "\n";
-    if let Some(candidates) = &finished.job.candidates {
-        text += &format!("{}\n", show::candidates(candidates));
-    }
+    let mut text = show::job_and_waiting(&finished.job);
     for task in &finished.tasks {
         text += &format!("{}\n", show::task(task));
         if finished.job.tasks <= MAX_DETAILED_TASKS || !task.passed {
@@ -242,13 +286,13 @@ pub fn logs(client: &Client, offer: &str, task: u32, replica: u16, step: Option<
         Some(step) if steps.contains(&step) => vec![step],
         Some(step) => {
             let message = format!("no step {step:?} has run; there are {}", steps.join(", "));
-            return Err(Failure::say(Exit::Input, crate::escape::escape_line(&message)));
+            return Err(Failure::say(Exit::Input, escape_line(&message)));
         }
     };
     let several = wanted.len() > 1;
     for name in wanted {
         if several {
-            put(&format!("==> {} <==\n", crate::escape::escape_line(name)))?;
+            put(&format!("==> {} <==\n", escape_line(name)))?;
         }
         let limit = usize::try_from(MAX_OUTPUT).unwrap_or(usize::MAX);
         let log = read_up_to(client.bytes(&log_path(offer, task, replica, name))?, limit)?;
@@ -259,6 +303,7 @@ pub fn logs(client: &Client, offer: &str, task: u32, replica: u16, step: Option<
 
 /// Saves all artifacts of a job below `into`.
 pub fn artifacts(client: &Client, offer: &str, into: &Path) -> Outcome {
+    let mut saved = false;
     for task in client.tasks(offer)? {
         let (number, replica) = (task.task, task.replica);
         let detail: TaskDetail =
@@ -275,7 +320,11 @@ pub fn artifacts(client: &Client, offer: &str, into: &Path) -> Outcome {
                 .with_context(|| format!("cannot write {}", path.display()))
                 .or_exit(Exit::State)?;
             put(&format!("{}\n", path.display()))?;
+            saved = true;
         }
+    }
+    if !saved {
+        eprintln!("no artifacts");
     }
     Ok(())
 }
@@ -337,19 +386,27 @@ fn json<T: Serialize>(value: &T) -> Outcome<String> {
     Ok(text + "\n")
 }
 
-/// Writes to standard output; a reader that has had enough is no failure of ours.
-fn put(text: &str) -> Outcome {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::State, error))
-        }
-        _ => Ok(()),
-    }
+/// The last `lines` lines of `text`.
+fn tail(text: &str, lines: usize) -> &str {
+    let text = text.trim_end_matches('\n');
+    let starts = text.rmatch_indices('\n').map(|(at, _)| at + 1);
+    starts.take(lines).nth(lines.saturating_sub(1)).map_or(text, |start| &text[start..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_gives_up_waiting_learns_that_the_job_lives_on() {
+        let nobody = Client::at("127.0.0.1:9", "secret".to_owned());
+        let offer = StatementId::from_bytes([7; 32]);
+        let failure = tell(&nobody, offer, Form::Text, Duration::ZERO).expect_err("given up");
+        assert_eq!(failure.exit(), Exit::Network);
+        let words = failure.to_string();
+        assert!(words.contains("the job lives on"), "{words}");
+        assert!(words.contains(&format!("talkoot-master wait {}", offer.short())), "{words}");
+    }
 
     #[test]
     fn an_artifact_stays_below_its_folder() {
@@ -362,5 +419,13 @@ mod tests {
     #[test]
     fn a_query_carries_any_text() {
         assert_eq!(encode("a b/c&d=ä"), "a%20b%2Fc%26d%3D%C3%A4");
+    }
+
+    #[test]
+    fn the_tail_is_whole_lines() {
+        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(tail("a\nb\nc\n", 3), "a\nb\nc");
+        assert_eq!(tail("a\nb\nc\n", 9), "a\nb\nc");
+        assert_eq!(tail("", 2), "");
     }
 }

@@ -43,6 +43,8 @@ pub struct Settings<'a> {
 pub async fn run(settings: Settings<'_>) -> Outcome {
     let termination = Termination::listen()?;
     let identity = Identity::in_state(settings.state);
+    // Before the keys, because without a project there are none.
+    identity.project()?;
     let node = identity.node_key()?;
     let authority = identity.authority(node.clone())?;
     let token = identity.token()?;

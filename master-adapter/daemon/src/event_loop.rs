@@ -159,12 +159,9 @@ impl EventLoop {
             }
         };
         let missing = self.link.missing(&bundle);
-        if !missing.is_empty() {
-            return answer(reply, &HandoverAnswer::Missing(missing));
-        }
         let lease = lease_of(&bundle, &Ed25519);
         let reply = self.wait(Waiting::Handover(reply));
-        self.give(Input::Handover { from, bundle, lease, reply });
+        self.give(Input::Handover { from, bundle, lease, missing, reply });
     }
 
     fn on_command(&mut self, command: Command) {

@@ -157,9 +157,12 @@ impl Identity {
     }
 
     fn statement<T: Payload>(&self, path: &Path) -> Outcome<Verified<T>> {
-        if !self.registration_file().exists() {
-            let message = format!("there is no project in {}", self.state.display());
-            return Err(Failure::say(Exit::State, message)
+        let shown = self.state.display();
+        let there = self.registration_file().try_exists();
+        let there = there.with_context(|| format!("cannot look into {shown}"));
+        if !there.or_exit(Exit::State)? {
+            let message = format!("there is no project in {shown}");
+            return Err(Failure::say(Exit::Input, message)
                 .hint("make one with `talkoot-master init --name NAME`, or name another --state"));
         }
         let bytes = read(path, MAX_STATEMENT_BYTES)?;

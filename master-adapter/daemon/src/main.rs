@@ -1,4 +1,5 @@
 //! `talkoot-master`: offers a project's jobs to volunteers and keeps their results.
+#![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
 mod archive;
 mod brokers;
@@ -7,7 +8,6 @@ mod client;
 mod commands;
 mod config;
 mod daemon;
-mod escape;
 mod event_loop;
 mod identity;
 mod metrics;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use capability::ProjectUri;
 use clap::Parser;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs};
+use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs, outln};
 
 use cli::{BrokerArgs, Cli, ClientArgs, Command};
 use client::Client;
@@ -58,6 +58,9 @@ fn run(cli: Cli) -> Outcome {
             let follow = if wait { Follow::UntilDone } else { Follow::No };
             commands::submit(&client(&args)?, &job, replicas, follow, args.form())
         }
+        Command::Wait { offer, client: args } => {
+            commands::wait(&client(&args)?, &offer, args.form())
+        }
         Command::Status { client: args } => commands::status(&client(&args)?, args.form()),
         Command::Results { offer, client: args } => {
             commands::results(&client(&args)?, &offer, args.form())
@@ -90,7 +93,7 @@ fn init(identity: &Identity, description: Description) -> Outcome {
          prints.",
         key.display(),
     );
-    println!("{project}");
+    outln!("{project}");
     Ok(())
 }
 
@@ -103,7 +106,14 @@ fn delegate(identity: &Identity) -> Outcome {
 fn uri(identity: &Identity, config: Config, args: BrokerArgs) -> Outcome {
     let known = [args.brokers, config.brokers, identity.brokers()];
     let brokers = known.into_iter().find(|brokers| !brokers.is_empty()).unwrap_or_default();
-    println!("{}", ProjectUri { project: identity.project()?, brokers });
+    let project = identity.project()?;
+    if brokers.is_empty() {
+        eprintln!(
+            "warning: no broker is known here, so that volunteers who pin this find nobody; name \
+             one with --broker, or start the adapter first"
+        );
+    }
+    outln!("{}", ProjectUri { project, brokers });
     Ok(())
 }
 

@@ -114,6 +114,10 @@ impl From<BlobError> for Problem {
     fn from(error: BlobError) -> Self {
         let status = match error {
             BlobError::Full { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            BlobError::DiskFull { .. } => {
+                let message = format!("the adapter's disk is full: {}", chain(&error));
+                return Self(StatusCode::INSUFFICIENT_STORAGE, message);
+            }
             BlobError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             BlobError::Absent { .. } => StatusCode::NOT_FOUND,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -232,10 +236,9 @@ async fn take_package(State(api): State<Api>, body: Body) -> Result<Response, Pr
     let mut stream = body.into_data_stream();
     while let Some(chunk) = stream.next().await {
         let broken = |error| Problem(StatusCode::BAD_REQUEST, chain(&error));
-        // A writer that has given up says why below.
-        if chunks.send(Some(chunk.map_err(broken)?)).await.is_err() {
-            break;
-        }
+        // A writer that has given up says why below. The rest is read nevertheless: most clients
+        // listen only when they have said everything.
+        let _ = chunks.send(Some(chunk.map_err(broken)?)).await;
     }
     // Without this a connection that broke would leave half a package behind.
     let _ = chunks.send(None).await;
@@ -480,6 +483,36 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_sends_what_is_not_taken_hears_why() {
+        let bench = bench().await;
+        // More than all buffers on the way together take.
+        let too_much = || file(&vec![0; 32 << 20]);
+        for (token, says) in [("secret", "of the quota"), ("wrong", "api-token")] {
+            let failure = ask(&bench, token, move |client| client.upload(too_much()).err());
+            let failure = failure.await.expect("refused");
+            assert_eq!(failure.exit(), Exit::State, "{failure}");
+            assert!(failure.to_string().contains(says), "{failure}");
+        }
+        // One that neither waits for a word nor tells the size.
+        let url = format!("http://{}/api/v1/packages", bench.address);
+        let upload = move || {
+            let agent: ureq::Agent =
+                ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            let request = agent.post(url).header("Authorization", "Bearer secret");
+            request.send(ureq::SendBody::from_owned_reader(too_much()))
+        };
+        let answer = tokio::task::spawn_blocking(upload).await.expect("no panic");
+        assert_eq!(answer.expect("heard").status().as_u16(), 507);
+    }
+
+    #[test]
+    fn a_full_disk_is_called_that() {
+        let Problem(status, text) = BlobError::DiskFull { needed: 2, free: 1 }.into();
+        assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE);
+        assert!(text.starts_with("the adapter's disk is full: "), "{text}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_wrong_is_said() {
         let bench = bench().await;
         let wrong = NewJobRequest {
@@ -490,10 +523,6 @@ mod tests {
         let failure = failure.expect("refused");
         assert!(failure.to_string().contains(":2:2: unknown field"), "{failure}");
         assert_eq!(failure.exit(), Exit::Input);
-
-        let too_much = vec![0; 2 << 20];
-        let failure = ask(&bench, "secret", move |client| client.upload(file(&too_much)).err());
-        assert_eq!(failure.await.expect("over the quota").exit(), Exit::State);
 
         for (path, status) in [("/jobs/0000", "at least 8"), ("/jobs/00000000", "no such job")] {
             let failure =

@@ -7,8 +7,8 @@ use capability::tap::TapReport;
 use master_core::JobState;
 use mesh_core::Candidates;
 
-use crate::escape::escape_line;
 use crate::model::{JobView, MatrixCell, MatrixView, ProjectView, StepView, TaskDetail, TaskView};
+use mesh_shell::escape_line;
 
 /// Reasons that are shown why machines cannot run a job.
 const MAX_REASONS: usize = 5;
@@ -30,8 +30,13 @@ pub fn project(project: &ProjectView) -> String {
     text
 }
 
-/// A job in a line.
-pub fn job(job: &JobView) -> String {
+/// A job in a line, and in another who could run it if it waits.
+pub fn job_and_waiting(job: &JobView) -> String {
+    let waiting = waiting(job).map(|text| format!("          {text}\n"));
+    self::job(job) + "\n" + &waiting.unwrap_or_default()
+}
+
+fn job(job: &JobView) -> String {
     let settled = job.passed + job.failed;
     let mut line = format!(
         "{}  {:<24} {:<9} {settled} of {}, {} failed",
@@ -56,10 +61,19 @@ pub fn state(state: JobState) -> &'static str {
     }
 }
 
-/// Who could run a job, and what keeps the others from it.
-pub fn candidates(candidates: &Candidates) -> String {
+/// Who could run a job that waits, and what keeps the others from it. Nothing for a job that has
+/// results: brokers are not asked any more.
+pub fn waiting(job: &JobView) -> Option<String> {
+    let waits = job.state == JobState::Open && job.passed + job.failed == 0;
+    job.candidates.as_ref().filter(|_| waits).map(|it| candidates(it, job.replicas))
+}
+
+fn candidates(candidates: &Candidates, replicas: u16) -> String {
     let machines = plural(u64::from(candidates.matching), "machine");
     let mut text = format!("{machines} could run this");
+    if replicas > 1 && candidates.matching < u32::from(replicas) {
+        write!(text, ", and its {replicas} replicas need one each").expect("to a string");
+    }
     let others = candidates.known.saturating_sub(candidates.matching);
     if others > 0 {
         write!(text, "; {others} could not").expect("to a string");
@@ -200,10 +214,14 @@ mod tests {
             reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).into(),
         };
         assert_eq!(
-            candidates(&known),
+            candidates(&known, 1),
             "1 machine could run this; 4 could not: needs runtime wasm\\u{1b}[2J (3 of them); \
              needs tool.make >=4"
         );
+        let text = candidates(&known, 2);
+        assert!(text.starts_with("1 machine could run this, and its 2 replicas need"), "{text}");
+        let text = candidates(&Candidates { matching: 2, ..known }, 2);
+        assert!(text.starts_with("2 machines could run this; 3 could not"), "{text}");
     }
 
     #[test]

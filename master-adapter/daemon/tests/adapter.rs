@@ -10,7 +10,8 @@ use capability::statements::{
 use capability::{Ed25519, Platform, PublicKey, Runtime, SecretKey, Signer, Timestamp, Verified};
 use mesh_core::{Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::mpsc;
 
 /// Longer than any step takes on a busy machine; only a failure waits as long.
@@ -93,6 +94,17 @@ impl Broker {
         loop {
             if let Seen::Published(offer, home) = self.next().await {
                 return (offer, home);
+            }
+        }
+    }
+
+    /// Serves the adapter until `what` has come.
+    async fn serve_until<T>(&mut self, what: impl Future<Output = T>) -> T {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                came = &mut what => return came,
+                _ = self.next() => {}
             }
         }
     }
@@ -261,6 +273,73 @@ async fn a_job_goes_out_and_its_results_come_back_also_over_a_crash() {
     terminate(&adapter);
     let status = tokio::time::timeout(PATIENCE, adapter.wait()).await.expect("it ends");
     assert!(status.expect("waited for").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_a_job_waits_for_an_adapter_that_restarts_at_another_port() {
+    let state = tempfile::tempdir().expect("made");
+    let state = state.path();
+    assert!(run(state, &["init", "--name", "example"]).await.status.success());
+    let mut broker = Broker::start().await;
+    let mut adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let job = example("job.toml").display().to_string();
+    let mut submission = Followed::start(state, &["submit", &job, "--wait"]);
+    let (offer, home) = broker.published().await;
+    let name = &offer.id().to_string()[..12];
+    let waiting = "3 machines could run this; 1 could not: needs tool.make >=5";
+    broker.serve_until(submission.says(waiting)).await;
+    let status = shown(&run(state, &["status"]).await.stdout);
+    assert!(status.contains(&format!("0 of 1 task, 0 failed\n          {waiting}")), "{status}");
+    let artifacts = run(state, &["artifacts", name, "--into", "nowhere"]).await;
+    assert_eq!((artifacts.status.code(), &*shown(&artifacts.stderr)), (Some(0), "no artifacts\n"));
+
+    adapter.kill().await.expect("killed");
+    submission.says("the adapter does not answer; waiting for it").await;
+    let early = run(state, &["wait", name]).await;
+    assert_eq!(early.status.code(), Some(4), "nothing is known to wait for");
+    broker.master = None;
+    let _adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let mut late = Followed::start(state, &["wait", name, "--json"]);
+    broker.serve_until(late.says("3 machines could run this")).await;
+    let failed = result(&offer, &home, Ended::Failed);
+    assert!(matches!(broker.hand_over(failed).await, Verdict::Accepted(_)));
+    let (submission, late) = (submission.ends().await, late.ends().await);
+    assert_eq!((submission.status.code(), late.status.code()), (Some(1), Some(1)));
+    assert!(shown(&submission.stdout).contains("task 0 failed"), "{submission:?}");
+    assert!(shown(&late.stdout).contains("\"failed\": 1"), "{late:?}");
+}
+
+/// A command while it runs.
+struct Followed {
+    child: Child,
+    words: Lines<BufReader<ChildStderr>>,
+}
+
+impl Followed {
+    fn start(state: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(state, arguments);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let words = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Self { child, words }
+    }
+
+    /// Waits until it says `words`.
+    async fn says(&mut self, words: &str) {
+        let mut said = String::new();
+        while !said.contains(words) {
+            let line = tokio::time::timeout(PATIENCE, self.words.next_line()).await;
+            let line = line.unwrap_or_else(|_| panic!("no {words:?} after {said:?}"));
+            said = line.expect("text").unwrap_or_else(|| panic!("no {words:?} at the end"));
+        }
+    }
+
+    async fn ends(self) -> Output {
+        let output = self.child.wait_with_output();
+        tokio::time::timeout(PATIENCE, output).await.expect("in time").expect("it ends")
+    }
 }
 
 fn terminate(child: &Child) {

@@ -1,21 +1,35 @@
 //! What the command line says when something is wrong, and with which exit code it ends.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use capability::{SecretKey, Signer};
 
 const UNUSED_PORT: &str = "127.0.0.1:9";
 
-fn run(state: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_talkoot-master"))
+/// The address of a broker that is not there.
+fn nobody() -> String {
+    let key = SecretKey::from_seed(&[1; 32]).public();
+    let id = mesh_shell::peer_key(key).peer_id_text().expect("a key of ours has an id");
+    format!("/ip4/127.0.0.1/tcp/1/p2p/{id}")
+}
+
+fn command(state: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_talkoot-master"));
+    command
         .args(arguments)
         .arg("--state")
         .arg(state)
         .env_remove("TALKOOT_HTTP")
         .env_remove("TALKOOT_BROKERS")
         .env_remove("TALKOOT_CONFIG")
-        .env_remove("TALKOOT_LOG")
-        .output()
-        .expect("the program starts")
+        .env_remove("TALKOOT_LOG");
+    command
+}
+
+fn run(state: &Path, arguments: &[&str]) -> Output {
+    command(state, arguments).output().expect("the program starts")
 }
 
 fn fails(state: &Path, arguments: &[&str], code: i32, says: &str) {
@@ -45,9 +59,39 @@ fn usage_files_adapter_and_state_have_codes_of_their_own() {
     fails(state, &["init", "--name", "again"], 5, "already");
 
     let nothing = tempfile::tempdir().expect("made");
-    fails(nothing.path(), &["status"], 5, "talkoot-master init");
+    fails(nothing.path(), &["status"], 3, "talkoot-master init");
     fails(nothing.path(), &["init", "--name", ""], 2, "name");
-    fails(nothing.path(), &["delegate"], 5, "talkoot-master init");
+    fails(nothing.path(), &["delegate"], 3, "talkoot-master init");
+    let broker = nobody();
+    fails(nothing.path(), &["run", "--broker", &broker], 3, "talkoot-master init");
+    fails(Path::new("/proc/x"), &["run", "--broker", &broker], 3, "no project in /proc/x");
+    fails(Path::new("/proc/x"), &["init", "--name", "example"], 5, "/proc/x");
+    fails(Path::new("/proc/version"), &["status"], 5, "cannot look into /proc/version");
+}
+
+#[test]
+fn more_replicas_than_an_offer_may_have_are_a_usage_error() {
+    let state = project();
+    for count in ["0", "17", "65536"] {
+        fails(state.path(), &["submit", "job.toml", "--replicas", count], 2, "1..=16");
+    }
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_is_told_at_once() {
+    let state = project();
+    let arguments = ["run", "--http", "127.0.0.1:0", "--broker", &nobody(), "--log", "debug"];
+    let mut adapter = command(state.path(), &arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let logs = BufReader::new(adapter.stderr.take().expect("piped"));
+    let mut lines = logs.lines().map(|line| line.expect("text"));
+    let told = lines.find(|line| line.contains("broker not reached"));
+    adapter.kill().expect("killed");
+    adapter.wait().expect("ended");
+    let told = told.expect("it says something before it ends");
+    assert!(told.contains("WARN") && told.contains("reason="), "{told}");
 }
 
 #[test]
@@ -62,8 +106,13 @@ fn a_wrong_job_file_is_told_with_its_line() {
 #[test]
 fn the_project_uri_names_the_brokers_that_are_given() {
     let state = project();
+    let output = run(state.path(), &["uri"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("warning: no broker"), "{words}");
+
     let broker = "/ip4/127.0.0.1/tcp/4077";
     let output = run(state.path(), &["uri", "--broker", broker]);
+    assert!(output.stderr.is_empty());
     let uri: capability::ProjectUri =
         String::from_utf8_lossy(&output.stdout).parse().expect("a project URI");
     assert_eq!(uri.brokers, [broker]);

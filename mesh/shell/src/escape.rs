@@ -26,13 +26,6 @@ pub fn escape_line(text: &str) -> String {
     escape(text.as_bytes()).replace(['\n', '\t'], " ")
 }
 
-/// The last `lines` lines of `text`.
-pub fn tail(text: &str, lines: usize) -> &str {
-    let text = text.trim_end_matches('\n');
-    let starts = text.rmatch_indices('\n').map(|(at, _)| at + 1);
-    starts.take(lines).nth(lines.saturating_sub(1)).map_or(text, |start| &text[start..])
-}
-
 fn is_bidirectional(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -47,13 +40,5 @@ mod tests {
         let shown = escape(hostile);
         assert_eq!(shown, "ok\\u{1b}]0;owned\\u{7}\\u{d}\n\\u{9b}2J\\u{202e}\u{fffd}\tend\n");
         assert!(!escape_line("a\nb\tc").contains(char::is_control));
-    }
-
-    #[test]
-    fn the_tail_is_whole_lines() {
-        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
-        assert_eq!(tail("a\nb\nc\n", 3), "a\nb\nc");
-        assert_eq!(tail("a\nb\nc\n", 9), "a\nb\nc");
-        assert_eq!(tail("", 2), "");
     }
 }

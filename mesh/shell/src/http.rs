@@ -89,8 +89,9 @@ impl Web {
 
 /// Lets a request through if its `Host` is an address or `localhost`.
 async fn no_rebinding(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_none_or(is_local_name) {
+    // Browsers always name a host; what does not is a program of this machine.
+    let host = request.headers().get(header::HOST);
+    if host.is_none_or(|host| host.to_str().is_ok_and(is_local_name)) {
         next.run(request).await
     } else {
         (StatusCode::MISDIRECTED_REQUEST, "ask by address or as localhost\n").into_response()

@@ -7,16 +7,19 @@
 mod clock;
 pub mod config;
 mod dirs;
+mod escape;
 mod exit;
 pub mod http;
 pub mod key_file;
 mod link;
 pub mod logs;
+pub mod out;
 mod signals;
 mod storage;
 
 pub use clock::Clock;
 pub use dirs::{default_config, default_state};
+pub use escape::{escape, escape_line};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key, read_handover};
 pub use signals::Termination;

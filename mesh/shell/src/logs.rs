@@ -1,5 +1,7 @@
 //! Logs: structured, to standard error, as text for people or JSON for machines.
 
+use std::io::{self, IsTerminal};
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -31,7 +33,10 @@ pub fn start(args: &LogArgs) -> Outcome {
         Failure::new(Exit::Usage, error)
             .hint("--log takes a level: error, warn, info, debug, trace")
     })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match args.log_format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),

@@ -1,5 +1,7 @@
 //! What enters the core and what leaves it.
 
+use std::time::Duration;
+
 use capability::statements::{Artifact, Ended, Package, StepReport, TaskId, Verdict};
 use capability::{
     BlobHash, Capabilities, JobSpec, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
@@ -12,6 +14,7 @@ use mesh_core::{
 use thiserror::Error;
 
 use crate::trust::{Decline, Pin};
+use crate::volunteer::DISK_RESERVE;
 
 /// Something that happened outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,6 +291,15 @@ pub enum News {
         /// The result.
         result: StatementId,
     },
+    /// Job after job failed because of this machine; nothing new is taken for a while.
+    BacksOff {
+        /// How many.
+        in_a_row: u32,
+        /// For how long.
+        rest: Duration,
+        /// Why the last one failed.
+        reason: String,
+    },
     /// Why nothing runs, or that something does again (`None`).
     Idle {
         /// The reason.
@@ -297,8 +309,8 @@ pub enum News {
     Drained,
 }
 
-/// Why nothing runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+/// Why nothing runs, or nothing new is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Idle {
     /// The owner has paused.
     #[error("paused by the owner")]
@@ -319,7 +331,11 @@ pub enum Idle {
     #[error("no broker is connected")]
     NoBroker,
     /// The disk is nearly full.
-    #[error("the disk has {} left, which is too little to take work", format_bytes(*free))]
+    #[error(
+        "the disk has {} left; below {} nothing is taken",
+        format_bytes(*free),
+        format_bytes(DISK_RESERVE)
+    )]
     DiskLow {
         /// Bytes left.
         free: u64,
@@ -330,17 +346,54 @@ pub enum Idle {
         /// How many.
         results: usize,
     },
+    /// The disk has no room for any of the tasks that wait.
+    #[error(
+        "the disk has {} left, the smallest waiting job needs {} with what must stay free",
+        format_bytes(*free),
+        format_bytes(*needed)
+    )]
+    DiskShort {
+        /// Bytes left.
+        free: u64,
+        /// Bytes that must be left, the reserve among them.
+        needed: u64,
+    },
+    /// Job after job has failed because of this machine.
+    #[error(
+        "{in_a_row} jobs in a row have failed because of this machine, so nothing new is taken for \
+         another {}: {reason}",
+        in_words(*left)
+    )]
+    BacksOff {
+        /// How many.
+        in_a_row: u32,
+        /// For how long.
+        left: Duration,
+        /// Why the last one failed.
+        reason: String,
+    },
     /// The primary has not answered the ad.
     #[error("the broker has not taken this machine's ad yet")]
     NotAdvertised,
-    /// Nothing suits.
-    #[error(
-        "no open task suits; {declined} offers declined, {waiting} have no open task at present"
-    )]
+    /// Nothing suits. What the machine cannot run the broker does not even show.
+    #[error("no open task suits this machine{}", seen(*declined, *waiting))]
     NothingSuits {
         /// Offers declined.
         declined: usize,
         /// Offers that are asked again later.
         waiting: usize,
     },
+}
+
+/// What was seen of offers all the same, if anything was.
+fn seen(declined: usize, waiting: usize) -> String {
+    let declined = (declined > 0).then(|| format!("; offers declined: {declined}"));
+    let waiting = (waiting > 0).then(|| format!("; tried in vain just now: {waiting}"));
+    declined.into_iter().chain(waiting).collect()
+}
+
+/// `time` in its largest unit, rounded up.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_millis().div_ceil(1000);
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }

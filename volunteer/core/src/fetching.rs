@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM};
-use capability::{ProjectKey, Runtime, StatementId, Verified};
+use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM, Offer};
+use capability::{ProjectKey, Resources, Runtime, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, CallFailed, CallId, MAX_EXCEPTIONS, MAX_HOPS, Mono, Offered, Refusal, Wants,
 };
@@ -100,7 +100,8 @@ impl Volunteer {
         if matches!(self.fetching.state, State::Claiming(_)) {
             return self.retry_claim();
         }
-        if self.obstacle().is_some() {
+        let on_trial = self.faults.is_on_trial() && !self.work.is_empty();
+        if on_trial || self.obstacle().is_some() {
             self.fetching.candidates.clear();
             return;
         }
@@ -138,7 +139,7 @@ impl Volunteer {
         let crowded = self.offers.is_crowded();
         let pinned = self.trust.pins().map(|pin| pin.project).take(MAX_EXCEPTIONS);
         let projects: Vec<ProjectKey> = if crowded { pinned.collect() } else { Vec::new() };
-        let except = self.offers.exceptions(self.now.mono);
+        let except = self.offers.exceptions(self.disk_left(), self.now.mono);
         Some(Wants { runtimes, free, projects, except })
     }
 
@@ -176,10 +177,8 @@ impl Volunteer {
             let (offer, project) = (offered.offer.id(), offered.offer.project);
             match self.trust.judge(&offered, &machine, self.now.wall) {
                 Ok(runtime) => {
-                    let room = self.work.room(&offered.offer, machine.resources) > 0;
-                    if !room {
-                        self.offers.does_not_fit(offer);
-                    } else if !self.offers.is_left_alone(offer, self.now.mono) {
+                    let room = self.room_for(&offered.offer, machine.resources) > 0;
+                    if room && !self.offers.is_left_alone(offer, self.now.mono) {
                         self.fetching.candidates.push_back(Candidate { offered, runtime });
                         found = true;
                     }
@@ -198,15 +197,32 @@ impl Volunteer {
         found
     }
 
+    /// How many tasks of `offer` fit into what is left of `donated` and of the disk. If none does,
+    /// the offer is not to be shown again before there is more.
+    fn room_for(&mut self, offer: &Verified<Offer>, donated: Resources) -> u16 {
+        let room = self.work.room(offer, donated);
+        if room == 0 {
+            self.offers.does_not_fit(offer.id());
+            return 0;
+        }
+        let (package, task) = (self.work.package_disk(offer), offer.job.limits.disk.max(1));
+        let on_disk = self.disk_left().saturating_sub(package) / task;
+        if on_disk == 0 {
+            let needed = package.saturating_add(task);
+            self.offers.lacks_disk(offer.id(), needed, self.now.mono);
+        }
+        room.min(u16::try_from(on_disk).unwrap_or(u16::MAX))
+    }
+
     /// Claims as many tasks as there is room for; says whether there was any.
     fn claim(&mut self, candidate: Candidate) -> bool {
         let Candidate { offered, runtime } = &candidate;
-        let (Some(machine), Some(ad)) = (&self.machine, &self.ad.current) else { return false };
-        let room = self.work.room(&offered.offer, machine.resources).min(MAX_TASKS_A_CLAIM);
-        if room == 0 {
-            self.offers.does_not_fit(offered.offer.id());
+        let Some(donated) = self.machine.as_ref().map(|machine| machine.resources) else {
             return false;
-        }
+        };
+        let most = if self.faults.is_on_trial() { 1 } else { MAX_TASKS_A_CLAIM };
+        let room = self.room_for(&offered.offer, donated).min(most);
+        let Some(ad) = self.ad.current.as_ref().filter(|_| room > 0) else { return false };
         let ad = ad.envelope().clone();
         let claim = Claim {
             offer: offered.offer.id(),

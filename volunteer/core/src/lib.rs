@@ -8,7 +8,8 @@
 //!    the primary or the machine changes.
 //! 2. While resources are free, one pull is outstanding. Offers that come are judged by [`Trust`]:
 //!    signatures alone make nobody welcome, the owner's pins do. What is declined is remembered with
-//!    its reason, and the broker is asked not to show it again.
+//!    its reason, and the broker is asked not to show it again. A machine that fails job after job
+//!    takes nothing new for a growing while.
 //! 3. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
 //!    they are worked on, renewed until their results are on their way, and released when they are
 //!    given up, also by a process that was killed with leases in hand.
@@ -20,6 +21,7 @@
 mod action;
 mod advertising;
 mod backoff;
+mod faults;
 mod fetching;
 mod leases;
 mod ledger;
@@ -35,5 +37,5 @@ pub use action::{Action, Idle, Input, News, Order, Outcome};
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
 pub use trust::{Decline, Pin, Trust};
-pub use volunteer::{MIN_DISK_FREE, RestoreError, Volunteer};
+pub use volunteer::{DISK_RESERVE, RestoreError, Volunteer};
 pub use work::{JobView, MAX_JOBS, Stage, needs};

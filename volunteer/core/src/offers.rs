@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::{ProjectKey, StatementId, Timestamp};
-use mesh_core::{MAX_EXCEPTIONS, Mono, Offered};
+use mesh_core::{MAX_EXCEPTIONS, Mono, Now, Offered};
 
 use crate::backoff::Backoff;
 use crate::trust::Decline;
@@ -19,6 +19,11 @@ const MAX_LEFT_ALONE: usize = MAX_EXCEPTIONS - MAX_DECLINED;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait: half a lease's term, after which tasks of dead volunteers open again.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// An offer that the disk has no room for is shown again after that time: it may be over by then.
+const DISK_WAIT: Duration = Duration::from_secs(60);
+/// And forgotten that much later, unless it was shown again.
+const DISK_GRACE: Duration = Duration::from_secs(30);
 
 /// An offer that this machine does not take, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +50,16 @@ pub(crate) struct Offers {
     left_alone: BTreeMap<StatementId, Backoff>,
     /// Offers for which too little is free now.
     too_large: BTreeSet<StatementId>,
+    /// Offers for which the disk has no room.
+    disk_short: BTreeMap<StatementId, DiskShort>,
+}
+
+#[derive(Debug)]
+struct DiskShort {
+    /// Bytes that one task takes, and its package if it is not here.
+    needed: u64,
+    /// When it is shown again, room or not.
+    until: Mono,
 }
 
 impl Offers {
@@ -85,6 +100,7 @@ impl Offers {
     pub fn succeeded(&mut self, offer: StatementId) {
         self.left_alone.remove(&offer);
         self.declined.remove(&offer);
+        self.disk_short.remove(&offer);
     }
 
     /// Too little is free for a task of `offer`.
@@ -92,6 +108,18 @@ impl Offers {
         if self.too_large.len() < MAX_LEFT_ALONE {
             self.too_large.insert(offer);
         }
+    }
+
+    /// The disk has no room for a task of `offer`, which takes `needed` bytes.
+    pub fn lacks_disk(&mut self, offer: StatementId, needed: u64, now: Mono) {
+        if self.disk_short.len() < MAX_LEFT_ALONE {
+            self.disk_short.insert(offer, DiskShort { needed, until: now + DISK_WAIT });
+        }
+    }
+
+    /// Bytes that the smallest waiting task takes, if `left` are too few for all that wait.
+    pub fn disk_needed(&self, left: u64) -> Option<u64> {
+        self.disk_short.values().map(|it| it.needed).min().filter(|needed| *needed > left)
     }
 
     /// More is free than before.
@@ -105,17 +133,22 @@ impl Offers {
     }
 
     /// Forgets what is over.
-    pub fn expire(&mut self, now: Timestamp) {
-        self.declined.retain(|_, declined| declined.expires > now);
+    pub fn expire(&mut self, now: Now) {
+        self.declined.retain(|_, declined| declined.expires > now.wall);
+        self.disk_short.retain(|_, short| short.until + DISK_GRACE > now.mono);
     }
 
-    /// What a pull should not bring, in the order of the ids.
-    pub fn exceptions(&self, now: Mono) -> Vec<StatementId> {
+    /// What a pull should not bring while the disk has `disk_left` bytes for tasks, in the order of
+    /// the ids.
+    pub fn exceptions(&self, disk_left: u64, now: Mono) -> Vec<StatementId> {
         let left_alone = self.left_alone.iter().filter(|(_, it)| !it.is_over(now));
         let permanent = self.declined.values().filter(|it| it.reason.is_ours_to_change());
         let mut except: BTreeSet<_> = permanent.map(|it| it.offer).collect();
         except.extend(left_alone.map(|(offer, _)| *offer));
         except.extend(&self.too_large);
+        let short = self.disk_short.iter();
+        let short = short.filter(|(_, it)| it.until > now && it.needed > disk_left);
+        except.extend(short.map(|(offer, _)| *offer));
         except.into_iter().take(MAX_EXCEPTIONS).collect()
     }
 
@@ -142,6 +175,7 @@ impl Offers {
     /// When the next offer may be asked for again.
     pub fn next_wake(&self, now: Mono) -> Option<Mono> {
         let waiting = self.left_alone.values().filter(|it| !it.is_over(now));
-        waiting.map(|it| it.not_before).min()
+        let short = self.disk_short.values().map(|it| it.until).filter(|at| *at > now);
+        waiting.map(|it| it.not_before).chain(short).min()
     }
 }

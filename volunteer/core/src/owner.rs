@@ -9,7 +9,7 @@ use crate::action::{Action, Idle, News};
 use crate::ledger::Total;
 use crate::offers::Declined;
 use crate::trust::{Pin, Trust};
-use crate::volunteer::{MIN_DISK_FREE, Volunteer};
+use crate::volunteer::{DISK_RESERVE, Volunteer};
 use crate::work::{JobView, Stage};
 
 /// Results without a receipt at which nothing new is taken.
@@ -108,7 +108,7 @@ impl Volunteer {
     }
 
     /// What keeps the machine from taking more work, if anything does.
-    pub(crate) fn obstacle(&self) -> Option<Idle> {
+    pub fn obstacle(&self) -> Option<Idle> {
         match (self.mode, &self.machine) {
             (Mode::Paused, _) => Some(Idle::Paused),
             (Mode::Draining | Mode::Quitting, _) => Some(Idle::Draining),
@@ -116,13 +116,24 @@ impl Volunteer {
             (Mode::Open, Some(machine)) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
             _ if self.trust.is_empty() => Some(Idle::NoPins),
             _ if self.brokers.is_empty() => Some(Idle::NoBroker),
-            _ if self.disk_free < MIN_DISK_FREE => Some(Idle::DiskLow { free: self.disk_free }),
+            _ if self.disk_free < DISK_RESERVE => Some(Idle::DiskLow { free: self.disk_free }),
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })
             }
-            _ if !self.ad.taken => Some(Idle::NotAdvertised),
-            _ => None,
+            _ => self.rest().or_else(|| (!self.ad.taken).then_some(Idle::NotAdvertised)),
         }
+    }
+
+    fn rest(&self) -> Option<Idle> {
+        let left = self.faults.rest(self.now.mono)?;
+        let (in_a_row, reason) = (self.faults.in_a_row(), self.faults.reason().to_owned());
+        Some(Idle::BacksOff { in_a_row, left, reason })
+    }
+
+    /// Bytes of the disk for tasks beside those in hand.
+    pub(crate) fn disk_left(&self) -> u64 {
+        let taken = DISK_RESERVE.saturating_add(self.work.promised_disk());
+        self.disk_free.saturating_sub(taken)
     }
 
     /// Why nothing runs; `None` if something does.
@@ -130,9 +141,17 @@ impl Volunteer {
         if !self.work.is_empty() && self.mode != Mode::Paused {
             return None;
         }
+        Some(self.obstacle().unwrap_or_else(|| self.nothing_suits()))
+    }
+
+    fn nothing_suits(&self) -> Idle {
+        let (free, left) = (self.disk_free, self.disk_left());
+        if let Some(needed) = self.offers.disk_needed(left) {
+            return Idle::DiskShort { free, needed: (free - left).saturating_add(needed) };
+        }
         let declined = self.offers.declined().len();
         let waiting = self.offers.waiting(self.now.mono);
-        Some(self.obstacle().unwrap_or(Idle::NothingSuits { declined, waiting }))
+        Idle::NothingSuits { declined, waiting }
     }
 
     /// Offers declined, with the reasons, in the order of their ids.
@@ -163,10 +182,10 @@ impl Volunteer {
     pub(crate) fn tell_idle(&mut self) {
         let reason = self.idle();
         // How many offers wait changes every few seconds, and is no news.
-        let kind = reason.map(|reason| discriminant(&reason));
-        let told = self.idle.map(|told| told.map(|told| discriminant(&told)));
+        let kind = reason.as_ref().map(discriminant);
+        let told = self.idle.as_ref().map(|told| told.as_ref().map(discriminant));
         if told != Some(kind) {
-            self.idle = Some(reason);
+            self.idle = Some(reason.clone());
             self.news(News::Idle { reason });
         }
     }

@@ -47,9 +47,15 @@ impl Volunteer {
             let blobs = outcome_blobs(&outcome);
             return self.drop_blobs(blobs);
         }
-        if let Ended::Machine(_) = outcome.ended {
+        if let Ended::Machine(reason) = &outcome.ended {
             // What failed here may fail again at once; others should have a chance.
             self.offers.leave_alone(job.offer.id(), self.now.mono);
+            if let Some(rest) = self.faults.failed(reason, self.now.mono) {
+                let (in_a_row, reason) = (self.faults.in_a_row(), reason.clone());
+                self.news(News::BacksOff { in_a_row, rest, reason });
+            }
+        } else {
+            self.faults.worked();
         }
         self.leases.ended(lease);
         let (task, ended) = (job.lease.task, outcome.ended.clone());

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
+use crate::faults::Faults;
 use crate::fetching::Fetching;
 use crate::leases::{Due, GroupKey, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
@@ -23,8 +24,9 @@ use crate::trust::Trust;
 use crate::work::Work;
 use crate::working::{LEASE_PREFIX, read_lease};
 
-/// Free disk space below which nothing is taken: a result must fit in any case.
-pub const MIN_DISK_FREE: u64 = 64 << 20;
+/// Bytes of the disk that stay free for its owner. A task is taken if beyond that there is room for
+/// it and for all that is in hand; below it the sandbox starts no step.
+pub const DISK_RESERVE: u64 = 256 << 20;
 
 /// How long claims and renewals hold: through the retries of [`crate::fetching`], and not longer.
 pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
@@ -55,6 +57,7 @@ pub struct Volunteer {
     pub(crate) mode: Mode,
     pub(crate) drained: bool,
     pub(crate) disk_free: u64,
+    pub(crate) faults: Faults,
     pub(crate) idle: Option<Option<Idle>>,
     pub(crate) now: Now,
 }
@@ -114,6 +117,7 @@ impl Volunteer {
             mode: Mode::Open,
             drained: false,
             disk_free: u64::MAX,
+            faults: Faults::default(),
             idle: None,
             now: Now { mono: Mono::default(), wall: Timestamp::default() },
         }
@@ -186,6 +190,7 @@ impl Volunteer {
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
             wakes.push(self.offers.next_wake(now));
+            wakes.push(self.faults.next_wake(now));
             wakes.push(self.fetching.next_wake());
             wakes.push(self.ad.next_wake());
         }

@@ -117,6 +117,21 @@ impl Work {
         u16::try_from(room).unwrap_or(u16::MAX)
     }
 
+    /// Bytes of the disk that what is in hand may come to take: the limits of the jobs, and packages
+    /// that are not here yet. What a job has taken already counts twice, being part of what is free
+    /// no more; so nobody need measure it.
+    pub fn promised_disk(&self) -> u64 {
+        let jobs = self.jobs.values().map(|job| job.offer.job.limits.disk);
+        let packages = self.packages.values().filter(|it| it.state != PackageState::Here);
+        jobs.chain(packages.map(|it| it.size)).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the disk that the package of `offer` will take and that nothing was promised to.
+    pub fn package_disk(&self, offer: &Offer) -> u64 {
+        let Package { hash, size } = offer.package;
+        if self.needs_package(&hash) { 0 } else { size }
+    }
+
     /// Takes on a leased task.
     pub fn take(&mut self, lease: Verified<Lease>, offer: Arc<Verified<Offer>>, now: Mono) {
         let Package { hash, size } = offer.package;

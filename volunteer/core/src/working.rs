@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use capability::statements::{Lease, Renewal};
 use capability::{
-    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, StatementId, Verified, Verifier,
+    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, StatementId, Timestamp, Verified, Verifier,
     decode_cbor, encode_cbor,
 };
 use mesh_core::{Answer, Ask, CallFailed, MAX_HOPS, Refusal, Write};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, News};
 use crate::leases::{Due, GroupKey};
 use crate::owner::Mode;
-use crate::volunteer::{Call, MIN_DISK_FREE, REQUEST_LIFETIME, RestoreError, Volunteer};
+use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, RestoreError, Volunteer};
 use crate::work::Stage;
 
 /// First byte of the keys of leases.
@@ -41,7 +41,8 @@ impl Volunteer {
                 offer,
                 epoch,
                 intent: due.intent,
-                issued: self.now.wall,
+                // The home ignores one that is not newer, so a clock set back must not show here.
+                issued: Timestamp(self.number()),
                 expires: self.now.wall + REQUEST_LIFETIME,
             };
             let renewal = Verified::sign(renewal, &*self.signer);
@@ -102,14 +103,14 @@ impl Volunteer {
             self.give_up(&over, "the offer has expired");
         }
         self.expire_results();
-        self.offers.expire(wall);
+        self.offers.expire(self.now);
         let packages = self.work.forget_packages(self.now.mono);
         self.drop_blobs(packages);
     }
 
     pub(crate) fn fetch_packages(&mut self) {
         let Some(from) = self.primary() else { return };
-        if self.disk_free < MIN_DISK_FREE || self.mode == Mode::Paused {
+        if self.disk_free < DISK_RESERVE || self.mode == Mode::Paused {
             return;
         }
         for (hash, size) in self.work.begin_fetches(self.now.mono) {
@@ -131,7 +132,7 @@ impl Volunteer {
 
     pub(crate) fn disk_measured(&mut self, free: u64) {
         self.disk_free = free;
-        if free < MIN_DISK_FREE {
+        if free < DISK_RESERVE {
             let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);
             let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
             self.give_up(&waiting, "the disk is full");

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
-use capability::{ProjectKey, ProjectUri, Runtime};
+use capability::{ProjectUri, Runtime};
 use clap::{Args, Parser, Subcommand};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs};
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
+///
+/// Exit codes: 0 done; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
+/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-volunteer", version)]
 pub struct Arguments {
@@ -106,9 +109,9 @@ pub enum ProjectCommand {
     },
     /// Trusts a project no longer: its jobs are stopped.
     Remove {
-        /// The project's key, or a talkoot: URI.
-        #[arg(value_name = "KEY", value_parser = project_key)]
-        project: ProjectKey,
+        /// The project's key, a talkoot: URI, or the name that you gave it.
+        #[arg(value_name = "PROJECT")]
+        project: String,
     },
 }
 
@@ -129,12 +132,4 @@ pub struct Whom {
     /// Address of its status page. Default: that of the daemon with this state directory.
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
-}
-
-fn project_key(text: &str) -> Result<ProjectKey, String> {
-    if text.starts_with("talkoot:") {
-        let uri: ProjectUri = text.parse().map_err(|error| format!("{error}"))?;
-        return Ok(uri.project);
-    }
-    text.parse().map_err(|error| format!("{error}"))
 }

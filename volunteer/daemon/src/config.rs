@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use capability::{Resources, Runtime};
+use capability::{Resources, Runtime, format_bytes};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs};
 use mesh_shell::{Exit, Failure, Outcome, config};
@@ -17,6 +17,9 @@ pub const ROLE: &str = "volunteer";
 
 /// Length of a machine's name in bytes, so that it fits into a fact.
 const MAX_NAME: usize = 64;
+
+/// Bytes of memory and of disk space donated at least: below, hardly a module could run.
+const MIN_DONATED: u64 = 16 << 20;
 
 /// The configuration file. Everything has a default.
 #[derive(Debug, Deserialize)]
@@ -92,6 +95,36 @@ pub struct Settings {
     pub runtimes: Vec<Runtime>,
 }
 
+impl Settings {
+    /// What the owner may not have meant: more is donated than there is.
+    pub fn doubts(&self) -> Vec<String> {
+        doubts(self.donated, &machine(&self.state))
+    }
+}
+
+/// What there is; `None` for what cannot be told.
+#[derive(Debug, Clone, Copy)]
+struct Machine {
+    cores: Option<u32>,
+    memory: Option<u64>,
+    /// Free where the state directory is.
+    disk: Option<u64>,
+}
+
+fn doubts(donated: Resources, machine: &Machine) -> Vec<String> {
+    let bytes = |what: &str, donated: u64, there: Option<u64>, at_all: &str| {
+        let there = there.filter(|there| *there < donated)?;
+        let (donated, there) = (format_bytes(donated), format_bytes(there));
+        Some(format!("`{what}` donates {donated}, and only {there} {at_all}"))
+    };
+    let cores = machine.cores.filter(|there| *there < donated.cores).map(|there| {
+        format!("`cores` donates {}, and the machine has only {there}", donated.cores)
+    });
+    let memory = bytes("memory", donated.memory, machine.memory, "are in the machine");
+    let disk = bytes("disk", donated.disk, machine.disk, "are free on the disk");
+    [cores, memory, disk].into_iter().flatten().collect()
+}
+
 /// A multiaddr in a file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
@@ -118,6 +151,13 @@ pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
     })
 }
 
+/// Why no broker can be reached by `address`, if none can.
+pub fn undialable(address: &Multiaddr) -> Option<String> {
+    let by_tcp = address.protocol_stack().any(|protocol| protocol == "tcp");
+    (!by_tcp)
+        .then(|| format!("{address} has no /tcp part, and this version dials brokers by TCP alone"))
+}
+
 /// Reads the file and lays `flags` over it.
 pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
     let file: Config = config::load(ROLE, common.config.as_deref())?;
@@ -138,29 +178,51 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         memory: flags.memory.or(file.memory).map_or_else(half_of_memory, |bytes| bytes.0),
         disk: flags.disk.or(file.disk).map_or_else(|| some_disk(&state), |bytes| bytes.0),
     };
+    for (what, given) in
+        [("memory", flags.memory.or(file.memory)), ("disk", flags.disk.or(file.disk))]
+    {
+        if let Some(Bytes(given)) = given.filter(|given| given.0 < MIN_DONATED) {
+            let (given, least) = (format_bytes(given), format_bytes(MIN_DONATED));
+            let message = format!("`{what}` donates {given}, with which no job could run");
+            return Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")));
+        }
+    }
     let http = flags.http.unwrap_or(file.http);
     Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes })
 }
 
 fn most_cores() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(u32::MAX)
+    cores().unwrap_or(1).saturating_sub(1).max(1)
 }
 
 fn half_of_memory() -> u64 {
     /// Where it cannot be told: what a job takes by default.
     const GUESS: u64 = 1 << 30;
-    sysinfo::System::new().map_or(GUESS, |mut system| {
-        system.refresh_memory();
-        system.total_memory() / 2
-    })
+    memory().map_or(GUESS, |memory| memory / 2)
 }
 
 fn some_disk(state: &Path) -> u64 {
+    (disk_free(state).unwrap_or_default() / 2).min(8 << 30)
+}
+
+fn machine(state: &Path) -> Machine {
+    Machine { cores: cores(), memory: memory(), disk: disk_free(state) }
+}
+
+fn cores() -> Option<u32> {
+    u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()
+}
+
+fn memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    Some(system.total_memory())
+}
+
+fn disk_free(state: &Path) -> Option<u64> {
     // The directory itself may not be there yet.
     let existing = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let free = mesh_store::disk_free(existing).unwrap_or_default();
-    (free / 2).min(8 << 30)
+    mesh_store::disk_free(existing).ok()
 }
 
 #[cfg(test)]
@@ -189,6 +251,32 @@ mod tests {
         assert_eq!(all.memory, Some(Bytes(2 << 30)));
         assert_eq!(all.runtimes, Config::default().runtimes);
         assert_eq!(all.brokers.len(), 1);
+    }
+
+    #[test]
+    fn more_than_there_is_gets_a_warning() {
+        let donated = Resources { cores: 4, memory: 4 << 30, disk: 4 << 30 };
+        let exact = Machine { cores: Some(4), memory: Some(4 << 30), disk: Some(4 << 30) };
+        assert_eq!(doubts(donated, &exact), [""; 0]);
+        let unknown = Machine { cores: None, memory: None, disk: None };
+        assert_eq!(doubts(donated, &unknown), [""; 0]);
+        let small = Machine { cores: Some(2), memory: Some(1 << 30), disk: Some(2 << 30) };
+        let expected = [
+            "`cores` donates 4, and the machine has only 2",
+            "`memory` donates 4 GiB, and only 1 GiB are in the machine",
+            "`disk` donates 4 GiB, and only 2 GiB are free on the disk",
+        ];
+        assert_eq!(doubts(donated, &small), expected);
+    }
+
+    #[test]
+    fn an_address_without_tcp_cannot_be_dialled() {
+        let check = |address: &str| undialable(&parse_address(address).expect(address)).is_some();
+        assert!(!check("/dns/broker.example.org/tcp/4077"));
+        assert!(!check(
+            "/ip6/::1/tcp/4077/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+        ));
+        assert!(check("/ip4/192.0.2.1/udp/4077/quic-v1"));
     }
 
     #[test]

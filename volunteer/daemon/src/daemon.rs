@@ -49,6 +49,7 @@ pub fn key(state: &Path) -> Outcome<SecretKey> {
 
 /// Runs the daemon until it is asked to end.
 pub fn run(settings: Settings) -> Outcome {
+    settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
     let pins = Pins::load(&settings.state)?;
     let key = Arc::new(key(&settings.state)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()

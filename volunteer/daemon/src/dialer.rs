@@ -9,6 +9,8 @@ use mesh_shell::chain;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::config::undialable;
+
 /// Wait after the first failure; doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -21,18 +23,29 @@ pub struct Dialer {
     net: Net,
     connected: watch::Sender<BTreeSet<PeerKey>>,
     tasks: BTreeMap<String, AbortHandle>,
+    /// Addresses of which it was said that they cannot be dialled.
+    useless: BTreeSet<String>,
 }
 
 impl Dialer {
     /// Dials nobody yet.
     pub fn new(net: Net) -> Self {
-        Self { net, connected: watch::Sender::new(BTreeSet::new()), tasks: BTreeMap::new() }
+        let connected = watch::Sender::new(BTreeSet::new());
+        Self { net, connected, tasks: BTreeMap::new(), useless: BTreeSet::new() }
     }
 
-    /// From now on these addresses are dialled, and no others.
+    /// From now on these addresses are dialled, and no others; nor those that cannot be dialled.
     pub fn want(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
-        let wanted: BTreeMap<_, _> =
+        let mut wanted: BTreeMap<_, _> =
             addresses.into_iter().map(|address| (address.to_string(), address)).collect();
+        let useless = wanted.extract_if(.., |_, address| undialable(address).is_some());
+        let useless: BTreeMap<_, _> = useless.collect();
+        for (name, address) in &useless {
+            if let Some(reason) = undialable(address).filter(|_| !self.useless.contains(name)) {
+                tracing::warn!(reason, "broker address of no use");
+            }
+        }
+        self.useless = useless.into_keys().collect();
         self.tasks.retain(|address, task| {
             let keep = wanted.contains_key(address);
             if !keep {

@@ -24,6 +24,9 @@ use crate::pins::{Pins, Watch};
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::status::{self, Status, blob_name};
 
+// A task is not taken where the sandbox would not start it.
+const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RESERVE);
+
 /// Between two looks at the pins and the disk.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 

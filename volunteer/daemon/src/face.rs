@@ -76,7 +76,8 @@ fn html(status: &Status) -> String {
         let rows: String = rows.iter().map(|row| format!("<li>{}</li>", escaped(row))).collect();
         body.push_str(&format!("<h2>{title}</h2><ul>{rows}</ul>"));
     };
-    let idle = status.idle.iter().map(|idle| format!("{}: {}", idle.reason, idle.hint));
+    let idle = status.idle.as_ref().or(status.obstacle.as_ref());
+    let idle = idle.into_iter().map(|idle| format!("{}: {}", idle.reason, idle.hint));
     let jobs = status.jobs.iter().map(|job| {
         format!("{} {} task {}: {} in {}", job.project, job.name, job.task, job.stage, job.runtime)
     });

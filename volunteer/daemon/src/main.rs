@@ -3,6 +3,7 @@
 //! The daemon is a thin shell around [`volunteer_core::Volunteer`]: `event_loop` turns what happens
 //! into inputs of the core, and what the core wants into errands. `runtimes` know how to run one
 //! step, `job` how to run all steps of one task and to bring back what they leave.
+#![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
 mod arguments;
 mod commands;

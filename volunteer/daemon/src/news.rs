@@ -49,6 +49,15 @@ pub fn log(news: &News) {
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
         }
+        News::BacksOff { in_a_row, rest, reason } => {
+            let rest = rest.as_secs();
+            tracing::warn!(
+                in_a_row,
+                seconds = rest,
+                reason,
+                "this machine fails jobs, backing off"
+            );
+        }
         // These come and go between two jobs, and nobody need do anything about them.
         News::Idle {
             reason: Some(reason @ (Idle::Probing | Idle::NotAdvertised | Idle::NothingSuits { .. })),

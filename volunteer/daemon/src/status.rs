@@ -36,6 +36,8 @@ pub struct Status {
     pub runtimes: Vec<RuntimeStatus>,
     /// Why nothing runs, if nothing does.
     pub idle: Option<Advice>,
+    /// What keeps the machine from taking more work, if anything does; it may be busy all the same.
+    pub obstacle: Option<Advice>,
     /// The tasks in hand.
     pub jobs: Vec<JobStatus>,
     /// Results that wait for their receipts.
@@ -83,7 +85,7 @@ pub struct JobStatus {
     pub task: u32,
     /// In which runtime.
     pub runtime: Runtime,
-    /// `waiting`, `running` or `stopping`.
+    /// `waiting`, `running`, `paused` or `stopping`.
     pub stage: String,
     /// Whether the lease has lapsed meanwhile.
     pub lapsed: bool,
@@ -162,7 +164,8 @@ pub fn status(
         brokers: core.brokers().iter().map(ToString::to_string).collect(),
         broker_addresses,
         runtimes: probes.iter().map(runtime).collect(),
-        idle: core.idle().map(|idle| Advice { reason: idle.to_string(), hint: idle_hint(idle) }),
+        idle: core.idle().map(|idle| advice(&idle, settings)),
+        obstacle: core.obstacle().map(|obstacle| advice(&obstacle, settings)),
         jobs: core.jobs().map(|job| self::job(core, &job)).collect(),
         undelivered: core.undelivered(),
         projects: projects(core),
@@ -185,6 +188,7 @@ pub fn runtime(probe: &Probe) -> RuntimeStatus {
 fn job(core: &Volunteer, job: &JobView<'_>) -> JobStatus {
     let stage = match job.stage {
         Stage::Waiting => "waiting",
+        Stage::Running if core.is_paused() => "paused",
         Stage::Running => "running",
         Stage::Stopping => "stopping",
     };
@@ -273,19 +277,45 @@ pub fn verdict(verdict: &Verdict) -> (&'static str, &str, u64) {
     }
 }
 
-fn idle_hint(idle: Idle) -> String {
+fn advice(idle: &Idle, settings: &Settings) -> Advice {
+    if *idle == Idle::NoRuntime && settings.runtimes.is_empty() {
+        return no_runtimes();
+    }
+    Advice { reason: idle.to_string(), hint: idle_hint(idle).to_owned() }
+}
+
+/// What is to be said where `runtimes` is empty.
+pub fn no_runtimes() -> Advice {
+    Advice {
+        reason: "the owner has switched off all runtimes".to_owned(),
+        hint: "name some in `runtimes` of the configuration".to_owned(),
+    }
+}
+
+fn idle_hint(idle: &Idle) -> &'static str {
     match idle {
         Idle::Paused => "talkoot-volunteer resume",
         Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
         Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",
         Idle::NoPins => "talkoot-volunteer project add <URI that the project publishes>",
         Idle::NoBroker => "check the addresses of brokers in the configuration, and the network",
-        Idle::DiskLow { .. } => "make room on the disk of the state directory",
-        Idle::Backlog { .. } => "wait until the masters are back",
-        Idle::NothingSuits { declined: 0, .. } => "wait: your projects have nothing to do just now",
-        Idle::NothingSuits { .. } => "talkoot-volunteer why lists the offers declined",
+        Idle::DiskLow { .. } | Idle::DiskShort { .. } => {
+            "make room on the disk of the state directory"
+        }
+        Idle::Backlog { .. } => {
+            "wait: they are sent again until their masters, or the brokers between, are back"
+        }
+        Idle::BacksOff { .. } => {
+            "correct what the reason says; then wait, or start the daemon anew"
+        }
+        Idle::NothingSuits { declined: 0, .. } => {
+            "the broker offers what this machine can run; a master's `results` shows what a job lacks"
+        }
+        Idle::NothingSuits { .. } => {
+            "talkoot-volunteer why lists the offers declined; what this machine cannot run is not \
+             offered to it, and a master's `results` shows what a job lacks"
+        }
     }
-    .to_owned()
 }
 
 /// The network's and the store's name of a blob.

@@ -65,6 +65,8 @@ fn a_wrong_configuration_is_exit_3_with_its_line() {
         ("cores = [", "volunteer.toml:1: "),
         ("memory = \"lots\"", "not an amount of bytes"),
         ("brokers = [\"example.org:4077\"]", "not the address of a broker"),
+        ("memory = \"0\"", "`memory` donates 0 bytes, with which no job could run"),
+        ("disk = \"1 KiB\"", "`disk` donates 1 KiB, with which no job could run"),
     ] {
         let directory = with_config(text);
         check_fails(&run(directory.path(), &["run"]), 3, expected);
@@ -121,6 +123,57 @@ fn projects_are_added_listed_and_removed() {
 
     assert!(run(directory.path(), &["project", "remove", &key]).status.success());
     check_fails(&run(directory.path(), &["project", "remove", &key]), 3, "not among the projects");
+}
+
+#[test]
+fn a_project_is_removed_by_the_owners_own_name_if_only_one_has_it() {
+    let directory = with_config("");
+    let other = SecretKey::from_seed(&[4; 32]).public();
+    for (key, name) in [(project().to_string(), "twin"), (other.to_string(), "twin")] {
+        let uri = format!("talkoot:{key}");
+        assert!(run(directory.path(), &["project", "add", &uri, "--name", name]).status.success());
+    }
+    let remove = |what: &str| run(directory.path(), &["project", "remove", what]);
+
+    check_fails(&remove("twin"), 3, "you call 2 projects twin");
+    check_fails(&remove("triplet"), 3, "triplet is not among the projects");
+    assert!(remove(&format!("talkoot:{other}")).status.success());
+    assert!(remove("twin").status.success());
+    check_fails(&remove("twin"), 3, "not among the projects");
+}
+
+#[test]
+fn an_address_that_cannot_be_dialled_is_taken_with_a_warning() {
+    let directory = with_config("");
+    let uri = format!("talkoot:{}?broker=/ip4/192.0.2.1/udp/4077/quic-v1", project());
+    let added = run(directory.path(), &["project", "add", &uri]);
+    check_fails(&added, 0, "has no /tcp part");
+}
+
+#[test]
+fn the_help_names_the_exit_codes() {
+    let help = run(tempfile::tempdir().unwrap().path(), &["--help"]);
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("Exit codes: 0 done; 2 usage; 3 "), "{help}");
+}
+
+#[test]
+fn where_all_runtimes_are_switched_off_nobody_blames_the_machine() {
+    let directory = with_config("runtimes = []\n");
+    let doctor = run(directory.path(), &["doctor"]);
+    check_fails(&doctor, 6, "the owner has switched off all runtimes");
+    let broker = "/ip4/192.0.2.1/udp/4077/quic-v1";
+    let mut daemon = Daemon::start(directory.path(), &["--broker", broker, "--cores", "4096"]);
+    let doubt = daemon.wait_for("doubtful setting");
+    assert!(doubt["doubt"].as_str().unwrap().starts_with("`cores` donates 4096"), "{doubt}");
+    let useless = daemon.wait_for("broker address of no use");
+    assert!(useless["reason"].as_str().unwrap().contains("has no /tcp part"), "{useless}");
+    daemon.wait_for("idle");
+    let status = run(directory.path(), &["status", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["idle"]["reason"], "the owner has switched off all runtimes");
+    assert_eq!(status["broker_addresses"], 0);
+    assert_eq!(daemon.terminate(), Some(0));
 }
 
 // A running daemon.

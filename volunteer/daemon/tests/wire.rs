@@ -302,3 +302,40 @@ async fn a_module_of_the_sweep_computes_its_share() {
     assert!(log.starts_with(b"task 4 of 100000: n in [4000, 5000)"), "{result:?}");
     assert_eq!(result.runtime, Runtime::Wasm);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_machine_says_that_it_drains_or_has_paused() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: ["sleep", "4"].map(str::to_owned).into() };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
+    let _daemon = start(directory.path(), &broker.address.clone());
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let owner = tokio::task::spawn_blocking(move || {
+        let status = || ask(&path, &["status", "--json"]);
+        let wish = |wish: &str| assert!(volunteer(&path).arg(wish).status().unwrap().success());
+        while status()["jobs"][0]["stage"] != "running" {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        wish("drain");
+        let draining = status();
+        wish("resume");
+        wish("pause");
+        let paused = status();
+        wish("resume");
+        (draining, paused)
+    });
+
+    let (_, result) = broker.serve().await;
+
+    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+    let (draining, paused) = owner.await.unwrap();
+    assert_eq!(
+        (&draining["idle"], &draining["jobs"][0]["stage"]),
+        (&Value::Null, &"running".into())
+    );
+    assert_eq!(draining["obstacle"]["reason"], "draining: nothing new is taken");
+    assert_eq!(paused["jobs"][0]["stage"], "paused");
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capability::statements::{JobResult, Lease, Receipt};
-use capability::{PublicKey, StatementId, Verified, encode_cbor};
+use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
 use super::{MAX_RECEIPTS_WAITING, Master, Pending};
@@ -17,25 +17,20 @@ use crate::records::{
 /// A receipt outlives the longest result twice, so that a volunteer that is seldom online gets it.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// How a result came, and who waits for the answer.
-#[derive(Debug, Clone, Copy)]
-struct Arrival {
-    from: PublicKey,
-    via: PublicKey,
-    reply: ReplyId,
+/// How a result came, with what, and who waits for the answer.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) from: PublicKey,
+    pub(super) via: PublicKey,
+    pub(super) lease: Option<Verified<Lease>>,
+    pub(super) missing: Vec<BlobHash>,
+    pub(super) reply: ReplyId,
 }
 
 impl Master {
-    pub(super) fn take_over(
-        &mut self,
-        from: PublicKey,
-        bundle: Bundle,
-        lease: Option<&Verified<Lease>>,
-        reply: ReplyId,
-        now: Now,
-    ) {
+    pub(super) fn take_over(&mut self, cargo: Cargo, arrival: Arrival, now: Now) {
         let refused = |reason: &str| HandoverAnswer::Refused(reason.to_owned());
-        let answer = match bundle.cargo {
+        let answer = match cargo {
             Cargo::Receipt(_) => refused("a master takes results, not receipts"),
             Cargo::Result(result) if result.project != self.authority.project() => {
                 refused("this is the master of another project")
@@ -47,23 +42,13 @@ impl Master {
             Cargo::Result(_) if !self.authority.is_current(now.wall) => {
                 refused("the delegation of the project has expired, nothing can be judged")
             }
-            Cargo::Result(result) => {
-                let arrival = Arrival { from, via: bundle.via, reply };
-                self.judge(&result, lease, arrival, now);
-                return;
-            }
+            Cargo::Result(result) => return self.judge(&result, &arrival, now),
         };
-        self.outbox.push(Action::ReplyHandover { reply, answer });
+        self.outbox.push(Action::ReplyHandover { reply: arrival.reply, answer });
     }
 
     /// Judges `result` once; the same one again gets the same receipt again.
-    fn judge(
-        &mut self,
-        result: &Verified<JobResult>,
-        lease: Option<&Verified<Lease>>,
-        arrival: Arrival,
-        now: Now,
-    ) {
+    fn judge(&mut self, result: &Verified<JobResult>, arrival: &Arrival, now: Now) {
         if let Some(judgement) = self.judgements.get(&result.id()) {
             let receipt = self.receipt(result.id(), judgement);
             self.send_receipt(receipt, arrival, Vec::new(), Vec::new());
@@ -75,7 +60,12 @@ impl Master {
             job: self.jobs.get(result.task.offer),
             now: now.wall,
         };
-        let finding = court.judge(result, lease);
+        let finding = court.judge(result, arrival.lease.as_ref());
+        if matches!(finding, Finding::Settles { .. }) && !arrival.missing.is_empty() {
+            let answer = HandoverAnswer::Missing(arrival.missing.clone());
+            self.outbox.push(Action::ReplyHandover { reply: arrival.reply, answer });
+            return;
+        }
         let judgement = Judgement {
             task: result.task,
             volunteer: result.signer(),
@@ -85,7 +75,7 @@ impl Master {
             delegation: self.authority.delegation().id(),
         };
         let receipt = self.receipt(result.id(), &judgement);
-        let (writes, news) = self.apply(result, &finding, judgement, &arrival);
+        let (writes, news) = self.apply(result, &finding, judgement, arrival);
         self.send_receipt(receipt, arrival, writes, news);
     }
 
@@ -144,7 +134,7 @@ impl Master {
     fn send_receipt(
         &mut self,
         receipt: Verified<Receipt>,
-        arrival: Arrival,
+        arrival: &Arrival,
         mut writes: Vec<Write>,
         news: Vec<Action>,
     ) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{
-    Delegation, Ended, Home, JobResult, Lease, Log, Offer, Package, Permissions, Receipt,
+    Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Package, Permissions, Receipt,
     Registration, StepReport, TaskId, Verdict,
 };
 use capability::{
@@ -225,10 +225,19 @@ impl Bench {
     }
 
     pub fn deliver_slowly(&mut self, result: &Verified<JobResult>) -> ReplyId {
+        self.deliver_without(result, Vec::new())
+    }
+
+    /// The broker hands a result over of which these blobs are not here.
+    pub fn deliver_without(
+        &mut self,
+        result: &Verified<JobResult>,
+        missing: Vec<BlobHash>,
+    ) -> ReplyId {
         let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: home().public() };
         let lease = lease_of(&bundle, &TestVerifier);
         let reply = self.reply();
-        self.give(Input::Handover { from: home().public(), bundle, lease, reply });
+        self.give(Input::Handover { from: home().public(), bundle, lease, missing, reply });
         reply
     }
 
@@ -320,6 +329,7 @@ pub struct Draft {
     pub sender: TestKey,
     pub ended: Ended,
     pub cpu_ms: u64,
+    pub artifacts: Vec<Artifact>,
 }
 
 impl Draft {
@@ -334,6 +344,7 @@ impl Draft {
             sender: volunteer(by),
             ended: Ended::Passed,
             cpu_ms: 5,
+            artifacts: Vec::new(),
         }
     }
 
@@ -366,7 +377,7 @@ impl Draft {
             lease: lease.envelope().clone(),
             ended: self.ended,
             steps: vec![step],
-            artifacts: Vec::new(),
+            artifacts: self.artifacts,
             platform: Platform::new("linux", "x86_64").expect("a platform"),
             system: String::new(),
             runtime: Runtime::Native,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, escape_line, outln};
 use serde_json::json;
 
 use super::print_json;
@@ -21,53 +21,60 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a key that people compare.
 const SHORT_KEY: usize = 16;
 
+/// Prints a line, in which nothing that strangers wrote moves the cursor or turns the text around.
+macro_rules! say {
+    ($($line:tt)*) => { outln!("{}", escape_line(&format!($($line)*))) };
+}
+
 /// What it does.
 pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
     let status = fetch(common, &shown.whom)?;
     if shown.json {
         return print_json(&status);
     }
-    println!("volunteer {} {}", status.key, status.name);
+    say!("volunteer {} {}", status.key, status.name);
     match status.brokers.first() {
-        Some(primary) => println!("broker: {primary} ({} connected)", status.brokers.len()),
-        None => println!("broker: none connected, {} dialled", status.broker_addresses),
+        Some(primary) => say!("broker: {primary} ({} connected)", status.brokers.len()),
+        None => say!("broker: none connected, {} dialled", status.broker_addresses),
     }
     for runtime in &status.runtimes {
         match &runtime.reason {
-            None => println!("runtime {}: offered", runtime.runtime),
-            Some(reason) => println!("runtime {}: not offered: {reason}", runtime.runtime),
+            None => say!("runtime {}: offered", runtime.runtime),
+            Some(reason) => say!("runtime {}: not offered: {reason}", runtime.runtime),
         }
     }
     for job in &status.jobs {
         let lapsed = if job.lapsed { ", lease lapsed" } else { "" };
-        println!(
-            "job: {} {} task {}: {}{lapsed}",
-            job.project,
-            plain(&job.name),
-            job.task,
-            job.stage
-        );
+        say!("job: {} {} task {}: {}{lapsed}", job.project, job.name, job.task, job.stage);
     }
-    println!("results waiting for receipts: {}", status.undelivered);
-    if let Some(idle) = &status.idle {
-        print_advice("idle", idle);
-    }
+    say!("results waiting for receipts: {}", status.undelivered);
+    print_idle(&status);
     Ok(())
+}
+
+/// Why nothing runs, or why nothing is taken beside what runs.
+fn print_idle(status: &Status) {
+    match (&status.idle, &status.obstacle) {
+        (Some(idle), _) => print_advice("idle", idle),
+        (None, Some(obstacle)) => print_advice("takes nothing new", obstacle),
+        (None, None) => {}
+    }
 }
 
 /// Why it is idle.
 pub fn why(common: &CommonArgs, shown: &Shown) -> Outcome {
     let status = fetch(common, &shown.whom)?;
     if shown.json {
-        return print_json(&json!({ "idle": status.idle, "declined": status.declined }));
+        let (idle, obstacle, declined) = (&status.idle, &status.obstacle, &status.declined);
+        return print_json(&json!({ "idle": idle, "obstacle": obstacle, "declined": declined }));
     }
-    match &status.idle {
-        Some(idle) => print_advice("idle", idle),
-        None => println!("not idle: {} tasks in hand", status.jobs.len()),
+    if status.idle.is_none() {
+        say!("not idle: {} tasks in hand", status.jobs.len());
     }
+    print_idle(&status);
     for declined in &status.declined {
         let project = project_of(declined, &status);
-        let offer = plain(&declined.name);
+        let offer = &declined.name;
         print_advice(&format!("declined {offer} of {project}"), &declined.advice);
     }
     Ok(())
@@ -78,30 +85,13 @@ pub fn why(common: &CommonArgs, shown: &Shown) -> Outcome {
 fn project_of(declined: &DeclinedStatus, status: &Status) -> String {
     let mut known = status.projects.iter().filter(|it| it.project == declined.project);
     if let Some(known) = known.find(|it| !it.name.is_empty()) {
-        return plain(&known.name);
+        return known.name.clone();
     }
     let key = declined.project.get(..SHORT_KEY).unwrap_or(&declined.project);
     match &declined.project_name {
-        Some(name) => format!("\"{}\" (calls itself so), key {key}", plain(name)),
+        Some(name) => format!("\"{name}\" (calls itself so), key {key}"),
         None => format!("key {key}"),
     }
-}
-
-/// `text` without what would move a terminal's cursor or turn the direction of what follows.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for char in text.chars() {
-        let turns = matches!(
-            char,
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        );
-        if turns || char.is_control() {
-            plain.extend(char.escape_unicode());
-        } else {
-            plain.push(char);
-        }
-    }
-    plain
 }
 
 /// What masters have said.
@@ -116,22 +106,22 @@ pub fn results(common: &CommonArgs, shown: &Shown) -> Outcome {
     }
     for project in &status.projects {
         let name = if project.name.is_empty() { &project.project } else { &project.name };
-        println!(
+        say!(
             "{name}: {} accepted, {} not, {:.1} core-seconds",
             project.accepted,
             project.rejected,
             Duration::from_millis(project.credit).as_secs_f64()
         );
     }
-    println!("waiting for receipts: {}", status.undelivered);
+    say!("waiting for receipts: {}", status.undelivered);
     for receipt in &status.receipts {
-        println!(
+        say!(
             "{} {} task {}: {} {}",
             receipt.issued,
             receipt.offer.short(),
             receipt.task,
             receipt.verdict,
-            plain(&receipt.reason)
+            receipt.reason
         );
     }
     Ok(())
@@ -181,20 +171,8 @@ fn unreachable(error: &ureq::Error) -> Failure {
 }
 
 fn print_advice(what: &str, advice: &Advice) {
-    println!("{what}: {}", plain(&advice.reason));
+    say!("{what}: {}", advice.reason);
     if !advice.hint.is_empty() {
-        println!("  hint: {}", plain(&advice.hint));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_strangers_write_cannot_move_the_cursor_or_turn_the_line() {
-        assert_eq!(plain("a b\u{e9}"), "a b\u{e9}");
-        assert_eq!(plain("\u{1b}[2J\n"), r"\u{1b}[2J\u{a}");
-        assert_eq!(plain("x\u{202e}y\u{2066}z\u{200f}"), r"x\u{202e}y\u{2066}z\u{200f}");
+        say!("  hint: {}", advice.hint);
     }
 }

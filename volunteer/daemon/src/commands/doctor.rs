@@ -1,7 +1,7 @@
 //! `doctor`: what works on this machine, and why the rest does not.
 
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, Outcome};
+use mesh_shell::{Exit, Failure, Outcome, outln};
 
 use super::print_json;
 use crate::arguments::RunArgs;
@@ -12,6 +12,7 @@ use crate::status::{self, RuntimeStatus};
 /// Tries every runtime as the daemon would.
 pub fn run(common: &CommonArgs, json: bool) -> Outcome {
     let settings = config::load(common, RunArgs::default())?;
+    settings.doubts().iter().for_each(|doubt| eprintln!("warning: {doubt}"));
     let probes = runtimes::probe(&runtimes::known(&settings.runtimes), &settings.name);
     let found: Vec<_> = probes.iter().map(status::runtime).collect();
     if json {
@@ -22,19 +23,23 @@ pub fn run(common: &CommonArgs, json: bool) -> Outcome {
     if found.iter().any(|runtime| runtime.reason.is_none()) {
         return Ok(());
     }
+    if settings.runtimes.is_empty() {
+        let advice = status::no_runtimes();
+        return Err(Failure::say(Exit::Policy, advice.reason).hint(advice.hint));
+    }
     Err(Failure::say(Exit::Policy, "no runtime works here, so no job would be taken")
         .hint("each runtime above says what it lacks"))
 }
 
 fn print(found: &RuntimeStatus) {
     match &found.reason {
-        Some(reason) => println!("{}: not offered: {reason}", found.runtime),
+        Some(reason) => outln!("{}: not offered: {reason}", found.runtime),
         None => {
             let strength = found.strength.as_deref().unwrap_or_default();
-            println!("{}: offered ({strength})", found.runtime);
+            outln!("{}: offered ({strength})", found.runtime);
         }
     }
     for (name, value) in &found.facts {
-        println!("  {name} = {value}");
+        outln!("  {name} = {value}");
     }
 }

@@ -6,7 +6,7 @@ mod project;
 
 use capability::Signer;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, OrExit, Outcome, config as shell_config, default_config, logs};
+use mesh_shell::{Exit, OrExit, Outcome, config as shell_config, default_config, logs, outln};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, ROLE, TEMPLATE};
@@ -38,25 +38,25 @@ pub fn run(arguments: Arguments) -> Outcome {
 fn init(common: &CommonArgs) -> Outcome {
     let state = shell_config::state_dir(ROLE, common.state.as_deref())?;
     let key = daemon::key(&state)?;
-    println!("key: {}", key.public());
+    outln!("key: {}", key.public());
     let path = match &common.config {
         Some(path) => path.clone(),
         None => default_config(ROLE)?,
     };
     if path.exists() {
-        println!("configuration: {} (left as it is)", path.display());
+        outln!("configuration: {} (left as it is)", path.display());
         return Ok(());
     }
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).or_exit(Exit::State)?;
     }
     std::fs::write(&path, TEMPLATE).or_exit(Exit::State)?;
-    println!("configuration: {}", path.display());
+    outln!("configuration: {}", path.display());
     Ok(())
 }
 
 /// Prints `value` as JSON.
 fn print_json(value: &impl serde::Serialize) -> Outcome {
-    println!("{}", serde_json::to_string_pretty(value).or_exit(Exit::Bug)?);
+    outln!("{}", serde_json::to_string_pretty(value).or_exit(Exit::Bug)?);
     Ok(())
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use capability::{ProjectUri, Runtime};
-use mesh_shell::{Exit, Failure, Outcome};
+use capability::{ProjectKey, ProjectUri, Runtime};
+use mesh_shell::{Exit, Failure, Outcome, escape_line, outln};
 
 use super::print_json;
 use crate::arguments::ProjectCommand;
-use crate::config::parse_address;
+use crate::config::{parse_address, undialable};
 use crate::pins::{Entry, Pins};
 
 /// Does it. A running daemon notices within seconds.
@@ -29,16 +29,31 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
             pins.save(state)
         }
         ProjectCommand::Remove { project } => {
-            let before = pins.projects.len();
-            pins.projects.retain(|known| known.key != project);
-            if pins.projects.len() == before {
-                let message = format!("{project} is not among the projects that you trust");
-                let hint = "talkoot-volunteer project list shows them";
-                return Err(Failure::say(Exit::Input, message).hint(hint));
-            }
+            let key = find(&pins, &project)?;
+            pins.projects.retain(|known| known.key != key);
             pins.save(state)
         }
     }
+}
+
+/// The trusted project with the key, the URI or the owner's own name `wanted`.
+fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
+    let key = wanted.parse::<ProjectUri>().map(|uri| uri.project).ok();
+    let key = key.or_else(|| wanted.parse().ok());
+    let is_meant = |known: &&Entry| key.map_or(known.name == wanted, |key| known.key == key);
+    let keys: Vec<_> = pins.projects.iter().filter(is_meant).map(|known| known.key).collect();
+    let (message, hint) = match keys.as_slice() {
+        [key] => return Ok(*key),
+        [] => (
+            format!("{} is not among the projects that you trust", escape_line(wanted)),
+            "talkoot-volunteer project list shows them",
+        ),
+        several => (
+            format!("you call {} projects {}", several.len(), escape_line(wanted)),
+            "name the key of the one that you mean; talkoot-volunteer project list shows it",
+        ),
+    };
+    Err(Failure::say(Exit::Input, message).hint(hint))
 }
 
 fn entry(uri: ProjectUri, runtimes: Vec<Runtime>, name: String, note: String) -> Outcome<Entry> {
@@ -47,7 +62,10 @@ fn entry(uri: ProjectUri, runtimes: Vec<Runtime>, name: String, note: String) ->
         return Err(Failure::say(Exit::Usage, message).hint("--allow takes native, wasm or both"));
     }
     for address in &uri.brokers {
-        parse_address(address).map_err(|why| Failure::say(Exit::Usage, why))?;
+        let parsed = parse_address(address).map_err(|why| Failure::say(Exit::Usage, why))?;
+        if let Some(why) = undialable(&parsed) {
+            eprintln!("warning: {why}");
+        }
     }
     let ProjectUri { project, brokers } = uri;
     Ok(Entry { key: project, name, runtimes, brokers, revoked: Vec::new(), note })
@@ -56,5 +74,5 @@ fn entry(uri: ProjectUri, runtimes: Vec<Runtime>, name: String, note: String) ->
 fn print(entry: &Entry) {
     let runtimes: Vec<_> = entry.runtimes.iter().map(Runtime::name).collect();
     let name = if entry.name.is_empty() { "(no name)" } else { &entry.name };
-    println!("{}  {name}  may use: {}", entry.key, runtimes.join(", "));
+    outln!("{}  {name}  may use: {}", entry.key, runtimes.join(", "));
 }

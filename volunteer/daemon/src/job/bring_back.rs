@@ -7,14 +7,31 @@ use capability::BlobHash;
 use capability::statements::{Artifact, Log, MAX_INLINE_LOG_BYTES};
 use mesh_shell::chain;
 use mesh_store::{BlobError, BlobStore};
-use volunteer_sandbox::{CollectCaps, CollectError, Collected, collect};
+use volunteer_sandbox::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
 
 /// Artifacts that a result can name.
 const MAX_ARTIFACTS: usize = 256;
 
+/// Bytes of an artifact's path, as results allow it.
+const MAX_PATH: usize = 512;
+
 /// Bytes of all logs together that travel inside the result, which is at most 64 KiB with all its
 /// steps and artifacts.
 pub const INLINE_LOGS: usize = 24 << 10;
+
+/// Bytes of complaints about artifacts: enough to see what went wrong.
+const MAX_COMPLAINTS: usize = 16 << 10;
+
+/// What the job's patterns have found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The files that are stored now.
+    pub artifacts: Vec<Artifact>,
+    /// Matches that cannot be artifacts.
+    pub refused: Vec<Refused>,
+    /// Patterns that match nothing.
+    pub unmatched: Vec<String>,
+}
 
 /// Artifacts could not be brought back; why, for people.
 #[derive(Debug)]
@@ -36,12 +53,12 @@ pub fn artifacts(
     patterns: &[String],
     max_bytes: u64,
     blobs: &BlobStore,
-) -> Result<Vec<Artifact>, BringBackError> {
+) -> Result<Found, BringBackError> {
     if patterns.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let caps = CollectCaps { files: MAX_ARTIFACTS, bytes_each: max_bytes, bytes_total: max_bytes };
-    let found = collect(work, patterns, caps).map_err(|error| {
+    let collected = collect(work, patterns, caps).map_err(|error| {
         let reason = chain(&error);
         match error {
             CollectError::Read { .. } | CollectError::Unavailable => {
@@ -50,9 +67,14 @@ pub fn artifacts(
             _ => BringBackError::Job(reason),
         }
     })?;
+    let Collection { files, mut refused, unmatched } = collected;
     let mut artifacts: Vec<Artifact> = Vec::new();
-    for file in found {
+    for file in files {
         let path = file.path.clone();
+        if let Some(reason) = path_fault(&path) {
+            refused.push(Refused { path, reason });
+            continue;
+        }
         match store(file, blobs) {
             Ok((hash, size)) => artifacts.push(Artifact { path, hash, size }),
             Err(error) => {
@@ -61,7 +83,27 @@ pub fn artifacts(
             }
         }
     }
-    Ok(artifacts)
+    refused.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(Found { artifacts, refused, unmatched })
+}
+
+/// Why a result cannot name a file by `path`, whose last name is sound.
+fn path_fault(path: &str) -> Option<&'static str> {
+    if path.len() > MAX_PATH {
+        Some("its path is longer than 512 bytes")
+    } else {
+        path.contains(char::is_control).then_some("its path holds control characters")
+    }
+}
+
+/// What is to be said about `refused` and `unmatched`, a line each and at most `limit` bytes.
+pub fn complaints(refused: &[Refused], unmatched: &[String], limit: u64) -> String {
+    let refused = refused.iter().map(|Refused { path, reason }| format!("{path:?}: {reason}\n"));
+    let unmatched = unmatched.iter().map(|pattern| format!("no file matches {pattern:?}\n"));
+    let mut text: String = refused.chain(unmatched).collect();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(MAX_COMPLAINTS);
+    text.truncate(text.floor_char_boundary(limit));
+    text
 }
 
 /// Where `output` goes: into the result itself if it is small and the result has `room` for it,
@@ -118,21 +160,45 @@ mod tests {
     }
 
     #[test]
-    fn artifacts_are_stored_and_links_are_the_jobs_fault() {
+    fn artifacts_are_stored_beside_what_cannot_be_one() {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
         let work = directory.path().join("work");
         std::fs::create_dir_all(work.join("out")).expect("made");
         std::fs::write(work.join("out/a.txt"), "answer").expect("written");
-        let patterns = ["out/*".to_owned()];
-
-        let found = artifacts(&work, &patterns, 1000, &blobs).expect("one file");
-        assert_eq!(found[0].path, "out/a.txt");
-        assert_eq!((found[0].hash, found[0].size), (BlobHash::of(b"answer"), 6));
-
         std::os::unix::fs::symlink("/etc/passwd", work.join("out/b.txt")).expect("made");
-        let error = artifacts(&work, &patterns, 1000, &blobs).expect_err("a link");
-        assert!(matches!(error, BringBackError::Job(_)), "{error:?}");
+        let long = work.join("out").join("d".repeat(200)).join("e".repeat(200));
+        let line = work.join("out/line\n");
+        for directory in [&long, &line] {
+            std::fs::create_dir_all(directory).expect("made");
+            std::fs::write(directory.join("f".repeat(120)), "").expect("written");
+        }
+        let patterns = ["out/**".to_owned(), "absent".to_owned()];
+
+        let found = artifacts(&work, &patterns, 1000, &blobs).expect("one good file");
+
+        let stored: Vec<_> = found.artifacts.iter().map(|it| (it.path.as_str(), it.size)).collect();
+        assert_eq!(stored, [("out/a.txt", 6)]);
+        assert_eq!(found.artifacts[0].hash, BlobHash::of(b"answer"));
+        let reasons: Vec<_> = found.refused.iter().map(|it| it.reason).collect();
+        let expected = [
+            "it is a link",
+            "its path is longer than 512 bytes",
+            "its path holds control characters",
+        ];
+        assert_eq!(reasons, expected);
+        assert_eq!(found.unmatched, ["absent"]);
+    }
+
+    #[test]
+    fn complaints_are_lines_that_move_no_cursor_and_have_an_end() {
+        let refused = Refused { path: "out/\x1b[2J\u{202e}\n".into(), reason: "its name is bad" };
+        let said = complaints(&[refused], &["no/*".into()], 1000);
+        let expected =
+            "\"out/\\u{1b}[2J\\u{202e}\\n\": its name is bad\nno file matches \"no/*\"\n";
+        assert_eq!(said, expected);
+        assert_eq!(complaints(&[], &vec!["no".into(); 10_000], u64::MAX).len(), MAX_COMPLAINTS);
+        assert_eq!(complaints(&[], &["no".into()], 3), "no ");
     }
 
     #[test]

@@ -16,13 +16,16 @@ use mesh_store::BlobStore;
 use volunteer_core::{Order, Outcome};
 use volunteer_sandbox::{Ending, Limits, remove_tree};
 
-use self::bring_back::BringBackError;
+use self::bring_back::{BringBackError, Found};
 pub use self::crew::{Crew, Ran};
 use self::unpack::UnpackError;
 use crate::runtimes::{Control, JobRuntime, Step, StepEnd, StepOrder};
 
 /// Length of a reason in bytes, as results allow it.
 const MAX_REASON: usize = 256;
+
+/// Steps that a result can name.
+const MAX_STEPS: usize = 64;
 
 /// The names of what is reported like a step but is none of the job's.
 const UNPACKING: &str = "package";
@@ -223,9 +226,16 @@ impl Job<'_> {
         let limits = &self.order.job.limits;
         let (mut ended, mut artifacts, mut leftover) = (ended, Vec::new(), Vec::new());
         match bring_back::artifacts(&self.work, wanted, limits.disk, &self.place.blobs) {
-            Ok(found) => artifacts = found,
+            Ok(found) => {
+                let passed = ended == Ended::Passed;
+                self.complain(&found, passed);
+                if passed && !found.refused.is_empty() {
+                    ended = Ended::Failed;
+                }
+                artifacts = found.artifacts;
+            }
             Err(BringBackError::Job(reason)) => {
-                self.steps.push((report(BRINGING_BACK, None, short(&reason)), Vec::new()));
+                self.push_last(report(BRINGING_BACK, None, short(&reason)), String::new());
                 if ended == Ended::Passed {
                     ended = Ended::Failed;
                 }
@@ -246,6 +256,37 @@ impl Job<'_> {
         let system = short(&self.runtime.system());
         let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
         Outcome { ended, steps, artifacts, leftover, system, started, finished }
+    }
+
+    /// Says which files are no artifacts although they match, which is the job's mistake, and which
+    /// patterns of a job that has `passed` match nothing, which may be as it should.
+    fn complain(&mut self, found: &Found, passed: bool) {
+        let unmatched = if passed { found.unmatched.as_slice() } else { &[] };
+        let said = bring_back::complaints(&found.refused, unmatched, self.order.job.limits.output);
+        match found.refused.as_slice() {
+            [] if unmatched.is_empty() || self.steps.len() >= MAX_STEPS => {}
+            // The one exit code that a result may have passed with.
+            [] => self.push_last(report(BRINGING_BACK, Some(0), String::new()), said),
+            [one] => {
+                let reason = format!("{:?} is refused: {}", one.path, one.reason);
+                self.push_last(report(BRINGING_BACK, None, short(&reason)), said);
+            }
+            several => {
+                let reason = format!("{} files are refused, as the log says", several.len());
+                self.push_last(report(BRINGING_BACK, None, reason), said);
+            }
+        }
+    }
+
+    /// Reports what is none of the job's steps. If there is no room, a step that passed gives way.
+    fn push_last(&mut self, report: StepReport, log: String) {
+        let full = self.steps.len() >= MAX_STEPS;
+        if full && self.steps.last().is_some_and(|(last, _)| last.exit == Some(0)) {
+            self.steps.pop();
+        }
+        if self.steps.len() < MAX_STEPS {
+            self.steps.push((report, log.into_bytes()));
+        }
     }
 }
 

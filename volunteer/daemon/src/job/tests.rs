@@ -159,3 +159,40 @@ fn a_package_over_the_jobs_own_limit_is_a_limit() {
     let outcome = site.run(&["true"], limits, &Reins::default());
     assert_eq!(outcome.ended, Ended::Limit("disk".into()));
 }
+
+#[test]
+fn a_refused_artifact_is_named_and_fails_the_job_but_the_good_ones_come_back() {
+    let site = Site::new();
+    let script = r#"mkdir out; echo good >out/a; : >'out/b\c'; : >"$(printf 'out/x\ny')""#;
+    let outcome = site.run(&[script], JobLimits::default(), &Reins::default());
+
+    assert_eq!(outcome.ended, Ended::Failed);
+    let paths: Vec<_> = outcome.artifacts.iter().map(|it| it.path.as_str()).collect();
+    assert_eq!(paths, ["out/a", r"out/b\c"]);
+    let [ran, refused] = outcome.steps.as_slice() else { panic!("{:?}", outcome.steps) };
+    assert_eq!((ran.exit, refused.name.as_str(), refused.exit), (Some(0), BRINGING_BACK, None));
+    assert_eq!(refused.ending, r#""out/x\ny" is refused: its name holds control characters"#);
+    let said = b"\"out/x\\ny\": its name holds control characters\n".to_vec();
+    assert_eq!(refused.log, Log::Inline(said));
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_said_and_fails_nothing() {
+    let site = Site::new();
+    let outcome = site.run(&["true"], JobLimits::default(), &Reins::default());
+
+    assert_eq!(outcome.ended, Ended::Passed);
+    let said = &outcome.steps[1];
+    assert_eq!((said.name.as_str(), said.exit), (BRINGING_BACK, Some(0)));
+    assert_eq!(said.log, Log::Inline(b"no file matches \"out/*\"\n".to_vec()));
+
+    // A result has room for 64 steps, and those that the job asked for come first.
+    let outcome = site.run(&["true"; 64], JobLimits::default(), &Reins::default());
+    assert_eq!((outcome.ended, outcome.steps.len()), (Ended::Passed, 64));
+    assert_ne!(outcome.steps[63].name, BRINGING_BACK);
+    let mut steps = ["true"; 64];
+    steps[0] = "mkdir out; ln -s /etc out/link";
+    let outcome = site.run(&steps, JobLimits::default(), &Reins::default());
+    assert_eq!((outcome.ended, outcome.steps.len()), (Ended::Failed, 64));
+    assert_eq!(outcome.steps[63].name, BRINGING_BACK);
+}
