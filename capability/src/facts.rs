@@ -7,13 +7,13 @@
 //! Names are dotted words. The tools that a job can call are `tool.<name>` with the version as
 //! text; `os`, `arch`, `libc` and `distribution` describe the system that a job finds itself in.
 //!
-//! Everything here travels inside ads. On the wire a fact is a text, an unsigned number or a
-//! Boolean; whatever else a newer peer sends is kept as [`Fact::Unknown`], which is present and
-//! equals nothing.
+//! Everything here travels inside ads. On the wire a fact is a text, an unsigned number, a Boolean
+//! or a set of words; whatever else a newer peer sends is kept as [`Fact::Unknown`], which is present
+//! and equals nothing.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -21,7 +21,6 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::matching::parse_version;
-use crate::requirements::MAX_ALTERNATIVES;
 
 /// Facts of one runtime: a well equipped machine has about 150 tools, and 512 of average size
 /// still fit into a statement.
@@ -30,6 +29,8 @@ pub const MAX_FACTS: usize = 512;
 pub const MAX_FACT_NAME: usize = 64;
 /// Length of a fact's text in bytes: versions and labels, not documents.
 pub const MAX_FACT_TEXT: usize = 256;
+/// Words in a fact that is a set: a processor of today has some 60 features that compilers name.
+pub const MAX_SET: usize = 256;
 /// Runtimes of one machine.
 pub const MAX_RUNTIMES: usize = 16;
 /// Length of the name of a runtime, an operating system or an architecture in bytes.
@@ -158,6 +159,10 @@ pub enum Fact {
     Number(u64),
     /// Yes or no.
     Flag(bool),
+    /// Words of which each is there or not, such as the features of a processor. At most
+    /// [`MAX_SET`], each of 1 to [`MAX_WORD`] characters of `a-z`, `0-9` and `._-`; on the wire in
+    /// ascending order.
+    Set(BTreeSet<String>),
     /// A value of a kind that this version does not know: present, equal to nothing.
     ///
     /// Encoding keeps that it is there, not what it was: what was signed is forwarded as it came.
@@ -182,6 +187,11 @@ pub enum FactsError {
         /// Length of the text in bytes.
         length: usize,
     },
+    /// A set has too many words, or a wrong one.
+    #[error(
+        "fact {0} is not a set of at most {MAX_SET} words of 1 to {MAX_WORD} characters of a-z, 0-9, dot, hyphen and underscore"
+    )]
+    Set(FactName),
     /// There are more than [`MAX_FACTS`].
     #[error("more than {MAX_FACTS} facts in one runtime")]
     TooMany,
@@ -458,6 +468,11 @@ impl Fact {
             Self::Text(text) if text.len() > MAX_FACT_TEXT || text.contains(char::is_control) => {
                 Err(FactsError::Text { name: name.clone(), length: text.len() })
             }
+            Self::Set(words)
+                if words.len() > MAX_SET || !words.iter().all(|word| is_set_word(word)) =>
+            {
+                Err(FactsError::Set(name.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -481,6 +496,13 @@ impl From<u64> for Fact {
     }
 }
 
+impl<'a> FromIterator<&'a str> for Fact {
+    /// A set of these words.
+    fn from_iter<I: IntoIterator<Item = &'a str>>(words: I) -> Self {
+        Self::Set(words.into_iter().map(str::to_owned).collect())
+    }
+}
+
 impl From<bool> for Fact {
     fn from(flag: bool) -> Self {
         Self::Flag(flag)
@@ -494,6 +516,12 @@ impl fmt::Display for Fact {
             Self::Number(number) => number.fmt(f),
             Self::Flag(true) => f.write_str("yes"),
             Self::Flag(false) => f.write_str("no"),
+            Self::Set(words) => {
+                words.iter().enumerate().try_for_each(|(index, word)| match index {
+                    0 => f.write_str(word),
+                    _ => write!(f, " {word}"),
+                })
+            }
             Self::Unknown => f.write_str("a value that this version does not understand"),
         }
     }
@@ -505,29 +533,49 @@ impl Serialize for Fact {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Number(number) => serializer.serialize_u64(*number),
             Self::Flag(flag) => serializer.serialize_bool(*flag),
-            Self::Unknown => serializer.collect_seq([(); 0]),
+            Self::Set(words) => words.serialize(serializer),
+            Self::Unknown => serializer.collect_map([((), ()); 0]),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Fact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Term::deserialize(deserializer)? {
-            Term::Fact(fact) => fact,
-            Term::List(_) => Self::Unknown,
-        })
+        Ok(Term::deserialize(deserializer)?.into_fact())
     }
 }
 
-/// What can stand in the place of a fact's value: one, or a list of them in a clause.
+/// What can stand in the place of a fact's value: one, or a list, in a clause also of lists.
+#[derive(Debug, Clone)]
 pub(crate) enum Term {
     Fact(Fact),
     /// At most [`MAX_LIST`] are kept, so that the reader sees when there are too many.
-    List(Vec<Fact>),
+    List(Vec<Term>),
 }
 
 /// One more than any list may have.
-const MAX_LIST: usize = MAX_ALTERNATIVES + 1;
+const MAX_LIST: usize = MAX_SET + 1;
+
+impl Term {
+    /// The fact's value that stands here. A list is a set if it is sorted, of few enough words.
+    pub(crate) fn into_fact(self) -> Fact {
+        let list = match self {
+            Self::Fact(fact) => return fact,
+            Self::List(list) if list.len() > MAX_SET => return Fact::Unknown,
+            Self::List(list) => list,
+        };
+        let words = list.into_iter().map(|term| match term {
+            Self::Fact(Fact::Text(word)) if is_set_word(&word) => Some(word),
+            _ => None,
+        });
+        match words.collect::<Option<Vec<String>>>() {
+            Some(words) if words.is_sorted_by(|left, right| left < right) => {
+                Fact::Set(words.into_iter().collect())
+            }
+            _ => Fact::Unknown,
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for Term {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -573,21 +621,26 @@ impl<'de> Visitor<'de> for TermVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Term, A::Error> {
-        let mut facts = Vec::new();
-        while facts.len() < MAX_LIST {
+        let mut terms = Vec::new();
+        while terms.len() < MAX_LIST {
             match seq.next_element()? {
-                Some(fact) => facts.push(fact),
-                None => return Ok(Term::List(facts)),
+                Some(term) => terms.push(term),
+                None => return Ok(Term::List(terms)),
             }
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Term::List(facts))
+        Ok(Term::List(terms))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Term, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Term::Fact(Fact::Unknown))
     }
+}
+
+fn is_set_word(word: &str) -> bool {
+    (1..=MAX_WORD).contains(&word.len())
+        && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 fn is_word(word: &str) -> bool {

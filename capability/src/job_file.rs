@@ -4,6 +4,7 @@
 //! says on which line what is wrong and what would be right. Whatever can be wrong with a job that
 //! a single file shows is found here, before anything is signed.
 
+mod needs;
 mod reader;
 mod spec;
 
@@ -11,11 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use semver::VersionReq;
-
-use crate::facts::{FactName, Runtime};
+use crate::facts::Runtime;
 use crate::quantity::{format_bytes, parse_bytes, parse_duration};
-use crate::requirements::{Clause, MAX_CLAUSES, Requirements, Resource};
+use crate::requirements::Requirements;
 use reader::{Field, Section, Words};
 pub use spec::{
     Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_NAME, MAX_OUTPUT,
@@ -200,6 +199,7 @@ impl JobFile {
                 "tasks",
                 "expires",
                 "requirements",
+                "prefer",
                 "package",
                 "environment",
                 "step",
@@ -214,7 +214,7 @@ impl JobFile {
         let expires =
             root.optional("expires", DEFAULT_EXPIRY, |field| duration(field, MAX_EXPIRY))?;
         let limits = limits(&mut root)?;
-        let requirements = requirements(&mut root, &limits)?;
+        let requirements = needs::requirements(&mut root, &limits)?;
         let package = package(&mut root)?;
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;
@@ -265,33 +265,6 @@ fn limits(root: &mut Section<'_>) -> Result<Limits, JobFileError> {
     })
 }
 
-fn requirements(root: &mut Section<'_>, limits: &Limits) -> Result<Requirements, JobFileError> {
-    let mut section =
-        root.section("requirements", &["os", "arch", "cores", "memory", "runtimes", "tools"])?;
-    let runtimes = runtimes(section.require("runtimes", "runtimes = [\"native\"]")?)?;
-    let mut clauses = Vec::new();
-    for (fact, known) in [("os", OPERATING_SYSTEMS), ("arch", ARCHITECTURES)] {
-        if let Some(field) = section.take(fact) {
-            let value = field.one_of(&known)?.into();
-            clauses.push(Clause::Equals { fact: fact_name(fact), value });
-        }
-    }
-    let cores = section.optional("cores", 1, |field| field.count(u32::MAX))?;
-    let memory = section.optional("memory", limits.memory, |field| bytes(field, u64::MAX))?;
-    clauses.extend(
-        [
-            (Resource::Cores, u64::from(cores)),
-            (Resource::Memory, memory),
-            (Resource::Disk, limits.disk),
-        ]
-        .map(|(resource, amount)| Clause::Donates { resource, amount }),
-    );
-    if let Some(field) = section.take("tools") {
-        clauses.extend(tools(field, MAX_CLAUSES - clauses.len())?);
-    }
-    Ok(Requirements { runtimes, clauses })
-}
-
 fn runtimes(field: Field<'_>) -> Result<Vec<Runtime>, JobFileError> {
     let place = field.place();
     let mut runtimes = Vec::new();
@@ -308,26 +281,6 @@ fn runtimes(field: Field<'_>) -> Result<Vec<Runtime>, JobFileError> {
         return Err(place.refuse("name at least one of native, wasm"));
     }
     Ok(runtimes)
-}
-
-fn tools(field: Field<'_>, room: usize) -> Result<Vec<Clause>, JobFileError> {
-    let place = field.place();
-    let mut clauses = Vec::new();
-    for (tool, range) in field.table()?.into_fields() {
-        if clauses.len() == room {
-            return Err(place.refuse(format_args!("at most {room} tools can be required")));
-        }
-        let fact = FactName::tool(&tool).map_err(|error| range.key_place().refuse(error))?;
-        let range = range.parse(|text| {
-            VersionReq::parse(text).map_err(|error| {
-                format!("{text:?} is not a range of versions: {error}; write for example \">=4, <6\" or \"*\"")
-            })
-        })?;
-        // Any version will do, also one that cannot be read as such.
-        let any = range == VersionReq::STAR;
-        clauses.push(if any { Clause::Present { fact } } else { Clause::Version { fact, range } });
-    }
-    Ok(clauses)
 }
 
 fn package(root: &mut Section<'_>) -> Result<PackageSource, JobFileError> {
@@ -523,7 +476,3 @@ const ARCHITECTURES: Words<'_> = Words {
         ("ppc64le", "powerpc64"),
     ],
 };
-
-fn fact_name(name: &str) -> FactName {
-    name.parse().expect("the names here are lower case words")
-}

@@ -21,6 +21,7 @@ mod statement;
 pub mod statements;
 pub mod tap;
 mod time;
+mod vocabulary;
 
 pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
 pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
@@ -37,3 +38,4 @@ pub use quantity::*;
 pub use requirements::*;
 pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
+pub use vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact};

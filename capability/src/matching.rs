@@ -3,14 +3,15 @@
 //! This is the plain evaluator: every clause against every wanted runtime, in the order of the
 //! requirements. It is the reference for whatever is faster.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use semver::Version;
 use serde::Serialize;
 
-use crate::facts::{Capabilities, Fact, Facts, Resources, Runtime};
+use crate::facts::{Capabilities, Fact, FactName, Facts, Resources, Runtime};
 use crate::quantity::format_bytes;
-use crate::requirements::{Clause, Requirements, Resource};
+use crate::requirements::{Clause, Preference, Requirements, Resource};
 
 /// The machine can run the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,15 +37,15 @@ pub enum Reason {
         /// The runtime.
         runtime: Runtime,
     },
-    /// A fact of a runtime is lacking or not as it should be.
-    Fact {
+    /// A clause does not hold in a runtime.
+    Clause {
         /// The runtime that was looked at.
         runtime: Runtime,
         /// What does not hold.
         clause: Clause,
-        /// What the machine says instead, if anything.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        found: Option<Fact>,
+        /// The facts that the clause is about, as far as the runtime has them.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        found: BTreeMap<FactName, Fact>,
     },
     /// Less is donated than needed.
     Donation {
@@ -84,6 +85,7 @@ pub enum Reason {
 /// let job = Requirements {
 ///     runtimes: vec![Runtime::Native],
 ///     clauses: vec![Clause::Version { fact: "tool.make".parse()?, range: ">=4".parse()? }],
+///     rank: Vec::new(),
 /// };
 ///
 /// let no = evaluate(&machine, &job).unwrap_err();
@@ -91,55 +93,140 @@ pub enum Reason {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn evaluate(machine: &Capabilities, requirements: &Requirements) -> Result<Match, NoMatch> {
-    let clauses = &requirements.clauses;
-    let mut reasons: Vec<Reason> =
-        clauses.iter().filter_map(|clause| against_machine(clause, machine.resources)).collect();
+    let is_global =
+        |clause: &&Clause| matches!(clause, Clause::Donates { .. } | Clause::Unknown { .. });
+    let (global, local): (Vec<_>, Vec<_>) = requirements.clauses.iter().partition(is_global);
+    let resources = machine.resources;
+    let nowhere = Place { resources, facts: &Facts::new() };
+    // These name no runtime.
+    let mut reasons = nowhere.reasons(&global, &Runtime::Native);
     let donated = reasons.is_empty();
     for runtime in &requirements.runtimes {
         let Some(inside) = machine.runtimes.get(runtime) else {
             reasons.push(Reason::NoRuntime { runtime: runtime.clone() });
             continue;
         };
-        let before = reasons.len();
-        reasons.extend(
-            clauses.iter().filter_map(|clause| against_runtime(clause, runtime, &inside.facts)),
-        );
-        if donated && reasons.len() == before {
+        let failing = Place { resources, facts: &inside.facts }.reasons(&local, runtime);
+        if donated && failing.is_empty() {
             return Ok(Match { runtime: runtime.clone() });
         }
+        reasons.extend(failing);
     }
     Err(NoMatch { reasons })
 }
 
-/// What `clause` finds wrong with the machine as a whole.
-fn against_machine(clause: &Clause, resources: Resources) -> Option<Reason> {
-    match clause {
-        Clause::Donates { resource, amount } => {
-            let donated = match resource {
-                Resource::Cores => u64::from(resources.cores),
-                Resource::Memory => resources.memory,
-                Resource::Disk => resources.disk,
-            };
-            (donated < *amount).then_some(Reason::Donation {
+/// In which runtime `machine` satisfies `requirements`, if it does: [`evaluate`] for whoever asks of
+/// many machines, and wants no reasons.
+pub fn satisfies<'r>(
+    machine: &Capabilities,
+    requirements: &'r Requirements,
+) -> Option<&'r Runtime> {
+    requirements.runtimes.iter().find(|runtime| {
+        machine.runtimes.get(runtime).is_some_and(|inside| {
+            let place = Place { resources: machine.resources, facts: &inside.facts };
+            requirements.clauses.iter().all(|clause| place.satisfies(clause))
+        })
+    })
+}
+
+/// How well `machine` suits the job's preferences in `runtime`; the larger the better. 0 where there
+/// is no such runtime.
+pub fn rank(machine: &Capabilities, runtime: &Runtime, preferences: &[Preference]) -> u64 {
+    let Some(inside) = machine.runtimes.get(runtime) else { return 0 };
+    let place = Place { resources: machine.resources, facts: &inside.facts };
+    preferences.iter().map(|preference| place.points(preference)).sum()
+}
+
+/// What a job would find: the machine, seen from inside one of its runtimes.
+struct Place<'a> {
+    resources: Resources,
+    facts: &'a Facts,
+}
+
+impl Place<'_> {
+    fn satisfies(&self, clause: &Clause) -> bool {
+        match clause {
+            Clause::Donates { resource, amount } => self.donated(*resource) >= *amount,
+            Clause::All(clauses) => clauses.iter().all(|clause| self.satisfies(clause)),
+            Clause::Any(clauses) => clauses.iter().any(|clause| self.satisfies(clause)),
+            // Not everything that cannot be judged is false.
+            Clause::Not(clause) => !clause.has_unknown() && !self.satisfies(clause),
+            Clause::Unknown { .. } => false,
+            about_a_fact => {
+                let found = about_a_fact.fact().and_then(|fact| self.facts.get(fact.as_str()));
+                holds(about_a_fact, found)
+            }
+        }
+    }
+
+    fn donated(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Cores => self.resources.cores.into(),
+            Resource::Memory => self.resources.memory,
+            Resource::Disk => self.resources.disk,
+        }
+    }
+
+    /// Why those of `clauses` do not hold that do not.
+    fn reasons(&self, clauses: &[&Clause], runtime: &Runtime) -> Vec<Reason> {
+        let failing = clauses.iter().filter(|clause| !self.satisfies(clause));
+        failing.map(|clause| self.reason(clause, runtime)).collect()
+    }
+
+    /// Why `clause`, which does not hold, does not.
+    fn reason(&self, clause: &Clause, runtime: &Runtime) -> Reason {
+        match clause {
+            Clause::Donates { resource, amount } => Reason::Donation {
                 resource: *resource,
                 needed: *amount,
-                donated,
-            })
+                donated: self.donated(*resource),
+            },
+            Clause::Unknown { kind } => Reason::Unknown { kind: kind.clone() },
+            _ => {
+                let mut found = BTreeMap::new();
+                self.collect(clause, &mut found);
+                Reason::Clause { runtime: runtime.clone(), clause: clause.clone(), found }
+            }
         }
-        Clause::Unknown { kind } => Some(Reason::Unknown { kind: kind.clone() }),
-        _ => None,
+    }
+
+    /// Adds the facts that `clause` is about, as far as they are stated.
+    fn collect(&self, clause: &Clause, found: &mut BTreeMap<FactName, Fact>) {
+        if let Some(name) = clause.fact()
+            && let Some(fact) = self.facts.get(name.as_str())
+        {
+            found.insert(name.clone(), fact.clone());
+        }
+        clause.inner().iter().for_each(|clause| self.collect(clause, found));
+    }
+
+    fn points(&self, preference: &Preference) -> u64 {
+        let number = |fact: &FactName| match self.facts.get(fact.as_str()) {
+            Some(Fact::Number(number)) => Some(*number),
+            _ => None,
+        };
+        let (weight, degree) = match preference {
+            Preference::Holds { weight, clause } => {
+                (weight, if self.satisfies(clause) { Preference::DEGREES } else { 0 })
+            }
+            Preference::More { weight, fact, enough } => {
+                (weight, number(fact).map_or(0, |number| share(number, *enough)))
+            }
+            Preference::Less { weight, fact, bearable } => {
+                let left = |number| Preference::DEGREES - share(number, *bearable);
+                (weight, number(fact).map_or(0, left))
+            }
+            Preference::Unknown { .. } => return 0,
+        };
+        u64::from(*weight) * degree
     }
 }
 
-/// What `clause` finds wrong with one runtime.
-fn against_runtime(clause: &Clause, runtime: &Runtime, facts: &Facts) -> Option<Reason> {
-    let fact = clause.fact()?;
-    let found = facts.get(fact.as_str());
-    (!holds(clause, found)).then(|| Reason::Fact {
-        runtime: runtime.clone(),
-        clause: clause.clone(),
-        found: found.cloned(),
-    })
+/// How much of `whole`, which is above 0, `part` is, in [`Preference::DEGREES`] parts, rounded down.
+fn share(part: u64, whole: u64) -> u64 {
+    let share =
+        u128::from(part.min(whole)) * u128::from(Preference::DEGREES) / u128::from(whole.max(1));
+    u64::try_from(share).expect("it is one of so many degrees at most")
 }
 
 fn holds(clause: &Clause, found: Option<&Fact>) -> bool {
@@ -151,12 +238,12 @@ fn holds(clause: &Clause, found: Option<&Fact>) -> bool {
         (Clause::Equals { value, .. }, Some(found)) => found == value,
         (Clause::OneOf { values, .. }, Some(found)) => values.contains(found),
         (Clause::AtLeast { amount, .. }, Some(Fact::Number(number))) => number >= amount,
+        (Clause::AtMost { amount, .. }, Some(Fact::Number(number))) => number <= amount,
+        (Clause::Includes { words, .. }, Some(Fact::Set(found))) => words.is_subset(found),
         (Clause::Version { range, .. }, Some(found)) => {
             found.version().is_some_and(|version| range.matches(&version))
         }
-        (Clause::AtLeast { .. } | Clause::Donates { .. } | Clause::Unknown { .. }, Some(_)) => {
-            false
-        }
+        _ => false,
     }
 }
 
@@ -166,11 +253,18 @@ impl fmt::Display for Reason {
             Self::NoRuntime { runtime } => {
                 write!(f, "needs runtime {runtime}, this machine does not have it")
             }
-            Self::Fact { runtime, clause, found } => {
+            Self::Clause { runtime, clause, found } => {
                 write!(f, "needs {clause}, this machine's {runtime} runtime ")?;
-                match found {
-                    Some(found) => write!(f, "has {found}"),
-                    None => f.write_str("does not have it"),
+                match (clause.fact(), found.first_key_value()) {
+                    (Some(_), Some((_, found))) => write!(f, "has {found}"),
+                    (Some(_), None) => f.write_str("does not have it"),
+                    (None, None) => f.write_str("does not fit"),
+                    (None, Some(_)) => {
+                        f.write_str("has ")?;
+                        found.iter().enumerate().try_for_each(|(index, (name, fact))| {
+                            write!(f, "{}{name} {fact}", if index == 0 { "" } else { ", " })
+                        })
+                    }
                 }
             }
             Self::Donation { resource: Resource::Cores, needed, donated } => {

@@ -1,4 +1,4 @@
-//! What a job needs of a machine.
+//! What a job needs of a machine, and what it would rather have.
 //!
 //! Requirements name the runtimes that the job can run in and clauses that must all hold in one of
 //! them. A clause is typed; there is no expression to evaluate. On the wire it is an array whose
@@ -6,18 +6,22 @@
 //!
 //! ```text
 //! ["equals", fact, value]          ["one-of", fact, [value, …]]
-//! ["at-least", fact, number]       ["donates", "cores" / "memory" / "disk", number]
-//! ["version", fact, range]         ["present", fact]         ["absent", fact]
+//! ["at-least", fact, number]       ["at-most", fact, number]
+//! ["donates", "cores" / "memory" / "disk", number]
+//! ["version", fact, range]         ["includes", fact, [word, …]]
+//! ["present", fact]                ["absent", fact]
+//! ["all", [clause, …]]             ["any", [clause, …]]             ["not", clause]
 //! ```
 //!
 //! An array that this version does not understand, whether for its kind, its length or one of its
-//! values, is [`Clause::Unknown`]. It is carried along and never satisfied: an old volunteer must
-//! not run a job whose needs it cannot judge.
+//! values, is [`Clause::Unknown`]. It is carried along and never satisfied, nor is a `not` with one
+//! inside: an old volunteer must not run a job whose needs it cannot judge.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use semver::VersionReq;
-use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::Error as _;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -26,11 +30,17 @@ use crate::facts::{
 };
 use crate::quantity::format_bytes;
 
-/// Clauses of one job: an order of magnitude above what a job file of a large project asks for,
+/// Clauses of one job, those inside others included: an order of magnitude above what a job file of a large project asks for,
 /// and few enough to judge a job in microseconds.
 pub const MAX_CLAUSES: usize = 64;
-/// Alternatives in one `one-of` clause.
+/// Alternatives in one `one-of` clause, and words in one `includes` clause.
 pub const MAX_ALTERNATIVES: usize = 64;
+/// Levels of clauses inside clauses: alternatives of groups that exclude something, and one more.
+pub const MAX_NESTING: usize = 4;
+/// Preferences of one job.
+pub const MAX_PREFERENCES: usize = 16;
+/// Largest weight of a preference.
+pub const MAX_WEIGHT: u16 = 1000;
 
 /// What must hold for a machine to run a job.
 ///
@@ -45,6 +55,7 @@ pub const MAX_ALTERNATIVES: usize = 64;
 ///         Clause::Equals { fact: "os".parse()?, value: "linux".into() },
 ///         Clause::Donates { resource: Resource::Cores, amount: 2 },
 ///     ],
+///     rank: Vec::new(),
 /// };
 /// requirements.validate()?;
 /// assert_eq!(requirements.pinned("os"), Some("linux"));
@@ -58,6 +69,9 @@ pub struct Requirements {
     /// What must all hold in the runtime that is chosen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clauses: Vec<Clause>,
+    /// What machines that satisfy the clauses are put in order by; see [`Preference`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rank: Vec<Preference>,
 }
 validated_on_decoding!(Requirements);
 
@@ -85,6 +99,20 @@ pub enum Clause {
         /// The least that will do.
         amount: u64,
     },
+    /// The fact is a number that is not above `amount`.
+    AtMost {
+        /// Which fact.
+        fact: FactName,
+        /// The most that will do.
+        amount: u64,
+    },
+    /// The fact is a set with all of these words.
+    Includes {
+        /// Which fact.
+        fact: FactName,
+        /// The words; at least one, at most [`MAX_ALTERNATIVES`].
+        words: BTreeSet<String>,
+    },
     /// The machine donates at least `amount`, whatever the runtime.
     Donates {
         /// Of what.
@@ -109,11 +137,61 @@ pub enum Clause {
         /// Which fact.
         fact: FactName,
     },
+    /// Every one of these holds. At least one.
+    All(Vec<Self>),
+    /// One of these holds. At least one.
+    Any(Vec<Self>),
+    /// This does not hold.
+    Not(Box<Self>),
     /// A clause of a newer version; never satisfied.
     ///
     /// Encoding keeps its kind alone, which is still a clause that nobody satisfies.
     Unknown {
         /// What the newer version calls it, for people to read.
+        kind: String,
+    },
+}
+
+/// What a job would rather have, and how much that counts.
+///
+/// A machine's rank is the sum over all preferences of weight times degree, where the degree is a
+/// whole number from 0 to [`Preference::DEGREES`]. On the wire:
+///
+/// ```text
+/// ["holds", weight, clause]   ["more", weight, fact, enough]   ["less", weight, fact, bearable]
+/// ```
+///
+/// What a reader does not understand counts nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preference {
+    /// The clause holds, which is all of the degree.
+    Holds {
+        /// What it counts, 1 to [`MAX_WEIGHT`].
+        weight: u16,
+        /// What is preferred.
+        clause: Clause,
+    },
+    /// The fact is a number, the larger the better up to `enough`, and the degree in proportion.
+    More {
+        /// What it counts, 1 to [`MAX_WEIGHT`].
+        weight: u16,
+        /// Which fact.
+        fact: FactName,
+        /// More than this is no better; above 0.
+        enough: u64,
+    },
+    /// The fact is a number, the smaller the better, and the degree what is left to `bearable`.
+    Less {
+        /// What it counts, 1 to [`MAX_WEIGHT`].
+        weight: u16,
+        /// Which fact.
+        fact: FactName,
+        /// More than this is no worse; above 0.
+        bearable: u64,
+    },
+    /// A preference of a newer version; counts nothing. Encoding keeps its kind alone.
+    Unknown {
+        /// What the newer version calls it.
         kind: String,
     },
 }
@@ -147,6 +225,21 @@ pub enum RequirementsError {
         /// How many values.
         count: usize,
     },
+    /// A group has no clause in it.
+    #[error("a group of clauses is empty")]
+    EmptyGroup,
+    /// Clauses are nested more than [`MAX_NESTING`] deep.
+    #[error("clauses are nested over {MAX_NESTING} deep")]
+    Nested,
+    /// There are more than [`MAX_PREFERENCES`].
+    #[error("{0} preferences, at most {MAX_PREFERENCES} are allowed")]
+    TooManyPreferences(usize),
+    /// A weight is 0 or above [`MAX_WEIGHT`].
+    #[error("weight {0}, 1 to {MAX_WEIGHT} are allowed")]
+    Weight(u16),
+    /// A preference by number ends at 0, where all are alike.
+    #[error("the preference for fact {0} ends at 0, it must be above")]
+    Scale(FactName),
     /// A value breaks a limit of facts.
     #[error("a value is not one that a fact can have")]
     Value(#[source] FactsError),
@@ -161,10 +254,15 @@ impl Requirements {
         if !(1..=MAX_RUNTIMES).contains(&self.runtimes.len()) {
             return Err(RequirementsError::RuntimeCount(self.runtimes.len()));
         }
-        if self.clauses.len() > MAX_CLAUSES {
-            return Err(RequirementsError::TooManyClauses(self.clauses.len()));
+        let count: usize = self.clauses.iter().map(Clause::count).sum();
+        if count > MAX_CLAUSES {
+            return Err(RequirementsError::TooManyClauses(count));
         }
-        self.clauses.iter().try_for_each(Clause::validate)
+        self.clauses.iter().try_for_each(|clause| clause.validate(MAX_NESTING))?;
+        if self.rank.len() > MAX_PREFERENCES {
+            return Err(RequirementsError::TooManyPreferences(self.rank.len()));
+        }
+        self.rank.iter().try_for_each(Preference::validate)
     }
 
     /// The text that fact `name` must equal, where a clause says so.
@@ -187,51 +285,179 @@ impl Clause {
             Self::Equals { fact, .. }
             | Self::OneOf { fact, .. }
             | Self::AtLeast { fact, .. }
+            | Self::AtMost { fact, .. }
+            | Self::Includes { fact, .. }
             | Self::Version { fact, .. }
             | Self::Present { fact }
             | Self::Absent { fact } => Some(fact),
-            Self::Donates { .. } | Self::Unknown { .. } => None,
+            Self::Donates { .. }
+            | Self::All(_)
+            | Self::Any(_)
+            | Self::Not(_)
+            | Self::Unknown { .. } => None,
         }
     }
 
-    fn validate(&self) -> Result<(), RequirementsError> {
-        let (fact, values) = match self {
-            Self::Equals { fact, value } => (fact, std::slice::from_ref(value)),
-            Self::OneOf { fact, values } => (fact, values.as_slice()),
-            _ => return Ok(()),
-        };
-        let count = values.len();
-        if !(1..=MAX_ALTERNATIVES).contains(&count) {
-            return Err(RequirementsError::AlternativeCount { fact: fact.clone(), count });
+    /// The clauses directly inside this one.
+    pub fn inner(&self) -> &[Self] {
+        match self {
+            Self::All(clauses) | Self::Any(clauses) => clauses,
+            Self::Not(clause) => std::slice::from_ref(clause),
+            _ => &[],
         }
-        values.iter().try_for_each(|value| value.check(fact).map_err(RequirementsError::Value))
+    }
+
+    /// Whether this clause or one inside it is of a newer version.
+    pub fn has_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. }) || self.inner().iter().any(Self::has_unknown)
+    }
+
+    /// This clause and all inside it.
+    fn count(&self) -> usize {
+        1 + self.inner().iter().map(Self::count).sum::<usize>()
+    }
+
+    fn validate(&self, levels: usize) -> Result<(), RequirementsError> {
+        let levels = levels.checked_sub(1).ok_or(RequirementsError::Nested)?;
+        match self {
+            Self::Equals { fact, value } => value.check(fact).map_err(RequirementsError::Value),
+            Self::OneOf { fact, values } => {
+                check_alternatives(fact, values.len())?;
+                values
+                    .iter()
+                    .try_for_each(|value| value.check(fact).map_err(RequirementsError::Value))
+            }
+            Self::Includes { fact, words } => {
+                check_alternatives(fact, words.len())?;
+                Fact::Set(words.clone()).check(fact).map_err(RequirementsError::Value)
+            }
+            Self::All(clauses) | Self::Any(clauses) if clauses.is_empty() => {
+                Err(RequirementsError::EmptyGroup)
+            }
+            _ => self.inner().iter().try_for_each(|clause| clause.validate(levels)),
+        }
+    }
+
+    /// Reads a clause; `None` is what is not even an array that begins with a text.
+    fn of_term(term: Term) -> Option<Self> {
+        let Term::List(list) = term else { return None };
+        let mut terms = list.into_iter();
+        let Some(Term::Fact(Fact::Text(kind))) = terms.next() else { return None };
+        let known = Self::known(&kind, terms.collect());
+        Some(known.unwrap_or_else(|| Self::Unknown { kind: shortened(&kind) }))
     }
 
     /// Reads `kind` with its arguments; `None` is what this version does not understand.
-    fn known(kind: &str, mut arguments: Vec<Term>) -> Option<Self> {
-        // Read backwards: what follows the fact's name first.
-        let last = if arguments.len() > 1 { arguments.pop() } else { None };
-        let [Term::Fact(Fact::Text(subject))] = arguments.as_slice() else { return None };
-        if kind == "donates" {
-            return Some(Self::Donates {
-                resource: subject.parse().ok()?,
-                amount: number(&last?)?,
-            });
+    fn known(kind: &str, arguments: Vec<Term>) -> Option<Self> {
+        let mut arguments = arguments.into_iter();
+        let (first, second) = (arguments.next()?, arguments.next());
+        if arguments.next().is_some() {
+            return None;
         }
-        let fact: FactName = subject.parse().ok()?;
-        match (kind, last) {
-            ("equals", Some(Term::Fact(value))) if value != Fact::Unknown => {
-                Some(Self::Equals { fact, value })
+        match (kind, first, second) {
+            ("all", Term::List(clauses), None) => Some(Self::All(all(clauses)?)),
+            ("any", Term::List(clauses), None) => Some(Self::Any(all(clauses)?)),
+            ("not", clause, None) => {
+                let clause = Self::of_term(clause)?;
+                (!clause.has_unknown()).then(|| Self::Not(Box::new(clause)))
             }
-            ("one-of", Some(Term::List(values))) if !values.contains(&Fact::Unknown) => {
-                Some(Self::OneOf { fact, values })
+            ("donates", Term::Fact(Fact::Text(what)), Some(amount)) => {
+                Some(Self::Donates { resource: what.parse().ok()?, amount: number(&amount)? })
             }
-            ("at-least", Some(term)) => Some(Self::AtLeast { fact, amount: number(&term)? }),
+            (kind, Term::Fact(Fact::Text(fact)), value) => {
+                Self::about(kind, fact.parse().ok()?, value)
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads a clause about one fact.
+    fn about(kind: &str, fact: FactName, value: Option<Term>) -> Option<Self> {
+        match (kind, value) {
+            ("present", None) => Some(Self::Present { fact }),
+            ("absent", None) => Some(Self::Absent { fact }),
+            ("equals", Some(value)) => {
+                let value = value.into_fact();
+                (value != Fact::Unknown).then_some(Self::Equals { fact, value })
+            }
+            ("one-of", Some(Term::List(values))) => {
+                let values: Vec<_> = values.into_iter().map(Term::into_fact).collect();
+                (!values.contains(&Fact::Unknown)).then_some(Self::OneOf { fact, values })
+            }
+            ("includes", Some(words)) => match words.into_fact() {
+                Fact::Set(words) => Some(Self::Includes { fact, words }),
+                _ => None,
+            },
+            ("at-least", Some(amount)) => Some(Self::AtLeast { fact, amount: number(&amount)? }),
+            ("at-most", Some(amount)) => Some(Self::AtMost { fact, amount: number(&amount)? }),
             ("version", Some(Term::Fact(Fact::Text(range)))) => {
                 Some(Self::Version { fact, range: VersionReq::parse(&range).ok()? })
             }
-            ("present", None) => Some(Self::Present { fact }),
-            ("absent", None) => Some(Self::Absent { fact }),
+            _ => None,
+        }
+    }
+}
+
+fn all(terms: Vec<Term>) -> Option<Vec<Clause>> {
+    terms.into_iter().map(Clause::of_term).collect()
+}
+
+fn check_alternatives(fact: &FactName, count: usize) -> Result<(), RequirementsError> {
+    if (1..=MAX_ALTERNATIVES).contains(&count) {
+        return Ok(());
+    }
+    Err(RequirementsError::AlternativeCount { fact: fact.clone(), count })
+}
+
+impl Preference {
+    /// Parts of a preference that can be fulfilled: a thousandth of it changes no order that
+    /// anybody would care about.
+    pub const DEGREES: u64 = 1000;
+
+    fn validate(&self) -> Result<(), RequirementsError> {
+        let weight = match self {
+            Self::Holds { weight, clause } => {
+                clause.validate(MAX_NESTING)?;
+                weight
+            }
+            Self::More { weight, fact, enough: scale }
+            | Self::Less { weight, fact, bearable: scale } => {
+                if *scale == 0 {
+                    return Err(RequirementsError::Scale(fact.clone()));
+                }
+                weight
+            }
+            Self::Unknown { .. } => return Ok(()),
+        };
+        let allowed = (1..=MAX_WEIGHT).contains(weight);
+        if allowed { Ok(()) } else { Err(RequirementsError::Weight(*weight)) }
+    }
+
+    fn of_term(term: Term) -> Option<Self> {
+        let Term::List(list) = term else { return None };
+        let mut terms = list.into_iter();
+        let Some(Term::Fact(Fact::Text(kind))) = terms.next() else { return None };
+        let known = Self::known(&kind, terms.collect());
+        Some(known.unwrap_or_else(|| Self::Unknown { kind: shortened(&kind) }))
+    }
+
+    fn known(kind: &str, arguments: Vec<Term>) -> Option<Self> {
+        let mut arguments = arguments.into_iter();
+        let weight = u16::try_from(number(&arguments.next()?)?).ok()?;
+        let (subject, scale) = (arguments.next()?, arguments.next());
+        if arguments.next().is_some() {
+            return None;
+        }
+        match (kind, subject, scale) {
+            ("holds", clause, None) => {
+                Some(Self::Holds { weight, clause: Clause::of_term(clause)? })
+            }
+            ("more", Term::Fact(Fact::Text(fact)), Some(enough)) => {
+                Some(Self::More { weight, fact: fact.parse().ok()?, enough: number(&enough)? })
+            }
+            ("less", Term::Fact(Fact::Text(fact)), Some(bearable)) => {
+                Some(Self::Less { weight, fact: fact.parse().ok()?, bearable: number(&bearable)? })
+            }
             _ => None,
         }
     }
@@ -250,6 +476,15 @@ impl fmt::Display for Clause {
                 })
             }
             Self::AtLeast { fact, amount } => write!(f, "{fact} of at least {amount}"),
+            Self::AtMost { fact, amount } => write!(f, "{fact} of at most {amount}"),
+            Self::Includes { fact, words } => {
+                write!(f, "{fact} with")?;
+                words.iter().try_for_each(|word| write!(f, " {word}"))
+            }
+            Self::All(clauses) => group(f, clauses, " and "),
+            Self::Any(clauses) => group(f, clauses, " or "),
+            Self::Not(clause) => write!(f, "not {clause}"),
+            Self::Donates { resource: Resource::Cores, amount: 1 } => f.write_str("1 core"),
             Self::Donates { resource: Resource::Cores, amount } => write!(f, "{amount} cores"),
             Self::Donates { resource, amount } => {
                 write!(f, "{} of {resource}", format_bytes(*amount))
@@ -260,6 +495,17 @@ impl fmt::Display for Clause {
             Self::Unknown { kind } => write!(f, "{kind:?}"),
         }
     }
+}
+
+/// Clauses with a word between them, in parentheses where there is more than one.
+fn group(f: &mut fmt::Formatter<'_>, clauses: &[Clause], between: &str) -> fmt::Result {
+    if let [only] = clauses {
+        return write!(f, "{only}");
+    }
+    clauses.iter().enumerate().try_for_each(|(index, clause)| {
+        write!(f, "{}{clause}", if index == 0 { "(" } else { between })
+    })?;
+    f.write_str(")")
 }
 
 impl Resource {
@@ -301,52 +547,58 @@ impl Serialize for Clause {
             Self::Equals { fact, value } => ("equals", fact, value).serialize(serializer),
             Self::OneOf { fact, values } => ("one-of", fact, values).serialize(serializer),
             Self::AtLeast { fact, amount } => ("at-least", fact, amount).serialize(serializer),
+            Self::AtMost { fact, amount } => ("at-most", fact, amount).serialize(serializer),
+            Self::Includes { fact, words } => ("includes", fact, words).serialize(serializer),
+            Self::All(clauses) => ("all", clauses).serialize(serializer),
+            Self::Any(clauses) => ("any", clauses).serialize(serializer),
+            Self::Not(clause) => ("not", clause).serialize(serializer),
             Self::Donates { resource, amount } => {
                 ("donates", resource.name(), amount).serialize(serializer)
             }
             Self::Version { fact, range } => ("version", fact, range).serialize(serializer),
             Self::Present { fact } => ("present", fact).serialize(serializer),
             Self::Absent { fact } => ("absent", fact).serialize(serializer),
-            Self::Unknown { kind } => {
-                let mut array = serializer.serialize_seq(Some(1))?;
-                array.serialize_element(kind)?;
-                array.end()
-            }
+            Self::Unknown { kind } => kind_alone(kind, serializer),
         }
     }
+}
+
+impl Serialize for Preference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Holds { weight, clause } => ("holds", weight, clause).serialize(serializer),
+            Self::More { weight, fact, enough } => {
+                ("more", weight, fact, enough).serialize(serializer)
+            }
+            Self::Less { weight, fact, bearable } => {
+                ("less", weight, fact, bearable).serialize(serializer)
+            }
+            Self::Unknown { kind } => kind_alone(kind, serializer),
+        }
+    }
+}
+
+fn kind_alone<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut array = serializer.serialize_seq(Some(1))?;
+    array.serialize_element(kind)?;
+    array.end()
 }
 
 impl<'de> Deserialize<'de> for Clause {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ClauseVisitor)
+        let term = Term::deserialize(deserializer)?;
+        Self::of_term(term).ok_or_else(|| D::Error::custom(NO_KIND))
     }
 }
 
-struct ClauseVisitor;
-
-impl<'de> Visitor<'de> for ClauseVisitor {
-    type Value = Clause;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array that begins with the kind of the clause")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Clause, A::Error> {
-        let Some(kind) = seq.next_element::<String>()? else {
-            return Err(A::Error::invalid_length(0, &self));
-        };
-        let mut arguments = Vec::new();
-        while arguments.len() < 3 {
-            match seq.next_element()? {
-                Some(argument) => arguments.push(argument),
-                None => break,
-            }
-        }
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Clause::known(&kind, arguments)
-            .unwrap_or_else(|| Clause::Unknown { kind: shortened(&kind) }))
+impl<'de> Deserialize<'de> for Preference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let term = Term::deserialize(deserializer)?;
+        Self::of_term(term).ok_or_else(|| D::Error::custom(NO_KIND))
     }
 }
+
+const NO_KIND: &str = "expected an array that begins with a kind";
 
 fn number(term: &Term) -> Option<u64> {
     match term {

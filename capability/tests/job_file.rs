@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use capability::{
-    CborError, Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Problem,
-    Requirements, Resource, Runtime, Step,
+    CborError, Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Preference,
+    Problem, Requirements, Resource, Runtime, Step,
 };
 
 const FULL: &str = r#"name = "hello-make"
@@ -88,11 +88,11 @@ fn every_field_becomes_a_typed_value() {
     assert_eq!(
         file.requirements.clauses,
         [
-            Clause::Equals { fact: name("os"), value: Fact::from("linux") },
-            Clause::Equals { fact: name("arch"), value: Fact::from("x86_64") },
             Clause::Donates { resource: Resource::Cores, amount: 2 },
             Clause::Donates { resource: Resource::Memory, amount: 256 << 20 },
             Clause::Donates { resource: Resource::Disk, amount: 256 << 20 },
+            Clause::Equals { fact: name("os"), value: Fact::from("linux") },
+            Clause::Equals { fact: name("arch"), value: Fact::from("x86_64") },
             Clause::Present { fact: name("tool.g++") },
             Clause::Version {
                 fact: name("tool.make"),
@@ -101,6 +101,133 @@ fn every_field_becomes_a_typed_value() {
         ]
     );
     assert_sound(&file);
+}
+
+#[test]
+fn alternatives_exclusions_and_preferences_become_clauses() {
+    let file = format!(
+        r#"{SMALL}
+[requirements]
+runtimes = ["native"]
+cpu = ["avx2", "aes"]
+any = [{{ tools.gcc = ">=10" }}, {{ tools.clang = "*", os = "linux" }}]
+not = [{{ facts.distribution = ["alpine", "void"] }}]
+all = [{{ any = [{{ cores = 8 }}, {{ memory = "32 GiB" }}] }}]
+
+[requirements.facts]
+kernel = ">=5.14"
+"cpu.level" = {{ at-least = 2, at-most = 3 }}
+"check.tree-sorter.gpu" = true
+label = "*"
+
+[[prefer]]
+weight = 10
+tools.ccache = "*"
+
+[[prefer]]
+more = "cpu.level"
+enough = 4
+"#
+    )
+    .replacen("requirements.runtimes = [\"native\"]\n", "", 1);
+    // Tables come behind the steps, which belong to no table.
+    let file = JobFile::parse(&file).unwrap_or_else(|error| panic!("{error}"));
+    let version = |fact: &str, range: &str| Clause::Version {
+        fact: name(fact),
+        range: range.parse().expect("a range"),
+    };
+    let level = name("cpu.level");
+    assert_eq!(
+        file.requirements.clauses[3..],
+        [
+            Clause::Includes {
+                fact: name("cpu.features"),
+                words: ["aes".to_owned(), "avx2".to_owned()].into()
+            },
+            Clause::Equals { fact: name("check.tree-sorter.gpu"), value: true.into() },
+            Clause::All(vec![
+                Clause::AtLeast { fact: level.clone(), amount: 2 },
+                Clause::AtMost { fact: level.clone(), amount: 3 },
+            ]),
+            version("kernel", ">=5.14"),
+            Clause::Present { fact: name("label") },
+            Clause::Any(vec![
+                Clause::Donates { resource: Resource::Cores, amount: 8 },
+                Clause::Donates { resource: Resource::Memory, amount: 32 << 30 },
+            ]),
+            Clause::Any(vec![
+                version("tool.gcc", ">=10"),
+                Clause::All(vec![
+                    Clause::Equals { fact: name("os"), value: "linux".into() },
+                    Clause::Present { fact: name("tool.clang") },
+                ]),
+            ]),
+            Clause::Not(Box::new(Clause::OneOf {
+                fact: name("distribution"),
+                values: vec!["alpine".into(), "void".into()]
+            })),
+        ]
+    );
+    assert_eq!(
+        file.requirements.rank,
+        [
+            Preference::Holds { weight: 10, clause: Clause::Present { fact: name("tool.ccache") } },
+            Preference::More { weight: 1, fact: level, enough: 4 },
+        ]
+    );
+    assert_sound(&file);
+}
+
+#[test]
+fn a_mistake_in_a_need_is_told_with_its_place() {
+    const BASE: &str = "name = \"small\"\n[[step]]\nname = \"build\"\nrun = [\"make\"]\n\
+                        [requirements]\nruntimes = [\"native\"]\n";
+    let need = |needs: &str, expected: &str| {
+        let error = JobFile::parse(&format!("{BASE}{needs}\n")).expect_err(needs);
+        assert_eq!(error.to_string(), expected);
+    };
+    need("cpu = [\"avx3\"]", "7:8: requirements.cpu[0] cannot be \"avx3\"; did you mean \"avx\"?");
+    need(
+        "cpu = [\"sse4_1\"]",
+        "7:8: requirements.cpu[0] cannot be \"sse4_1\"; did you mean \"sse4.1\"?",
+    );
+    need(
+        "facts.kernal = \">=5\"",
+        "7:7: requirements.facts.kernal: no volunteer states a fact \"kernal\"; did you mean \"kernel\"?",
+    );
+    need(
+        "facts.\"cpu.level\" = { at-least = \"2 GiB\" }",
+        "7:34: requirements.facts.cpu.level.at-least must be a whole number, this is of type string",
+    );
+    need(
+        "facts.\"cpu.level\" = 2",
+        "7:21: requirements.facts.cpu.level: write for example { at-least = 3 }",
+    );
+    need(
+        "any = []",
+        "7:7: requirements.any: it is empty; write for example [{ tools.gcc = \">=10\" }]",
+    );
+    need(
+        "any = [{}]",
+        "7:8: requirements.any[0]: it requires nothing; write for example { tools.gcc = \">=10\" }",
+    );
+    need(
+        "not = [{ runtimes = [\"wasm\"] }]",
+        "7:10: unknown field \"runtimes\"; known are os, arch, cores, memory, cpu, tools, facts, all, any, not",
+    );
+    need(
+        "any = [{any = [{any = [{any = [{any = [{os = \"linux\"}]}]}]}]}]",
+        "7:39: requirements.any[0].any[0].any[0].any[0].any: groups are nested over 4 deep",
+    );
+    need("[[prefer]]\nmore = \"os\"\nenough = 3", "8:8: prefer[0].more: \"os\" is no number");
+    need(
+        "[[prefer]]\nweight = 5",
+        "7:1: prefer[0]: a preference is { more = \"cpu.level\", enough = 4 }, { less = \"cpu.level\", bearable = 4 }, or what could be required, such as { tools.ccache = \"*\" }",
+    );
+    need(
+        "[[prefer]]\nweight = 0\nos = \"linux\"",
+        "8:10: prefer[0].weight: 0 is not between 1 and 1000",
+    );
 }
 
 #[test]
@@ -395,7 +522,11 @@ fn too_much_of_anything_is_refused() {
     let tools: String = (0..62).map(|n| format!("t{n} = \"*\"\n")).collect();
     let error =
         JobFile::parse(&format!("{SMALL}[requirements.tools]\n{tools}")).expect_err("tools");
-    assert_eq!(error.to_string(), "6:1: requirements.tools: at most 61 tools can be required");
+    assert_eq!(error.to_string(), "2:1: requirements: 65 clauses, at most 64 are allowed");
+    let tools: String = (0..65).map(|n| format!("t{n} = \"*\"\n")).collect();
+    let error =
+        JobFile::parse(&format!("{SMALL}[requirements.tools]\n{tools}")).expect_err("tools");
+    assert_eq!(error.to_string(), "6:1: requirements.tools: at most 64 can be required");
 
     let nested = format!("name = {}{}", "[".repeat(10_000), "]".repeat(10_000));
     let error = JobFile::parse(&nested).expect_err("nested too deep");

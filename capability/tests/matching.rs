@@ -1,8 +1,8 @@
 //! Whether a machine can run a job, and what is said if not.
 
 use capability::{
-    Capabilities, Clause, Fact, FactName, Facts, Match, Platform, Requirements, Resource,
-    Resources, Runtime, RuntimeFacts, evaluate, parse_version,
+    Capabilities, Clause, Fact, FactName, Facts, Match, Platform, Preference, Requirements,
+    Resource, Resources, Runtime, RuntimeFacts, evaluate, parse_version, rank, satisfies,
 };
 use proptest::prelude::*;
 use semver::Version;
@@ -11,7 +11,11 @@ use semver::Version;
 fn a_clause_holds_or_says_why_not() {
     // One clause against the machine below; no text means that it holds.
     let check = |clause: Clause, expected: &str| {
-        let job = Requirements { runtimes: vec![Runtime::Native], clauses: vec![clause.clone()] };
+        let job = Requirements {
+            runtimes: vec![Runtime::Native],
+            clauses: vec![clause.clone()],
+            rank: Vec::new(),
+        };
         let said = evaluate(&machine(), &job).map_or_else(|no| no.to_string(), |_| String::new());
         assert_eq!(said, expected, "{clause:?}");
     };
@@ -83,7 +87,11 @@ fn the_first_runtime_in_which_all_holds_is_chosen() {
     let mut machine = machine();
     machine.runtimes.insert(Runtime::Wasm, RuntimeFacts::default());
     let check = |runtimes: &[Runtime], clauses: &[Clause], expected: Result<Runtime, &str>| {
-        let job = Requirements { runtimes: runtimes.to_vec(), clauses: clauses.to_vec() };
+        let job = Requirements {
+            runtimes: runtimes.to_vec(),
+            clauses: clauses.to_vec(),
+            rank: Vec::new(),
+        };
         let found = evaluate(&machine, &job);
         match expected {
             Ok(runtime) => assert_eq!(found, Ok(Match { runtime })),
@@ -111,7 +119,11 @@ fn a_fact_of_a_newer_kind_is_there_and_equals_nothing() {
     let native = machine.runtimes.get_mut(&Runtime::Native).expect("native");
     native.facts.insert("gpu", Fact::Unknown).expect("a fact");
     let holds = |clause: Clause| {
-        let job = Requirements { runtimes: vec![Runtime::Native], clauses: vec![clause] };
+        let job = Requirements {
+            runtimes: vec![Runtime::Native],
+            clauses: vec![clause],
+            rank: Vec::new(),
+        };
         evaluate(&machine, &job).is_ok()
     };
     assert!(holds(Clause::Present { fact: name("gpu") }));
@@ -120,6 +132,93 @@ fn a_fact_of_a_newer_kind_is_there_and_equals_nothing() {
     assert!(!holds(Clause::Equals { fact: name("gpu"), value: Fact::Unknown }));
     assert!(!holds(Clause::OneOf { fact: name("gpu"), values: vec![Fact::Unknown] }));
     assert!(!holds(Clause::AtLeast { fact: name("gpu"), amount: 0 }));
+}
+
+#[test]
+fn groups_hold_or_say_what_was_found_of_them() {
+    let present = |fact: &str| Clause::Present { fact: name(fact) };
+    let old = Clause::Version { fact: name("tool.gcc"), range: "<10".parse().expect("range") };
+    let check = |clause: Clause, expected: &str| {
+        let (runtimes, clauses) = (vec![Runtime::Native], vec![clause]);
+        let job = Requirements { runtimes, clauses, rank: Vec::new() };
+        let said = evaluate(&machine(), &job).map_or_else(|no| no.to_string(), |_| String::new());
+        assert_eq!(said, expected, "{job:?}");
+        assert_eq!(satisfies(&machine(), &job).is_some(), expected.is_empty());
+    };
+    check(Clause::Any(vec![present("gpu"), present("kvm")]), "");
+    check(
+        Clause::Any(vec![present("gpu"), old.clone()]),
+        "needs (gpu or tool.gcc <10), this machine's native runtime has tool.gcc 12.2.0-14+deb12u1",
+    );
+    check(
+        Clause::Any(vec![present("gpu")]),
+        "needs gpu, this machine's native runtime does not fit",
+    );
+    check(Clause::All(vec![present("kvm"), present("os")]), "");
+    check(
+        Clause::All(vec![present("kvm"), present("gpu")]),
+        "needs (kvm and gpu), this machine's native runtime has kvm yes",
+    );
+    check(Clause::Not(Box::new(old)), "");
+    check(Clause::Not(Box::new(present("gpu"))), "");
+    check(
+        Clause::Not(Box::new(donates(Resource::Cores, 1))),
+        "needs not 1 core, this machine's native runtime does not fit",
+    );
+    // What nobody can judge does not hold, and neither does its contrary.
+    let unknown = || Clause::Unknown { kind: "lucky".into() };
+    check(Clause::Any(vec![unknown(), present("os")]), "");
+    for never in [Clause::Not(Box::new(unknown())), Clause::All(vec![unknown()])] {
+        let (runtimes, clauses) = (vec![Runtime::Native], vec![never]);
+        let job = Requirements { runtimes, clauses, rank: Vec::new() };
+        assert_eq!(satisfies(&machine(), &job), None);
+    }
+}
+
+#[test]
+fn sets_and_upper_bounds_are_judged() {
+    let mut machine = machine();
+    let inside = machine.runtimes.get_mut(&Runtime::Native).expect("there");
+    let features: Fact = ["aes", "avx2"].into_iter().collect();
+    inside.facts.insert("cpu", features).expect("a fact");
+    let holds = |clause: Clause| {
+        let (runtimes, clauses) = (vec![Runtime::Native], vec![clause]);
+        satisfies(&machine, &Requirements { runtimes, clauses, rank: Vec::new() }).is_some()
+    };
+    let includes = |fact: &str, words: &[&str]| Clause::Includes {
+        fact: name(fact),
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    assert!(holds(includes("cpu", &["avx2"])) && holds(includes("cpu", &["aes", "avx2"])));
+    assert!(!holds(includes("cpu", &["aes", "avx512f"])));
+    assert!(!holds(includes("gpu", &["aes"])) && !holds(includes("os", &["linux"])));
+    assert!(holds(Clause::AtMost { fact: name("bits"), amount: 64 }));
+    assert!(!holds(Clause::AtMost { fact: name("bits"), amount: 63 }));
+    assert!(!holds(Clause::AtMost { fact: name("os"), amount: 63 }));
+}
+
+#[test]
+fn the_rank_is_the_sum_of_weights_times_degrees() {
+    let points = |preferences: &[Preference]| rank(&machine(), &Runtime::Native, preferences);
+    let holds =
+        |fact: &str| Preference::Holds { weight: 3, clause: Clause::Present { fact: name(fact) } };
+    assert_eq!(points(&[]), 0);
+    assert_eq!((points(&[holds("os")]), points(&[holds("gpu")])), (3000, 0));
+    let more = |enough| Preference::More { weight: 2, fact: name("bits"), enough };
+    assert_eq!(
+        (points(&[more(64)]), points(&[more(32)]), points(&[more(128)])),
+        (2000, 2000, 1000)
+    );
+    assert_eq!(points(&[more(192)]), 666);
+    let less = |bearable| Preference::Less { weight: 2, fact: name("bits"), bearable };
+    assert_eq!((points(&[less(64)]), points(&[less(128)])), (0, 1000));
+    // A number that is not stated is neither large nor small.
+    assert_eq!(points(&[Preference::Less { weight: 2, fact: name("os"), bearable: 9 }]), 0);
+    assert_eq!(points(&[Preference::Unknown { kind: "lucky".into() }]), 0);
+    assert_eq!(points(&[holds("os"), more(64), more(128)]), 6000);
+    let largest = Preference::More { weight: 1000, fact: name("bits"), enough: u64::MAX };
+    assert_eq!(points(&[largest]), 0);
+    assert_eq!(rank(&machine(), &Runtime::Wasm, &[holds("os")]), 0);
 }
 
 #[test]
@@ -198,7 +297,7 @@ proptest! {
         // Matching is per runtime, and a runtime is as good as the worst clause in it.
         let alone = |runtime: &Runtime, clause: &Clause| {
             let clauses = vec![clause.clone()];
-            evaluate(&machine, &Requirements { runtimes: vec![runtime.clone()], clauses }).is_ok()
+            evaluate(&machine, &Requirements { runtimes: vec![runtime.clone()], clauses, rank: Vec::new() }).is_ok()
         };
         let expected = job.runtimes.iter().find(|runtime| {
             machine.runtimes.contains_key(runtime)
@@ -211,7 +310,8 @@ proptest! {
                 prop_assert!(no.reasons.len() >= job.runtimes.len().min(1));
             }
         }
-        prop_assert_eq!(evaluate(&machine, &job), evaluate(&machine.clone(), &job.clone()));
+        let quick = satisfies(&machine, &job).cloned();
+        prop_assert_eq!(quick, evaluate(&machine, &job).ok().map(|found| found.runtime));
     }
 }
 
@@ -263,7 +363,7 @@ fn jobs() -> impl Strategy<Value = Requirements> {
         names().prop_map(|fact| Clause::Absent { fact }),
     ];
     (prop::collection::vec(runtimes(), 1..3), prop::collection::vec(clauses, 0..4))
-        .prop_map(|(runtimes, clauses)| Requirements { runtimes, clauses })
+        .prop_map(|(runtimes, clauses)| Requirements { runtimes, clauses, rank: Vec::new() })
 }
 
 fn machine() -> Capabilities {

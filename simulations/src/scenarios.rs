@@ -256,6 +256,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
         requirements: Requirements {
             runtimes: vec![Runtime::Native],
             clauses: vec![Clause::Donates { resource: Resource::Cores, amount: 1 }],
+            rank: Vec::new(),
         },
         job: JobSpec {
             environment: BTreeMap::new(),

@@ -183,8 +183,11 @@ pub(crate) fn fits_in(
     if !job.runtimes.contains(runtime) {
         return Err(format!("the job does not run in {runtime}"));
     }
-    let requirements =
-        Requirements { runtimes: vec![runtime.clone()], clauses: job.clauses.clone() };
+    let requirements = Requirements {
+        runtimes: vec![runtime.clone()],
+        clauses: job.clauses.clone(),
+        rank: Vec::new(),
+    };
     evaluate(machine, &requirements).map(|_| ()).map_err(|no| no.to_string())
 }
 

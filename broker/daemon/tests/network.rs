@@ -112,7 +112,11 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
         tasks: 2,
         replicas: 1,
         package,
-        requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses: Vec::new() },
+        requirements: Requirements {
+            runtimes: vec![Runtime::Wasm],
+            clauses: Vec::new(),
+            rank: Vec::new(),
+        },
         job: JobSpec {
             environment: BTreeMap::new(),
             steps: vec![Step { name: "run".to_owned(), run: vec!["job.wasm".to_owned()] }],

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{JobFileError, Problem};
 use crate::facts::shortened;
+use crate::vocabulary;
 
 /// A table whose fields are taken out one by one.
 pub(super) struct Section<'t> {
@@ -111,6 +112,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// A place to blame for the whole.
+    pub(super) fn place(&self) -> Place<'t> {
+        Place { text: self.text, path: self.path.clone(), start: self.span.start }
+    }
+
     /// What is left, by name.
     pub(super) fn into_fields(self) -> impl Iterator<Item = (String, Field<'t>)> {
         self.fields.into_iter()
@@ -131,6 +137,18 @@ impl<'t> Field<'t> {
 
     pub(super) fn is_string(&self) -> bool {
         self.value.is_str()
+    }
+
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        self.value.as_str() == Some(text)
+    }
+
+    pub(super) fn is_boolean(&self) -> bool {
+        self.value.is_bool()
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
     }
 
     /// One of `words`.
@@ -288,19 +306,6 @@ fn located(text: &str, at: usize, field: &str, problem: Problem) -> JobFileError
     }
 }
 
-/// The word of `known` that `word` was probably meant to be.
 fn nearest(word: &str, known: &[&str]) -> Option<String> {
-    // Distances grow with the product of the lengths; no known word is this long.
-    if word.len() > 64 {
-        return None;
-    }
-    let word = word.to_lowercase();
-    // One slip in a short word, two in a long one; more is another word.
-    let tolerated = if word.len() < 4 { 1 } else { 2 };
-    known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= tolerated)
-        .min()
-        .map(|(_, candidate)| (*candidate).to_owned())
+    vocabulary::nearest(word, known.iter().copied()).map(str::to_owned)
 }

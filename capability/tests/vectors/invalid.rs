@@ -5,7 +5,10 @@ use std::time::Duration;
 use capability::statements::{
     Delegation, Home, JobResult, Log, Offer, Permissions, Receipt, Verdict,
 };
-use capability::{Envelope, JobSpec, Kind, Payload, Requirements, Runtime, Verified, encode_cbor};
+use capability::{
+    Clause, Envelope, JobSpec, Kind, Payload, Preference, Requirements, Runtime, Verified,
+    encode_cbor,
+};
 use ciborium::Value;
 
 use super::Vector;
@@ -402,7 +405,19 @@ fn offers() -> Vec<Vector> {
             offer.package.size = (1 << 30) + 1;
         }),
         offer("offer-runtimes", "S43: no runtime", &|offer| {
-            offer.requirements = Requirements { runtimes: Vec::new(), clauses: Vec::new() };
+            offer.requirements =
+                Requirements { runtimes: Vec::new(), clauses: Vec::new(), rank: Vec::new() };
+        }),
+        offer("offer-nesting", "S43: clauses five deep", &|offer| {
+            let mut clause = Clause::Present { fact: "os".parse().expect("a name") };
+            for _ in 0..4 {
+                clause = Clause::Not(Box::new(clause));
+            }
+            offer.requirements.clauses = vec![clause];
+        }),
+        offer("offer-weight", "S43: a preference without weight", &|offer| {
+            let fact = "os".parse().expect("a name");
+            offer.requirements.rank = vec![Preference::More { weight: 0, fact, enough: 1 }];
         }),
         offer("offer-steps", "S44: no step", &|offer| {
             offer.job = JobSpec { steps: Vec::new(), tap: None, ..offer.job.clone() };

@@ -8,9 +8,9 @@ use capability::statements::{
     Request, Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Envelope, Facts, JobSpec, Limits, Platform, ProjectKey,
-    PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer,
-    StatementId, Step, Timestamp, Verified,
+    BlobHash, Capabilities, Clause, Envelope, Fact, Facts, JobSpec, Limits, Platform, Preference,
+    ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey,
+    Signer, StatementId, Step, Timestamp, Verified,
 };
 
 /// When the vectors are looked at: 2027-01-15 08:00 UTC.
@@ -52,6 +52,8 @@ pub fn ad() -> Ad {
     facts.insert("libc.version", 36).expect("a sound fact");
     facts.insert("tool.cc", "12.2.0").expect("a sound fact");
     facts.insert("network.loopback", true).expect("a sound fact");
+    let features: Fact = ["aes", "avx2"].into_iter().collect();
+    facts.insert("cpu.features", features).expect("a sound fact");
     let native = RuntimeFacts { strength: "namespaces+landlock+seccomp".into(), facts };
     let runtimes =
         [(Runtime::Native, native), (Runtime::Wasm, RuntimeFacts::default())].into_iter();
@@ -117,6 +119,20 @@ pub fn offer() -> Offer {
         Clause::Version { fact: fact("tool.cc"), range: ">=9".parse().expect("a range") },
         Clause::Present { fact: fact("tool.make") },
         Clause::Absent { fact: fact("label.slow") },
+        Clause::AtMost { fact: fact("cpu.cores"), amount: 64 },
+        Clause::Includes { fact: fact("cpu.features"), words: ["avx2".to_owned()].into() },
+        Clause::Any(vec![
+            Clause::Present { fact: fact("tool.ninja") },
+            Clause::All(vec![
+                Clause::Present { fact: fact("tool.cmake") },
+                Clause::Not(Box::new(Clause::Present { fact: fact("label.battery") })),
+            ]),
+        ]),
+    ];
+    let rank = vec![
+        Preference::Holds { weight: 10, clause: Clause::Present { fact: fact("tool.ccache") } },
+        Preference::More { weight: 5, fact: fact("cpu.cores"), enough: 16 },
+        Preference::Less { weight: 1, fact: fact("cpu.load"), bearable: 100 },
     ];
     let step = |name: &str, run: &[&str]| Step {
         name: name.to_owned(),
@@ -129,7 +145,7 @@ pub fn offer() -> Offer {
         tasks: 40,
         replicas: 2,
         package: Package { hash: BlobHash::of(b"a package"), size: 9 },
-        requirements: Requirements { runtimes: vec![Runtime::Native], clauses },
+        requirements: Requirements { runtimes: vec![Runtime::Native], clauses, rank },
         job: JobSpec {
             environment: [("LC_ALL".to_owned(), "C".to_owned())].into(),
             steps: vec![step("build", &["make", "-j1"]), step("check", &["make", "check"])],

@@ -208,7 +208,11 @@ fn offer() -> Verified<Offer> {
         tasks: 40,
         replicas: 1,
         package: Package { hash: BlobHash::of(b"a package"), size: 9 },
-        requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses: Vec::new() },
+        requirements: Requirements {
+            runtimes: vec![Runtime::Wasm],
+            clauses: Vec::new(),
+            rank: Vec::new(),
+        },
         job: JobSpec {
             environment: BTreeMap::new(),
             steps: vec![Step { name: "run".into(), run: vec!["sweep.wasm".into()] }],

@@ -184,7 +184,11 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
         tasks: TASKS,
         replicas: 1,
         package,
-        requirements: Requirements { runtimes: vec![runtime], clauses: Vec::new() },
+        requirements: Requirements {
+            runtimes: vec![runtime],
+            clauses: Vec::new(),
+            rank: Vec::new(),
+        },
         job: JobSpec {
             environment: [].into(),
             steps,

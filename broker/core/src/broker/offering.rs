@@ -89,7 +89,11 @@ impl Broker {
                     let mut runtimes = offer.requirements.runtimes.clone();
                     runtimes.retain(|runtime| wants.runtimes.contains(runtime));
                     let clauses = offer.requirements.clauses.clone();
-                    evaluate(&ad.capabilities, &Requirements { runtimes, clauses }).is_ok()
+                    evaluate(
+                        &ad.capabilities,
+                        &Requirements { runtimes, clauses, rank: Vec::new() },
+                    )
+                    .is_ok()
                 }
                 Err(_) => false,
             }

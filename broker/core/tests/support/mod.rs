@@ -490,7 +490,7 @@ impl Project {
             tasks,
             replicas,
             package: Package { hash: BlobHash::of(b"package"), size: 7 },
-            requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses },
+            requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses, rank: Vec::new() },
             job: JobSpec {
                 environment: BTreeMap::new(),
                 steps: vec![Step { name: "run".to_owned(), run: vec!["job.wasm".to_owned()] }],

@@ -97,7 +97,11 @@ pub fn job(tasks: u32) -> NewJob {
         tasks,
         replicas: 1,
         package: Package { hash: BlobHash::of(b"package"), size: 7 },
-        requirements: Requirements { runtimes: vec![Runtime::Native], clauses: Vec::new() },
+        requirements: Requirements {
+            runtimes: vec![Runtime::Native],
+            clauses: Vec::new(),
+            rank: Vec::new(),
+        },
         job: JobSpec {
             environment: BTreeMap::new(),
             steps: vec![Step { name: "test".into(), run: vec!["true".into()] }],

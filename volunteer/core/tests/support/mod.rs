@@ -80,6 +80,7 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
         requirements: Requirements {
             runtimes: vec![runtime],
             clauses: vec![Clause::Donates { resource: Resource::Cores, amount: cores }],
+            rank: Vec::new(),
         },
         job: JobSpec {
             environment: [].into(),

@@ -1,5 +1,6 @@
 //! The ways in which this machine runs steps, behind one trait.
 
+mod cpu;
 mod isolation;
 mod native;
 mod plain;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use capability::{Facts, Runtime};
 use volunteer_sandbox::{DEFAULT_HOST_UID, Limits, Spec};
 
+use super::cpu;
 use super::isolation::{Isolation, STRENGTH};
 use super::tools::{self, System};
 use super::{JobRuntime, Step, StepOrder};
@@ -50,7 +51,8 @@ impl JobRuntime for Native {
         let mut spec = Spec::new(command, canonical(work.path())?);
         spec.limits = PROBE_LIMITS;
         let system = System::parse(&self.isolation.ask(&spec)?);
-        let facts = system.facts().map_err(|error| error.to_string())?;
+        let mut facts = system.facts().map_err(|error| error.to_string())?;
+        cpu::state(&mut facts).map_err(|error| error.to_string())?;
         // A second probe would find the same system.
         let _ = self.system.set(system);
         Ok(facts)
