@@ -105,10 +105,14 @@ impl Pool {
     }
 
     pub(crate) fn index(&self, id: TaskId) -> Option<usize> {
+        (id.replica < self.replicas).then_some(self.first_of(id.task)? + usize::from(id.replica))
+    }
+
+    /// The slot of the task's first replica; those of the others follow.
+    fn first_of(&self, task: u32) -> Option<usize> {
         // The task is a peer's word: on 32-bit machines it may lead beyond all numbers.
-        let first = usize::try_from(id.task).ok()?.checked_mul(usize::from(self.replicas))?;
-        let index = first.checked_add(usize::from(id.replica))?;
-        (id.replica < self.replicas && index < self.slots.len()).then_some(index)
+        let first = usize::try_from(task).ok()?.checked_mul(usize::from(self.replicas))?;
+        (first < self.slots.len()).then_some(first)
     }
 
     pub(crate) fn task_id(&self, offer: StatementId, index: usize) -> TaskId {
@@ -128,8 +132,7 @@ impl Pool {
     }
 
     pub(crate) fn is_done(&self, task: u32) -> bool {
-        let first = TaskId { offer: StatementId::from_bytes([0; 32]), task, replica: 0 };
-        let Some(first) = self.index(first) else { return false };
+        let Some(first) = self.first_of(task) else { return false };
         let slots = self.slots.iter().skip(first).take(usize::from(self.replicas));
         slots.into_iter().all(|slot| *slot == Slot::Done)
     }
