@@ -14,13 +14,12 @@ use broker_core::{
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
-    Answer, Ask, CallFailed, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
-    ReconcileAsk, Refusal, ReplyId, RequestGuard, Topic,
+    Answer, Ask, Bundle, CallFailed, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
+    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, RequestGuard, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Reply, Verdict};
 use mesh_shell::{
     Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key,
-    read_handover,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -290,7 +289,7 @@ impl EventLoop {
     }
 
     async fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        match read_handover(data) {
+        match Bundle::decode(data, &Ed25519) {
             Ok(bundle) => {
                 let missing = self.link.missing(&bundle);
                 if missing.is_empty() {

@@ -11,14 +11,14 @@ use capability::statements::{
     Receipt, Registration, Verdict,
 };
 use capability::{
-    BlobHash, Capabilities, Facts, JobSpec, Limits, Platform, PublicKey, Requirements, Resources,
-    Runtime, RuntimeFacts, SecretKey, Signer, Step, Verified,
+    BlobHash, Capabilities, Ed25519, Facts, JobSpec, Limits, Platform, PublicKey, Requirements,
+    Resources, Runtime, RuntimeFacts, SecretKey, Signer, Step, Verified,
 };
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants,
 };
 use mesh_net::{Config, Event, Protocol, Role};
-use mesh_shell::{Clock, Link, Storage, public_key, read_handover};
+use mesh_shell::{Clock, Link, Storage, public_key};
 use serde_json::Value;
 use support::{Process, directory, program, text};
 use tempfile::TempDir;
@@ -48,7 +48,8 @@ impl Client {
             while let Some(event) = events.recv().await {
                 match event {
                     Event::Request { protocol: Protocol::Custody, data, reply, .. } => {
-                        let bundle = read_handover(&data).expect("brokers hand over what is sound");
+                        let bundle = Bundle::decode(&data, &Ed25519)
+                            .expect("brokers hand over what is sound");
                         reply.send(HandoverAnswer::Taken.encode()).expect("a small answer");
                         drop(bundles.send(bundle));
                     }

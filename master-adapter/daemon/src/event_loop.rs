@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use capability::{Ed25519, PublicKey, StatementId};
 use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of};
-use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
+use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, Link, Outcome, Termination, chain, disk_failure, public_key,
-    read_handover,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -150,7 +149,7 @@ impl EventLoop {
     }
 
     fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        let bundle = match read_handover(data) {
+        let bundle = match Bundle::decode(data, &Ed25519) {
             Ok(bundle) => bundle,
             Err(error) => {
                 tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");

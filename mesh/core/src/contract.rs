@@ -17,12 +17,14 @@ pub struct ReplyId(pub u64);
 pub struct CallFailed(pub String);
 
 /// A handover did not end with the peer's taking the bundle; it is tried again later.
+/// Why, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum HandoverFailed {
-    /// The peer refuses; why, in its own words.
-    #[error("the peer refused custody: {0}")]
-    Refused(String),
-    /// There is no sound answer; why, for people.
-    #[error("{0}")]
-    NoAnswer(String),
+#[error("{0}")]
+pub struct HandoverFailed(pub String);
+
+impl HandoverFailed {
+    /// The peer refuses, in these words of its own.
+    pub fn refused(why: &str) -> Self {
+        Self(format!("the peer refused custody: {why}"))
+    }
 }

@@ -21,6 +21,6 @@ pub use clock::Clock;
 pub use dirs::{default_config, default_state};
 pub use escape::{escape, escape_line};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
-pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key, read_handover};
+pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
 pub use signals::Termination;
 pub use storage::{Durable, Storage, disk_failure};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use capability::statements::{MAX_PACKAGE_BYTES, Package};
 use capability::{BlobHash, Ed25519, PublicKey, SecretKey, Signer};
 use mesh_core::{
-    Answer, Ask, Bundle, BundleError, HandoverAnswer, HandoverFailed, MessageError,
-    ReconcileAnswer, ReconcileAsk, seal,
+    Answer, Ask, Bundle, HandoverAnswer, HandoverFailed, MessageError, ReconcileAnswer,
+    ReconcileAsk, seal,
 };
 use mesh_net::{BlobGet, BlobPut, IncomingBlob, Net, PeerKey, Protocol};
 use mesh_store::BlobError;
@@ -110,7 +110,7 @@ impl Link {
     /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.
     pub async fn hand_over(&self, to: PublicKey, bundle: &Bundle) -> Result<(), HandoverFailed> {
         let taken = self.offer_custody(to, bundle).await;
-        let taken = taken.unwrap_or_else(|error| Err(HandoverFailed::NoAnswer(chain(&error))));
+        let taken = taken.unwrap_or_else(|error| Err(HandoverFailed(chain(&error))));
         if let Err(error) = &taken {
             let (statement, peer) = (bundle.id().short(), to.short());
             tracing::debug!(statement, peer, %error, "not handed over");
@@ -127,7 +127,7 @@ impl Link {
             let answer = self.net.request(Protocol::Custody, peer_key(to), bundle.encode()).await?;
             let missing = match HandoverAnswer::decode(&answer)? {
                 HandoverAnswer::Taken => return Ok(Ok(())),
-                HandoverAnswer::Refused(why) => return Ok(Err(HandoverFailed::Refused(why))),
+                HandoverAnswer::Refused(why) => return Ok(Err(HandoverFailed::refused(&why))),
                 HandoverAnswer::Missing(blobs) => blobs,
             };
             for (hash, _) in bundle.blobs().iter().filter(|(hash, _)| missing.contains(hash)) {
@@ -264,11 +264,6 @@ impl Link {
         }
         Err(BlobFailed::Here(BlobError::Busy { hash: name }))
     }
-}
-
-/// Reads a handover and says what is wrong with it in words for the peer.
-pub fn read_handover(data: &[u8]) -> Result<Bundle, BundleError> {
-    Bundle::decode(data, &Ed25519)
 }
 
 /// The network's name for a node.

@@ -96,7 +96,7 @@ impl World {
                 self.give(node, Arrival::Answered { call, answer });
             }
             Purpose::HandOver { bundle } => {
-                let taken = Err(HandoverFailed::NoAnswer(NO_ANSWER.to_owned()));
+                let taken = Err(HandoverFailed(NO_ANSWER.to_owned()));
                 self.give(node, Arrival::HandedOver { id: bundle.id(), to: peer, taken });
             }
             Purpose::Reconcile => {
@@ -357,7 +357,7 @@ impl World {
         let (id, peer) = (bundle.id(), self.key(from));
         let taken = match answer {
             HandoverAnswer::Taken => Ok(()),
-            HandoverAnswer::Refused(why) => Err(HandoverFailed::Refused(why)),
+            HandoverAnswer::Refused(why) => Err(HandoverFailed::refused(&why)),
             HandoverAnswer::Missing(blobs) => {
                 let disk = &self.nodes[to.0].disk;
                 if !blobs.iter().all(|hash| disk.has_blob(*hash)) {

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
-use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
+use capability::{BlobHash, Capabilities, Ed25519, Platform, PublicKey, Runtime};
+use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
-use mesh_shell::{
-    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, public_key, read_handover,
-};
+use mesh_shell::{Clock, Durable, Link, Outcome, Termination, chain, disk_failure, public_key};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use volunteer_core::{Action, Input, News, Volunteer};
@@ -222,7 +220,7 @@ impl EventLoop {
     }
 
     fn handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        match read_handover(data) {
+        match Bundle::decode(data, &Ed25519) {
             Ok(bundle) => {
                 let id = ReplyId(self.next_reply);
                 self.next_reply += 1;

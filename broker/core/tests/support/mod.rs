@@ -319,7 +319,7 @@ impl World {
                 Some((giver, id)) => {
                     let taken = match answer {
                         HandoverAnswer::Taken => Ok(()),
-                        HandoverAnswer::Refused(why) => Err(HandoverFailed::Refused(why)),
+                        HandoverAnswer::Refused(why) => Err(HandoverFailed::refused(&why)),
                         HandoverAnswer::Missing(_) => panic!("the core does not look at blobs"),
                     };
                     self.queue.push_back((giver, Input::HandedOver { id, taken }));
@@ -348,7 +348,7 @@ impl World {
                     self.delivered.push((to, bundle));
                     self.queue.push_back((me, Input::HandedOver { id, taken: Ok(()) }));
                 } else {
-                    let taken = Err(HandoverFailed::NoAnswer("lost".to_owned()));
+                    let taken = Err(HandoverFailed("lost".to_owned()));
                     self.queue.push_back((me, Input::HandedOver { id, taken }));
                 }
             }

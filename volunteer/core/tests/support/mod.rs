@@ -339,7 +339,7 @@ impl Bench {
     }
 
     pub fn not_handed_over(&mut self, to: PublicKey, id: StatementId) {
-        let taken = Err(HandoverFailed::NoAnswer("the connection was lost".into()));
+        let taken = Err(HandoverFailed("the connection was lost".into()));
         self.handle(Input::HandedOver { id, to, taken });
     }
 
