@@ -37,7 +37,6 @@ use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
 use crate::receipts::Receipts;
-use crate::shares::Shares;
 use crate::summaries::Summaries;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
@@ -112,9 +111,6 @@ pub struct Broker {
     calls: Calls,
     receipts: Receipts,
     custody: Custody,
-    shares: Shares,
-    /// Receipts in custody of one project at most.
-    receipts_a_project: usize,
 
     handed_out: HandedOut,
     /// Offers that volunteers may want now and could not have before.
@@ -180,9 +176,7 @@ impl Broker {
             calls: Calls::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
-            shares: Shares::default(),
             // A project's delegates together get what one origin gets.
-            receipts_a_project: config.custody.bundles_an_origin,
             handed_out: HandedOut::default(),
             fresh_offers: BTreeSet::new(),
             ads_asked: BTreeMap::new(),

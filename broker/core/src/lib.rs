@@ -20,7 +20,6 @@ mod pool;
 mod pulls;
 mod receipts;
 mod record;
-mod shares;
 mod summaries;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};

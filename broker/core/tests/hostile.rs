@@ -75,7 +75,7 @@ impl Alone {
     }
 
     fn hand_over(&mut self, bundle: Bundle) -> HandoverAnswer {
-        let (from, reply) = (bundle.origin(), mesh_core::ReplyId(0));
+        let (from, reply) = (key(9).0, mesh_core::ReplyId(0));
         let actions = self.give(Input::Handover { from, bundle, reply }).into_iter();
         let mut answers = actions.filter_map(|action| match action {
             Action::ReplyHandover { answer, .. } => Some(answer),
@@ -293,7 +293,7 @@ fn many_delegates_of_one_project_have_the_room_for_receipts_of_one() {
     assert_eq!(alone.hand_over(receipt_of(delegate(1), 1, now)), HandoverAnswer::Taken);
     let third = receipt_of(delegate(2), 2, now);
     let answer = alone.hand_over(third.clone());
-    assert!(matches!(&answer, HandoverAnswer::Refused(why) if why.contains("this project")));
+    assert!(matches!(&answer, HandoverAnswer::Refused(why) if why.contains("this origin")));
     assert_eq!(alone.hand_over(first), HandoverAnswer::Taken, "it is here already");
     assert_eq!(alone.hand_over(receipt_of(modest, 0, now)), HandoverAnswer::Taken);
 

@@ -68,9 +68,13 @@ impl Bundle {
         }
     }
 
-    /// Who made it.
+    /// Whose share of the room it takes: of a result its volunteer's, of a receipt its project's,
+    /// which may have many delegates.
     pub fn origin(&self) -> PublicKey {
-        self.envelope().signer()
+        match &self.cargo {
+            Cargo::Result(result) => result.signer(),
+            Cargo::Receipt(receipt) => receipt.project.into(),
+        }
     }
 
     /// When it need not be delivered any more.

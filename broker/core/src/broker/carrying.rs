@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::statements::{JobResult, Lease, Receipt, TaskId, Verdict};
-use capability::{
-    MAX_CLOCK_SKEW, Payload, ProjectKey, PublicKey, StatementError, StatementId, Verified,
-};
+use capability::{MAX_CLOCK_SKEW, Payload, PublicKey, StatementError, StatementId, Verified};
 use mesh_core::{
     Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, HandoverFailed, Now, ReplyId, Routes,
 };
@@ -36,8 +34,6 @@ enum NotTaken {
     // With nowhere to send it, it would only take the room of others.
     #[error("custody refused: no home of that project is known here yet")]
     NoHome,
-    #[error("custody refused: full, receipts of this project")]
-    FullOfProject,
 }
 
 impl Broker {
@@ -66,9 +62,6 @@ impl Broker {
         match taken {
             Ok(()) => {
                 self.turn.writes.extend(self.custody.handed_over(id, now));
-                if !self.custody.holds(id) {
-                    self.shares.remove(id);
-                }
                 if let Some(InHand { cargo, task, to }) = in_hand {
                     self.news(News::HandedOver { cargo, task, peer: to });
                 }
@@ -112,8 +105,6 @@ impl Broker {
         for id in in_vain.map(Bundle::id).collect::<Vec<_>>() {
             self.turn.writes.extend(self.custody.discharge(id));
         }
-        let Self { shares, custody, .. } = self;
-        shares.retain(|id| custody.holds(id));
     }
 
     fn may_take<T: Payload>(&self, statement: &Verified<T>, now: Now) -> Result<(), NotTaken> {
@@ -195,9 +186,6 @@ impl Broker {
         if news && self.book.home(project).is_none() {
             return Err(NotTaken::NoHome);
         }
-        if news && self.shares.of(project) >= self.receipts_a_project {
-            return Err(NotTaken::FullOfProject);
-        }
         self.keep(bundle)?;
         let at_home = self.book.home(project).is_some_and(|home| home.home == self.me);
         if at_home && !self.book.is_void(receipt.signer(), project) {
@@ -227,13 +215,11 @@ impl Broker {
 
     fn keep(&mut self, bundle: Bundle) -> Result<(), CustodyFull> {
         let id = bundle.id();
-        let receipt_of = receipt_of(&bundle);
         let writes = self.custody.take(bundle, Duty::Carrier)?;
         if !writes.is_empty() {
             self.turn.writes.extend(writes);
             self.turn.bundles.push(id);
         }
-        receipt_of.into_iter().for_each(|project| self.shares.add(id, project));
         Ok(())
     }
 }
@@ -262,14 +248,6 @@ impl Ways<'_> {
             Cargo::Receipt(receipt) if bundle.via == self.me => connected(receipt.volunteer),
             Cargo::Receipt(_) => self.routes.next_hop(bundle.via),
         }
-    }
-}
-
-/// Whose receipt the bundle is, if it is one.
-pub(super) fn receipt_of(bundle: &Bundle) -> Option<ProjectKey> {
-    match &bundle.cargo {
-        Cargo::Result(_) => None,
-        Cargo::Receipt(receipt) => Some(receipt.project),
     }
 }
 

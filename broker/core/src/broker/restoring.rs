@@ -11,7 +11,6 @@ use mesh_core::{BundleError, CUSTODY_PREFIX, Gossip, MAX_FRAME_BYTES, Now};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::carrying::receipt_of;
 use super::{Broker, BrokerConfig};
 use crate::lease_table::{PoolRecord, RestoredSlot, SlotRecord};
 use crate::receipts::ReceiptRecord;
@@ -76,10 +75,6 @@ impl Broker {
         }
         for (_, value) in take(&mut by_kind, CUSTODY_PREFIX) {
             broker.custody.restore(&value, &*broker.verifier)?;
-        }
-        for bundle in broker.custody.bundles() {
-            let project = receipt_of(bundle).into_iter();
-            project.for_each(|project| broker.shares.add(bundle.id(), project));
         }
         match by_kind.first_key_value() {
             Some((kind, _)) => Err(RestoreError::Kind(*kind)),
