@@ -30,8 +30,8 @@ use crate::facts::{
 };
 use crate::quantity::format_bytes;
 
-/// Clauses of one job, those inside others included: an order of magnitude above what a job file of a large project asks for,
-/// and few enough to judge a job in microseconds.
+/// Clauses of one job, those inside others and in preferences included: an order of magnitude above
+/// what a job file of a large project asks for, and few enough to judge a job in microseconds.
 pub const MAX_CLAUSES: usize = 64;
 /// Alternatives in one `one-of` clause, and words in one `includes` clause.
 pub const MAX_ALTERNATIVES: usize = 64;
@@ -215,7 +215,7 @@ pub enum RequirementsError {
     #[error("{0} runtimes are named, 1 to {MAX_RUNTIMES} are allowed")]
     RuntimeCount(usize),
     /// There are more than [`MAX_CLAUSES`].
-    #[error("{0} clauses, at most {MAX_CLAUSES} are allowed")]
+    #[error("{0} clauses, those of preferences included, at most {MAX_CLAUSES} are allowed")]
     TooManyClauses(usize),
     /// A `one-of` has no value, or more than [`MAX_ALTERNATIVES`].
     #[error("fact {fact} may be one of {count} values, 1 to {MAX_ALTERNATIVES} are allowed")]
@@ -254,7 +254,8 @@ impl Requirements {
         if !(1..=MAX_RUNTIMES).contains(&self.runtimes.len()) {
             return Err(RequirementsError::RuntimeCount(self.runtimes.len()));
         }
-        let count: usize = self.clauses.iter().map(Clause::count).sum();
+        let preferred = self.rank.iter().filter_map(Preference::clause);
+        let count: usize = self.clauses.iter().chain(preferred).map(Clause::count).sum();
         if count > MAX_CLAUSES {
             return Err(RequirementsError::TooManyClauses(count));
         }
@@ -413,6 +414,14 @@ impl Preference {
     /// Parts of a preference that can be fulfilled: a thousandth of it changes no order that
     /// anybody would care about.
     pub const DEGREES: u64 = 1000;
+
+    /// The clause that is preferred, if it is one.
+    fn clause(&self) -> Option<&Clause> {
+        match self {
+            Self::Holds { clause, .. } => Some(clause),
+            Self::More { .. } | Self::Less { .. } | Self::Unknown { .. } => None,
+        }
+    }
 
     fn validate(&self) -> Result<(), RequirementsError> {
         let weight = match self {

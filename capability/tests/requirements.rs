@@ -185,6 +185,24 @@ fn what_is_no_clause_or_breaks_a_limit_is_refused() {
     assert!(ranked(MAX_PREFERENCES) && !ranked(MAX_PREFERENCES + 1));
 }
 
+/// Otherwise 16 preferences could have whatever fits into a statement, and each machine that matches
+/// would be held against all of it.
+#[test]
+fn clauses_of_preferences_count_with_those_that_are_required() {
+    let taken = |required: usize, preferred: usize| {
+        let present = json!(["present", "os"]);
+        // A group is a clause too.
+        let group = json!(["any", vec![present.clone(); preferred - 1]]);
+        let clauses = vec![present; required];
+        let rank = json!([["more", 1, "n", 1], ["holds", 1, group]]);
+        let bytes =
+            encode_cbor(&json!({"runtimes": ["native"], "clauses": clauses, "rank": rank}));
+        decode_cbor::<Requirements>(&bytes, LIMIT).is_ok()
+    };
+    assert!(taken(0, MAX_CLAUSES) && taken(MAX_CLAUSES - 2, 2));
+    assert!(!taken(0, MAX_CLAUSES + 1) && !taken(MAX_CLAUSES - 1, 2));
+}
+
 #[test]
 fn a_long_kind_is_shortened_and_shown_without_control_characters() {
     let wire = json!([format!("\u{1b}[2J{}", "x".repeat(1000))]);
