@@ -20,6 +20,7 @@ mod requirements;
 mod statement;
 pub mod statements;
 pub mod tap;
+mod term;
 mod time;
 mod vocabulary;
 

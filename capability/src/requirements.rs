@@ -26,9 +26,10 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::{
-    Fact, FactName, FactsError, MAX_RUNTIMES, Runtime, Term, shortened, validated_on_decoding,
+    Fact, FactName, FactsError, MAX_RUNTIMES, Runtime, shortened, validated_on_decoding,
 };
 use crate::quantity::format_bytes;
+use crate::term::Term;
 
 /// Clauses of one job, those inside others and in preferences included: an order of magnitude above
 /// what a job file of a large project asks for, and few enough to judge a job in microseconds.
@@ -341,11 +342,9 @@ impl Clause {
 
     /// Reads a clause; `None` is what is not even an array that begins with a text.
     fn of_term(term: Term) -> Option<Self> {
-        let Term::List(list) = term else { return None };
-        let mut terms = list.into_iter();
-        let Some(Term::Fact(Fact::Text(kind))) = terms.next() else { return None };
-        let known = Self::known(&kind, terms.collect());
-        Some(known.unwrap_or_else(|| Self::Unknown { kind: shortened(&kind) }))
+        let (kind, arguments) = term.into_kind()?;
+        let unknown = || Self::Unknown { kind: shortened(&kind) };
+        Some(Self::known(&kind, arguments).unwrap_or_else(unknown))
     }
 
     /// Reads `kind` with its arguments; `None` is what this version does not understand.
@@ -363,7 +362,7 @@ impl Clause {
                 (!clause.has_unknown()).then(|| Self::Not(Box::new(clause)))
             }
             ("donates", Term::Fact(Fact::Text(what)), Some(amount)) => {
-                Some(Self::Donates { resource: what.parse().ok()?, amount: number(&amount)? })
+                Some(Self::Donates { resource: what.parse().ok()?, amount: amount.number()? })
             }
             (kind, Term::Fact(Fact::Text(fact)), value) => {
                 Self::about(kind, fact.parse().ok()?, value)
@@ -389,8 +388,8 @@ impl Clause {
                 Fact::Set(words) => Some(Self::Includes { fact, words }),
                 _ => None,
             },
-            ("at-least", Some(amount)) => Some(Self::AtLeast { fact, amount: number(&amount)? }),
-            ("at-most", Some(amount)) => Some(Self::AtMost { fact, amount: number(&amount)? }),
+            ("at-least", Some(amount)) => Some(Self::AtLeast { fact, amount: amount.number()? }),
+            ("at-most", Some(amount)) => Some(Self::AtMost { fact, amount: amount.number()? }),
             ("version", Some(Term::Fact(Fact::Text(range)))) => {
                 Some(Self::Version { fact, range: VersionReq::parse(&range).ok()? })
             }
@@ -443,16 +442,14 @@ impl Preference {
     }
 
     fn of_term(term: Term) -> Option<Self> {
-        let Term::List(list) = term else { return None };
-        let mut terms = list.into_iter();
-        let Some(Term::Fact(Fact::Text(kind))) = terms.next() else { return None };
-        let known = Self::known(&kind, terms.collect());
-        Some(known.unwrap_or_else(|| Self::Unknown { kind: shortened(&kind) }))
+        let (kind, arguments) = term.into_kind()?;
+        let unknown = || Self::Unknown { kind: shortened(&kind) };
+        Some(Self::known(&kind, arguments).unwrap_or_else(unknown))
     }
 
     fn known(kind: &str, arguments: Vec<Term>) -> Option<Self> {
         let mut arguments = arguments.into_iter();
-        let weight = u16::try_from(number(&arguments.next()?)?).ok()?;
+        let weight = u16::try_from(arguments.next()?.number()?).ok()?;
         let (subject, scale) = (arguments.next()?, arguments.next());
         if arguments.next().is_some() {
             return None;
@@ -462,10 +459,10 @@ impl Preference {
                 Some(Self::Holds { weight, clause: Clause::of_term(clause)? })
             }
             ("more", Term::Fact(Fact::Text(fact)), Some(enough)) => {
-                Some(Self::More { weight, fact: fact.parse().ok()?, enough: number(&enough)? })
+                Some(Self::More { weight, fact: fact.parse().ok()?, enough: enough.number()? })
             }
             ("less", Term::Fact(Fact::Text(fact)), Some(bearable)) => {
-                Some(Self::Less { weight, fact: fact.parse().ok()?, bearable: number(&bearable)? })
+                Some(Self::Less { weight, fact: fact.parse().ok()?, bearable: bearable.number()? })
             }
             _ => None,
         }
@@ -608,10 +605,3 @@ impl<'de> Deserialize<'de> for Preference {
 }
 
 const NO_KIND: &str = "expected an array that begins with a kind";
-
-fn number(term: &Term) -> Option<u64> {
-    match term {
-        Term::Fact(Fact::Number(number)) => Some(*number),
-        _ => None,
-    }
-}

@@ -195,8 +195,7 @@ fn clauses_of_preferences_count_with_those_that_are_required() {
         let group = json!(["any", vec![present.clone(); preferred - 1]]);
         let clauses = vec![present; required];
         let rank = json!([["more", 1, "n", 1], ["holds", 1, group]]);
-        let bytes =
-            encode_cbor(&json!({"runtimes": ["native"], "clauses": clauses, "rank": rank}));
+        let bytes = encode_cbor(&json!({"runtimes": ["native"], "clauses": clauses, "rank": rank}));
         decode_cbor::<Requirements>(&bytes, LIMIT).is_ok()
     };
     assert!(taken(0, MAX_CLAUSES) && taken(MAX_CLAUSES - 2, 2));
