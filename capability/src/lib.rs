@@ -22,6 +22,7 @@ pub mod statements;
 pub mod tap;
 mod term;
 mod time;
+mod version;
 mod vocabulary;
 
 pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
@@ -39,4 +40,5 @@ pub use quantity::*;
 pub use requirements::*;
 pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
+pub use version::parse_version;
 pub use vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact};
