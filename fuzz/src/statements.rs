@@ -1,0 +1,109 @@
+//! Laws of statements, and of what is decided by them.
+
+use std::fmt::Debug;
+
+use capability::statements::{
+    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
+    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
+};
+use capability::{
+    Capabilities, Envelope, Kind, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, Signature,
+    ToBeSigned, Verified, Verifier, decode_cbor, encode_cbor, evaluate, rank, satisfies,
+};
+
+/// Takes every signature, so that the fuzzer comes past them.
+#[derive(Debug)]
+pub(crate) struct Gullible;
+
+impl Verifier for Gullible {
+    fn verify(&self, _: &PublicKey, _: &ToBeSigned, _: &Signature) -> bool {
+        true
+    }
+}
+
+/// An envelope keeps the bytes that came, and its payload is judged without a panic.
+pub fn statement(data: &[u8]) {
+    let Ok(envelope) = Envelope::parse(data) else { return };
+    assert_eq!(envelope.as_bytes(), data, "the bytes that came are those that go");
+    match envelope.kind() {
+        Some(kind) => of_kind(kind, Check(&envelope)),
+        None => of_kind(Kind::Ad, Check(&envelope)),
+    }
+}
+
+/// A payload that is taken is encoded as it came, but for what this version does not know, and
+/// reads the same again. The first byte chooses the kind.
+pub fn payload(data: &[u8]) {
+    let Some((first, data)) = data.split_first() else { return };
+    let kinds = Kind::ALL;
+    of_kind(kinds[usize::from(*first) % kinds.len()], Decode(data));
+}
+
+/// However odd a machine and a job are, all ways to ask whether they fit agree. The first two bytes
+/// say where the job begins.
+pub fn matching(data: &[u8]) {
+    let Some((at, data)) = data.split_first_chunk() else { return };
+    let at = usize::from(u16::from_be_bytes(*at)).min(data.len());
+    let Ok(machine) = decode_cbor::<Capabilities>(&data[..at], MAX_STATEMENT_BYTES) else { return };
+    let Ok(job) = decode_cbor::<Requirements>(&data[at..], MAX_STATEMENT_BYTES) else { return };
+    let judged = evaluate(&machine, &job);
+    let runtime = satisfies(&machine, &job);
+    assert_eq!(judged.as_ref().ok().map(|it| &it.runtime), runtime);
+    match judged {
+        Ok(found) => {
+            rank(&machine, &found.runtime, &job.rank);
+        }
+        Err(no) => assert!(!no.to_string().is_empty(), "a no has a reason"),
+    }
+}
+
+/// Something to do with a payload whose type is known by its kind alone.
+trait Visit {
+    fn visit<T: Payload + Debug + PartialEq>(self);
+}
+
+fn of_kind(kind: Kind, visit: impl Visit) {
+    match kind {
+        Kind::Ad => visit.visit::<Ad>(),
+        Kind::Summary => visit.visit::<Summary>(),
+        Kind::Registration => visit.visit::<Registration>(),
+        Kind::Delegation => visit.visit::<Delegation>(),
+        Kind::Home => visit.visit::<Home>(),
+        Kind::Offer => visit.visit::<Offer>(),
+        Kind::Withdrawal => visit.visit::<Withdrawal>(),
+        Kind::Claim => visit.visit::<Claim>(),
+        Kind::Lease => visit.visit::<Lease>(),
+        Kind::Renewal => visit.visit::<Renewal>(),
+        Kind::Result => visit.visit::<JobResult>(),
+        Kind::Receipt => visit.visit::<Receipt>(),
+        Kind::BrokerCard => visit.visit::<BrokerCard>(),
+        Kind::Revocation => visit.visit::<Revocation>(),
+        Kind::Succession => visit.visit::<Succession>(),
+        Kind::Ownership => visit.visit::<Ownership>(),
+        Kind::Request => visit.visit::<Request>(),
+        new => unreachable!("{new:?} has no law yet"),
+    }
+}
+
+struct Check<'a>(&'a Envelope);
+
+impl Visit for Check<'_> {
+    fn visit<T: Payload + Debug + PartialEq>(self) {
+        if let Ok(statement) = Verified::<T>::check(self.0, &Gullible) {
+            assert_eq!(statement.id(), self.0.id());
+        }
+    }
+}
+
+struct Decode<'a>(&'a [u8]);
+
+impl Visit for Decode<'_> {
+    fn visit<T: Payload + Debug + PartialEq>(self) {
+        let Ok(payload) = decode_cbor::<T>(self.0, MAX_STATEMENT_BYTES) else { return };
+        // Whether it is sound is another question, which has an answer too.
+        let _ = payload.validate();
+        let again: T = decode_cbor(&encode_cbor(&payload), usize::MAX)
+            .unwrap_or_else(|error| panic!("{payload:?} does not read again: {error}"));
+        assert_eq!(again, payload);
+    }
+}
