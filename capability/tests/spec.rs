@@ -62,10 +62,12 @@ fn every_kind_has_a_valid_vector() {
 fn valid_vectors_are_taken_and_come_back_as_they_were() {
     for vector in valid() {
         let reencoded = check(&vector).unwrap_or_else(|error| panic!("{}: {error:?}", vector.name));
-        let unknown_key = vector.name.ends_with("unknown-key");
         let envelope = capability::Envelope::parse(&vector.bytes).expect("it was checked");
         assert_eq!(envelope.as_bytes(), vector.bytes, "{}", vector.name);
-        assert_eq!(reencoded == envelope.payload(), !unknown_key, "{}", vector.name);
+        // Our encoder forgets unknown keys, and writes some that may be absent.
+        let otherwise = vector.name.contains("unknown-key")
+            || ["ad-least", "offer-least"].contains(&vector.name.as_str());
+        assert_eq!(reencoded == envelope.payload(), !otherwise, "{}", vector.name);
     }
 }
 
@@ -75,7 +77,8 @@ fn an_encoder_written_from_the_specification_makes_the_same_bytes() {
     let seeds: BTreeMap<_, _> = seeds.collect();
     for vector in valid().into_iter().filter(|vector| !vector.name.contains("leaf")) {
         let envelope = capability::Envelope::parse(&vector.bytes).expect("a valid vector");
-        let seed = seeds[envelope.signer().as_bytes()];
+        // The mixed key has no seed.
+        let Some(&seed) = seeds.get(envelope.signer().as_bytes()) else { continue };
         let header = Header::new(vector.kind.number(), seed);
         let made = by_hand::alone(&header, envelope.payload(), seed);
         assert_eq!(made, vector.bytes, "{}", vector.name);
@@ -119,25 +122,30 @@ fn the_cddl_refuses_what_breaks_a_bound() {
 #[test]
 fn the_cddl_names_every_key_that_the_code_writes() {
     const LATER_KEYS: &str = "* tstr => any";
+    const LATER_VALUES: [&str; 3] = [" / later-fact", " / later-clause", " / later-preference"];
     let open = read(&spec("statements.cddl"));
     let closed =
         open.replace(&format!("{LATER_KEYS},"), "").replace(&format!(", {LATER_KEYS}"), "");
+    let closed = LATER_VALUES.iter().fold(closed, |text, later| text.replace(later, ""));
     assert!(!closed.contains(LATER_KEYS), "every map is closed now");
     let closed = Cddl::parse(&closed);
     for vector in valid() {
         let outcome = closed.validate(&statement_rule(&vector), &vector.bytes);
-        let unknown_key = vector.name.ends_with("unknown-key");
+        let unknown_key = vector.name.contains("unknown-key");
         assert_eq!(outcome.is_err(), unknown_key, "{}: {outcome:?}", vector.name);
     }
 }
 
 #[test]
 fn invalid_vectors_are_refused_by_the_rule_that_they_name() {
-    for vector in invalid::invalid() {
+    let wrong = invalid::invalid().into_iter().filter_map(|vector| {
         let (rule, _) = vector.comment.split_once(',').expect("a rule, a kind, what is wrong");
-        let error = check(&vector).err().unwrap_or_else(|| panic!("{} was taken", vector.name));
-        assert!(rules(&error).contains(&rule), "{}: {rule} expected, {error:?}", vector.name);
-    }
+        match check(&vector) {
+            Err(error) if rules(&error).contains(&rule) => None,
+            other => Some(format!("{}: {rule} expected, {other:?}", vector.name)),
+        }
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, check_text};
+use super::{DAY, check_text, strictly};
 use crate::facts::{Capabilities, MAX_WORD, Runtime};
 use crate::key::PublicKey;
 use crate::statement::{Invalid, Kind, Payload};
@@ -57,6 +57,7 @@ pub struct ClassCount {
 #[serde(rename_all = "kebab-case")]
 pub struct Class {
     /// The runtime.
+    #[serde(deserialize_with = "strictly::runtime")]
     pub runtime: Runtime,
     /// Binary logarithm of the donated cores.
     pub cores_log2: u32,

@@ -7,6 +7,7 @@ mod offer;
 mod project;
 mod request;
 mod result;
+mod strictly;
 
 pub use key_change::{Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};

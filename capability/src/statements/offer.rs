@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, ForProject, check_text};
+use super::{DAY, ForProject, check_text, strictly};
 use crate::Envelope;
 use crate::job_file::JobSpec;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
@@ -61,6 +61,7 @@ pub struct Package {
 #[serde(rename_all = "kebab-case")]
 pub struct TaskId {
     /// The offer.
+    #[serde(deserialize_with = "strictly::id")]
     pub offer: StatementId,
     /// The task's number in it.
     pub task: u32,

@@ -63,19 +63,24 @@ pub fn sign1(header: &Header, domain: &[u8], payload: &[u8], seed: u8) -> Vec<Va
 
 /// The same with any bytes for a header.
 pub fn sign1_under(protected: Vec<u8>, domain: &[u8], payload: &[u8], seed: u8) -> Vec<Value> {
-    let to_be_signed = cbor(&Value::Array(vec![
-        Value::from("Signature1"),
-        Value::Bytes(protected.clone()),
-        Value::Bytes(domain.to_vec()),
-        Value::Bytes(payload.to_vec()),
-    ]));
-    let signature = signing_key(seed).sign(&to_be_signed).to_bytes();
+    let message = to_be_signed(&protected, domain, payload);
+    let signature = signing_key(seed).sign(&message).to_bytes();
     vec![
         Value::Bytes(protected),
         Value::Map(Vec::new()),
         Value::Bytes(payload.to_vec()),
         Value::Bytes(signature.to_vec()),
     ]
+}
+
+/// The `Sig_structure` (S6).
+pub fn to_be_signed(protected: &[u8], domain: &[u8], payload: &[u8]) -> Vec<u8> {
+    cbor(&Value::Array(vec![
+        Value::from("Signature1"),
+        Value::Bytes(protected.to_vec()),
+        Value::Bytes(domain.to_vec()),
+        Value::Bytes(payload.to_vec()),
+    ]))
 }
 
 /// A statement signed alone.

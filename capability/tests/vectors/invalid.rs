@@ -11,50 +11,51 @@ use capability::{
 };
 use ciborium::Value;
 
-use super::Vector;
 use super::by_hand::{BATCH, Header, STATEMENT, alone, cbor, generic, leaves, sign1, sign1_under};
 use super::samples::{
     self, BROKER, HOUR, MASTER, NOW, OTHER, PROJECT, VOLUNTEER, secret, withdrawal,
 };
+use super::{Vector, bounds, wire};
 
 /// What every reader must refuse. The comment begins with the broken rule and the kind expected.
 pub fn invalid() -> Vec<Vector> {
     let groups = [encoding(), envelopes(), signatures(), authority(), time(), contents()];
-    groups.into_iter().flatten().collect()
+    let more = [wire::wire(), bounds::bounds()];
+    groups.into_iter().chain(more).flatten().collect()
 }
 
 /// `comment` is the rule, a colon and what is wrong; the file names the kind as well.
-fn vector(name: &str, kind: Kind, comment: &str, bytes: Vec<u8>) -> Vector {
+pub fn vector(name: &str, kind: Kind, comment: &str, bytes: Vec<u8>) -> Vector {
     let comment = comment.replacen(':', &format!(", {kind}:"), 1);
     Vector { name: name.into(), kind, comment, bytes }
 }
 
 /// A withdrawal that breaks a rule of the envelope.
-fn broken(name: &str, comment: &str, bytes: Vec<u8>) -> Vector {
+pub fn broken(name: &str, comment: &str, bytes: Vec<u8>) -> Vector {
     vector(name, Kind::Withdrawal, comment, bytes)
 }
 
 /// A payload of ours that is signed although it breaks a rule.
-fn signed<T: Payload>(name: &str, comment: &str, payload: &T, seed: u8) -> Vector {
+pub fn signed<T: Payload>(name: &str, comment: &str, payload: &T, seed: u8) -> Vector {
     let header = Header::new(T::KIND.number(), seed);
     vector(name, T::KIND, comment, alone(&header, &encode_cbor(payload), seed))
 }
 
-fn sound() -> Vec<u8> {
+pub fn sound() -> Vec<u8> {
     encode_cbor(&withdrawal(9))
 }
 
-fn header() -> Header {
+pub fn header() -> Header {
     Header::new(Kind::Withdrawal.number(), MASTER)
 }
 
 /// A sound withdrawal whose payload is `payload` instead.
-fn with_payload(payload: &[u8]) -> Vec<u8> {
+pub fn with_payload(payload: &[u8]) -> Vec<u8> {
     alone(&header(), payload, MASTER)
 }
 
 /// The items of a sound withdrawal, changed.
-fn changed(change: impl FnOnce(&mut Vec<Value>)) -> Vec<u8> {
+pub fn changed(change: impl FnOnce(&mut Vec<Value>)) -> Vec<u8> {
     let mut items = sign1(&header(), STATEMENT, &sound(), MASTER);
     change(&mut items);
     cbor(&Value::Array(items))
@@ -188,7 +189,7 @@ fn with_content_type() -> Vec<u8> {
     cbor(&Value::Map(entries))
 }
 
-fn three_leaves() -> [Vec<Value>; 3] {
+pub fn three_leaves() -> [Vec<Value>; 3] {
     let payloads: Vec<_> = (0..3).map(|n| encode_cbor(&withdrawal(n))).collect();
     leaves(Kind::Withdrawal.number(), [&payloads[0], &payloads[1], &payloads[2]], MASTER)
 }

@@ -1,8 +1,12 @@
 //! The golden vectors of `docs/spec/vectors`: what must be taken, and what must be refused.
 
+pub mod bounds;
 pub mod by_hand;
+mod curve;
 pub mod invalid;
 pub mod samples;
+mod variants;
+mod wire;
 
 use by_hand::Header;
 use capability::statements::Withdrawal;
@@ -53,6 +57,7 @@ pub fn valid() -> Vec<Vector> {
         }
     }));
     vectors.push(with_an_unknown_key());
+    vectors.extend(variants::variants());
     vectors
 }
 

@@ -1,0 +1,213 @@
+//! Sound statements that are not as usual: the least of a kind, every word of a choice, the bounds
+//! of time, and what a later version may add.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use capability::statements::{
+    BrokerCard, Ended, Home, Intent, Ownership, Permissions, Receipt, Registration, Renewal,
+    Revocation, Summary, Verdict, Withdrawal,
+};
+use capability::{JobSpec, Kind, Payload, Verified, encode_cbor};
+use ciborium::Value;
+
+use super::Vector;
+use super::by_hand::{Header, alone, generic};
+use super::curve;
+use super::samples::{
+    self, BROKER, HOUR, MASTER, NOW, OWNER, PROJECT, VOLUNTEER, secret, withdrawal,
+};
+
+/// All of them.
+pub fn variants() -> Vec<Vector> {
+    let groups = [least(), choices(), bounds_of_time(), of_a_later_version()];
+    groups.into_iter().flatten().chain([of_a_mixed_key()]).collect()
+}
+
+fn signed<T: Payload>(name: &str, comment: &str, payload: T, seed: u8) -> Vector {
+    let bytes = Verified::sign(payload, &secret(seed)).envelope().as_bytes().to_vec();
+    Vector { name: name.into(), kind: T::KIND, comment: comment.into(), bytes }
+}
+
+/// Without a single optional key, and with lists as short as they may be.
+fn least() -> Vec<Vector> {
+    let mut result = samples::result();
+    result.steps.clear();
+    result.artifacts.clear();
+    result.system.clear();
+    let registration = Registration {
+        name: "x".into(),
+        homepage: String::new(),
+        keywords: Vec::new(),
+        permissions: Permissions::default(),
+        ..samples::registration()
+    };
+    let ownership = Ownership { nodes: Vec::new(), ..samples::ownership() };
+    let revocation = Revocation { reason: String::new(), ..samples::revocation() };
+    let summary = Summary { classes: Vec::new(), ..samples::summary() };
+    let card = BrokerCard { addresses: Vec::new(), links: Vec::new(), ..samples::broker_card() };
+    vec![
+        least_ad(),
+        least_offer(),
+        signed("result-least", "a result without optional keys and steps", result, VOLUNTEER),
+        signed("registration-least", "a registration of a name", registration, PROJECT),
+        signed(
+            "home-least",
+            "a home without standbys",
+            Home { standbys: Vec::new(), ..samples::home() },
+            MASTER,
+        ),
+        signed("summary-least", "a summary without classes", summary, BROKER),
+        signed("broker-card-least", "a broker card without addresses and links", card, BROKER),
+        signed("ownership-least", "an ownership of no node", ownership, OWNER),
+        signed("revocation-least", "a revocation without a reason", revocation, VOLUNTEER),
+    ]
+}
+
+/// Our own encoder always writes `runtimes`, which may be absent.
+fn least_ad() -> Vector {
+    let mut ad = samples::ad();
+    ad.capabilities.runtimes.clear();
+    let mut payload = generic(&encode_cbor(&ad));
+    entries(entry(&mut payload, "capabilities")).retain(|(key, _)| key != &Value::from("runtimes"));
+    by_value("ad-least", "an ad without optional keys", Kind::Ad, &payload, VOLUNTEER)
+}
+
+/// Nor does it leave `limits` out.
+fn least_offer() -> Vector {
+    let mut offer = samples::offer();
+    (offer.name, offer.builder) = (String::new(), String::new());
+    offer.requirements.clauses.clear();
+    offer.requirements.rank.clear();
+    offer.job = JobSpec {
+        environment: BTreeMap::new(),
+        artifacts: Vec::new(),
+        tap: None,
+        ..offer.job.clone()
+    };
+    let mut payload = generic(&encode_cbor(&offer));
+    entries(entry(&mut payload, "job")).retain(|(key, _)| key != &Value::from("limits"));
+    by_value("offer-least", "an offer without optional keys", Kind::Offer, &payload, MASTER)
+}
+
+/// Each word of a choice that the samples do not have.
+fn choices() -> Vec<Vector> {
+    let ended = |name: &str, ended: Ended| {
+        let comment = format!("a result that ended in another way: {}", &name["result-".len()..]);
+        let mut result = samples::result();
+        result.ended = ended;
+        signed(name, &comment, result, VOLUNTEER)
+    };
+    let receipt = |name, comment, verdict| {
+        signed(name, comment, Receipt { verdict, ..samples::receipt() }, MASTER)
+    };
+    let release = Renewal { intent: Intent::Release, ..samples::renewal() };
+    vec![
+        ended("result-passed", Ended::Passed),
+        ended("result-failed", Ended::Failed),
+        ended("result-machine", Ended::Machine("no room on the disk".into())),
+        receipt("receipt-rejected", "a rejection", Verdict::Rejected("late".into())),
+        receipt("receipt-again", "a task that is open again", Verdict::Again("no log".into())),
+        signed("renewal-release", "leases given back", release, VOLUNTEER),
+    ]
+}
+
+/// S8 and S9, to the millisecond.
+fn bounds_of_time() -> Vec<Vector> {
+    let skew = Duration::from_secs(5 * 60);
+    let until = |expires| Withdrawal { expires, ..withdrawal(9) };
+    let just_held = until(NOW.before(skew) + Duration::from_millis(1));
+    let longest = until(NOW + 30 * 24 * HOUR + skew);
+    vec![
+        signed(
+            "withdrawal-in-the-skew",
+            "expired 5 minutes before 1,800,000,000,000, less 1 ms",
+            just_held,
+            MASTER,
+        ),
+        signed(
+            "withdrawal-longest",
+            "expires 30 days and 5 minutes after 1,800,000,000,000",
+            longest,
+            MASTER,
+        ),
+    ]
+}
+
+/// What version 1 does not know: it is carried along, and does not count.
+fn of_a_later_version() -> Vec<Vector> {
+    let later = || (Value::from("later"), Value::Map(vec![(Value::from(1), Value::from("x"))]));
+    let mut ad = generic(&encode_cbor(&samples::ad()));
+    let capabilities = entry(&mut ad, "capabilities");
+    for map in ["platform", "resources"] {
+        entries(entry(capabilities, map)).push(later());
+    }
+    let runtimes = entry(capabilities, "runtimes");
+    let inside = Value::Map(vec![(
+        Value::from("facts"),
+        Value::Map(vec![
+            (Value::from("negative"), Value::from(-1)),
+            (Value::from("bytes"), Value::Bytes(vec![1])),
+            (Value::from("map"), Value::Map(Vec::new())),
+            (Value::from("unsorted"), array(&["b", "a"])),
+        ]),
+    )]);
+    entries(runtimes).push((Value::from("unikernel-2"), inside));
+    let mut offer = generic(&encode_cbor(&samples::offer()));
+    entries(entry(&mut offer, "job")).push(later());
+    let requirements = entry(&mut offer, "requirements");
+    items(entry(requirements, "runtimes")).push(Value::from("unikernel-2"));
+    items(entry(requirements, "clauses")).extend([
+        array(&["lucky"]),
+        Value::Array(vec![Value::from("near"), Value::from("cpu.cores"), Value::from(-7)]),
+    ]);
+    items(entry(requirements, "rank")).push(array(&["prettier", "label"]));
+    entries(requirements).push(later());
+    let comment = "keys, a runtime and facts that version 1 does not know";
+    let ad = by_value("ad-with-unknown-keys", comment, Kind::Ad, &ad, VOLUNTEER);
+    let comment = "keys, a runtime, clauses and a preference that version 1 does not know";
+    vec![ad, by_value("offer-with-unknown-keys", comment, Kind::Offer, &offer, MASTER)]
+}
+
+/// S6 refuses points of small order, not all that have a part of small order.
+fn of_a_mixed_key() -> Vector {
+    let key = curve::mixed_key();
+    let header =
+        Header { key: key.public.to_vec(), ..Header::new(Kind::Withdrawal.number(), MASTER) };
+    let sound = (0..=u8::MAX).find_map(|n| {
+        let payload = encode_cbor(&withdrawal(n));
+        key.sign_cofactored(&header, &payload).holds_without_cofactor()
+    });
+    Vector {
+        name: "withdrawal-by-a-mixed-key".into(),
+        kind: Kind::Withdrawal,
+        comment: "signed by a key with a part of small order, which holds without the cofactor"
+            .into(),
+        bytes: sound.expect("one of eight does"),
+    }
+}
+
+fn by_value(name: &str, comment: &str, kind: Kind, payload: &Value, seed: u8) -> Vector {
+    // It sorts the keys.
+    let payload = encode_cbor(payload);
+    let bytes = alone(&Header::new(kind.number(), seed), &payload, seed);
+    Vector { name: name.into(), kind, comment: comment.into(), bytes }
+}
+
+fn array(words: &[&str]) -> Value {
+    Value::Array(words.iter().map(|&word| Value::from(word)).collect())
+}
+
+/// The value of `key` in a map that has it.
+pub fn entry<'v>(map: &'v mut Value, key: &str) -> &'v mut Value {
+    let mut entries = entries(map).iter_mut();
+    &mut entries.find(|(found, _)| found.as_text() == Some(key)).expect("it has the key").1
+}
+
+pub fn entries(map: &mut Value) -> &mut Vec<(Value, Value)> {
+    map.as_map_mut().expect("it is a map")
+}
+
+pub fn items(array: &mut Value) -> &mut Vec<Value> {
+    array.as_array_mut().expect("it is an array")
+}
