@@ -21,8 +21,11 @@ pub enum QuantityError {
     Duration(String),
 }
 
-const UNITS: [(&str, u64); 11] = [
+const UNITS: [(&str, u64); 13] = [
     ("b", 1),
+    // As `format_bytes` writes it.
+    ("byte", 1),
+    ("bytes", 1),
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),

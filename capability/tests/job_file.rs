@@ -522,7 +522,10 @@ fn too_much_of_anything_is_refused() {
     let tools: String = (0..62).map(|n| format!("t{n} = \"*\"\n")).collect();
     let error =
         JobFile::parse(&format!("{SMALL}[requirements.tools]\n{tools}")).expect_err("tools");
-    assert_eq!(error.to_string(), "2:1: requirements: 65 clauses, at most 64 are allowed");
+    assert_eq!(
+        error.to_string(),
+        "2:1: requirements: 65 clauses, those of preferences included, at most 64 are allowed"
+    );
     let tools: String = (0..65).map(|n| format!("t{n} = \"*\"\n")).collect();
     let error =
         JobFile::parse(&format!("{SMALL}[requirements.tools]\n{tools}")).expect_err("tools");
