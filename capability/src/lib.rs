@@ -3,12 +3,15 @@
 //! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
+//! - [`Explanation`], [`Comparison`]: which needs keep out how many, and how one machine stands.
 //! - [`JobFile`]: what a maintainer writes.
 //!
 //! This crate reads no clock, opens no socket and starts no task.
 
 mod cbor;
+mod comparison;
 mod envelope;
+mod explanation;
 mod facts;
 mod job_file;
 mod key;
@@ -26,7 +29,9 @@ mod version;
 mod vocabulary;
 
 pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
+pub use comparison::*;
 pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
+pub use explanation::*;
 pub use facts::*;
 pub use job_file::*;
 pub use key::{

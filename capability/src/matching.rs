@@ -121,29 +121,40 @@ pub fn satisfies<'r>(
     requirements: &'r Requirements,
 ) -> Option<&'r Runtime> {
     requirements.runtimes.iter().find(|runtime| {
-        machine.runtimes.get(runtime).is_some_and(|inside| {
-            let place = Place { resources: machine.resources, facts: &inside.facts };
-            requirements.clauses.iter().all(|clause| place.satisfies(clause))
-        })
+        Place::inside(machine, runtime)
+            .is_some_and(|place| requirements.clauses.iter().all(|clause| place.satisfies(clause)))
     })
 }
 
 /// How well `machine` suits the job's preferences in `runtime`; the larger the better. 0 where there
 /// is no such runtime.
 pub fn rank(machine: &Capabilities, runtime: &Runtime, preferences: &[Preference]) -> u64 {
-    let Some(inside) = machine.runtimes.get(runtime) else { return 0 };
-    let place = Place { resources: machine.resources, facts: &inside.facts };
+    let Some(place) = Place::inside(machine, runtime) else { return 0 };
     preferences.iter().map(|preference| place.points(preference)).sum()
 }
 
 /// What a job would find: the machine, seen from inside one of its runtimes.
-struct Place<'a> {
+pub(crate) struct Place<'a> {
     resources: Resources,
     facts: &'a Facts,
 }
 
-impl Place<'_> {
-    fn satisfies(&self, clause: &Clause) -> bool {
+impl<'a> Place<'a> {
+    /// `machine` from inside `runtime`, if it has it.
+    pub(crate) fn inside(machine: &'a Capabilities, runtime: &Runtime) -> Option<Self> {
+        let inside = machine.runtimes.get(runtime)?;
+        Some(Self { resources: machine.resources, facts: &inside.facts })
+    }
+
+    /// What stands beside `clause`: the fact that it is about, or what is donated.
+    pub(crate) fn beside(&self, clause: &Clause) -> Option<Fact> {
+        match clause {
+            Clause::Donates { resource, .. } => Some(Fact::Number(self.donated(*resource))),
+            _ => self.facts.get(clause.fact()?.as_str()).cloned(),
+        }
+    }
+
+    pub(crate) fn satisfies(&self, clause: &Clause) -> bool {
         match clause {
             Clause::Donates { resource, amount } => self.donated(*resource) >= *amount,
             Clause::All(clauses) => clauses.iter().all(|clause| self.satisfies(clause)),
@@ -199,7 +210,7 @@ impl Place<'_> {
         clause.inner().iter().for_each(|clause| self.collect(clause, found));
     }
 
-    fn points(&self, preference: &Preference) -> u64 {
+    pub(crate) fn points(&self, preference: &Preference) -> u64 {
         let number = |fact: &FactName| match self.facts.get(fact.as_str()) {
             Some(Fact::Number(number)) => Some(*number),
             _ => None,

@@ -157,6 +157,9 @@ impl fmt::Display for Platform {
 }
 
 impl Runtime {
+    /// The runtimes of this version.
+    pub const KNOWN: [Self; 2] = [Self::Native, Self::Wasm];
+
     /// The runtime's name on the wire and in job files.
     pub fn name(&self) -> &str {
         match self {

@@ -121,11 +121,11 @@ impl Clause {
     }
 
     /// This clause and all inside it.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         1 + self.inner().iter().map(Self::count).sum::<usize>()
     }
 
-    pub(super) fn validate(&self, levels: usize) -> Result<(), RequirementsError> {
+    pub(crate) fn validate(&self, levels: usize) -> Result<(), RequirementsError> {
         let levels = levels.checked_sub(1).ok_or(RequirementsError::Nested)?;
         match self {
             Self::Equals { fact, value } => value.check(fact).map_err(RequirementsError::Value),

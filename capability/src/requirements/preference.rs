@@ -1,5 +1,7 @@
 //! What orders the machines that can run a job.
 
+use std::fmt;
+
 use super::{Clause, MAX_NESTING, MAX_WEIGHT, RequirementsError};
 use crate::facts::FactName;
 
@@ -52,6 +54,16 @@ impl Preference {
     /// anybody would care about.
     pub const DEGREES: u64 = 1000;
 
+    /// What a machine could get for it at most.
+    pub fn most(&self) -> u64 {
+        match self {
+            Self::Holds { weight, .. } | Self::More { weight, .. } | Self::Less { weight, .. } => {
+                u64::from(*weight) * Self::DEGREES
+            }
+            Self::Unknown { .. } => 0,
+        }
+    }
+
     /// The clause that is preferred, if it is one.
     pub(super) fn clause(&self) -> Option<&Clause> {
         match self {
@@ -77,5 +89,17 @@ impl Preference {
         };
         let allowed = (1..=MAX_WEIGHT).contains(weight);
         if allowed { Ok(()) } else { Err(RequirementsError::Weight(*weight)) }
+    }
+}
+
+impl fmt::Display for Preference {
+    /// What is preferred, as it fits after "prefers".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds { clause, .. } => write!(f, "{clause}"),
+            Self::More { fact, enough, .. } => write!(f, "more {fact}, up to {enough}"),
+            Self::Less { fact, bearable, .. } => write!(f, "less {fact}, down from {bearable}"),
+            Self::Unknown { kind } => write!(f, "{kind:?}"),
+        }
     }
 }

@@ -1,0 +1,125 @@
+//! Counting, one machine after the other.
+
+use super::milder::{can_be_milder, milder};
+use super::{Explanation, Need, Obstacle};
+use crate::facts::{Capabilities, Fact, Runtime};
+use crate::matching::Place;
+use crate::requirements::Requirements;
+
+/// How `machines` stand to `requirements`: each clause against each machine.
+pub fn explain<'m>(
+    machines: impl IntoIterator<Item = &'m Capabilities>,
+    requirements: &Requirements,
+) -> Explanation {
+    let mut tally = Tally::new(requirements);
+    machines.into_iter().for_each(|machine| tally.count(machine));
+    tally.finish()
+}
+
+struct Tally<'r> {
+    requirements: &'r Requirements,
+    known: u64,
+    matching: u64,
+    /// Machines that have none of the runtimes.
+    without_runtime: u64,
+    /// Those of them in which all else holds in a runtime that the job does not name.
+    elsewhere: u64,
+    /// By clause.
+    excluded: Vec<u64>,
+    kept_out: Vec<KeptOut>,
+}
+
+/// The machines that one clause alone keeps out.
+#[derive(Debug, Clone, Default)]
+struct KeptOut {
+    count: u64,
+    /// Of each of them, what stands beside the clause where all else holds.
+    found: Vec<Vec<Fact>>,
+}
+
+impl<'r> Tally<'r> {
+    fn new(requirements: &'r Requirements) -> Self {
+        let clauses = requirements.clauses.len();
+        Self {
+            requirements,
+            known: 0,
+            matching: 0,
+            without_runtime: 0,
+            elsewhere: 0,
+            excluded: vec![0; clauses],
+            kept_out: vec![KeptOut::default(); clauses],
+        }
+    }
+
+    fn count(&mut self, machine: &Capabilities) {
+        self.known += 1;
+        let runtimes = self.requirements.runtimes.iter();
+        let places: Vec<_> =
+            runtimes.filter_map(|runtime| Place::inside(machine, runtime)).collect();
+        if places.is_empty() {
+            self.without_runtime += 1;
+            self.elsewhere += u64::from(self.fits_elsewhere(machine));
+            return;
+        }
+        let failing: Vec<_> = places.iter().map(|place| self.failing_in(place)).collect();
+        if failing.iter().any(Vec::is_empty) {
+            self.matching += 1;
+            return;
+        }
+        for clause in 0..self.requirements.clauses.len() {
+            self.excluded[clause] +=
+                u64::from(failing.iter().all(|failing| failing.contains(&clause)));
+            let only = |failing: &Vec<usize>| *failing == [clause];
+            let where_alone = places.iter().zip(&failing).filter(|(_, failing)| only(failing));
+            let where_alone: Vec<_> = where_alone.map(|(place, _)| place).collect();
+            self.keep_out(clause, &where_alone);
+        }
+    }
+
+    /// The clauses that do not hold in `place`.
+    fn failing_in(&self, place: &Place<'_>) -> Vec<usize> {
+        let clauses = self.requirements.clauses.iter().enumerate();
+        clauses.filter(|(_, clause)| !place.satisfies(clause)).map(|(index, _)| index).collect()
+    }
+
+    /// `clause` is all that fails in `places`, which are of one machine.
+    fn keep_out(&mut self, clause: usize, places: &[&Place<'_>]) {
+        if places.is_empty() {
+            return;
+        }
+        let kept_out = &mut self.kept_out[clause];
+        kept_out.count += 1;
+        let clause = &self.requirements.clauses[clause];
+        if can_be_milder(clause) {
+            let found = places.iter().filter_map(|place| place.beside(clause));
+            kept_out.found.push(found.collect());
+        }
+    }
+
+    fn fits_elsewhere(&self, machine: &Capabilities) -> bool {
+        Runtime::KNOWN.iter().any(|runtime| {
+            Place::inside(machine, runtime).is_some_and(|place| self.failing_in(&place).is_empty())
+        })
+    }
+
+    fn finish(self) -> Explanation {
+        let runtimes = Obstacle {
+            need: Need::Runtimes(self.requirements.runtimes.clone()),
+            excludes: self.without_runtime,
+            alone: self.elsewhere,
+            relaxed: None,
+        };
+        let counted = self.excluded.iter().zip(&self.kept_out);
+        let clauses =
+            self.requirements.clauses.iter().zip(counted).map(|(clause, (excludes, kept_out))| {
+                Obstacle {
+                    need: Need::Clause(clause.clone()),
+                    excludes: *excludes,
+                    alone: kept_out.count,
+                    relaxed: milder(clause, &kept_out.found),
+                }
+            });
+        let obstacles = std::iter::once(runtimes).chain(clauses).collect();
+        Explanation::new(self.known, self.matching, obstacles)
+    }
+}
