@@ -1,15 +1,15 @@
 //! The ads that this broker knows: those of its own volunteers, which it matches, and those that it
 //! has pulled from other brokers to say who could run an offer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capability::statements::{Ad, Class, ClassCount, Offer, Summary};
+use capability::statements::{Ad, Class, ClassCount, Summary};
 use capability::{
-    Capabilities, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, Runtime, Timestamp,
-    Verified, encode_cbor, evaluate,
+    Capabilities, Clause, Explanation, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
+    Runtime, Timestamp, Verified, encode_cbor, evaluate, explain,
 };
-use mesh_core::{Candidates, Mono, Now, Shard};
+use mesh_core::{Mono, Now, Shard};
 
 /// Ads of own volunteers at most: ten times what one small broker should serve.
 pub const MAX_ADS: usize = 20_000;
@@ -22,10 +22,9 @@ pub const AD_GRACE: Duration = Duration::from_secs(2 * 60);
 const MERGED_BELOW: u32 = 5;
 /// Bytes of the classes in one summary: a statement, less what is wrapped around them.
 const MAX_CLASSES_BYTES: usize = MAX_STATEMENT_BYTES - (1 << 10);
-/// Ads that one question about candidates looks at; each takes microseconds.
-const MAX_LOOKED_AT: usize = 5_000;
-/// Different reasons in one answer; a machine room has few ways not to fit.
-const MAX_REASONS: usize = 64;
+/// Comparisons for one explanation at most, each some 100 ns: nobody must hold up a broker for longer
+/// than some hundredths of a second. All ads there can be, of jobs with few clauses.
+const MAX_JUDGEMENTS: usize = 300_000;
 /// Bytes of ads in one answer: a frame, less what is wrapped around them.
 const MAX_ANSWER_BYTES: usize = 900 << 10;
 
@@ -151,27 +150,33 @@ impl AdTable {
         counts.into_iter().map(|(shard, classes)| (shard, merged(classes))).collect()
     }
 
-    /// Who could run `offer`, and what excludes the others.
-    pub(crate) fn candidates(&self, offer: &Offer) -> Candidates {
-        let mut candidates = Candidates::default();
-        let own = self.own.values().map(|own| &own.ad);
-        for ad in own.chain(self.foreign.values()).take(MAX_LOOKED_AT) {
-            candidates.known += 1;
-            match evaluate(&ad.capabilities, &offer.requirements) {
-                Ok(_) => candidates.matching += 1,
-                Err(no) => {
-                    let unlike: BTreeSet<_> = no.reasons.iter().map(ToString::to_string).collect();
-                    for reason in unlike {
-                        let room = candidates.reasons.len() < MAX_REASONS;
-                        if room || candidates.reasons.contains_key(&reason) {
-                            *candidates.reasons.entry(reason).or_default() += 1;
-                        }
-                    }
-                }
-            }
-        }
-        candidates
+    /// The ad of `volunteer`, whose ever it is.
+    pub(crate) fn of(&self, volunteer: PublicKey) -> Option<&Verified<Ad>> {
+        self.own(volunteer).or_else(|| self.foreign.get(&volunteer))
     }
+
+    /// How the machines of the ads stand to `requirements`.
+    pub(crate) fn explain(&self, requirements: &Requirements) -> Explanation {
+        let own = self.own.values().map(|own| &own.ad);
+        let ads = own.chain(self.foreign.values()).take(judged_at_most(requirements));
+        explain(ads.map(|ad| &ad.capabilities), requirements)
+    }
+}
+
+/// How many machines can be held against `requirements` within [`MAX_JUDGEMENTS`].
+fn judged_at_most(requirements: &Requirements) -> usize {
+    let each: usize = requirements.clauses.iter().map(judgements).sum();
+    MAX_JUDGEMENTS / (each * requirements.runtimes.len()).max(1)
+}
+
+/// Comparisons that `clause` takes, of clauses and of values.
+fn judgements(clause: &Clause) -> usize {
+    let values = match clause {
+        Clause::OneOf { values, .. } => values.len(),
+        Clause::Includes { words, .. } => words.len(),
+        _ => 1,
+    };
+    values + clause.inner().iter().map(judgements).sum::<usize>()
 }
 
 /// Whether a machine could run a job in `runtime`, and if not, why.

@@ -33,6 +33,7 @@ use crate::contract::{Action, Direction, GossipVerdict, Input, News};
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
 use crate::handed_out::HandedOut;
+use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
@@ -108,6 +109,7 @@ pub struct Broker {
     summaries: Summaries,
     leases: LeaseTable,
     pulls: Pulls,
+    inquiries: Inquiries,
     calls: Calls,
     receipts: Receipts,
     custody: Custody,
@@ -173,6 +175,7 @@ impl Broker {
             summaries: Summaries::default(),
             leases: LeaseTable::default(),
             pulls: Pulls::default(),
+            inquiries: Inquiries::default(),
             calls: Calls::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),

@@ -14,6 +14,7 @@ mod contract;
 mod exchange;
 mod gossip_set;
 mod handed_out;
+mod inquiries;
 mod lease_table;
 mod offer_book;
 mod pool;
@@ -37,6 +38,7 @@ pub use gossip_set::{
     MAX_OFFERS, MAX_OFFERS_A_PROJECT, MAX_PROJECTS, MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER,
     MAX_WITHDRAWALS, MAX_WITHDRAWALS_A_SIGNER,
 };
+pub use inquiries::{MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER};
 pub use lease_table::{
     LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS, MAX_REPLICAS_A_PROJECT,
     OVERDUE_PAUSE,

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, Direction, GossipToken, Input, MAX_BLOB_SOURCES, OVERDUE_PAUSE,
-    PAUSE_ALLOWANCE,
+    Action, Broker, BrokerConfig, Direction, GossipToken, Input, MAX_BLOB_SOURCES,
+    MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER, OVERDUE_PAUSE, PAUSE_ALLOWANCE,
 };
 use capability::statements::{Ad, Class, ClassCount, Intent, JobResult, Offer, Package, Summary};
 use capability::{
-    BlobHash, Capabilities, KEY_BYTES, MAX_STATEMENT_BYTES, Platform, PublicKey, Resources,
-    Runtime, RuntimeFacts, Verified,
+    BlobHash, Capabilities, Clause, Fact, KEY_BYTES, MAX_ALTERNATIVES, MAX_CLAUSES,
+    MAX_STATEMENT_BYTES, Platform, PublicKey, Requirements, Resources, Runtime, RuntimeFacts,
+    Verified,
 };
-use mesh_core::{Answer, Ask, Bundle, CustodyLimits, Gossip, HandoverAnswer, Now, Refusal};
+use mesh_core::{
+    Answer, Ask, Bundle, CustodyLimits, Gossip, HandoverAnswer, JobNeeds, Now, Refusal,
+};
 use support::*;
 
 const ALICE: u8 = 50;
@@ -424,12 +427,49 @@ fn a_broker_that_does_not_know_an_offer_yet_is_asked_for_ads_again() {
     let published = publication(project, &offer, 1, home, world.now);
     assert_eq!(world.ask(project.master.0, home, published), Answer::Done);
     let matching = |world: &mut World| {
-        let answer = world.ask(project.master.0, home, Ask::Candidates { offer: offer.id() });
-        let Answer::Candidates(candidates) = answer else { panic!("{answer:?}") };
-        candidates.matching
+        let ask = Ask::Explain(JobNeeds::Offer(offer.id()));
+        explained(world.ask(project.master.0, home, ask)).matching
     };
     world.pass(Duration::from_secs(5));
     assert_eq!(matching(&mut world), 0, "the offer was lost on its way");
     world.pass(broker_core::RECONCILE_EVERY + Duration::from_secs(11));
     assert_eq!(matching(&mut world), 1);
+}
+
+#[test]
+fn nobody_can_keep_a_broker_busy_with_explanations() {
+    let home = key(1);
+    let mut world = World::of(&[home]);
+    let needs = JobNeeds::Requirements(project(0).offer(1, 1, world.now).requirements.clone());
+    let answered = |world: &mut World, asker: Key| {
+        let answer = world.ask(asker.0, home, Ask::Explain(needs.clone()));
+        matches!(answer, Answer::Explanation(_))
+    };
+    let count =
+        |world: &mut World, asker: u8| (0..100).filter(|_| answered(world, key(asker))).count();
+    let (in_all, of_one) = (MAX_EXPLANATIONS as usize, MAX_EXPLANATIONS_AN_ASKER as usize);
+    assert_eq!(count(&mut world, 10), of_one);
+    assert_eq!((11..20).map(|asker| count(&mut world, asker)).sum::<usize>(), in_all - of_one);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(count(&mut world, 10), of_one);
+}
+
+#[test]
+fn an_explanation_of_extravagant_needs_looks_at_fewer_machines() {
+    let home = key(1);
+    let mut world = World::of(&[home]);
+    for volunteer in 100..180 {
+        let ad = ad(key(volunteer), home, 4, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    let values = vec![Fact::Number(1); MAX_ALTERNATIVES];
+    let clause = Clause::OneOf { fact: "label.size".parse().expect("a name"), values };
+    let mut known = |clauses: usize| {
+        let clauses = vec![clause.clone(); clauses];
+        let needs = Requirements { runtimes: vec![Runtime::Wasm], clauses, rank: Vec::new() };
+        let ask = Ask::Explain(JobNeeds::Requirements(needs));
+        explained(world.ask(key(ALICE).0, home, ask)).known
+    };
+    assert_eq!(known(1), 80);
+    assert_eq!(known(MAX_CLAUSES), 73, "300,000 comparisons");
 }

@@ -13,7 +13,7 @@ use capability::statements::{
     BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
 };
 use capability::{BlobHash, MAX_CLOCK_SKEW, Runtime, Verified};
-use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, Now, Refusal};
+use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, JobNeeds, Now, Refusal};
 use support::*;
 
 const ALICE: u8 = 50;
@@ -577,16 +577,40 @@ fn the_project_that_had_least_comes_first() {
 }
 
 #[test]
-fn candidates_say_who_could_run_an_offer_and_what_excludes_the_others() {
+fn an_explanation_says_how_many_could_run_a_job_and_what_keeps_out_the_others() {
     let (mut world, home, _, offer) = home_with_offer(1, 1);
     for (volunteer, cores) in [(ALICE, 4), (BOB, 1)] {
         let ad = ad(key(volunteer), home, cores, world.now);
         world.ask(key(volunteer).0, home, Ask::Advertise { ad });
     }
-    let answer = world.ask(key(ALICE).0, home, Ask::Candidates { offer: offer.id() });
-    let Answer::Candidates(candidates) = answer else { panic!("{answer:?}") };
-    assert_eq!((candidates.matching, candidates.known), (1, 2));
-    assert_eq!(candidates.reasons.into_keys().collect::<Vec<_>>(), ["needs 2 cores, 1 is donated"]);
+    let of_offer = Ask::Explain(JobNeeds::Offer(offer.id()));
+    let explanation = explained(world.ask(key(ALICE).0, home, of_offer));
+    assert_eq!(
+        explanation.to_string(),
+        "1 of 2 machines could run it\n\
+         needs 2 cores: excludes 1, alone 1; with 1 core it would be 1 more\n\
+         most would be gained with 1 core: 1 machine"
+    );
+    // The same without an offer.
+    let needs = JobNeeds::Requirements(offer.requirements.clone());
+    assert_eq!(explained(world.ask(key(ALICE).0, home, Ask::Explain(needs))), explanation);
+
+    let other = project(1).offer(1, 1, world.now);
+    let unknown = Ask::Explain(JobNeeds::Offer(other.id()));
+    assert_eq!(refusal(world.ask(key(ALICE).0, home, unknown)), Refusal::UnknownOffer);
+}
+
+#[test]
+fn whoever_knows_a_volunteer_can_have_its_ad() {
+    let (mut world, home, project, _) = home_with_offer(1, 1);
+    let ad = ad(key(ALICE), home, 4, world.now);
+    world.ask(key(ALICE).0, home, Ask::Advertise { ad: ad.clone() });
+    let mut asked = |volunteer| {
+        let ask = Ask::Ad { volunteer: key(volunteer).0 };
+        world.ask(project.master.0, home, ask)
+    };
+    assert_eq!(asked(ALICE), Answer::Ads(vec![ad]));
+    assert_eq!(asked(BOB), Answer::Ads(Vec::new()));
 }
 
 // Results and receipts
@@ -991,9 +1015,12 @@ fn a_home_pulls_the_ads_behind_the_summary_of_a_linked_broker() {
     world.connect(key(ALICE).0, middle.0);
     world.ask(key(ALICE).0, middle, Ask::Advertise { ad: ad_near });
     world.pass(Duration::from_secs(5));
-    let answer = world.ask(project.master.0, home, Ask::Candidates { offer: offer.id() });
-    let Answer::Candidates(candidates) = answer else { panic!("{answer:?}") };
-    assert_eq!(candidates.matching, 1, "Alice is two hops from {near:?}", near = near.0);
+    let ask = Ask::Explain(JobNeeds::Offer(offer.id()));
+    let explanation = explained(world.ask(project.master.0, home, ask));
+    assert_eq!(explanation.matching, 1, "Alice is two hops from {near:?}", near = near.0);
+    let ask = Ask::Ad { volunteer: key(ALICE).0 };
+    let Answer::Ads(ads) = world.ask(project.master.0, home, ask) else { panic!("no ads") };
+    assert_eq!(ads.len(), 1, "what was pulled is given too");
 }
 
 #[test]

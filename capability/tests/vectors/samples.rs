@@ -272,17 +272,17 @@ pub fn ownership() -> Ownership {
     Ownership { nodes: vec![public(VOLUNTEER), public(OTHER)], expires: NOW + 24 * HOUR }
 }
 
-/// Its body is an ask of `calls.cddl`: `{"candidates": {"offer": id}}`.
+/// Its body is an ask of `calls.cddl`: `{"explain": {"offer": id}}`.
 pub fn request() -> Request {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "kebab-case")]
     enum Ask {
-        Candidates { offer: StatementId },
+        Explain { offer: StatementId },
     }
     Request {
         audience: public(BROKER),
         nonce: 99,
         expires: NOW + Duration::from_secs(30),
-        body: capability::encode_cbor(&Ask::Candidates { offer: offer_id() }),
+        body: capability::encode_cbor(&Ask::Explain { offer: offer_id() }),
     }
 }

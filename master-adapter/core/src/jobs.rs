@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use capability::statements::{MAX_TASKS, Offer, Package, TaskId};
 use capability::{
-    Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, StatementId,
+    Explanation, Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, StatementId,
     Timestamp, Verified,
 };
-use mesh_core::{Candidates, Mono, Now};
+use mesh_core::{Mono, Now};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -28,10 +28,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
 
 /// How often the home is asked who could run an offer that has no result yet.
-const CANDIDATES_PERIOD: Duration = Duration::from_secs(5);
-/// After this many questions nobody is watching any more, and it is asked at [`CANDIDATES_SLOW`].
-const CANDIDATES_FAST: u32 = 60;
-const CANDIDATES_SLOW: Duration = Duration::from_secs(60);
+const EXPLANATION_PERIOD: Duration = Duration::from_secs(5);
+/// After this many questions nobody is watching any more, and it is asked at [`EXPLANATION_SLOW`].
+const EXPLANATIONS_FAST: u32 = 60;
+const EXPLANATION_SLOW: Duration = Duration::from_secs(60);
 
 /// Ranges of settled tasks in one publication: every second of 100,000 tasks, which brokers allow.
 const MAX_SETTLED_RANGES: usize = 50_000;
@@ -162,7 +162,7 @@ pub struct Job {
     settled: BTreeMap<(u32, u16), Settled>,
     /// By task, who said that a machine could not run it.
     unfit: BTreeMap<u32, Unfit>,
-    candidates: Option<Candidates>,
+    explanation: Option<Explanation>,
     pub(crate) publications: BTreeMap<PublicKey, Attempts>,
     pub(crate) withdrawal: Attempts,
     pub(crate) inquiry: Inquiry,
@@ -223,7 +223,7 @@ impl Job {
             durable: false,
             settled: BTreeMap::new(),
             unfit: BTreeMap::new(),
-            candidates: None,
+            explanation: None,
             publications: BTreeMap::new(),
             withdrawal: Attempts::default(),
             inquiry: Inquiry::default(),
@@ -246,8 +246,8 @@ impl Job {
     }
 
     /// What the home said last about who could run it.
-    pub fn candidates(&self) -> Option<&Candidates> {
-        self.candidates.as_ref()
+    pub fn explanation(&self) -> Option<&Explanation> {
+        self.explanation.as_ref()
     }
 
     /// Accepted results by task and replica.
@@ -348,8 +348,8 @@ impl Job {
         self.acknowledged = self.acknowledged.max(Some(epoch));
     }
 
-    pub(crate) fn set_candidates(&mut self, candidates: Candidates) {
-        self.candidates = Some(candidates);
+    pub(crate) fn set_explanation(&mut self, explanation: Explanation) {
+        self.explanation = Some(explanation);
     }
 
     pub(crate) fn record(&self) -> StateRecord {
@@ -377,7 +377,7 @@ impl Job {
     }
 
     /// Whether it is worth asking who could run it: no result has come yet.
-    pub(crate) fn wants_candidates(&self, epoch: u64, now: Timestamp) -> bool {
+    pub(crate) fn wants_explanation(&self, epoch: u64, now: Timestamp) -> bool {
         self.is_offered(now) && self.acknowledged == Some(epoch) && self.settled.is_empty()
     }
 
@@ -456,8 +456,8 @@ impl Inquiry {
 
     pub(crate) fn finish(&mut self, now: Now) {
         self.under_way = false;
-        let fast = self.asked < CANDIDATES_FAST;
-        self.not_before = now.mono + if fast { CANDIDATES_PERIOD } else { CANDIDATES_SLOW };
+        let fast = self.asked < EXPLANATIONS_FAST;
+        self.not_before = now.mono + if fast { EXPLANATION_PERIOD } else { EXPLANATION_SLOW };
     }
 }
 

@@ -1,10 +1,10 @@
 //! What enters the core and what leaves it.
 
 use capability::statements::{Credit, JobResult, Lease, TaskId};
-use capability::{BlobHash, PublicKey, StatementId, Verified};
+use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Candidates, Commit, CommitId, HandoverAnswer,
-    HandoverFailed, ReplyId,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
+    ReplyId,
 };
 use thiserror::Error;
 
@@ -167,12 +167,12 @@ pub enum News {
         /// Why, for people.
         reason: String,
     },
-    /// Who could run the offer, as its home knows it.
-    Candidates {
+    /// How many machines could run the offer, of those that its home knows.
+    Explained {
         /// The offer.
         offer: StatementId,
-        /// Counts and reasons.
-        candidates: Candidates,
+        /// Counts, and what keeps out the others.
+        explanation: Explanation,
     },
     /// A result counts, durably.
     Accepted {

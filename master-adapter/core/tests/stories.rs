@@ -6,9 +6,9 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{Artifact, Ended, Verdict};
-use capability::{BlobHash, Signer};
+use capability::{BlobHash, Explanation, Signer};
 use master_core::{Action, Input, JobState, MAX_AGAIN, News, REHOME_AFTER};
-use mesh_core::{Answer, Ask, Candidates, HandoverAnswer, Refusal};
+use mesh_core::{Answer, Ask, HandoverAnswer, JobNeeds, Refusal};
 use support::{Bench, Draft, home, job, key, standby};
 
 #[test]
@@ -342,15 +342,15 @@ fn replicas_are_of_different_volunteers() {
 fn who_could_run_it_is_asked_until_a_result_comes() {
     let (mut bench, offer) = Bench::with_job(2);
     let (_, call, ask) = bench.asked().expect("a question");
-    assert_eq!(ask, Ask::Candidates { offer: offer.id() });
-    let candidates = Candidates { matching: 3, known: 4, ..Candidates::default() };
-    bench.answer(call, Ok(Answer::Candidates(candidates.clone())));
+    assert_eq!(ask, Ask::Explain(JobNeeds::Offer(offer.id())));
+    let explanation = Explanation { matching: 3, known: 4, obstacles: Vec::new() };
+    bench.answer(call, Ok(Answer::Explanation(explanation.clone())));
     let job = bench.master.job(offer.id()).expect("the job");
-    assert_eq!(job.candidates(), Some(&candidates));
+    assert_eq!(job.explanation(), Some(&explanation));
 
     bench.pass(Duration::from_secs(5));
     let (_, call, ask) = bench.asked().expect("and again");
-    assert_eq!(ask, Ask::Candidates { offer: offer.id() });
+    assert_eq!(ask, Ask::Explain(JobNeeds::Offer(offer.id())));
     bench.answer(call, Err(mesh_core::CallFailed("lost".into())));
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
     bench.pass(Duration::from_secs(60));

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use capability::statements::{Ended, JobResult, Log, Offer, StepReport};
 use capability::tap::{self, TapReport};
 use capability::{
-    BlobHash, Ed25519, MAX_OUTPUT, PublicKey, StatementError, StatementId, Timestamp, Verified,
+    BlobHash, Ed25519, Explanation, MAX_OUTPUT, PublicKey, StatementError, StatementId, Timestamp,
+    Verified,
 };
 use master_core::{JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX};
-use mesh_core::Candidates;
 use mesh_store::BlobStore;
 
 use crate::model::{
@@ -33,7 +33,7 @@ struct Entry {
     state: JobState,
     published: BTreeSet<PublicKey>,
     trouble: Option<String>,
-    candidates: Option<Candidates>,
+    explanation: Option<Explanation>,
     tasks: BTreeMap<(u32, u16), Accepted>,
 }
 
@@ -86,7 +86,7 @@ impl Archive {
             state: JobState::Open,
             published: BTreeSet::new(),
             trouble: None,
-            candidates: None,
+            explanation: None,
             tasks: BTreeMap::new(),
         };
         self.jobs.insert(entry.offer.id(), entry);
@@ -111,9 +111,9 @@ impl Archive {
                     entry.trouble = Some(reason.clone());
                 }
             }
-            News::Candidates { offer, candidates } => {
+            News::Explained { offer, explanation } => {
                 if let Some(entry) = self.jobs.get_mut(offer) {
-                    entry.candidates = Some(candidates.clone());
+                    entry.explanation = Some(explanation.clone());
                 }
             }
             News::Accepted { result, passed, via, .. } => {
@@ -271,7 +271,7 @@ impl Entry {
             expires: offer.expires,
             published: self.published.iter().copied().collect(),
             trouble: self.trouble.clone(),
-            candidates: self.candidates.clone(),
+            explanation: self.explanation.clone(),
             passed,
             failed,
         }

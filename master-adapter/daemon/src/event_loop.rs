@@ -296,8 +296,8 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
             let (offer, peer) = (offer.short(), broker.short());
             tracing::warn!(offer, peer, reason, "not published");
         }
-        News::Candidates { offer, candidates } => {
-            let (matching, known) = (candidates.matching, candidates.known);
+        News::Explained { offer, explanation } => {
+            let (matching, known) = (explanation.matching, explanation.known);
             tracing::info!(offer = offer.short(), matching, known, "candidates");
         }
         News::Accepted { task, result, via, .. } => {

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use capability::statements::Package;
 use capability::tap::TapReport;
-use capability::{BlobHash, Platform, ProjectKey, PublicKey, Runtime, StatementId, Timestamp};
+use capability::{BlobHash, Explanation, Platform, ProjectKey, PublicKey, Runtime, StatementId, Timestamp};
 use master_core::JobState;
-use mesh_core::Candidates;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/project`.
@@ -98,9 +97,9 @@ pub struct JobView {
     /// Why a broker did not take it, if that was the last that was heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// Who could run it.
+    /// How many machines could run it, of those that its home knows; asked until a result comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub candidates: Option<Candidates>,
+    pub explanation: Option<Explanation>,
     /// Tasks that passed.
     pub passed: u32,
     /// Tasks that did not.

@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use capability::tap::TapReport;
+use capability::{Explanation, Obstacle};
 use master_core::JobState;
-use mesh_core::Candidates;
 
 use crate::model::{JobView, MatrixCell, MatrixView, ProjectView, StepView, TaskDetail, TaskView};
 use mesh_shell::escape_line;
 
-/// Reasons that are shown why machines cannot run a job.
-const MAX_REASONS: usize = 5;
+/// Needs that are named, of those for which machines cannot run a job.
+const MAX_NEEDS: usize = 5;
 /// Failed tests that are shown by name.
 const MAX_FAILURES: usize = 10;
 
@@ -65,25 +65,23 @@ pub fn state(state: JobState) -> &'static str {
 /// results: brokers are not asked any more.
 pub fn waiting(job: &JobView) -> Option<String> {
     let waits = job.state == JobState::Open && job.passed + job.failed == 0;
-    job.candidates.as_ref().filter(|_| waits).map(|it| candidates(it, job.replicas))
+    job.explanation.as_ref().filter(|_| waits).map(|it| could_run(it, job.replicas))
 }
 
-fn candidates(candidates: &Candidates, replicas: u16) -> String {
-    let machines = plural(u64::from(candidates.matching), "machine");
-    let mut text = format!("{machines} could run this");
-    if replicas > 1 && candidates.matching < u32::from(replicas) {
+fn could_run(explanation: &Explanation, replicas: u16) -> String {
+    let Explanation { known, matching, obstacles } = explanation;
+    let mut text = format!("{} could run this", plural(*matching, "machine"));
+    if replicas > 1 && *matching < u64::from(replicas) {
         write!(text, ", and its {replicas} replicas need one each").expect("to a string");
     }
-    let others = candidates.known.saturating_sub(candidates.matching);
+    let others = known.saturating_sub(*matching);
     if others > 0 {
         write!(text, "; {others} could not").expect("to a string");
-        let mut reasons: Vec<_> = candidates.reasons.iter().collect();
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        for (index, (reason, count)) in reasons.into_iter().take(MAX_REASONS).enumerate() {
-            let before = if index == 0 { ": " } else { "; " };
-            let times = if *count > 1 { format!(" ({count} of them)") } else { String::new() };
-            write!(text, "{before}{}{times}", escape_line(reason)).expect("to a string");
-        }
+    }
+    for (index, Obstacle { need, excludes, .. }) in obstacles.iter().take(MAX_NEEDS).enumerate() {
+        let before = if index == 0 { ": " } else { "; " };
+        let need = escape_line(&need.to_string());
+        write!(text, "{before}{need} excludes {excludes}").expect("to a string");
     }
     text
 }
@@ -203,24 +201,26 @@ fn millis(millis: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use capability::{Clause, Need, Runtime};
+
     use super::*;
 
     #[test]
-    fn the_reasons_of_machines_that_cannot_are_told_the_commonest_first() {
-        let reasons = [("needs tool.make >=4", 1), ("needs runtime wasm\u{1b}[2J", 3)];
-        let known = Candidates {
-            matching: 1,
-            known: 5,
-            reasons: reasons.map(|(reason, count)| (reason.to_owned(), count)).into(),
-        };
+    fn what_machines_that_cannot_run_a_job_lack_is_told_in_a_line() {
+        let obstacle = |need, excludes| Obstacle { need, excludes, alone: 0, relaxed: None };
+        let text =
+            Clause::Equals { fact: "label".parse().expect("a name"), value: "gpu\u{1b}[2J".into() };
+        let obstacles =
+            vec![obstacle(Need::Runtimes(vec![Runtime::Wasm]), 3), obstacle(Need::Clause(text), 1)];
+        let known = Explanation { known: 5, matching: 1, obstacles };
         assert_eq!(
-            candidates(&known, 1),
-            "1 machine could run this; 4 could not: needs runtime wasm\\u{1b}[2J (3 of them); \
-             needs tool.make >=4"
+            could_run(&known, 1),
+            "1 machine could run this; 4 could not: runtime wasm excludes 3; \
+             label gpu\\u{1b}[2J excludes 1"
         );
-        let text = candidates(&known, 2);
+        let text = could_run(&known, 2);
         assert!(text.starts_with("1 machine could run this, and its 2 replicas need"), "{text}");
-        let text = candidates(&Candidates { matching: 2, ..known }, 2);
+        let text = could_run(&Explanation { matching: 2, ..known }, 2);
         assert!(text.starts_with("2 machines could run this; 3 could not"), "{text}");
     }
 
@@ -233,7 +233,7 @@ mod tests {
         let row = crate::model::MatrixRow {
             platform: capability::Platform::new("linux", "x86_64").expect("a platform"),
             system: "Debian 12".into(),
-            runtime: capability::Runtime::Native,
+            runtime: Runtime::Native,
             cells,
         };
         let view = MatrixView { builders: vec!["clang".into(), "gcc".into()], rows: vec![row] };

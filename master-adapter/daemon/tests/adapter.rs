@@ -7,8 +7,11 @@ use std::time::Duration;
 use capability::statements::{
     Ended, Home, JobResult, Lease, Log, Offer, StepReport, TaskId, Verdict,
 };
-use capability::{Ed25519, Platform, PublicKey, Runtime, SecretKey, Signer, Timestamp, Verified};
-use mesh_core::{Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, RequestGuard};
+use capability::{
+    Clause, Ed25519, Explanation, Need, Obstacle, Platform, PublicKey, Runtime, SecretKey, Signer,
+    Timestamp, Verified,
+};
+use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -130,11 +133,17 @@ fn respond(ask: Ask) -> (Answer, Option<Seen>) {
     match ask {
         Ask::Publish { offer, home, .. } => (Answer::Done, Some(Seen::Published(offer, home))),
         Ask::Withdraw { .. } => (Answer::Done, Some(Seen::Withdrawn)),
-        _ => {
-            let reasons = [("needs tool.make >=5".to_owned(), 1)].into();
-            (Answer::Candidates(Candidates { matching: 3, known: 4, reasons }), None)
-        }
+        _ => (Answer::Explanation(explanation()), None),
     }
+}
+
+/// Three of four machines could run it.
+fn explanation() -> Explanation {
+    let fact = "tool.make".parse().expect("the name of a fact");
+    let range = ">=5".parse().expect("a range");
+    let need = Need::Clause(Clause::Version { fact, range });
+    let obstacle = Obstacle { need, excludes: 1, alone: 1, relaxed: None };
+    Explanation { known: 4, matching: 3, obstacles: vec![obstacle] }
 }
 
 fn now() -> Timestamp {
@@ -287,7 +296,7 @@ async fn whoever_follows_a_job_waits_for_an_adapter_that_restarts_at_another_por
     let mut submission = Followed::start(state, &["submit", &job, "--wait"]);
     let (offer, home) = broker.published().await;
     let name = &offer.id().to_string()[..12];
-    let waiting = "3 machines could run this; 1 could not: needs tool.make >=5";
+    let waiting = "3 machines could run this; 1 could not: tool.make >=5 excludes 1";
     broker.serve_until(submission.says(waiting)).await;
     let status = shown(&run(state, &["status"]).await.stdout);
     assert!(status.contains(&format!("0 of 1 task, 0 failed\n          {waiting}")), "{status}");

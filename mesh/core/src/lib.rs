@@ -21,7 +21,7 @@ pub use custody::{
 pub use durable::{Commit, CommitId, Outbox, Write};
 pub use gossip::{Gossip, Shard, Topic};
 pub use message::{
-    Answer, Ask, Candidates, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
+    Answer, Ask, JobNeeds, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
     MessageError, Offered, Refusal, Wants,
 };
 pub use reconcile::{

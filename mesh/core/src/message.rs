@@ -4,14 +4,12 @@
 //! [`Ask::decode`] and [`Answer::decode`] check every one of them, so that a core never sees a
 //! statement that nobody vouched for.
 
-use std::collections::BTreeMap;
-
 use capability::statements::{
     Ad, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Registration, Renewal, Withdrawal,
 };
 use capability::{
-    CborError, Envelope, ProjectKey, PublicKey, Resources, Runtime, StatementError, StatementId,
-    Verified, Verifier, decode_cbor, encode_cbor,
+    CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, ProjectKey, PublicKey, Requirements,
+    Resources, Runtime, StatementError, StatementId, Verified, Verifier, decode_cbor, encode_cbor,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -81,10 +79,12 @@ pub enum Ask {
         /// Brokers that it may still cross.
         hops: u8,
     },
-    /// Who could run an offer, and what excludes the others.
-    Candidates {
-        /// The offer.
-        offer: StatementId,
+    /// How many machines could run a job, and what keeps out the others.
+    Explain(JobNeeds),
+    /// The ad of one volunteer.
+    Ad {
+        /// Whose.
+        volunteer: PublicKey,
     },
     /// A broker pulls the signed ads behind a class of another broker's summary.
     Ads {
@@ -109,6 +109,16 @@ pub struct Wants {
     pub except: Vec<StatementId>,
 }
 
+/// What a job needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobNeeds {
+    /// What this offer says, which the broker knows.
+    Offer(StatementId),
+    /// This, of which there is no offer yet; no larger than a statement may be.
+    Requirements(Requirements),
+}
+
 /// The answer to an [`Ask`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -123,8 +133,8 @@ pub enum Answer {
         /// Leases that are no longer the volunteer's.
         lapsed: Vec<StatementId>,
     },
-    /// Who could run an offer.
-    Candidates(Candidates),
+    /// How the ads that the broker knows stand to a job.
+    Explanation(Explanation),
     /// Signed ads.
     Ads(Vec<Verified<Ad>>),
     /// No, and why.
@@ -140,19 +150,6 @@ pub struct Offered {
     pub home: Verified<Home>,
     /// The project, if the broker knows its registration.
     pub registration: Option<Verified<Registration>>,
-}
-
-/// How the ads that a broker knows stand to an offer.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Candidates {
-    /// Ads that satisfy every requirement.
-    pub matching: u32,
-    /// Ads that were looked at.
-    pub known: u32,
-    /// Why the others do not match, as people read it, and how many say so.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub reasons: BTreeMap<String, u32>,
 }
 
 /// Why a broker says no.
@@ -235,8 +232,9 @@ enum WireAsk {
         home: PublicKey,
         hops: u8,
     },
-    Candidates {
-        offer: StatementId,
+    Explain(JobNeeds),
+    Ad {
+        volunteer: PublicKey,
     },
     Ads {
         class: Class,
@@ -250,7 +248,7 @@ enum WireAnswer {
     Offers(Vec<WireOffered>),
     Leases(Vec<Envelope>),
     Renewed { lapsed: Vec<StatementId> },
-    Candidates(Candidates),
+    Explanation(Explanation),
     Ads(Vec<Envelope>),
     Refused(Refusal),
 }
@@ -285,7 +283,8 @@ impl Ask {
             Self::Renew { renewal, home, hops } => {
                 WireAsk::Renew { renewal: renewal.envelope().clone(), home, hops }
             }
-            Self::Candidates { offer } => WireAsk::Candidates { offer },
+            Self::Explain(needs) => WireAsk::Explain(needs),
+            Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
         })
     }
@@ -318,7 +317,14 @@ impl Ask {
             WireAsk::Renew { renewal, home, hops } => {
                 Self::Renew { renewal: Verified::check(&renewal, verifier)?, home, hops }
             }
-            WireAsk::Candidates { offer } => Self::Candidates { offer },
+            WireAsk::Explain(needs) => {
+                if let JobNeeds::Requirements(requirements) = &needs {
+                    let size = encode_cbor(requirements).len();
+                    bounded("bytes of requirements", size, MAX_STATEMENT_BYTES)?;
+                }
+                Self::Explain(needs)
+            }
+            WireAsk::Ad { volunteer } => Self::Ad { volunteer },
             WireAsk::Ads { class } => Self::Ads { class },
         })
     }
@@ -334,7 +340,7 @@ impl Answer {
             }
             Self::Leases(leases) => WireAnswer::Leases(envelopes(&leases)),
             Self::Renewed { lapsed } => WireAnswer::Renewed { lapsed },
-            Self::Candidates(candidates) => WireAnswer::Candidates(candidates),
+            Self::Explanation(explanation) => WireAnswer::Explanation(explanation),
             Self::Ads(ads) => WireAnswer::Ads(envelopes(&ads)),
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
@@ -354,7 +360,7 @@ impl Answer {
                 Self::Leases(checked(&leases, verifier)?)
             }
             WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
-            WireAnswer::Candidates(candidates) => Self::Candidates(candidates),
+            WireAnswer::Explanation(explanation) => Self::Explanation(explanation),
             WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),
             WireAnswer::Refused(refusal) => Self::Refused(refusal),
         })

@@ -136,11 +136,12 @@ mod tests {
     use capability::{Ed25519, SecretKey, StatementId};
 
     use super::*;
+    use crate::message::JobNeeds;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn ask() -> Ask {
-        Ask::Candidates { offer: StatementId::from_bytes([5; 32]) }
+        Ask::Explain(JobNeeds::Offer(StatementId::from_bytes([5; 32])))
     }
 
     #[test]

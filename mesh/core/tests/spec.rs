@@ -9,14 +9,16 @@ use capability::statements::{
     Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
 };
 use capability::{
-    BlobHash, Capabilities, Ed25519, Envelope, JobSpec, Limits, Platform, PublicKey, Requirements,
-    Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
+    BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
+    Limits, MAX_ALTERNATIVES, MAX_NESTING, Need, Obstacle, Platform, Preference, PublicKey,
+    Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step,
+    Timestamp, Verified,
 };
 use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-    Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, MAX_HOPS, Offered, ReconcileAnswer,
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_HOPS, Offered, ReconcileAnswer,
     ReconcileAsk, Refusal, Wants, differences,
 };
 
@@ -46,7 +48,9 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Withdraw { withdrawal: Verified::sign(withdrawal, &key(2)) },
         Ask::Claim { claim: claim(), home: key(3).public(), hops: MAX_HOPS },
         Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
-        Ask::Candidates { offer: offer().id() },
+        Ask::Explain(JobNeeds::Offer(offer().id())),
+        Ask::Explain(JobNeeds::Requirements(requirements())),
+        Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
     ];
     for ask in asks {
@@ -59,13 +63,13 @@ fn asks_are_as_specified_and_come_back() {
 fn answers_are_as_specified_and_come_back() {
     let cddl = Cddl::read();
     let offered = |registration| Offered { offer: offer(), home: home(), registration };
-    let reasons = BTreeMap::from([("needs tool.make".to_owned(), 3)]);
     let mut answers = vec![
         Answer::Done,
         Answer::Offers(vec![offered(None), offered(Some(registration()))]),
         Answer::Leases(vec![lease()]),
         Answer::Renewed { lapsed: vec![id(4)] },
-        Answer::Candidates(Candidates { matching: 1, known: 4, reasons }),
+        Answer::Explanation(explanation()),
+        Answer::Explanation(Explanation::default()),
         Answer::Ads(vec![ad()]),
     ];
     let refusals = [
@@ -83,6 +87,19 @@ fn answers_are_as_specified_and_come_back() {
         cddl.check("answer", &answer.encode());
         assert_eq!(Answer::decode(&answer.encode(), &Ed25519).expect("our own"), answer);
     }
+}
+
+#[test]
+fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could_be() {
+    let asked = |texts: usize| {
+        let values = vec![Fact::Text("x".repeat(256)); MAX_ALTERNATIVES];
+        let clauses = vec![Clause::OneOf { fact: fact(), values }; texts];
+        let needs = Requirements { clauses, ..requirements() };
+        let ask = Ask::Explain(JobNeeds::Requirements(needs));
+        Ask::decode(&ask.encode(), &Ed25519).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(asked(3), Ok(()));
+    assert_eq!(asked(4), Err("over 65536 bytes of requirements in one message".to_owned()));
 }
 
 #[test]
@@ -225,6 +242,40 @@ fn offer() -> Verified<Offer> {
         expires: EXPIRES,
     };
     Verified::sign(offer, &key(2))
+}
+
+/// Nested as deep as it may be.
+fn requirements() -> Requirements {
+    let words = ["avx2", "bmi2"].into_iter().collect();
+    let one_of = Clause::OneOf { fact: fact(), values: vec![words, Fact::Flag(true)] };
+    let deepest = (1..MAX_NESTING).fold(one_of, |inner, _| Clause::Any(vec![inner]));
+    let rank = vec![Preference::Holds { weight: 1, clause: deepest.clone() }];
+    Requirements { runtimes: vec![Runtime::Wasm], clauses: vec![deepest], rank }
+}
+
+fn explanation() -> Explanation {
+    let [deepest] = <[Clause; 1]>::try_from(requirements().clauses).expect("one");
+    let relaxed = |amount| Relaxed { clause: Clause::AtLeast { fact: fact(), amount }, gains: 2 };
+    let obstacles = vec![
+        Obstacle {
+            need: Need::Clause(Clause::AtLeast { fact: fact(), amount: 4 }),
+            excludes: 3,
+            alone: 3,
+            relaxed: Some(relaxed(2)),
+        },
+        Obstacle { need: Need::Clause(deepest), excludes: 2, alone: 0, relaxed: None },
+        Obstacle {
+            need: Need::Runtimes(vec![Runtime::Wasm]),
+            excludes: 1,
+            alone: 0,
+            relaxed: None,
+        },
+    ];
+    Explanation { known: 9, matching: 4, obstacles }
+}
+
+fn fact() -> FactName {
+    "label.size".parse().expect("the name of a fact")
 }
 
 fn claim() -> Verified<Claim> {

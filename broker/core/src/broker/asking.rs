@@ -3,8 +3,10 @@
 use capability::statements::{
     Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
 };
-use capability::{Payload, PublicKey, StatementId, Verified, Verifier};
-use mesh_core::{Answer, Ask, CallFailed, CallId, Gossip, Now, Refusal, ReplyId, Wants, Write};
+use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
+use mesh_core::{
+    Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, Now, Refusal, ReplyId, Wants, Write,
+};
 
 use super::Broker;
 use crate::ad_table::{Advertised, fits_in};
@@ -60,12 +62,13 @@ impl Broker {
                 Ok(lapsed) => self.acknowledge(reply, Answer::Renewed { lapsed }),
                 Err(refusal) => self.refuse(reply, refusal),
             },
-            Ask::Candidates { offer } => {
-                let answer = match self.book.offer(offer) {
-                    Some(offer) => Answer::Candidates(self.ads.candidates(offer)),
-                    None => Answer::Refused(Refusal::UnknownOffer),
-                };
-                self.reply(reply, answer);
+            Ask::Explain(needs) => match self.explain(from, &needs, now) {
+                Ok(explanation) => self.reply(reply, Answer::Explanation(explanation)),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Ad { volunteer } => {
+                let ads = self.ads.of(volunteer).cloned().into_iter().collect();
+                self.reply(reply, Answer::Ads(ads));
             }
             Ask::Ads { class } => {
                 let may_know = self.may_know_ads(from, &class, now);
@@ -113,6 +116,24 @@ impl Broker {
             self.fresh_offers.insert(lease.task.offer);
             self.news(News::Lapsed { task: lease.task, volunteer: lease.volunteer });
         }
+    }
+
+    fn explain(
+        &mut self,
+        from: PublicKey,
+        needs: &JobNeeds,
+        now: Now,
+    ) -> Result<Explanation, Refusal> {
+        let requirements = match needs {
+            JobNeeds::Requirements(requirements) => requirements,
+            JobNeeds::Offer(offer) => {
+                &self.book.offer(*offer).ok_or(Refusal::UnknownOffer)?.requirements
+            }
+        };
+        if !self.inquiries.allow(from, now) {
+            return Err(Refusal::Full("too many questions about machines, ask again".to_owned()));
+        }
+        Ok(self.ads.explain(requirements))
     }
 
     fn advertise(&mut self, from: PublicKey, ad: Verified<Ad>, now: Now) -> Result<(), Refusal> {

@@ -17,9 +17,10 @@ use capability::statements::{
     Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Facts, JobSpec, KEY_BYTES, Limits, Platform, ProjectKey,
-    PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SIGNATURE_BYTES,
-    Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
+    BlobHash, Capabilities, Clause, Explanation, Facts, JobSpec, KEY_BYTES, Limits, Platform,
+    ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts,
+    SIGNATURE_BYTES, Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified,
+    Verifier,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Gossip, HandoverAnswer, HandoverFailed,
@@ -652,6 +653,13 @@ pub fn offered(answer: Answer) -> Vec<Offered> {
     match answer {
         Answer::Offers(offers) => offers,
         other => panic!("no offers: {other:?}"),
+    }
+}
+
+pub fn explained(answer: Answer) -> Explanation {
+    match answer {
+        Answer::Explanation(explanation) => explanation,
+        other => panic!("not explained: {other:?}"),
     }
 }
 

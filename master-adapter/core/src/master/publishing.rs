@@ -2,7 +2,7 @@
 
 use capability::statements::{Home, Withdrawal};
 use capability::{PublicKey, StatementId, Verified, encode_cbor};
-use mesh_core::{Answer, Ask, CallFailed, CallId, Now, Refusal, Write};
+use mesh_core::{Answer, Ask, CallFailed, CallId, JobNeeds, Now, Refusal, Write};
 
 use super::{Master, Pending};
 use crate::authority::Authority;
@@ -26,7 +26,7 @@ pub(super) struct Question {
 enum About {
     Publication,
     Withdrawal,
-    Candidates,
+    Explanation,
 }
 
 impl Master {
@@ -52,7 +52,7 @@ impl Master {
         match question.about {
             About::Publication => self.publication_answered(question, answer, now),
             About::Withdrawal => self.withdrawal_answered(question, &answer, now),
-            About::Candidates => self.candidates_answered(question, answer, now),
+            About::Explanation => self.explanation_answered(question, answer, now),
         }
     }
 
@@ -126,7 +126,7 @@ impl Master {
         }
     }
 
-    fn candidates_answered(
+    fn explanation_answered(
         &mut self,
         question: Question,
         answer: Result<Answer, CallFailed>,
@@ -134,9 +134,9 @@ impl Master {
     ) {
         let Some(job) = self.jobs.get_mut(question.offer) else { return };
         job.inquiry.finish(now);
-        if let Ok(Answer::Candidates(candidates)) = answer {
-            job.set_candidates(candidates.clone());
-            self.outbox.push(News::Candidates { offer: question.offer, candidates });
+        if let Ok(Answer::Explanation(explanation)) = answer {
+            job.set_explanation(explanation.clone());
+            self.outbox.push(News::Explained { offer: question.offer, explanation });
         }
     }
 
@@ -201,11 +201,12 @@ impl Master {
                 let withdrawal = withdrawal(job, authority);
                 due.push((question(About::Withdrawal), Ask::Withdraw { withdrawal }));
             } else if is_home
-                && job.wants_candidates(home.epoch, now.wall)
+                && job.wants_explanation(home.epoch, now.wall)
                 && job.inquiry.is_due(now)
             {
                 job.inquiry.start();
-                due.push((question(About::Candidates), Ask::Candidates { offer }));
+                let ask = Ask::Explain(JobNeeds::Offer(offer));
+                due.push((question(About::Explanation), ask));
             }
         }
         due
