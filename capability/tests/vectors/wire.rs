@@ -157,9 +157,12 @@ fn choices() -> Vec<Vector> {
     ]
 }
 
+/// What is done to the entries of a header.
+type Change<'a> = &'a dyn Fn(&mut Vec<(Value, Value)>);
+
 /// S4: a header is the one encoding of its four entries.
 fn headers() -> Vec<Vector> {
-    let under = |name: &str, comment: &str, change: &dyn Fn(&mut Vec<(Value, Value)>)| {
+    let under = |name: &str, comment: &str, change: Change| {
         let mut entries = generic(&header().encode()).into_map().expect("a header is a map");
         change(&mut entries);
         let items = sign1_under(cbor(&Value::Map(entries)), STATEMENT, &sound(), MASTER);
