@@ -4,7 +4,9 @@
 //! says on which line what is wrong and what would be right. Whatever can be wrong with a job that
 //! a single file shows is found here, before anything is signed.
 
+mod clauses;
 mod needs;
+mod offers;
 mod reader;
 mod spec;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use crate::facts::Runtime;
 use crate::quantity::{format_bytes, parse_bytes, parse_duration};
 use crate::requirements::Requirements;
+pub(crate) use offers::policy;
 use reader::{Field, Section, Words};
 pub use spec::{
     Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_NAME, MAX_OUTPUT,
@@ -98,7 +101,7 @@ impl PackageSource {
     }
 }
 
-/// A job file is wrong, and where.
+/// A job file, or a volunteer's policy, is wrong, and where.
 ///
 /// It is shown as `line:column: problem`, so that it goes well behind the file's name and a colon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +117,7 @@ pub struct JobFileError {
     pub problem: Box<Problem>,
 }
 
-/// What is wrong with a job file.
+/// What is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It is longer than [`MAX_JOB_FILE`].
@@ -270,7 +273,7 @@ fn runtimes(field: Field<'_>) -> Result<Vec<Runtime>, JobFileError> {
     let mut runtimes = Vec::new();
     for element in field.elements()? {
         let element_place = element.place();
-        let runtime = element.one_of(&Words { known: &["native", "wasm"], aliases: &[] })?;
+        let runtime = element.one_of(&RUNTIMES)?;
         let runtime = runtime.parse().map_err(|error| element_place.refuse(error))?;
         if runtimes.contains(&runtime) {
             return Err(element_place.refuse(format_args!("{runtime} is there already")));
@@ -421,6 +424,8 @@ fn results(
     let tap = tap.map(|field| field.one_of(&Words { known: &names, aliases: &[] })).transpose()?;
     Ok((artifacts, tap))
 }
+
+const RUNTIMES: Words<'_> = Words { known: &["native", "wasm"], aliases: &[] };
 
 /// Rust's names, and what others call the same.
 const OPERATING_SYSTEMS: Words<'_> = Words {

@@ -4,7 +4,7 @@
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
 //! - [`Explanation`], [`Comparison`]: which needs keep out how many, and how one machine stands.
-//! - [`JobFile`]: what a maintainer writes.
+//! - [`JobFile`]: what a maintainer writes; [`Policy`]: what a volunteer wants of offers.
 //!
 //! This crate reads no clock, opens no socket and starts no task.
 
@@ -17,6 +17,7 @@ mod job_file;
 mod key;
 mod matching;
 mod merkle;
+mod policy;
 mod project_uri;
 mod quantity;
 mod requirements;
@@ -40,10 +41,11 @@ pub use key::{
 };
 pub use matching::*;
 pub use merkle::MAX_LEAVES;
+pub use policy::{Finding, OfOffer, Policy};
 pub use project_uri::{MAX_URI_BYTES, ProjectUri, UriError};
 pub use quantity::*;
 pub use requirements::*;
 pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
 pub use version::parse_version;
-pub use vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact};
+pub use vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact, offer_fact_kind};

@@ -133,13 +133,18 @@ pub fn rank(machine: &Capabilities, runtime: &Runtime, preferences: &[Preference
     preferences.iter().map(|preference| place.points(preference)).sum()
 }
 
-/// What a job would find: the machine, seen from inside one of its runtimes.
+/// What clauses are judged by: for a job the machine, seen from inside one of its runtimes.
 pub(crate) struct Place<'a> {
     resources: Resources,
     facts: &'a Facts,
 }
 
 impl<'a> Place<'a> {
+    /// Facts alone; nobody donates anything.
+    pub(crate) fn of_facts(facts: &'a Facts) -> Self {
+        Self { resources: Resources::default(), facts }
+    }
+
     /// `machine` from inside `runtime`, if it has it.
     pub(crate) fn inside(machine: &'a Capabilities, runtime: &Runtime) -> Option<Self> {
         let inside = machine.runtimes.get(runtime)?;
@@ -193,14 +198,19 @@ impl<'a> Place<'a> {
             },
             Clause::Unknown { kind } => Reason::Unknown { kind: kind.clone() },
             _ => {
-                let mut found = BTreeMap::new();
-                self.collect(clause, &mut found);
-                Reason::Clause { runtime: runtime.clone(), clause: clause.clone(), found }
+                let (runtime, found) = (runtime.clone(), self.found(clause));
+                Reason::Clause { runtime, clause: clause.clone(), found }
             }
         }
     }
 
-    /// Adds the facts that `clause` is about, as far as they are stated.
+    /// The facts that `clause` is about, as far as they are stated.
+    pub(crate) fn found(&self, clause: &Clause) -> BTreeMap<FactName, Fact> {
+        let mut found = BTreeMap::new();
+        self.collect(clause, &mut found);
+        found
+    }
+
     fn collect(&self, clause: &Clause, found: &mut BTreeMap<FactName, Fact>) {
         if let Some(name) = clause.fact()
             && let Some(fact) = self.facts.get(name.as_str())

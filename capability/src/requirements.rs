@@ -135,16 +135,7 @@ impl Requirements {
         if !(1..=MAX_RUNTIMES).contains(&self.runtimes.len()) {
             return Err(RequirementsError::RuntimeCount(self.runtimes.len()));
         }
-        let preferred = self.rank.iter().filter_map(Preference::clause);
-        let count: usize = self.clauses.iter().chain(preferred).map(Clause::count).sum();
-        if count > MAX_CLAUSES {
-            return Err(RequirementsError::TooManyClauses(count));
-        }
-        self.clauses.iter().try_for_each(|clause| clause.validate(MAX_NESTING))?;
-        if self.rank.len() > MAX_PREFERENCES {
-            return Err(RequirementsError::TooManyPreferences(self.rank.len()));
-        }
-        self.rank.iter().try_for_each(Preference::validate)
+        check_together(&self.clauses, &self.rank)
     }
 
     /// The text that fact `name` must equal, where a clause says so.
@@ -158,6 +149,23 @@ impl Requirements {
             _ => None,
         })
     }
+}
+
+/// Checks the limits of clauses and of the preferences beside them.
+pub(crate) fn check_together(
+    clauses: &[Clause],
+    rank: &[Preference],
+) -> Result<(), RequirementsError> {
+    let preferred = rank.iter().filter_map(Preference::clause);
+    let count: usize = clauses.iter().chain(preferred).map(Clause::count).sum();
+    if count > MAX_CLAUSES {
+        return Err(RequirementsError::TooManyClauses(count));
+    }
+    clauses.iter().try_for_each(|clause| clause.validate(MAX_NESTING))?;
+    if rank.len() > MAX_PREFERENCES {
+        return Err(RequirementsError::TooManyPreferences(rank.len()));
+    }
+    rank.iter().try_for_each(Preference::validate)
 }
 
 impl Resource {

@@ -1,5 +1,5 @@
-//! The facts that volunteers measure, by name and kind, so that a misspelt one is found where it is
-//! written and not where it matches nobody.
+//! The facts that volunteers measure and those that offers have, by name and kind, so that a misspelt
+//! one is found where it is written and not where it matches nobody.
 
 use strsim::damerau_levenshtein;
 
@@ -12,6 +12,12 @@ pub enum FactKind {
     Version,
     /// A number without a unit.
     Number,
+    /// A number of bytes.
+    Bytes,
+    /// A number of seconds.
+    Seconds,
+    /// Yes or no.
+    Flag,
     /// A set of words.
     Words,
     /// Whatever its owner or a project's check has made it.
@@ -36,6 +42,27 @@ const FACTS: [(&str, FactKind); 12] = [
 
 /// Facts of which there are many: what their names begin with.
 const FAMILIES: [(&str, FactKind); 2] = [("check.", FactKind::Any), ("tool.", FactKind::Version)];
+
+/// Facts of offers, of which volunteers' policies speak.
+pub(crate) const OFFER_FACTS: [(&str, FactKind); 17] = [
+    ("project", FactKind::Word),
+    ("project-key", FactKind::Word),
+    ("keywords", FactKind::Words),
+    ("network", FactKind::Flag),
+    ("name", FactKind::Word),
+    ("builder", FactKind::Word),
+    ("runtimes", FactKind::Words),
+    ("needs", FactKind::Words),
+    ("duration", FactKind::Seconds),
+    ("cores", FactKind::Number),
+    ("memory", FactKind::Bytes),
+    ("disk", FactKind::Bytes),
+    ("processes", FactKind::Number),
+    ("package", FactKind::Bytes),
+    ("tasks", FactKind::Number),
+    ("replicas", FactKind::Number),
+    ("others", FactKind::Number),
+];
 
 /// Features of processors, named as compilers do: `-C target-feature` of rustc, `-m` of GCC.
 pub const CPU_FEATURES: [&str; 44] = [
@@ -92,6 +119,11 @@ pub fn fact_kind(name: &str) -> Option<FactKind> {
         FAMILIES.iter().find(|(family, _)| name.len() > family.len() && name.starts_with(family))
     };
     alone.or_else(family).map(|(_, kind)| *kind)
+}
+
+/// The kind of the offers' fact `name`, if offers have such a fact.
+pub fn offer_fact_kind(name: &str) -> Option<FactKind> {
+    OFFER_FACTS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
 }
 
 /// The known fact that `name` was probably meant to be.

@@ -222,7 +222,7 @@ fn a_mistake_in_a_need_is_told_with_its_place() {
     need("[[prefer]]\nmore = \"os\"\nenough = 3", "8:8: prefer[0].more: \"os\" is no number");
     need(
         "[[prefer]]\nweight = 5",
-        "7:1: prefer[0]: a preference is { more = \"cpu.level\", enough = 4 }, { less = \"cpu.level\", bearable = 4 }, or what could be required, such as { tools.ccache = \"*\" }",
+        "7:1: prefer[0]: a preference is { more = \"cpu.level\", enough = 4 }, { less = \"cpu.level\", bearable = 4 }, or what could be required, such as { tools.gcc = \">=10\" }",
     );
     need(
         "[[prefer]]\nweight = 0\nos = \"linux\"",

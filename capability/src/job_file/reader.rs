@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::de::{DeTable, DeValue};
 
@@ -32,14 +32,18 @@ pub(super) struct Field<'t> {
 }
 
 impl<'t> Section<'t> {
-    /// Reads the whole document.
+    /// Reads the whole document, which has none but `known` fields.
     pub(super) fn root(text: &'t str, known: &[&str]) -> Result<Self, JobFileError> {
+        Self::document(text)?.only(known)
+    }
+
+    /// Reads the whole document, whatever fields it has.
+    pub(super) fn document(text: &'t str) -> Result<Self, JobFileError> {
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             located(text, at, "", Problem::Syntax(error.message().to_owned()))
         })?;
-        let section = Self::open(text, String::new(), 0..0, table.into_inner());
-        section.only(known)
+        Ok(Self::open(text, String::new(), 0..0, table.into_inner()))
     }
 
     fn open(text: &'t str, path: String, span: Range<usize>, table: DeTable<'t>) -> Self {
@@ -176,12 +180,20 @@ impl<'t> Field<'t> {
 
     /// A whole number of `1..=max`.
     pub(super) fn count(self, max: u32) -> Result<u32, JobFileError> {
+        self.whole(1..=max)
+    }
+
+    /// A whole number of `range`.
+    pub(super) fn whole(self, range: RangeInclusive<u32>) -> Result<u32, JobFileError> {
         let DeValue::Integer(number) = &self.value else {
             return Err(self.wrong_type("a whole number"));
         };
         match u32::from_str_radix(number.as_str(), number.radix()) {
-            Ok(count) if (1..=max).contains(&count) => Ok(count),
-            _ => Err(self.refuse(format_args!("{number} is not between 1 and {max}"))),
+            Ok(count) if range.contains(&count) => Ok(count),
+            _ => {
+                let (least, most) = range.into_inner();
+                Err(self.refuse(format_args!("{number} is not between {least} and {most}")))
+            }
         }
     }
 

@@ -157,6 +157,17 @@ fn check_alternatives(fact: &FactName, count: usize) -> Result<(), RequirementsE
 impl fmt::Display for Clause {
     /// What is needed, as it fits after "needs".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|_, amount| amount.to_string())
+    }
+}
+
+impl Clause {
+    /// Writes what is needed, with amounts of facts as `amount` writes them.
+    pub(crate) fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        amount: &dyn Fn(&FactName, u64) -> String,
+    ) -> fmt::Result {
         match self {
             Self::Equals { fact, value } => write!(f, "{fact} {value}"),
             Self::OneOf { fact, values } => {
@@ -166,15 +177,22 @@ impl fmt::Display for Clause {
                     _ => write!(f, " or {value}"),
                 })
             }
-            Self::AtLeast { fact, amount } => write!(f, "{fact} of at least {amount}"),
-            Self::AtMost { fact, amount } => write!(f, "{fact} of at most {amount}"),
+            Self::AtLeast { fact, amount: least } => {
+                write!(f, "{fact} of at least {}", amount(fact, *least))
+            }
+            Self::AtMost { fact, amount: most } => {
+                write!(f, "{fact} of at most {}", amount(fact, *most))
+            }
             Self::Includes { fact, words } => {
                 write!(f, "{fact} with")?;
                 words.iter().try_for_each(|word| write!(f, " {word}"))
             }
-            Self::All(clauses) => group(f, clauses, " and "),
-            Self::Any(clauses) => group(f, clauses, " or "),
-            Self::Not(clause) => write!(f, "not {clause}"),
+            Self::All(clauses) => write_group(f, clauses, " and ", amount),
+            Self::Any(clauses) => write_group(f, clauses, " or ", amount),
+            Self::Not(clause) => {
+                f.write_str("not ")?;
+                clause.write(f, amount)
+            }
             Self::Donates { resource: Resource::Cores, amount: 1 } => f.write_str("1 core"),
             Self::Donates { resource: Resource::Cores, amount } => write!(f, "{amount} cores"),
             Self::Donates { resource, amount } => {
@@ -189,12 +207,17 @@ impl fmt::Display for Clause {
 }
 
 /// Clauses with a word between them, in parentheses where there is more than one.
-fn group(f: &mut fmt::Formatter<'_>, clauses: &[Clause], between: &str) -> fmt::Result {
-    if let [only] = clauses {
-        return write!(f, "{only}");
+fn write_group(
+    f: &mut fmt::Formatter<'_>,
+    clauses: &[Clause],
+    between: &str,
+    amount: &dyn Fn(&FactName, u64) -> String,
+) -> fmt::Result {
+    let parentheses = if clauses.len() == 1 { ["", ""] } else { ["(", ")"] };
+    f.write_str(parentheses[0])?;
+    for (index, clause) in clauses.iter().enumerate() {
+        f.write_str(if index == 0 { "" } else { between })?;
+        clause.write(f, amount)?;
     }
-    clauses.iter().enumerate().try_for_each(|(index, clause)| {
-        write!(f, "{}{clause}", if index == 0 { "(" } else { between })
-    })?;
-    f.write_str(")")
+    f.write_str(parentheses[1])
 }
