@@ -7,7 +7,7 @@ use std::time::Duration;
 use capability::statements::{Ad, Class, ClassCount, Summary};
 use capability::{
     Capabilities, Clause, Explanation, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
-    Runtime, Timestamp, Verified, encode_cbor, evaluate, explain,
+    Runtime, Timestamp, Verified, encode_cbor, evaluate, explain, satisfies,
 };
 use mesh_core::{Mono, Now, Shard};
 
@@ -25,6 +25,8 @@ const MAX_CLASSES_BYTES: usize = MAX_STATEMENT_BYTES - (1 << 10);
 /// Comparisons for one explanation at most, each some 100 ns: nobody must hold up a broker for longer
 /// than some hundredths of a second. All ads there can be, of jobs with few clauses.
 const MAX_JUDGEMENTS: usize = 300_000;
+/// The same for one count, of which a minute can have a thousand: 5,000 ads of a job with six clauses.
+const MAX_COUNT_JUDGEMENTS: usize = 30_000;
 /// Bytes of ads in one answer: a frame, less what is wrapped around them.
 const MAX_ANSWER_BYTES: usize = 900 << 10;
 
@@ -157,16 +159,33 @@ impl AdTable {
 
     /// How the machines of the ads stand to `requirements`.
     pub(crate) fn explain(&self, requirements: &Requirements) -> Explanation {
+        explain(self.looked_at(requirements, MAX_JUDGEMENTS), requirements)
+    }
+
+    /// How many machines satisfy `requirements`, of as many as one count looks at.
+    pub(crate) fn matching(&self, requirements: &Requirements) -> u32 {
+        let looked_at = self.looked_at(requirements, MAX_COUNT_JUDGEMENTS);
+        let fit = looked_at.filter(|machine| satisfies(machine, requirements).is_some());
+        u32::try_from(fit.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The machines of the ads, our own volunteers' first: as many as can be held against
+    /// `requirements` within that many judgements.
+    fn looked_at(
+        &self,
+        requirements: &Requirements,
+        judgements: usize,
+    ) -> impl Iterator<Item = &Capabilities> {
         let own = self.own.values().map(|own| &own.ad);
-        let ads = own.chain(self.foreign.values()).take(judged_at_most(requirements));
-        explain(ads.map(|ad| &ad.capabilities), requirements)
+        let ads = own.chain(self.foreign.values()).map(|ad| &ad.capabilities);
+        ads.take(judgements / judgements_of_one(requirements))
     }
 }
 
-/// How many machines can be held against `requirements` within [`MAX_JUDGEMENTS`].
-fn judged_at_most(requirements: &Requirements) -> usize {
+/// Comparisons that hold one machine against `requirements`, at least 1.
+fn judgements_of_one(requirements: &Requirements) -> usize {
     let each: usize = requirements.clauses.iter().map(judgements).sum();
-    MAX_JUDGEMENTS / (each * requirements.runtimes.len()).max(1)
+    (each * requirements.runtimes.len()).max(1)
 }
 
 /// Comparisons that `clause` takes, of clauses and of values.

@@ -11,6 +11,7 @@ mod calls;
 mod card;
 mod claims;
 mod contract;
+mod counts;
 mod exchange;
 mod gossip_set;
 mod handed_out;

@@ -577,6 +577,26 @@ fn the_project_that_had_least_comes_first() {
 }
 
 #[test]
+fn a_volunteer_is_told_how_many_others_could_run_an_offer() {
+    let (mut world, home, ..) = home_with_offer(1, 1);
+    for (volunteer, cores) in [(ALICE, 4), (BOB, 2), (40, 1)] {
+        let ad = ad(key(volunteer), home, cores, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    let others = |world: &mut World| {
+        let shown = offered(world.ask(key(ALICE).0, home, Ask::Pull { wants: wants() }));
+        shown[0].others
+    };
+    assert_eq!(others(&mut world), Some(1), "Bob could; one core is not enough");
+
+    let ad = ad(key(41), home, 2, world.now);
+    world.ask(key(41).0, home, Ask::Advertise { ad });
+    assert_eq!(others(&mut world), Some(1), "what was counted is told for a minute");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(others(&mut world), Some(2));
+}
+
+#[test]
 fn an_explanation_says_how_many_could_run_a_job_and_what_keeps_out_the_others() {
     let (mut world, home, _, offer) = home_with_offer(1, 1);
     for (volunteer, cores) in [(ALICE, 4), (BOB, 1)] {

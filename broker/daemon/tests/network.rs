@@ -326,7 +326,7 @@ async fn a_claim_for_a_home_that_is_nowhere_is_refused_at_once() {
     let (publish, offer) =
         publication(&volunteer, nobody, Package { hash: BlobHash::of(b""), size: 0 });
     let Ask::Publish { home, .. } = publish else { unreachable!("a publication") };
-    let offered = Offered { offer, home, registration: None };
+    let offered = Offered { offer, home, registration: None, others: None };
     let ask = claim(&volunteer, &ad(&volunteer, key), &offered);
     assert_eq!(volunteer.ask(key, ask).await, Answer::Refused(Refusal::NoRoute));
 }

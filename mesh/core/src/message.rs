@@ -150,6 +150,9 @@ pub struct Offered {
     pub home: Verified<Home>,
     /// The project, if the broker knows its registration.
     pub registration: Option<Verified<Registration>>,
+    /// Other machines that could run it, of those that the broker knows, if it says so. Nobody has
+    /// signed that.
+    pub others: Option<u32>,
 }
 
 /// Why a broker says no.
@@ -259,6 +262,8 @@ struct WireOffered {
     home: Envelope,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     registration: Option<Envelope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    others: Option<u32>,
 }
 
 impl Ask {
@@ -373,6 +378,7 @@ impl From<&Offered> for WireOffered {
             offer: offered.offer.envelope().clone(),
             home: offered.home.envelope().clone(),
             registration: offered.registration.as_ref().map(|it| it.envelope().clone()),
+            others: offered.others,
         }
     }
 }
@@ -384,6 +390,7 @@ impl WireOffered {
             offer: Verified::check(&self.offer, verifier)?,
             home: Verified::check(&self.home, verifier)?,
             registration: registration.transpose()?,
+            others: self.others,
         })
     }
 }

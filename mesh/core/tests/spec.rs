@@ -62,10 +62,11 @@ fn asks_are_as_specified_and_come_back() {
 #[test]
 fn answers_are_as_specified_and_come_back() {
     let cddl = Cddl::read();
-    let offered = |registration| Offered { offer: offer(), home: home(), registration };
+    let offered =
+        |registration, others| Offered { offer: offer(), home: home(), registration, others };
     let mut answers = vec![
         Answer::Done,
-        Answer::Offers(vec![offered(None), offered(Some(registration()))]),
+        Answer::Offers(vec![offered(None, None), offered(Some(registration()), Some(3))]),
         Answer::Leases(vec![lease()]),
         Answer::Renewed { lapsed: vec![id(4)] },
         Answer::Explanation(explanation()),

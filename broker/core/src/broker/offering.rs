@@ -10,10 +10,13 @@ impl Broker {
     /// Answers the volunteer's pull if there is something for it.
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
         let Some(pull) = self.pulls.of(volunteer) else { return };
-        let offers = self.offers_for(volunteer, &pull.wants, now);
+        let mut offers = self.offers_for(volunteer, &pull.wants, now);
         if !offers.is_empty()
             && let Some(pull) = self.pulls.end(volunteer)
         {
+            for offered in &mut offers {
+                offered.others = self.others(&offered.offer, now);
+            }
             self.reply(pull.reply, Answer::Offers(offers));
         }
     }
@@ -63,9 +66,16 @@ impl Broker {
                 offer: offer.clone(),
                 home: self.book.home(offer.project)?.clone(),
                 registration: self.book.registration(offer.project).cloned(),
+                others: None,
             })
         });
         offered.take(MAX_OFFERS_AN_ANSWER).collect()
+    }
+
+    /// How many could run `offer` beside somebody who can.
+    fn others(&mut self, offer: &Verified<Offer>, now: Now) -> Option<u32> {
+        let count = || self.ads.matching(&offer.requirements);
+        self.counts.of(offer.id(), now.mono, count).map(|all| all.saturating_sub(1))
     }
 
     fn suits(
