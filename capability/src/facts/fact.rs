@@ -103,6 +103,12 @@ impl Fact {
         }
     }
 
+    /// A set of those of `texts` that can be words of one, [`MAX_SET`] at most.
+    pub fn set_of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let words = texts.into_iter().filter(|text| is_set_word(text));
+        words.take(MAX_SET).collect()
+    }
+
     pub(crate) fn check(&self, name: &FactName) -> Result<(), FactsError> {
         match self {
             Self::Text(text) if text.len() > MAX_FACT_TEXT || text.contains(char::is_control) => {

@@ -54,14 +54,19 @@ impl Preference {
     /// anybody would care about.
     pub const DEGREES: u64 = 1000;
 
-    /// What a machine could get for it at most.
-    pub fn most(&self) -> u64 {
+    /// What it counts; nothing if it is of a newer version.
+    pub fn weight(&self) -> u16 {
         match self {
             Self::Holds { weight, .. } | Self::More { weight, .. } | Self::Less { weight, .. } => {
-                u64::from(*weight) * Self::DEGREES
+                *weight
             }
             Self::Unknown { .. } => 0,
         }
+    }
+
+    /// What a machine could get for it at most.
+    pub fn most(&self) -> u64 {
+        u64::from(self.weight()) * Self::DEGREES
     }
 
     /// The clause that is preferred, if it is one.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use capability::statements::{Artifact, Ended, Package, StepReport, TaskId, Verdict};
 use capability::{
-    BlobHash, Capabilities, JobSpec, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
-    format_bytes,
+    BlobHash, Capabilities, JobSpec, Policy, ProjectKey, PublicKey, Runtime, StatementId,
+    Timestamp, format_bytes,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
@@ -56,6 +56,8 @@ pub enum Input {
     },
     /// The projects that the owner trusts, all of them.
     Pins(Vec<Pin>),
+    /// What the owner wants of offers, all of it. Without one every offer of a trusted project will do.
+    Policy(Policy),
     /// What the machine can do and how much of it is donated.
     Capabilities(Capabilities),
     /// An [`Action::Fetch`] has ended.
@@ -209,7 +211,7 @@ pub enum News {
         /// The ad's number.
         seq: u64,
     },
-    /// An offer is declined; said once until pins or capabilities change.
+    /// An offer is declined; said once until pins, policy, capabilities or the reason change.
     Declined {
         /// The offer.
         offer: StatementId,

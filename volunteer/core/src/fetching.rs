@@ -1,11 +1,12 @@
 //! Work fetch: one pull while there is room, then one claim at a time.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM, Offer};
-use capability::{ProjectKey, Resources, Runtime, StatementId, Verified};
+use capability::{Capabilities, ProjectKey, Resources, Runtime, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, CallFailed, CallId, MAX_EXCEPTIONS, MAX_HOPS, Mono, Offered, Refusal, Wants,
 };
@@ -13,6 +14,8 @@ use mesh_core::{
 use crate::action::{Action, News};
 use crate::backoff::Backoff;
 use crate::leases::GroupKey;
+use crate::policy::describe;
+use crate::trust::{Decline, Passes};
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
 use crate::working::lease_record;
 
@@ -68,6 +71,11 @@ struct Claiming {
 }
 
 impl Fetching {
+    /// What is claimed must be judged anew.
+    pub fn drop_candidates(&mut self) {
+        self.candidates.clear();
+    }
+
     /// The primary that was asked is gone.
     pub fn stop_pulling(&mut self) {
         if matches!(self.state, State::Pulling { .. }) {
@@ -170,31 +178,53 @@ impl Volunteer {
 
     /// Declines offers or makes them candidates; says whether there is one. What is declined must
     /// not hurry the next pull: whoever makes offers to no end could keep this machine asking.
+    ///
+    /// The owner's preferences put candidates in order. Where they are silent the broker's order
+    /// stays, in which those projects come first that were given least.
     fn judge(&mut self, offers: Vec<Offered>) -> bool {
         let Some(machine) = self.machine.clone() else { return false };
-        let mut found = false;
+        let mut found = Vec::new();
         for offered in offers {
-            let (offer, project) = (offered.offer.id(), offered.offer.project);
-            match self.trust.judge(&offered, &machine, self.now.wall) {
-                Ok(runtime) => {
+            match self.assess(&offered, &machine) {
+                Ok((runtime, rank)) => {
+                    let offer = offered.offer.id();
+                    self.offers.welcome(offer);
                     let room = self.room_for(&offered.offer, machine.resources) > 0;
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
-                        self.fetching.candidates.push_back(Candidate { offered, runtime });
-                        found = true;
+                        found.push((rank, Candidate { offered, runtime }));
                     }
                 }
-                Err(reason) => {
-                    if !reason.is_ours_to_change() {
-                        self.offers.leave_alone(offer, self.now.mono);
-                    }
-                    if self.offers.decline(&offered, reason.clone(), self.now.wall) {
-                        let name = offered.offer.name.clone();
-                        self.news(News::Declined { offer, project, name, reason });
-                    }
-                }
+                Err(reason) => self.decline(&offered, reason),
             }
         }
-        found
+        found.sort_by_key(|(rank, _)| Reverse(*rank));
+        let candidates = &mut self.fetching.candidates;
+        candidates.extend(found.into_iter().map(|(_, candidate)| candidate));
+        !candidates.is_empty()
+    }
+
+    /// The runtime in which `machine` would take the offer and how welcome it is, or why it does not.
+    fn assess(&self, offered: &Offered, machine: &Capabilities) -> Result<(Runtime, u64), Decline> {
+        let runtime = self.trust.judge(offered, machine, self.now.wall)?;
+        let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
+        let facts = describe(offered, pin);
+        match self.policy.unmet(&facts) {
+            unmet if unmet.is_empty() => Ok((runtime, self.policy.rank(&facts))),
+            unmet => Err(Decline::Policy(unmet)),
+        }
+    }
+
+    fn decline(&mut self, offered: &Offered, reason: Decline) {
+        let (offer, project) = (offered.offer.id(), offered.offer.project);
+        match reason.passes() {
+            Passes::Soon => self.offers.leave_alone(offer, self.now.mono),
+            Passes::Later => self.offers.look_again_later(offer, self.now.mono),
+            Passes::Never => {}
+        }
+        if self.offers.decline(offered, reason.clone(), self.now.wall) {
+            let name = offered.offer.name.clone();
+            self.news(News::Declined { offer, project, name, reason });
+        }
     }
 
     /// How many tasks of `offer` fit into what is left of `donated` and of the disk. If none does,

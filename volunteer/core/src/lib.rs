@@ -7,8 +7,9 @@
 //! 1. One of the brokers that are up is its **primary**. The ad goes there, and a new one whenever
 //!    the primary or the machine changes.
 //! 2. While resources are free, one pull is outstanding. Offers that come are judged by [`Trust`]:
-//!    signatures alone make nobody welcome, the owner's pins do. What is declined is remembered with
-//!    its reason, and the broker is asked not to show it again. A machine that fails job after job
+//!    signatures alone make nobody welcome, the owner's pins do; and then by the owner's policy, which
+//!    is part of nothing that is sent. What is declined is remembered with its reason, and the broker
+//!    is asked not to show it again. A machine that fails job after job
 //!    takes nothing new for a growing while.
 //! 3. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
 //!    they are worked on, renewed until their results are on their way, and released when they are
@@ -27,6 +28,7 @@ mod leases;
 mod ledger;
 mod offers;
 mod owner;
+mod policy;
 mod returning;
 mod trust;
 mod volunteer;
@@ -36,6 +38,7 @@ mod working;
 pub use action::{Action, Idle, Input, News, Order, Outcome};
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
+pub use policy::{describe_file, is_about_offers};
 pub use trust::{Decline, Pin, Trust};
 pub use volunteer::{DISK_RESERVE, RestoreError, Volunteer};
 pub use work::{JobView, MAX_JOBS, Stage, needs};

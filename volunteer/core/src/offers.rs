@@ -7,7 +7,7 @@ use capability::{ProjectKey, StatementId, Timestamp};
 use mesh_core::{MAX_EXCEPTIONS, Mono, Now, Offered};
 
 use crate::backoff::Backoff;
-use crate::trust::Decline;
+use crate::trust::{Decline, Passes};
 
 /// Declined offers remembered at most. Beyond, only pinned projects are asked for.
 pub const MAX_DECLINED: usize = 512;
@@ -19,6 +19,10 @@ const MAX_LEFT_ALONE: usize = MAX_EXCEPTIONS - MAX_DECLINED;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait: half a lease's term, after which tasks of dead volunteers open again.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// An offer that the policy declines for what a broker says is looked at again after that time: how
+/// many machines could run it changes within hours.
+pub(crate) const POLICY_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// An offer that the disk has no room for is shown again after that time: it may be over by then.
 const DISK_WAIT: Duration = Duration::from_secs(60);
@@ -88,12 +92,32 @@ impl Offers {
 
     /// The offer brought nothing now, and is asked for again after a while.
     pub fn leave_alone(&mut self, offer: StatementId, now: Mono) {
+        self.leave_alone_for(offer, now, FIRST_WAIT, LONGEST_WAIT);
+    }
+
+    /// The policy does not want the offer at present.
+    pub fn look_again_later(&mut self, offer: StatementId, now: Mono) {
+        self.leave_alone_for(offer, now, POLICY_WAIT, POLICY_WAIT);
+    }
+
+    fn leave_alone_for(
+        &mut self,
+        offer: StatementId,
+        now: Mono,
+        first: Duration,
+        longest: Duration,
+    ) {
         if self.left_alone.len() >= MAX_LEFT_ALONE && !self.left_alone.contains_key(&offer) {
             let next = self.left_alone.iter().min_by_key(|(_, it)| it.not_before);
             let next = next.map(|(offer, _)| *offer);
             next.and_then(|next| self.left_alone.remove(&next));
         }
-        self.left_alone.entry(offer).or_default().fail(now, FIRST_WAIT, LONGEST_WAIT);
+        self.left_alone.entry(offer).or_default().fail(now, first, longest);
+    }
+
+    /// The offer is welcome, whatever was said of it before.
+    pub fn welcome(&mut self, offer: StatementId) {
+        self.declined.remove(&offer);
     }
 
     /// The offer has brought tasks.
@@ -127,7 +151,7 @@ impl Offers {
         self.too_large.clear();
     }
 
-    /// Pins or capabilities have changed: everything is to be judged anew.
+    /// Pins, policy or capabilities have changed: everything is to be judged anew.
     pub fn reconsider(&mut self) {
         *self = Self::default();
     }
@@ -142,7 +166,7 @@ impl Offers {
     /// the ids.
     pub fn exceptions(&self, disk_left: u64, now: Mono) -> Vec<StatementId> {
         let left_alone = self.left_alone.iter().filter(|(_, it)| !it.is_over(now));
-        let permanent = self.declined.values().filter(|it| it.reason.is_ours_to_change());
+        let permanent = self.declined.values().filter(|it| it.reason.passes() == Passes::Never);
         let mut except: BTreeSet<_> = permanent.map(|it| it.offer).collect();
         except.extend(left_alone.map(|(offer, _)| *offer));
         except.extend(&self.too_large);
@@ -167,9 +191,10 @@ impl Offers {
         self.declined.values()
     }
 
-    /// How many offers are left alone at present.
+    /// How many offers that are not declined are left alone at present.
     pub fn waiting(&self, now: Mono) -> usize {
-        self.left_alone.values().filter(|it| !it.is_over(now)).count()
+        let welcome = self.left_alone.iter().filter(|(id, _)| !self.declined.contains_key(id));
+        welcome.filter(|(_, it)| !it.is_over(now)).count()
     }
 
     /// When the next offer may be asked for again.

@@ -3,7 +3,7 @@
 use std::mem::discriminant;
 
 use capability::statements::Receipt;
-use capability::{Capabilities, ProjectKey, StatementId, Verified};
+use capability::{Capabilities, Policy, ProjectKey, StatementId, Verified};
 
 use crate::action::{Action, Idle, News};
 use crate::ledger::Total;
@@ -31,7 +31,7 @@ impl Volunteer {
             return;
         }
         self.trust = trust;
-        self.offers.reconsider();
+        self.reconsider();
         let unwanted = self.work.jobs().filter(|(_, job)| {
             let (lease, offer) = (&job.lease, &job.offer);
             let pin = self.trust.pin(&lease.project);
@@ -47,8 +47,22 @@ impl Volunteer {
             return;
         }
         self.machine = Some(machine);
-        self.offers.reconsider();
+        self.reconsider();
         self.ad.drop_taken();
+    }
+
+    /// What is under way was welcome when it was taken, and goes on.
+    pub(crate) fn policy_changed(&mut self, policy: Policy) {
+        if policy != self.policy {
+            self.policy = policy;
+            self.reconsider();
+        }
+    }
+
+    /// Every offer is to be judged anew.
+    fn reconsider(&mut self) {
+        self.offers.reconsider();
+        self.fetching.drop_candidates();
     }
 
     pub(crate) fn pause(&mut self) {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Home, Offer};
 use capability::{
-    Capabilities, NoMatch, ProjectKey, PublicKey, Resource, Runtime, Timestamp, Verified, evaluate,
-    format_bytes,
+    Capabilities, Finding, NoMatch, ProjectKey, PublicKey, Resource, Runtime, Timestamp, Verified,
+    evaluate, format_bytes,
 };
 use mesh_core::Offered;
 use thiserror::Error;
 
+use crate::policy::may_pass;
 use crate::work::needs;
 
 /// A project that the owner trusts, and how far.
@@ -68,17 +69,41 @@ pub enum Decline {
         /// How much there is.
         donated: u64,
     },
+    /// The owner's policy does not want it; what stands against it.
+    #[error(
+        "your policy says no: {}",
+        .0.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    Policy(Vec<Finding>),
     /// The package alone is larger than what the job may use.
     #[error("its package is larger than the disk space that the job may use")]
     Package,
 }
 
 impl Decline {
-    /// Whether only pins and capabilities can change it; the rest can change with the next answer.
-    pub(crate) fn is_ours_to_change(&self) -> bool {
-        use Decline::{HomeNotCurrent, OfferNotCurrent, SignerMismatch, WrongHome};
-        !matches!(self, WrongHome | SignerMismatch | HomeNotCurrent(_) | OfferNotCurrent(_))
+    /// When what the broker shows could make the offer welcome. Never, where only pins, policy and
+    /// capabilities can.
+    pub(crate) fn passes(&self) -> Passes {
+        match self {
+            Self::WrongHome
+            | Self::SignerMismatch
+            | Self::HomeNotCurrent(_)
+            | Self::OfferNotCurrent(_) => Passes::Soon,
+            Self::Policy(unmet) if may_pass(unmet) => Passes::Later,
+            _ => Passes::Never,
+        }
     }
+}
+
+/// When an offer that is declined is worth another look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// With the next answer.
+    Soon,
+    /// Once facts that the broker tells have had time to change.
+    Later,
+    /// Not before the owner or the machine changes something.
+    Never,
 }
 
 /// The owner's pins.

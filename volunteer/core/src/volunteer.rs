@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{Capabilities, CborError, PublicKey, Signer, StatementError, Timestamp, Verifier};
+use capability::{
+    Capabilities, CborError, Policy, PublicKey, Signer, StatementError, Timestamp, Verifier,
+};
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
     Mono, Now, Outbox, Write,
@@ -37,6 +39,7 @@ pub struct Volunteer {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) machine: Option<Capabilities>,
     pub(crate) trust: Trust,
+    pub(crate) policy: Policy,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
     /// The primary, or the last one there was.
@@ -99,6 +102,7 @@ impl Volunteer {
             signer,
             machine: None,
             trust: Trust::default(),
+            policy: Policy::default(),
             brokers: Vec::new(),
             known_primary: None,
             ad: Advertising::default(),
@@ -164,6 +168,7 @@ impl Volunteer {
             Input::Handover { bundle, reply, .. } => self.take_over(&bundle, reply),
             Input::HandedOver { id, to, taken } => self.handed_over(id, to, taken.is_ok()),
             Input::Pins(pins) => self.pins_changed(pins),
+            Input::Policy(policy) => self.policy_changed(policy),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran { lease, outcome } => self.ran(lease, outcome),

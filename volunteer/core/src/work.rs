@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer, Package, TaskId};
 use capability::{
-    BlobHash, Clause, ProjectKey, Resource, Resources, Runtime, StatementId, Verified,
+    BlobHash, Clause, Limits, ProjectKey, Requirements, Resource, Resources, Runtime, StatementId,
+    Verified,
 };
 use mesh_core::Mono;
 
@@ -26,12 +27,17 @@ const LONGEST_FETCH_WAIT: Duration = Duration::from_secs(4);
 /// What one task of `offer` takes of the machine: the cores that the offer requires, one by
 /// default, and the memory and disk space that its limits allow it.
 pub fn needs(offer: &Offer) -> Resources {
-    let cores = offer.requirements.clauses.iter().map(|clause| match clause {
+    takes(&offer.requirements, &offer.job.limits)
+}
+
+/// The same of a job of these requirements and limits.
+pub(crate) fn takes(requirements: &Requirements, limits: &Limits) -> Resources {
+    let cores = requirements.clauses.iter().map(|clause| match clause {
         Clause::Donates { resource: Resource::Cores, amount } => *amount,
         _ => 1,
     });
     let cores = u32::try_from(cores.max().unwrap_or(1).max(1)).unwrap_or(u32::MAX);
-    Resources { cores, memory: offer.job.limits.memory, disk: offer.job.limits.disk }
+    Resources { cores, memory: limits.memory, disk: limits.disk }
 }
 
 /// How far a leased task is.

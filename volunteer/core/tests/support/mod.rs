@@ -1,5 +1,8 @@
 //! A volunteer on a bench: the test plays its shell, its brokers and its masters.
 
+// Each test file uses a part of it.
+#![allow(dead_code, reason = "shared by several test crates")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
