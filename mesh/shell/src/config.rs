@@ -66,18 +66,49 @@ impl<'de> Deserialize<'de> for Bytes {
 ///
 /// A path that was given must exist; the usual place may be empty, and then all is default.
 pub fn load<T: DeserializeOwned + Default>(role: &str, path: Option<&Path>) -> Outcome<T> {
-    let usual = dirs::default_config(role)?;
-    let (path, required) = match path {
-        Some(path) => (path.to_path_buf(), true),
-        None => (usual, false),
-    };
-    if !required && !path.exists() {
-        return Ok(T::default());
-    }
-    read(&path)
+    File::find(role, path)?.map_or_else(|| Ok(T::default()), |file| file.parse())
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Outcome<T> {
+/// A configuration file as it was read.
+#[derive(Debug)]
+pub struct File {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: String,
+}
+
+impl File {
+    /// Reads the configuration of `role` as [`load`] does, without looking into it. `None` if there
+    /// is none where there need not be one.
+    pub fn find(role: &str, path: Option<&Path>) -> Outcome<Option<Self>> {
+        let usual = dirs::default_config(role)?;
+        match path {
+            Some(path) => Self::read(path.to_path_buf()).map(Some),
+            None if usual.exists() => Self::read(usual).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn read(path: PathBuf) -> Outcome<Self> {
+        let text = read(&path)?;
+        Ok(Self { path, text })
+    }
+
+    /// The settings in it.
+    pub fn parse<T: DeserializeOwned>(&self) -> Outcome<T> {
+        let (text, shown) = (&self.text, self.path.display());
+        toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| line_of(text, span.start));
+            let place = place.map_or_else(String::new, |line| format!(":{line}"));
+            let message = format!("{shown}{place}: {}", error.message().replace('\n', " "));
+            Failure::say(Exit::Input, message)
+                .hint("fields and units are documented in docs/operating")
+        })
+    }
+}
+
+fn read(path: &Path) -> Outcome<String> {
     let shown = path.display();
     let size = std::fs::metadata(path)
         .with_context(|| format!("cannot read the configuration {shown}"))
@@ -87,15 +118,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Outcome<T> {
         let message = format!("the configuration {shown} has {size} bytes");
         return Err(Failure::say(Exit::Input, message).hint("at most 1 MiB is read"));
     }
-    let text = std::fs::read_to_string(path)
+    std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {shown}"))
-        .or_exit(Exit::Input)?;
-    toml::from_str(&text).map_err(|error| {
-        let place = error.span().map(|span| line_of(&text, span.start));
-        let place = place.map_or_else(String::new, |line| format!(":{line}"));
-        let message = format!("{shown}{place}: {}", error.message().replace('\n', " "));
-        Failure::say(Exit::Input, message).hint("fields and units are documented in docs/operating")
-    })
+        .or_exit(Exit::Input)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

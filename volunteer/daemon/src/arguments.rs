@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use capability::{ProjectUri, Runtime};
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,7 @@ use mesh_shell::config::{Bytes, CommonArgs};
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
 /// Exit codes: 0 done; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
-/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here.
+/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here, or your policy says no.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-volunteer", version)]
 pub struct Arguments {
@@ -34,6 +35,15 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: ProjectCommand,
+    },
+    /// What you want of offers, in words, and how it would judge a job.
+    Policy {
+        /// A job file to judge. Exit code 6 if its offers would be declined.
+        #[arg(long = "try", value_name = "FILE")]
+        job: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// What the daemon does at the moment.
     Status(Shown),

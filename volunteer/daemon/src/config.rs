@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use capability::{Resources, Runtime, format_bytes};
+use capability::{Policy, Resources, Runtime, format_bytes};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs};
 use mesh_shell::{Exit, Failure, Outcome, config};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::arguments::RunArgs;
 
@@ -39,6 +40,8 @@ pub struct Config {
     name: String,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
+    /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
+    policy: Option<IgnoredAny>,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 4081)),
             name: String::new(),
             runtimes: vec![Runtime::Native, Runtime::Wasm],
+            policy: None,
         }
     }
 }
@@ -76,6 +80,14 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
+
+# What you want of the offers of projects that you trust; it never leaves this machine. Default:
+# nothing. Facts and more examples are in docs/operating/volunteer.md.
+#[policy]
+#duration = { at-most = "1h" }
+#[[policy.prefer]]
+#less = "others"
+#bearable = 10
 "#;
 
 /// What the daemon goes by.
@@ -93,6 +105,8 @@ pub struct Settings {
     pub name: String,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
+    /// What is wanted of offers.
+    pub policy: Policy,
 }
 
 impl Settings {
@@ -160,7 +174,7 @@ pub fn undialable(address: &Multiaddr) -> Option<String> {
 
 /// Reads the file and lays `flags` over it.
 pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
-    let file: Config = config::load(ROLE, common.config.as_deref())?;
+    let (file, policy) = read(common.config.as_deref())?;
     let state = config::state_dir(ROLE, common.state.as_deref())?;
     let brokers = if flags.brokers.is_empty() {
         file.brokers.into_iter().map(|address| address.0).collect()
@@ -188,7 +202,28 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         }
     }
     let http = flags.http.unwrap_or(file.http);
-    Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes })
+    Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes, policy })
+}
+
+/// The policy of the configuration at `path`, or in its usual place.
+pub fn policy(path: Option<&Path>) -> Outcome<Policy> {
+    read(path).map(|(_, policy)| policy)
+}
+
+/// Reads the file. One that is wrong in any place has no policy that anybody should go by.
+fn read(path: Option<&Path>) -> Outcome<(Config, Policy)> {
+    let Some(file) = config::File::find(ROLE, path)? else {
+        return Ok((Config::default(), Policy::default()));
+    };
+    let config: Config = file.parse()?;
+    let policy = match &config.policy {
+        Some(_) => Policy::read(&file.text).map_err(|error| {
+            Failure::say(Exit::Input, format!("{}:{error}", file.path.display()))
+                .hint("docs/operating/volunteer.md lists the facts of offers, with examples")
+        })?,
+        None => Policy::default(),
+    };
+    Ok((config, policy))
 }
 
 fn most_cores() -> u32 {
@@ -241,16 +276,38 @@ mod tests {
         let plain: Config = toml::from_str(TEMPLATE).expect("all commented out");
         assert_eq!(plain.http, Config::default().http);
 
-        let all: String = TEMPLATE
+        let text: String = TEMPLATE
             .lines()
             .filter_map(|line| line.strip_prefix('#'))
             .filter(|line| !line.starts_with(' '))
             .map(|line| format!("{line}\n"))
             .collect();
-        let all: Config = toml::from_str(&all).expect("every setting of the template");
+        let all: Config = toml::from_str(&text).expect("every setting of the template");
         assert_eq!(all.memory, Some(Bytes(2 << 30)));
         assert_eq!(all.runtimes, Config::default().runtimes);
         assert_eq!(all.brokers.len(), 1);
+        let policy = Policy::read(&text).expect("its policy");
+        assert_eq!((policy.clauses.len(), policy.rank.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_policies_that_are_shown_as_examples_are_sound() {
+        let at = |path: &str| concat!(env!("CARGO_MANIFEST_DIR"), "/../../").to_owned() + path;
+        let deploy = std::fs::read_to_string(at("deploy/volunteer.toml")).expect("it is there");
+        let (_, commented) = deploy.split_once("\n#[policy]\n").expect("it has a policy");
+        let policy = format!("[policy]\n{}", commented.replace('#', ""));
+        let policy = Policy::read(&policy).unwrap_or_else(|error| panic!("{policy}{error}"));
+        assert_eq!((policy.clauses.len(), policy.rank.len()), (2, 1));
+
+        let page = std::fs::read_to_string(at("docs/operating/volunteer.md")).expect("it is there");
+        let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let policies: Vec<_> = blocks.filter(|block| block.contains("[policy]")).collect();
+        assert_eq!(policies.len(), 3);
+        for text in policies {
+            let policy = Policy::read(text).unwrap_or_else(|error| panic!("{text}{error}"));
+            assert!(!policy.clauses.is_empty(), "{text}");
+            toml::from_str::<Config>(text).expect(text);
+        }
     }
 
     #[test]

@@ -238,6 +238,7 @@ fn declined(declined: &Declined) -> DeclinedStatus {
             "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()
         }
         Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
+        Decline::Policy(_) => "to see what you want: talkoot-volunteer policy".to_owned(),
         Decline::Revoked(_) => "see `revoked` in projects.toml".to_owned(),
         Decline::WrongHome
         | Decline::SignerMismatch

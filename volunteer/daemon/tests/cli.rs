@@ -65,6 +65,15 @@ fn a_wrong_configuration_is_exit_3_with_its_line() {
         ("cores = [", "volunteer.toml:1: "),
         ("memory = \"lots\"", "not an amount of bytes"),
         ("brokers = [\"example.org:4077\"]", "not the address of a broker"),
+        (
+            "cores = 1\n[policy]\nduraton = { at-most = \"1h\" }",
+            "volunteer.toml:3:1: unknown field \"duraton\"; did you mean \"duration\"?",
+        ),
+        (
+            "policy.others = { at-most = \"few\" }",
+            "volunteer.toml:1:29: policy.others.at-most must be a whole number",
+        ),
+        ("policy = 3", "volunteer.toml:1:10: policy must be a table"),
         ("memory = \"0\"", "`memory` donates 0 bytes, with which no job could run"),
         ("disk = \"1 KiB\"", "`disk` donates 1 KiB, with which no job could run"),
     ] {
@@ -73,6 +82,48 @@ fn a_wrong_configuration_is_exit_3_with_its_line() {
     }
     let directory = tempfile::tempdir().unwrap();
     check_fails(&run(directory.path(), &["run"]), 3, "cannot read the configuration");
+}
+
+#[test]
+fn the_policy_is_shown_in_words_and_tried_on_a_job_file() {
+    let directory = with_config(
+        "[policy]\nduration = { at-most = \"1h\" }\nothers = { at-most = 3 }\n\
+         [[policy.prefer]]\nweight = 2\nless = \"duration\"\nbearable = \"1h\"\n",
+    );
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let shown = said(&run(directory.path(), &["policy"]));
+    let expected = "an offer of a project that you trust needs\n  duration of at most 1h\n  \
+                    others of at most 3\nof several, those come first with\n  \
+                    the less duration, below 1h (weight 2)\n";
+    assert_eq!(shown, expected);
+
+    let job = directory.path().join("job.toml");
+    let judge = |wall: &str| {
+        let text = format!(
+            "name = \"nightly\"\nlimits.wall = \"{wall}\"\n[requirements]\n\
+             runtimes = [\"native\"]\n[[step]]\nname = \"all\"\nrun = [\"make\"]\n"
+        );
+        std::fs::write(&job, text).unwrap();
+        run(directory.path(), &["policy", "--try", job.to_str().unwrap()])
+    };
+    let short = judge("15m");
+    let expected = "yes   duration of at most 1h: 15m\n\
+                    open  others of at most 3: only its offer tells\n\
+                    taken if the offer has what is open\nrank 1500 of 2000\n";
+    assert_eq!((said(&short).as_str(), short.status.code()), (expected, Some(0)));
+    let long = judge("2h");
+    check_fails(&long, 6, "by your policy its offers are declined");
+    assert!(said(&long).starts_with("no    duration of at most 1h: 2h\n"), "{}", said(&long));
+
+    let missing = run(directory.path(), &["policy", "--try", "nowhere.toml"]);
+    check_fails(&missing, 3, "cannot read the job file nowhere.toml");
+    std::fs::write(&job, "name = 1").unwrap();
+    let wrong = run(directory.path(), &["policy", "--try", job.to_str().unwrap()]);
+    check_fails(&wrong, 3, "job.toml:1:8: name must be text in quotes");
+
+    let none = with_config("");
+    let shown = said(&run(none.path(), &["policy"]));
+    assert_eq!(shown, "every offer of a project that you trust will do\n");
 }
 
 #[test]

@@ -234,7 +234,12 @@ fn ask(directory: &Path, arguments: &[&str]) -> Value {
 }
 
 fn start(directory: &Path, broker: &str) -> Daemon {
-    let settings = "cores = 1\nmemory = \"512 MiB\"\n";
+    start_with(directory, broker, "")
+}
+
+/// With `tables` at the end of the configuration.
+fn start_with(directory: &Path, broker: &str, tables: &str) -> Daemon {
+    let settings = format!("cores = 1\nmemory = \"512 MiB\"\n{tables}");
     std::fs::write(directory.join("volunteer.toml"), settings).unwrap();
     let uri = format!("talkoot:{}?broker={broker}", key(PROJECT).public());
     let added = volunteer(directory).args(["project", "add", &uri]).output().unwrap();
@@ -342,4 +347,41 @@ async fn a_busy_machine_says_that_it_drains_or_has_paused() {
     );
     assert_eq!(draining["obstacle"]["reason"], "draining: nothing new is taken");
     assert_eq!(paused["jobs"][0]["stage"], "paused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: vec!["true".to_owned()] };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
+    broker.offered.others = Some(5);
+    let rare = "[policy]\nothers = { at-most = 2 }\n";
+    let daemon = start_with(directory.path(), &broker.address.clone(), rare);
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let owner = tokio::task::spawn_blocking(move || {
+        loop {
+            match ask(&path, &["why", "--json"])["declined"].as_array() {
+                Some(declined) if !declined.is_empty() => break declined[0].clone(),
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+
+    let declined = tokio::select! {
+        _ = broker.serve() => panic!("it ran in spite of the policy"),
+        declined = owner => declined.unwrap(),
+    };
+
+    let reason = "your policy says no: needs others of at most 2, this offer has 5";
+    assert_eq!((&declined["reason"], &declined["name"]), (&reason.into(), &"hello".into()));
+    drop(daemon);
+
+    broker.shown = false;
+    let common = "[policy]\nothers = { at-most = 5 }\n";
+    let _daemon = start_with(directory.path(), &broker.address.clone(), common);
+    let (_, result) = broker.serve().await;
+    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
 }

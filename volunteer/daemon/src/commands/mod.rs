@@ -2,6 +2,7 @@
 
 mod ask;
 mod doctor;
+mod policy;
 mod project;
 
 use capability::Signer;
@@ -24,6 +25,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         Command::Project { command } => {
             project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
         }
+        Command::Policy { job, json } => policy::run(&common, job.as_deref(), json),
         Command::Status(shown) => ask::status(&common, &shown),
         Command::Why(shown) => ask::why(&common, &shown),
         Command::Results(shown) => ask::results(&common, &shown),
