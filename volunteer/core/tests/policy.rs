@@ -154,6 +154,8 @@ fn another_policy_makes_a_declined_offer_welcome_and_leaves_alone_what_runs() {
 
     bench.handle(Input::Policy(policy("name = \"nightly\"")));
     bench.pass(Duration::from_secs(1));
+    assert_eq!(show(&mut bench, &[]), [], "it may be shown again");
+    bench.pass(Duration::from_secs(1));
     assert_eq!(bench.run_offer(&night_build()).len(), 2);
 
     bench.handle(Input::Policy(policy("name = \"weekly\"")));
@@ -161,6 +163,21 @@ fn another_policy_makes_a_declined_offer_welcome_and_leaves_alone_what_runs() {
     assert!(
         bench.find(|it| matches!(it, volunteer_core::Action::Stop { .. }).then_some(())).is_none()
     );
+}
+
+#[test]
+fn an_offer_that_waits_for_its_claim_is_judged_by_the_policy_of_then() {
+    let mut bench = ready("");
+    let (first, second) = (offered("first", 1, 1), offered("second", 1, 1));
+    show(&mut bench, &[first, second.clone()]);
+    let (call, _) = bench.take_claim();
+
+    bench.handle(Input::Policy(policy("name = \"third\"")));
+    bench.answer(call, Answer::Refused(mesh_core::Refusal::NoTask));
+    assert!(!bench.claims());
+    bench.pass(Duration::from_secs(1));
+    show(&mut bench, &[second]);
+    assert!(!bench.claims());
 }
 
 #[test]
