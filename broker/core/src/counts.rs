@@ -12,8 +12,8 @@ use mesh_core::Mono;
 
 /// How long a count is told.
 const COUNT_KEPT: Duration = Duration::from_secs(60);
-/// Offers counted for at a time. A count takes milliseconds, so this is some seconds in a minute for
-/// a broker whose volunteers go out of their way, and far less for any other.
+/// Offers counted for at a time. A count takes 3 ms at most (`MAX_COUNT_JUDGEMENTS` of `ad_table`), so this is a
+/// twentieth of a core for a broker whose volunteers go out of their way, and far less for any other.
 const MAX_COUNTS: usize = 1_000;
 
 /// See the module.

@@ -121,8 +121,8 @@ fn print_verdict(policy: &Policy, facts: &Facts, verdict: Holds) {
         Holds::No => return,
     }
     if !policy.rank.is_empty() {
-        let most: u64 = policy.rank.iter().map(|it| u64::from(it.weight())).sum();
-        outln!("rank {} of {}", policy.rank(facts), most * Preference::DEGREES);
+        let most: u64 = policy.rank.iter().map(Preference::most).sum();
+        outln!("rank {} of {most}", policy.rank(facts));
     }
 }
 
