@@ -3,6 +3,7 @@
 //! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
+//! - [`MachineIndex`], [`OfferIndex`]: the same for a million machines, or many offers.
 //! - [`Explanation`], [`Comparison`]: which needs keep out how many, and how one machine stands.
 //! - [`JobFile`]: what a maintainer writes; [`Policy`]: what a volunteer wants of offers.
 //!
@@ -13,6 +14,7 @@ mod comparison;
 mod envelope;
 mod explanation;
 mod facts;
+mod index;
 mod job_file;
 mod key;
 mod matching;
@@ -34,6 +36,7 @@ pub use comparison::*;
 pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
 pub use explanation::*;
 pub use facts::*;
+pub use index::*;
 pub use job_file::*;
 pub use key::{
     BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,

@@ -243,7 +243,7 @@ impl<'a> Place<'a> {
 }
 
 /// How much of `whole`, which is above 0, `part` is, in [`Preference::DEGREES`] parts, rounded down.
-fn share(part: u64, whole: u64) -> u64 {
+pub(crate) fn share(part: u64, whole: u64) -> u64 {
     let share =
         u128::from(part.min(whole)) * u128::from(Preference::DEGREES) / u128::from(whole.max(1));
     u64::try_from(share).expect("it is one of so many degrees at most")
