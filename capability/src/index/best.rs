@@ -46,6 +46,14 @@ pub(super) struct Candidates<'a, 'p, K> {
     pub(super) population: u16,
 }
 
+/// What is known of the preferences in one block.
+struct Looked {
+    /// Of those by clause that were looked at, the candidates that hold.
+    holding: Vec<Option<Bits>>,
+    /// The most points that numbers bring there.
+    numbers: u64,
+}
+
 impl Best {
     pub(super) fn new(limit: usize, slots: u64, start: Slot) -> Self {
         Self { limit, slots, start, entries: BTreeSet::new() }
@@ -53,9 +61,13 @@ impl Best {
 
     /// Adds those of `candidates` that are among the best.
     pub(super) fn add<K>(&mut self, candidates: &Candidates<'_, '_, K>) {
-        let mut holding = vec![None; candidates.preferences.holding.len()];
         if self.limit > 0 {
-            self.part(candidates, &mut holding, 0, *candidates.slots, 0);
+            let Candidates { rows, preferences, block, slots, population, .. } = candidates;
+            let mut looked = Looked {
+                holding: vec![None; preferences.holding.len()],
+                numbers: preferences.most_of_numbers(rows, *block, slots, *population),
+            };
+            self.part(candidates, &mut looked, 0, **slots, 0);
         }
     }
 
@@ -65,31 +77,31 @@ impl Best {
     }
 
     /// Adds those of `slots` that are among the best. They have `points` for the preferences before
-    /// the one at `index`. Of those that were looked at, `holding` has the slots in which they hold.
+    /// the one at `index`.
     fn part<K>(
         &mut self,
         candidates: &Candidates<'_, '_, K>,
-        holding: &mut [Option<Bits>],
+        looked: &mut Looked,
         index: usize,
         slots: Bits,
         points: u64,
     ) {
         let Candidates { rows, preferences, block, .. } = candidates;
         let Some(nearest) = self.nearest(*block, &slots) else { return };
-        if points + preferences.most_from(index) < self.bar(nearest) {
+        if points + preferences.most_from(index) + looked.numbers < self.bar(nearest) {
             return;
         }
         let Some((weight, plan)) = preferences.holding.get(index) else {
             return self.rank(candidates, slots, points);
         };
-        let holds = holding[index].get_or_insert_with(|| {
+        let holds = looked.holding[index].get_or_insert_with(|| {
             plan.find(rows, *block, candidates.slots, candidates.population)
         });
         let (mut with, mut without) = (slots, slots);
         with &= holds;
         without.subtract(holds);
-        self.part(candidates, holding, index + 1, with, points + weight);
-        self.part(candidates, holding, index + 1, without, points);
+        self.part(candidates, looked, index + 1, with, points + weight);
+        self.part(candidates, looked, index + 1, without, points);
     }
 
     /// Adds those of `slots` that are among the best, all with `points` but for their numbers.

@@ -2,7 +2,7 @@
 //!
 //! Offers ask for the same things over and over: each clause is kept once for each runtime, with
 //! the offers that have it. A machine is held against each clause once, and what fails rules out
-//! all its offers. A clause that no other offer has costs what it costs the plain evaluator.
+//! all its offers. Clauses that many have come first: who is ruled out is not judged again. A clause that no other offer has costs what it costs the plain evaluator.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -36,6 +36,9 @@ pub struct OfferIndex<K> {
     free: Vec<Number>,
     tables: BTreeMap<Runtime, Table>,
 }
+
+/// Offers from which on a clause is judged first: the rest are then mostly ruled out already.
+const COMMON: usize = 8;
 
 /// An offer by number.
 type Number = u32;
@@ -168,11 +171,12 @@ impl Table {
     /// The offers all whose clauses hold; numbers are below `end`.
     fn satisfied(&self, machine: &Capabilities, end: usize) -> impl Iterator<Item = Number> {
         let mut failing = vec![false; end];
-        for shared in self.clauses.values() {
-            if satisfies(machine, &shared.need).is_none() {
-                for number in &shared.offers {
-                    failing[*number as usize] = true;
-                }
+        let (common, rare): (Vec<_>, Vec<_>) =
+            self.clauses.values().partition(|shared| shared.offers.len() >= COMMON);
+        for Shared { need, offers } in common.into_iter().chain(rare) {
+            let is_open = offers.iter().any(|number| !failing[*number as usize]);
+            if is_open && satisfies(machine, need).is_none() {
+                offers.iter().for_each(|number| failing[*number as usize] = true);
             }
         }
         self.offers.iter().copied().filter(move |number| !failing[*number as usize])

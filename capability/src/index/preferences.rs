@@ -23,6 +23,8 @@ struct Number<'a> {
     weight: u64,
     fact: &'a FactName,
     column: ColumnId,
+    /// That there is a number at all.
+    stated: Plan<'a>,
     aim: Aim,
 }
 
@@ -52,17 +54,31 @@ impl<'a> Preferences<'a> {
             if let Some((column, _)) = place.columns.fact(place.runtime, fact)
                 && weight > 0
             {
-                numbers.push(Number { weight: weight.into(), fact, column, aim });
+                let stated = place.leaf(fact, vec![Wanted::Numbers { low: 0, high: u64::MAX }]);
+                numbers.push(Number { weight: weight.into(), fact, column, stated, aim });
             }
         }
         holding.sort_by_key(|(points, _)| std::cmp::Reverse(*points));
         Self { place, holding, numbers }
     }
 
-    /// The most points that preferences from the one at `index` of `holding` on can bring.
+    /// The most points that the clauses from the one at `index` of `holding` on can bring.
     pub(super) fn most_from(&self, index: usize) -> u64 {
-        let holding = self.holding[index..].iter().map(|(points, _)| *points);
-        holding.chain(self.numbers.iter().map(Number::most)).sum()
+        self.holding[index..].iter().map(|(points, _)| *points).sum()
+    }
+
+    /// The most points that numbers can bring to `slots`: nothing where none has the fact, as on
+    /// another kind of machine.
+    pub(super) fn most_of_numbers<K>(
+        &self,
+        rows: &Rows<K>,
+        block: u32,
+        slots: &Bits,
+        population: u16,
+    ) -> u64 {
+        let brings =
+            |number: &&Number<'_>| !number.stated.find(rows, block, slots, population).is_empty();
+        self.numbers.iter().filter(brings).map(Number::most).sum()
     }
 
     /// Those of `slots` whose numbers may bring `needed` points.
