@@ -274,3 +274,110 @@ proptest! {
         }
     }
 }
+
+/// A machine with one fact of its own.
+fn with(name: &str, fact: impl Into<Fact>) -> Capabilities {
+    let mut facts = Facts::new();
+    facts.insert(name, fact).expect("a sound fact");
+    Capabilities {
+        platform: Platform::new("linux", "x86_64").expect("words"),
+        resources: Resources { cores: 2, memory: 4 << 30, disk: 20 << 30 },
+        runtimes: [(Runtime::Native, RuntimeFacts { strength: String::new(), facts })].into(),
+    }
+}
+
+fn asking(clause: Clause, rank: Vec<Preference>) -> Requirements {
+    Requirements { runtimes: vec![Runtime::Native], clauses: vec![clause], rank }
+}
+
+/// More machines than a block has, and twice the values that can have a label of their own.
+const MANY: u16 = 6000;
+
+#[test]
+fn more_values_than_there_are_labels_are_told_apart() {
+    // In an order that is none of theirs, so that most come between two others.
+    let version = |id: u16| format!("{}.{}", u32::from(id) * 7919 % 4093 / 10, id % 10);
+    let (mut machines, mut index) = (Machines::new(), MachineIndex::new());
+    for id in 0..MANY {
+        let machine = with("tool.x", version(id));
+        index.put(id, &machine);
+        machines.insert(id, machine);
+    }
+    let job = |text: &str| {
+        let (fact, range) = ("tool.x".parse().expect("a name"), text.parse().expect("a range"));
+        asking(Clause::Version { fact, range }, Vec::new())
+    };
+    let ranges = ["^17", "=100.3", ">=250.5, <251", "<0.4", ">408", ">=409", "*"];
+    let jobs = ranges.map(job);
+    let exact = Clause::Equals { fact: "tool.x".parse().expect("a name"), value: "17.3".into() };
+    let jobs: Vec<_> = jobs.into_iter().chain([asking(exact, Vec::new())]).collect();
+    let check_all = |machines: &Machines, index: &MachineIndex<u16>| {
+        jobs.iter().for_each(|job| check(machines, index, job, 3, 4711));
+    };
+    check_all(&machines, &index);
+    for id in (0..MANY).filter(|id| id % 50 != 0) {
+        index.remove(&id);
+        machines.remove(&id);
+    }
+    check_all(&machines, &index);
+    for id in 0..MANY / 2 {
+        let machine = with("tool.x", version(id / 2));
+        index.put(id, &machine);
+        machines.insert(id, machine);
+    }
+    check_all(&machines, &index);
+}
+
+#[test]
+fn the_best_are_found_among_many_that_get_better_and_better() {
+    let (mut machines, mut index) = (Machines::new(), MachineIndex::new());
+    for id in 0..MANY {
+        let machine = with("speed", u64::from(id));
+        index.put(id, &machine);
+        machines.insert(id, machine);
+    }
+    let fact: FactName = "speed".parse().expect("a name");
+    let fast = || Clause::AtLeast { fact: fact.clone(), amount: 3000 };
+    let preferences = [
+        Preference::More { weight: 3, fact: fact.clone(), enough: 10_000 },
+        Preference::Less { weight: 2, fact: fact.clone(), bearable: 5_000 },
+        Preference::Holds { weight: 1, clause: fast() },
+    ];
+    for seed in [0, 4095, 4096, 8191, 8192, u64::MAX] {
+        for count in 1..=preferences.len() {
+            let present = Clause::Present { fact: fact.clone() };
+            let job = asking(present, preferences[..count].to_vec());
+            check(&machines, &index, &job, 10, seed);
+            check(&machines, &index, &asking(fast(), preferences[..count].to_vec()), 10, seed);
+        }
+    }
+}
+
+#[test]
+fn platforms_that_peers_make_up_are_found_like_others() {
+    let (mut machines, mut index) = (Machines::new(), MachineIndex::new());
+    for id in 0..700 {
+        let mut machine = with("speed", u64::from(id));
+        machine.platform = Platform::new("linux", &format!("arch{}", id % 350)).expect("words");
+        index.put(id, &machine);
+        machines.insert(id, machine);
+    }
+    for id in 0..350 {
+        // To another kind of machine, some of which have places of their own.
+        let machine = machines[&(699 - id)].clone();
+        index.put(id, &machine);
+        machines.insert(id, machine);
+    }
+    let fact = "speed".parse().expect("a name");
+    check(&machines, &index, &asking(Clause::AtMost { fact, amount: 500 }, Vec::new()), 5, 1);
+}
+
+#[test]
+fn machines_of_one_rank_share_the_work_out() {
+    let mut index = MachineIndex::new();
+    (0..100_u16).for_each(|id| index.put(id, &with("speed", 1_u64)));
+    let job = asking(Clause::Present { fact: "speed".parse().expect("a name") }, Vec::new());
+    let first = |seed| *index.select(&job, 1, seed).best()[0].id;
+    assert_eq!((0..100).map(first).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+    assert_eq!(first(3), first(3));
+}

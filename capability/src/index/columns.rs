@@ -27,6 +27,12 @@ impl Columns {
         self.columns[id as usize].as_ref().expect("a column is kept while a cell is in it")
     }
 
+    /// Whether there is none, nor anything left of one.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.columns.iter().all(Option::is_none)
+    }
+
     /// What the column of `cell` is about.
     pub(super) fn owner(&self, cell: &Cell) -> OwnerRef<'_> {
         let Owner { runtime, fact } = &self.get(cell.column).owner;

@@ -180,3 +180,35 @@ pub(super) fn amount(resources: Resources, resource: Resource) -> u64 {
         Resource::Disk => resources.disk,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{Facts, Platform, Runtime, RuntimeFacts};
+
+    #[test]
+    fn what_nobody_has_any_more_leaves_nothing_behind() {
+        let mut index = MachineIndex::new();
+        let machine = |id: u64| {
+            let mut facts = Facts::new();
+            facts.insert(&format!("tool.{id}"), id).expect("a sound fact");
+            let words: Vec<String> = (id..id + 9).map(|word| format!("w{word}")).collect();
+            let words: Fact = words.iter().map(String::as_str).collect();
+            facts.insert("features", words).expect("a sound fact");
+            facts.insert("build", format!("{id}.1")).expect("a sound fact");
+            let inside = RuntimeFacts { strength: String::new(), facts };
+            let runtime: Runtime = format!("runtime{}", id % 7).parse().expect("a word");
+            Capabilities {
+                platform: Platform::new("linux", "x86_64").expect("words"),
+                resources: Resources { cores: 1, memory: id, disk: 0 },
+                runtimes: [(runtime, inside)].into(),
+            }
+        };
+        (0..5000).for_each(|id| index.put(id, &machine(id)));
+        (0..5000).for_each(|id| index.put(id, &machine(id + 1)));
+        assert!(!index.columns.is_empty());
+        (0..5000).for_each(|id| assert!(index.remove(&id)));
+        assert!(index.columns.is_empty());
+        assert!(index.amounts.iter().all(|amounts| amounts.labels.is_empty()));
+    }
+}
