@@ -205,6 +205,45 @@ pub enum StatementError {
     },
 }
 
+impl StatementError {
+    /// The rules of `docs/spec/statements.md` that may be broken: mostly one.
+    pub fn rules(&self) -> Vec<&'static str> {
+        match self {
+            Self::Envelope(EnvelopeError::Shape(_)) => vec!["S3"],
+            Self::Envelope(EnvelopeError::Cbor(source)) => rules_of_encoding(source, &[]),
+            Self::Payload { kind, source } => rules_of_encoding(source, kind.rules_of_shape()),
+            Self::Envelope(EnvelopeError::Header) | Self::Kind { .. } | Self::Version { .. } => {
+                vec!["S4"]
+            }
+            Self::Forged(_) => vec!["S6"],
+            Self::Unauthorized { .. } => vec!["S7"],
+            Self::Expired { .. } => vec!["S8"],
+            Self::TooLong { .. } => vec!["S9"],
+            Self::Invalid { source, .. } => vec![source.rule],
+        }
+    }
+}
+
+fn rules_of_encoding(error: &CborError, of_shape: &[&'static str]) -> Vec<&'static str> {
+    match error {
+        CborError::TooLarge { .. } => vec!["S1"],
+        CborError::Malformed | CborError::NotDeterministic | CborError::Forbidden => vec!["S2"],
+        CborError::Shape(_) => [&["S3"], of_shape].concat(),
+    }
+}
+
+impl Kind {
+    /// The rules whose limits are looked at while a payload is decoded: those of facts, requirements
+    /// and jobs.
+    const fn rules_of_shape(self) -> &'static [&'static str] {
+        match self {
+            Self::Ad | Self::Result => &["S20"],
+            Self::Offer => &["S43", "S44"],
+            _ => &[],
+        }
+    }
+}
+
 /// A statement whose signature, authority and shape have been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T> {

@@ -53,6 +53,19 @@ fn the_files_hold_what_the_code_makes() {
 }
 
 #[test]
+fn the_index_names_kind_signer_and_id_of_every_valid_vector() {
+    let path = spec("vectors").join("ids.json");
+    let made = index(&valid());
+    if std::env::var_os(WRITE).is_some() {
+        if path.exists() {
+            fs::remove_file(&path).expect("the old index can be removed");
+        }
+        write_new(&path, &made);
+    }
+    assert_eq!(read(&path), made, "{}; {WRITE}=1 writes it", path.display());
+}
+
+#[test]
 fn every_kind_has_a_valid_vector() {
     let covered: BTreeSet<_> = valid().iter().map(|vector| vector.kind).collect();
     assert_eq!(covered, Kind::ALL.iter().copied().collect());
@@ -141,7 +154,7 @@ fn invalid_vectors_are_refused_by_the_rule_that_they_name() {
     let wrong = invalid::invalid().into_iter().filter_map(|vector| {
         let (rule, _) = vector.comment.split_once(',').expect("a rule, a kind, what is wrong");
         match check(&vector) {
-            Err(error) if rules(&error).contains(&rule) => None,
+            Err(error) if error.rules().contains(&rule) => None,
             other => Some(format!("{}: {rule} expected, {other:?}", vector.name)),
         }
     });
@@ -255,31 +268,6 @@ fn check(vector: &Vector) -> Result<Vec<u8>, StatementError> {
     }
 }
 
-/// The rules that an error can stand for.
-fn rules(error: &StatementError) -> Vec<&'static str> {
-    match error {
-        StatementError::Envelope(EnvelopeError::Shape(_)) => vec!["S3"],
-        StatementError::Envelope(EnvelopeError::Header) => vec!["S4"],
-        StatementError::Envelope(EnvelopeError::Cbor(source)) => rules_of_encoding(source),
-        StatementError::Payload { source, .. } => rules_of_encoding(source),
-        StatementError::Kind { .. } | StatementError::Version { .. } => vec!["S4"],
-        StatementError::Forged(_) => vec!["S6"],
-        StatementError::Unauthorized { .. } => vec!["S7"],
-        StatementError::Expired { .. } => vec!["S8"],
-        StatementError::TooLong { .. } => vec!["S9"],
-        StatementError::Invalid { source, .. } => vec![source.rule],
-    }
-}
-
-fn rules_of_encoding(error: &CborError) -> Vec<&'static str> {
-    match error {
-        CborError::TooLarge { .. } => vec!["S1"],
-        CborError::Malformed | CborError::NotDeterministic | CborError::Forbidden => vec!["S2"],
-        // Facts, requirements and jobs refuse what breaks their limits while they are decoded.
-        CborError::Shape(_) => vec!["S3", "S20", "S43", "S44"],
-    }
-}
-
 /// Rules are introduced in bold: `**S10**`.
 fn rules_of_the_specification() -> BTreeSet<String> {
     let text = read(&spec("statements.md"));
@@ -335,6 +323,17 @@ fn text(vector: &Vector) -> String {
     text
 }
 
+/// A line of JSON for each vector.
+fn index(vectors: &[Vector]) -> String {
+    let lines = vectors.iter().map(|vector| {
+        let envelope = capability::Envelope::parse(&vector.bytes).expect("a valid vector");
+        let (name, kind) = (&vector.name, vector.kind.number());
+        let (signer, id) = (HEXLOWER.encode(envelope.signer().as_bytes()), envelope.id());
+        format!(r#"  "{name}": {{"kind": {kind}, "signer": "{signer}", "id": "{id}"}}"#)
+    });
+    format!("{{\n{}\n}}\n", lines.collect::<Vec<_>>().join(",\n"))
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let names = entries.map(|entry| entry.expect("an entry").file_name());
@@ -347,9 +346,12 @@ fn rewrite(folder: &Path, vectors: &[Vector]) {
         fs::remove_file(folder.join(name)).expect("an old vector can be removed");
     }
     for vector in vectors {
-        let path = folder.join(format!("{}.cbor", vector.name));
-        let mut file = fs::OpenOptions::new();
-        let mut file = file.write(true).create_new(true).open(path).expect("a file can be made");
-        file.write_all(text(vector).as_bytes()).expect("a file can be written");
+        write_new(&folder.join(format!("{}.cbor", vector.name)), &text(vector));
     }
+}
+
+fn write_new(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new();
+    let mut file = file.write(true).create_new(true).open(path).expect("a file can be made");
+    file.write_all(text.as_bytes()).expect("a file can be written");
 }

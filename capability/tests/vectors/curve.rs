@@ -26,16 +26,20 @@ pub struct Cofactored {
 
 /// A sound key; its `R` can be chosen.
 pub fn plain_key() -> Key {
-    key_with(EdwardsPoint::identity())
+    key_with(Scalar::from(4_077_u64), EdwardsPoint::identity())
 }
 
 /// The same, plus a point of order 8.
 pub fn mixed_key() -> Key {
-    key_with(EIGHT_TORSION[1])
+    key_with(Scalar::from(4_077_u64), EIGHT_TORSION[1])
 }
 
-fn key_with(small: EdwardsPoint) -> Key {
-    let secret = Scalar::from(4_077_u64);
+/// A point of order 8, under which one message in eight verifies with any `R`.
+pub fn small_key() -> Key {
+    key_with(Scalar::ZERO, EIGHT_TORSION[1])
+}
+
+fn key_with(secret: Scalar, small: EdwardsPoint) -> Key {
     let public = (ED25519_BASEPOINT_TABLE * &secret + small).compress().to_bytes();
     Key { secret, public }
 }

@@ -249,10 +249,20 @@ fn signatures() -> Vec<Vector> {
         let payload = encode_cbor(&samples::withdrawal(n));
         mixed.sign_cofactored(&by(&mixed), &payload).needs_cofactor()
     });
+    let small = curve::small_key();
+    let weak = (0..=u8::MAX).find_map(|n| {
+        let payload = encode_cbor(&samples::withdrawal(n));
+        small.sign_cofactored(&by(&small), &payload).holds_without_cofactor()
+    });
     let mut off_the_curve = vec![0; 32];
     off_the_curve[0] = 2;
     vec![
         broken("weak-r", "S6: the identity as R", plain.sign_with_weak_r(&by(&plain), &sound())),
+        broken(
+            "weak-key-of-order-8",
+            "S6: a key of order 8, under which the equation holds",
+            weak.expect("one of eight does"),
+        ),
         broken(
             "cofactor",
             "S6: an equation that holds only when multiplied by 8",

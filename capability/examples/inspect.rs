@@ -1,0 +1,135 @@
+//! Says what a statement is, or by which rule it is refused.
+//!
+//! ```sh
+//! cargo run -p capability --example inspect -- docs/spec/vectors/valid/ad.cbor
+//! ```
+//!
+//! A file holds the statement's bytes, or their hexadecimal digits below lines that begin with `#`.
+//! `--at MILLISECONDS` judges time as of then, and not as of now.
+
+#![expect(clippy::disallowed_methods, reason = "a statement is judged as of now")]
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::process::ExitCode;
+use std::time::SystemTime;
+use std::{env, fs};
+
+use capability::statements::{
+    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
+    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
+};
+use capability::{Ed25519, Envelope, Kind, Payload, StatementError, Timestamp, Verified};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+const USAGE: &str = "usage: inspect [--at MILLISECONDS] FILE…";
+
+fn main() -> ExitCode {
+    let (now, files) = match arguments() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcomes = files.iter().map(|file| match read(file) {
+        Ok(bytes) => report(file, &bytes, now),
+        Err(error) => {
+            eprintln!("{file}: {error}");
+            Outcome::Refused
+        }
+    });
+    // Every file is looked at, whatever becomes of the ones before.
+    let refused = outcomes.filter(|outcome| matches!(outcome, Outcome::Refused)).count();
+    if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+enum Outcome {
+    Taken,
+    Refused,
+}
+
+fn report(file: &str, bytes: &[u8], now: Timestamp) -> Outcome {
+    match inspect(bytes, now) {
+        Ok(text) => {
+            println!("{file}: {text}");
+            Outcome::Taken
+        }
+        Err(error) => {
+            println!("{file}: refused by {}: {}", error.rules().join(" or "), chain(&error));
+            Outcome::Refused
+        }
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let source = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+fn arguments() -> Result<(Timestamp, Vec<String>), Box<dyn Error>> {
+    let mut now = Timestamp::from(SystemTime::now());
+    let mut files = Vec::new();
+    let mut words = env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--at" {
+            now = Timestamp(words.next().ok_or("--at needs a number")?.parse()?);
+        } else {
+            files.push(word);
+        }
+    }
+    if files.is_empty() { Err("no file".into()) } else { Ok((now, files)) }
+}
+
+/// No statement begins with a `#` or a hexadecimal digit: it would be no array of CBOR.
+fn read(file: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let bytes = fs::read(file)?;
+    let is_text = |byte: &u8| *byte == b'#' || byte.is_ascii_hexdigit();
+    if !bytes.first().is_some_and(is_text) {
+        return Ok(bytes);
+    }
+    let text = String::from_utf8(bytes)?;
+    let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+    Ok(HEXLOWER_PERMISSIVE.decode(digits.as_bytes())?)
+}
+
+fn inspect(bytes: &[u8], now: Timestamp) -> Result<String, StatementError> {
+    let envelope = Envelope::parse(bytes)?;
+    let describe = match envelope.kind() {
+        Some(Kind::Summary) => describe::<Summary>,
+        Some(Kind::Registration) => describe::<Registration>,
+        Some(Kind::Delegation) => describe::<Delegation>,
+        Some(Kind::Home) => describe::<Home>,
+        Some(Kind::Offer) => describe::<Offer>,
+        Some(Kind::Withdrawal) => describe::<Withdrawal>,
+        Some(Kind::Claim) => describe::<Claim>,
+        Some(Kind::Lease) => describe::<Lease>,
+        Some(Kind::Renewal) => describe::<Renewal>,
+        Some(Kind::Result) => describe::<JobResult>,
+        Some(Kind::Receipt) => describe::<Receipt>,
+        Some(Kind::BrokerCard) => describe::<BrokerCard>,
+        Some(Kind::Revocation) => describe::<Revocation>,
+        Some(Kind::Succession) => describe::<Succession>,
+        Some(Kind::Ownership) => describe::<Ownership>,
+        Some(Kind::Request) => describe::<Request>,
+        // An unknown kind is refused as not the one expected.
+        _ => describe::<Ad>,
+    };
+    describe(&envelope, now)
+}
+
+fn describe<T: Payload + Debug>(
+    envelope: &Envelope,
+    now: Timestamp,
+) -> Result<String, StatementError> {
+    let statement = Verified::<T>::check(envelope, &Ed25519)?;
+    statement.current(now)?;
+    Ok(format!(
+        "{}\n  signer {}\n  id {}\n  expires {}\n{:#?}",
+        T::KIND,
+        statement.signer(),
+        statement.id(),
+        statement.expires(),
+        *statement
+    ))
+}
