@@ -1,0 +1,108 @@
+"""What a volunteer is asked to run (S44)."""
+
+from typing import Any
+
+from . import shape
+from .cbor import Item
+from .refusal import Refused, require
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+def read(item: Item, name: str) -> dict[str, Any]:
+    """Reads a job, or refuses it."""
+    job = _JOB(item, name)
+    names = [step["name"] for step in job["steps"]]
+    require(len(set(names)) == len(names), "S44", "two steps of one name")
+    require(job.get("tap", names[0]) in names, "S44", "`tap` names no step")
+    return job
+
+
+def _bounded(least: int, most: int) -> shape.Shape:
+    def check(item: Item, name: str) -> str:
+        text = shape.any_text(item, name)
+        sound = least <= len(text.encode()) <= most and "\0" not in text
+        require(sound, "S44", f"{name} is too long or has a NUL")
+        return text
+
+    return check
+
+
+def _arguments(item: Item, name: str) -> list[str]:
+    arguments = shape.array(_bounded(0, 8192), 1, 256, "S44")(item, name)
+    require(arguments[0] != "", "S44", f"{name} has an empty program")
+    return arguments
+
+
+def _variable(item: Item, name: str) -> str:
+    variable = shape.word(r"[A-Za-z_][A-Za-z0-9_]{0,63}", "S44")(item, name)
+    require(not variable.startswith("TALKOOT_"), "S44", f"{variable} is the volunteer's to set")
+    return variable
+
+
+def _pattern(item: Item, name: str) -> str:
+    pattern = _bounded(1, 256)(item, name)
+    inside = not pattern.startswith("/") and ".." not in pattern.split("/")
+    require(inside, "S44", f"{name} leads out")
+    _check_glob(pattern)
+    return pattern
+
+
+def _check_glob(pattern: str) -> None:
+    braces = at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "\\":
+            require(at < len(pattern), "S44", "a backslash at the end of a pattern")
+            at += 1
+        elif char == "[":
+            at = _end_of_class(pattern, at)
+        elif char in "{}":
+            braces += 1 if char == "{" else -1
+            require(braces >= 0, "S44", "a brace that closes nothing")
+    require(braces == 0, "S44", "a brace that is open")
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Where the class ends that begins before ``at``."""
+    first = at + 1 if pattern[at : at + 1] in ("!", "^") else at
+    low, is_range = "", False
+    for index in range(first, len(pattern)):
+        char = pattern[index]
+        if char == "]" and index > first:
+            return index + 1
+        if char == "-" and index > first and not is_range:
+            is_range = True
+            continue
+        require(not is_range or low <= char, "S44", f"a range from {low} to {char}")
+        low = low if is_range else char
+        is_range = False
+    raise Refused("S44", "a bracket that is open")
+
+
+_JOB = shape.record(
+    {
+        "steps": shape.array(
+            shape.record({"name": shape.word(r"[a-z0-9._-]{1,64}", "S44"), "run": _arguments}),
+            1,
+            64,
+            "S44",
+        )
+    },
+    {
+        "environment": shape.table(_variable, _bounded(0, 4096), 128, "S44"),
+        "limits": shape.record(
+            {},
+            {
+                "wall-ms": shape.unsigned(64, 1, DAY_MS, "S44"),
+                "memory": shape.unsigned(64, 1, rule="S44"),
+                "disk": shape.unsigned(64, 1, rule="S44"),
+                "output": shape.unsigned(64, 1, 16 << 20, "S44"),
+                "processes": shape.unsigned(32, 1, 65_536, "S44"),
+            },
+        ),
+        "artifacts": shape.array(_pattern, 0, 64, "S44"),
+        "tap": shape.any_text,
+    },
+)

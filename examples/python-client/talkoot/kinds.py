@@ -1,0 +1,253 @@
+"""The 17 kinds of statements: shape, bounds, and how long they may live."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import facts, jobs, requirements, shape
+from .cbor import Item
+from .refusal import require
+from .shape import HASH, KEY, array, choice, record, statement, text, unsigned
+
+Payload = dict[str, Any]
+
+MINUTE_MS = 60 * 1000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+TIME = unsigned()
+NAME = text(64)
+REASON = text(256)
+
+_BLOB: dict[str, shape.Shape] = {"hash": HASH, "size": unsigned()}
+_TASK: dict[str, shape.Shape] = {"offer": HASH, "task": unsigned(32), "replica": unsigned(16)}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What statements of a kind are like."""
+
+    number: int
+    name: str
+    longest_ms: int
+    """How far ahead one may expire (S9)."""
+    shape: shape.Shape
+    check: Callable[[Payload], None] = lambda _payload: None
+    """Refuses what the shape cannot tell."""
+    is_for_project: bool = False
+    """Whether it is signed by a delegated key (S7)."""
+
+
+def _summary_class(item: Item, name: str) -> Payload:
+    return record(
+        {
+            "runtime": facts.runtime("S3"),
+            "cores-log2": unsigned(32),
+            "memory-log2": unsigned(32),
+            "count": unsigned(32),
+        }
+    )(item, name)
+
+
+_AD = record(
+    {"seq": unsigned(), "broker": KEY, "capabilities": facts.CAPABILITIES, "expires": TIME}
+)
+
+_SUMMARY = record(
+    {
+        "seq": unsigned(),
+        "shard": text(65),
+        "classes": array(_summary_class, 0, 1024, "S21"),
+        "expires": TIME,
+    }
+)
+
+_REGISTRATION = record(
+    {
+        "name": NAME,
+        "permissions": record(
+            {"runtimes": array(facts.runtime("S3"), 0, 8, "S30")}, {"network": shape.boolean}
+        ),
+        "expires": TIME,
+    },
+    {"homepage": text(256), "keywords": array(text(32), 0, 16, "S30")},
+)
+
+
+def _check_registration(payload: Payload) -> None:
+    require(payload["name"] != "", "S30", "an empty name")
+    homepage = payload.get("homepage", "")
+    is_web = homepage == "" or homepage.startswith(("https://", "http://"))
+    require(is_web, "S30", "a homepage that is no web address")
+
+
+_DELEGATION = record({"node": KEY, "expires": TIME})
+
+_HOME = record(
+    {
+        "project": KEY,
+        "epoch": unsigned(64, 0, 2**64 - 2, "S32"),
+        "home": KEY,
+        "delegation": statement,
+        "expires": TIME,
+    },
+    {"standbys": array(KEY, 0, 4, "S32")},
+)
+
+
+def _check_home(payload: Payload) -> None:
+    own = payload["home"] in payload.get("standbys", ())
+    require(not own, "S32", "the home is among its standbys")
+
+
+_OFFER = record(
+    {
+        "project": KEY,
+        "name": NAME,
+        "builder": NAME,
+        "tasks": unsigned(32, 1, 100_000, "S40"),
+        "replicas": unsigned(16, 1, 16, "S41"),
+        "package": record({"hash": HASH, "size": unsigned(64, 0, 1 << 30, "S42")}),
+        "requirements": requirements.read,
+        "job": jobs.read,
+        "issued": TIME,
+        "delegation": statement,
+        "expires": TIME,
+    }
+)
+
+_WITHDRAWAL = record({"statement": HASH, "expires": TIME}, {"reason": REASON})
+
+_CLAIM = record(
+    {
+        "offer": HASH,
+        "epoch": unsigned(),
+        "count": unsigned(16, 1, 256, "S50"),
+        "runtime": facts.runtime("S3"),
+        "ad": statement,
+        "nonce": unsigned(),
+        "expires": TIME,
+    }
+)
+
+_LEASE = record(
+    {
+        "project": KEY,
+        **_TASK,
+        "epoch": unsigned(),
+        "volunteer": KEY,
+        "runtime": facts.runtime("S3"),
+        "granted": TIME,
+        "term-ms": unsigned(64, 1000, rule="S51"),
+        "expires": TIME,
+    }
+)
+
+_RENEWAL = record(
+    {
+        "leases": array(HASH, 1, 256, "S52"),
+        "offer": HASH,
+        "epoch": unsigned(),
+        "intent": choice(("keep", "release")),
+        "issued": TIME,
+        "expires": TIME,
+    }
+)
+
+
+def _inline_log(item: Item, name: str) -> bytes:
+    log = shape.octets()(item, name)
+    require(len(log) <= 2048, "S62", f"{name} has {len(log)} bytes")
+    return log
+
+
+def _artifact_path(item: Item, name: str) -> str:
+    path = text(512)(item, name)
+    inside = not any(part in ("", ".", "..") for part in path.split("/"))
+    require(inside, "S63", f"{name} leads elsewhere")
+    return path
+
+
+_STEP_REPORT = record(
+    {
+        "name": NAME,
+        "wall-ms": unsigned(),
+        "cpu-ms": unsigned(),
+        "memory": unsigned(),
+        "log": choice((), {"inline": _inline_log, "blob": record(_BLOB)}),
+    },
+    {"exit": shape.signed_32, "ending": REASON},
+)
+
+_RESULT = record(
+    {
+        "project": KEY,
+        **_TASK,
+        "lease": statement,
+        "ended": choice(("passed", "failed"), {"limit": REASON, "machine": REASON}),
+        "steps": array(_STEP_REPORT, 0, 64, "S60"),
+        "platform": facts.PLATFORM,
+        "runtime": facts.runtime("S3"),
+        "started": TIME,
+        "finished": TIME,
+        "expires": TIME,
+    },
+    {
+        "artifacts": array(record({"path": _artifact_path, **_BLOB}), 0, 256, "S61"),
+        "system": text(128),
+    },
+)
+
+_RECEIPT = record(
+    {
+        "project": KEY,
+        "result": HASH,
+        **_TASK,
+        "volunteer": KEY,
+        "verdict": choice((), {"accepted": unsigned(), "rejected": REASON, "again": REASON}),
+        "issued": TIME,
+        "delegation": statement,
+        "expires": TIME,
+    }
+)
+
+_BROKER_CARD = record(
+    {
+        "seq": unsigned(),
+        "addresses": array(text(256), 0, 8, "S22"),
+        "links": array(KEY, 0, 256, "S22"),
+        "expires": TIME,
+    }
+)
+
+_REVOCATION = record({"key": KEY, "expires": TIME}, {"reason": REASON})
+_SUCCESSION = record({"successor": KEY, "expires": TIME})
+_OWNERSHIP = record({"nodes": array(KEY, 0, 1024, "S72"), "expires": TIME})
+_REQUEST = record({"audience": KEY, "nonce": unsigned(), "expires": TIME, "body": shape.octets()})
+
+AD = Kind(1, "ad", DAY_MS, _AD)
+DELEGATION = Kind(4, "delegation", 366 * DAY_MS, _DELEGATION)
+OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER, is_for_project=True)
+
+ALL = (
+    AD,
+    Kind(2, "summary", HOUR_MS, _SUMMARY),
+    Kind(3, "registration", 366 * DAY_MS, _REGISTRATION, _check_registration),
+    DELEGATION,
+    Kind(5, "home", 366 * DAY_MS, _HOME, _check_home, is_for_project=True),
+    OFFER,
+    Kind(7, "withdrawal", 30 * DAY_MS, _WITHDRAWAL),
+    Kind(8, "claim", HOUR_MS, _CLAIM),
+    Kind(9, "lease", 30 * DAY_MS, _LEASE),
+    Kind(10, "renewal", HOUR_MS, _RENEWAL),
+    Kind(11, "result", 30 * DAY_MS, _RESULT),
+    Kind(12, "receipt", 366 * DAY_MS, _RECEIPT, is_for_project=True),
+    Kind(13, "broker card", DAY_MS, _BROKER_CARD),
+    Kind(14, "revocation", 366 * DAY_MS, _REVOCATION),
+    Kind(15, "succession", 366 * DAY_MS, _SUCCESSION),
+    Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP),
+    Kind(17, "request", MINUTE_MS, _REQUEST),
+)
+
+BY_NUMBER = {kind.number: kind for kind in ALL}
+BY_NAME = {kind.name: kind for kind in ALL}
