@@ -9,6 +9,8 @@ use clap::Args;
 
 use xtask::tools::{self, cargo, output, run};
 
+use crate::python::{self, Environment};
+
 /// What `cargo xtask check` takes.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -37,6 +39,7 @@ enum Verdict {
 const CHECKS: &[Check] = &[
     Check { name: "format", run: format },
     Check { name: "purity of the cores", run: purity },
+    Check { name: "python client", run: python_client },
     Check { name: "clippy", run: clippy },
     Check { name: "tests", run: tests },
     Check { name: "doc tests", run: doc_tests },
@@ -159,6 +162,17 @@ fn core_folder(core: &str) -> &'static str {
     }
 }
 
+/// Ours and an independent client agree.
+fn python_client() -> Result<Verdict> {
+    let environment = Environment::new()?;
+    if !environment.is_ready() {
+        let why = "the packages of examples/python-client are not installed; --setup does it";
+        return Ok(Verdict::Skipped(why.to_owned()));
+    }
+    environment.check()?;
+    Ok(Verdict::Passed)
+}
+
 fn clippy() -> Result<Verdict> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings"]))?;
     Ok(Verdict::Passed)
@@ -227,21 +241,21 @@ fn demo() -> Result<Verdict> {
 }
 
 fn missing_programs() -> Vec<&'static str> {
-    PROGRAMS.iter().map(|(program, _)| *program).filter(|program| !tools::exists(program)).collect()
+    let programs = PROGRAMS.iter().map(|(program, _)| *program);
+    let missing = programs.filter(|program| !tools::exists(program));
+    missing.chain((!python::is_here()).then_some(python::PROGRAM)).collect()
 }
 
 /// Installs what a new Debian machine lacks.
 fn setup() -> Result<()> {
     let missing = missing_programs();
     if !missing.is_empty() {
-        let packages =
-            PROGRAMS.iter().filter(|(program, _)| missing.contains(program)).map(|(_, deb)| *deb);
-        let packages: Vec<_> = packages.collect();
-        println!("installing {}", packages.join(", "));
-        run(Command::new("apt-get").arg("update").arg("--quiet"))?;
-        let mut install = Command::new("apt-get");
-        install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
-        run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+        install_packages(&missing)?;
+    }
+    let environment = Environment::new()?;
+    if python::is_here() && !environment.is_ready() {
+        println!("installing the packages of the client in Python");
+        environment.install()?;
     }
     for component in ["clippy", "rustfmt"] {
         if !tools::exists(&format!("cargo-{}", component.trim_start_matches("rust"))) {
@@ -253,4 +267,16 @@ fn setup() -> Result<()> {
         run(cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
     Ok(())
+}
+
+fn install_packages(programs: &[&str]) -> Result<()> {
+    let packages = PROGRAMS.iter().filter(|(program, _)| programs.contains(program));
+    let python = programs.contains(&python::PROGRAM).then_some(python::DEBIAN_PACKAGES);
+    let packages = packages.map(|(_, deb)| *deb).chain(python.into_iter().flatten());
+    let packages: Vec<_> = packages.collect();
+    println!("installing {}", packages.join(", "));
+    run(Command::new("apt-get").arg("update").arg("--quiet"))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    run(install.env("DEBIAN_FRONTEND", "noninteractive"))
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod python;
 
 use std::process::ExitCode;
 
