@@ -29,7 +29,7 @@ pub enum CborError {
     /// Trailing bytes, unsorted or repeated keys, or a number not in its shortest form.
     #[error("CBOR that is not deterministically encoded")]
     NotDeterministic,
-    /// A float, null, tag or other item that statements do not use.
+    /// A float, null, tag, integer below -2^63 or other item that statements do not use.
     #[error("CBOR item of a type that statements do not use")]
     Forbidden,
     /// Sound CBOR, but not of the expected shape.
@@ -77,7 +77,9 @@ fn to_bytes(value: &Value) -> Vec<u8> {
 /// Sorts maps in place; refuses what is outside the subset, and repeated keys.
 fn sort(value: &mut Value, depth: usize) -> Result<(), CborError> {
     match value {
-        Value::Integer(_) | Value::Bytes(_) | Value::Text(_) | Value::Bool(_) => Ok(()),
+        Value::Bytes(_) | Value::Text(_) | Value::Bool(_) => Ok(()),
+        // CBOR has one bit more for negative integers than languages do.
+        Value::Integer(number) if i128::from(*number) >= i128::from(i64::MIN) => Ok(()),
         Value::Array(items) => {
             let depth = depth.checked_sub(1).ok_or(CborError::Malformed)?;
             items.iter_mut().try_for_each(|item| sort(item, depth))

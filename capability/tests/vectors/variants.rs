@@ -163,10 +163,17 @@ fn of_a_later_version() -> Vec<Vector> {
     ]);
     items(entry(requirements, "rank")).push(array(&["prettier", "label"]));
     entries(requirements).push(later());
+    let mut lease = generic(&encode_cbor(&samples::lease()));
+    entries(&mut lease).extend([
+        (Value::from("least"), Value::from(i64::MIN)),
+        (Value::from("most"), Value::from(u64::MAX)),
+    ]);
+    let comment = "keys that version 1 does not know, with the least and the largest integer";
+    let lease = by_value("lease-with-unknown-keys", comment, Kind::Lease, &lease, BROKER);
     let comment = "keys, a runtime and facts that version 1 does not know";
     let ad = by_value("ad-with-unknown-keys", comment, Kind::Ad, &ad, VOLUNTEER);
     let comment = "keys, a runtime, clauses and a preference that version 1 does not know";
-    vec![ad, by_value("offer-with-unknown-keys", comment, Kind::Offer, &offer, MASTER)]
+    vec![ad, lease, by_value("offer-with-unknown-keys", comment, Kind::Offer, &offer, MASTER)]
 }
 
 /// S6 refuses points of small order, not all that have a part of small order.

@@ -41,6 +41,7 @@ fn encodings() -> Vec<Vector> {
         broken(name, comment, with_payload(&payload))
     };
     vec![
+        with("negative-65-bits", "S2: -2^63 - 1", b"\x3b\x80\0\0\0\0\0\0\0"),
         with("bignum", "S2: a number in a tag", b"\xc2\x49\x01\0\0\0\0\0\0\0\0"),
         with("small-bignum", "S2: a small number in a tag", b"\xc2\x41\x08"),
         with("undefined", "S2: an undefined", b"\xf7"),

@@ -73,6 +73,7 @@ class _Reader:
         if major == self.UNSIGNED:
             return argument
         if major == self.NEGATIVE:
+            require(argument < 2**63, "S2", "an integer below -2^63")
             return -1 - argument
         if major == self.BYTES:
             return self._take(argument)
