@@ -9,7 +9,7 @@ use crate::quantity::parse_bytes;
 use crate::requirements::{
     Clause, MAX_CLAUSES, MAX_NESTING, MAX_WEIGHT, Preference, Requirements, Resource,
 };
-use crate::vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact};
+use crate::vocabulary::{CPU_FEATURES, FactKind, fact_kind, misspelt_tool, nearest_fact};
 
 use super::Limits;
 
@@ -69,7 +69,14 @@ fn group(mut section: Section<'_>, levels: usize) -> Result<Vec<Clause>, JobFile
     }
     if let Some(field) = section.take("tools") {
         for (tool, range) in bounded(field)? {
-            let fact = FactName::tool(&tool).map_err(|error| range.key_place().refuse(error))?;
+            let place = range.key_place();
+            let fact = FactName::tool(&tool).map_err(|error| place.refuse(error))?;
+            if let Some(meant) = misspelt_tool(&tool) {
+                return Err(place.refuse(format_args!(
+                    "no volunteer looks for it by itself; did you mean {meant:?}? if not, require \
+                     facts.\"{fact}\", and ask owners to add the tool"
+                )));
+            }
             clauses.push(version(fact, range)?);
         }
     }
@@ -142,6 +149,7 @@ fn about(fact: &str, value: Field<'_>) -> Result<Clause, JobFileError> {
     match kind {
         FactKind::Version => version(fact, value),
         FactKind::Number => number(fact, value, count),
+        FactKind::Bytes => number(fact, value, amount),
         FactKind::Word => text(fact, value),
         FactKind::Words => words(fact, value),
         FactKind::Any if value.is_boolean() => {
@@ -252,7 +260,9 @@ fn number_fact(field: Field<'_>) -> Result<FactName, JobFileError> {
     let place = field.place();
     let fact = field.string()?;
     match fact_kind(&fact) {
-        Some(FactKind::Number | FactKind::Any) => fact.parse().map_err(|error| place.refuse(error)),
+        Some(FactKind::Number | FactKind::Bytes | FactKind::Any) => {
+            fact.parse().map_err(|error| place.refuse(error))
+        }
         Some(_) => Err(place.refuse(format_args!("{fact:?} is no number"))),
         None => {
             let fact = shortened(&fact);
