@@ -1,5 +1,6 @@
 //! Settings: the file, and what flags and variables lay over it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use mesh_shell::{Exit, Failure, Outcome, config};
 use serde::Deserialize;
 
 use crate::arguments::RunArgs;
+use crate::probing::{MAX_OWN, OwnTool, Table};
+use crate::runtimes::{Hours, Label, MAX_LABELS, Own};
 
 /// The role's name in paths.
 pub const ROLE: &str = "volunteer";
@@ -37,8 +40,15 @@ pub struct Config {
     http: SocketAddr,
     /// A name for the machine.
     name: String,
+    /// Words for masters to go by.
+    labels: BTreeSet<Label>,
+    /// When the machine works, in local time. Default: always.
+    hours: Option<Hours>,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
+    /// Tools to look for beside those that are looked for anyway.
+    #[serde(rename = "tool")]
+    tools: Vec<OwnTool>,
 }
 
 impl Default for Config {
@@ -50,7 +60,10 @@ impl Default for Config {
             disk: None,
             http: SocketAddr::from(([127, 0, 0, 1], 4081)),
             name: String::new(),
+            labels: BTreeSet::new(),
+            hours: None,
             runtimes: vec![Runtime::Native, Runtime::Wasm],
+            tools: Vec::new(),
         }
     }
 }
@@ -74,8 +87,25 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # A name for this machine, which masters see. Default: none.
 #name = ""
 
+# Words that jobs can ask for, of a-z, 0-9, dot, hyphen and underscore: the fact `labels`.
+# Default: none.
+#labels = ["lab"]
+
+# When the machine works, in local time: the facts `hours` and `hours.daily`. So far they are words to
+# masters and nothing more: work goes on outside them. Default: always.
+#hours = "22:00-07:00"
+
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
+
+# A tool to look for beside the usual ones (doctor shows those that are there): the fact tool.frob.
+# `command` says its version when it is run in the sandbox; its program is a name or an absolute path.
+# Default: name and --version. `pattern` is a regular expression whose groups are the version.
+# Default: the first number with a dot. The table may be repeated.
+#[[tool]]
+#name = "frob"
+#command = ["frob", "--version"]
+#pattern = 'frob (\d[\w.]*)'
 "#;
 
 /// What the daemon goes by.
@@ -91,14 +121,34 @@ pub struct Settings {
     pub http: SocketAddr,
     /// A name for the machine; may be empty.
     pub name: String,
+    /// Words for masters to go by.
+    pub labels: BTreeSet<Label>,
+    /// When the machine works, in local time; always, if absent.
+    pub hours: Option<Hours>,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
+    /// What is looked for on the machine.
+    pub table: Table,
+    /// The cache directory.
+    pub cache: PathBuf,
 }
 
 impl Settings {
-    /// What the owner may not have meant: more is donated than there is.
+    /// What the owner may not have meant: more is donated than there is; hours that are not kept.
     pub fn doubts(&self) -> Vec<String> {
-        doubts(self.donated, &machine(&self.state))
+        let mut doubts = doubts(self.donated, &machine(&self.state));
+        if let Some(hours) = self.hours {
+            doubts.push(format!(
+                "`hours` tells masters {hours}, and this version works at other times as well"
+            ));
+        }
+        doubts
+    }
+
+    /// What the owner says of the machine in its ad.
+    pub fn own(&self) -> Own {
+        let Self { name, labels, hours, donated, .. } = self;
+        Own { name: name.clone(), labels: labels.clone(), hours: *hours, donated: *donated }
     }
 }
 
@@ -187,8 +237,42 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
             return Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")));
         }
     }
-    let http = flags.http.unwrap_or(file.http);
-    Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes })
+    Ok(Settings {
+        http: flags.http.unwrap_or(file.http),
+        table: table(file.tools)?,
+        labels: few(file.labels)?,
+        hours: file.hours,
+        runtimes: file.runtimes,
+        cache: config::cache_dir(ROLE, common.state.as_deref())?,
+        state,
+        brokers,
+        donated,
+        name,
+    })
+}
+
+fn few(labels: BTreeSet<Label>) -> Outcome<BTreeSet<Label>> {
+    if labels.len() > MAX_LABELS {
+        let message = format!("`labels` has {} words", labels.len());
+        return Err(
+            Failure::say(Exit::Input, message).hint(format!("at most {MAX_LABELS} are told"))
+        );
+    }
+    Ok(labels)
+}
+
+fn table(own: Vec<OwnTool>) -> Outcome<Table> {
+    if own.len() > MAX_OWN {
+        let message = format!("`tool` is there {} times", own.len());
+        return Err(Failure::say(Exit::Input, message).hint(format!("at most {MAX_OWN} are added")));
+    }
+    let mut table = Table::built_in();
+    for tool in own {
+        table.add(tool).map_err(|why| {
+            Failure::say(Exit::Input, why).hint("correct `[[tool]]` in the configuration")
+        })?;
+    }
+    Ok(table)
 }
 
 fn most_cores() -> u32 {
@@ -250,7 +334,8 @@ mod tests {
         let all: Config = toml::from_str(&all).expect("every setting of the template");
         assert_eq!(all.memory, Some(Bytes(2 << 30)));
         assert_eq!(all.runtimes, Config::default().runtimes);
-        assert_eq!(all.brokers.len(), 1);
+        assert_eq!((all.brokers.len(), all.labels.len(), all.tools.len()), (1, 1, 1));
+        assert!(all.hours.is_some());
     }
 
     #[test]
@@ -289,5 +374,8 @@ mod tests {
         check("cores = 0", "nonzero");
         check("memory = \"two\"", "is not an amount of bytes");
         check("brokers = [\"example.org:4077\"]", "is not the address of a broker");
+        check("labels = [\"Lab\"]", "\"Lab\" is no label");
+        check("hours = \"at night\"", "\"at night\" is not hours of the day");
+        check("[[tool]]\nname = \"frob\"\npattern = '('", "unclosed group");
     }
 }

@@ -6,6 +6,7 @@ use mesh_shell::{Exit, Failure, Outcome, outln};
 use super::print_json;
 use crate::arguments::RunArgs;
 use crate::config;
+use crate::probing::Memory;
 use crate::runtimes;
 use crate::status::{self, RuntimeStatus};
 
@@ -13,7 +14,11 @@ use crate::status::{self, RuntimeStatus};
 pub fn run(common: &CommonArgs, json: bool) -> Outcome {
     let settings = config::load(common, RunArgs::default())?;
     settings.doubts().iter().for_each(|doubt| eprintln!("warning: {doubt}"));
-    let probes = runtimes::probe(&runtimes::known(&settings.runtimes), &settings.name);
+    let runtimes = runtimes::known(&settings, Memory::Trusted);
+    let probes = runtimes::probe(&runtimes, &settings.own());
+    for probe in &probes {
+        eprintln!("{:?} {:?} {:?}", probe.runtime, probe.effort, probe.lost);
+    }
     let found: Vec<_> = probes.iter().map(status::runtime).collect();
     if json {
         print_json(&found)?;
