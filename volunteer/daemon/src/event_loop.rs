@@ -260,14 +260,10 @@ impl EventLoop {
                 tracing::info!(%runtime, fact, reason, "no fact");
             }
         }
-        let offered = probes.iter().filter_map(|probe| {
-            let found = probe.found.as_ref().ok()?;
-            Some((probe.runtime.clone(), found.clone()))
-        });
         let capabilities = Capabilities {
             platform: Platform::current(),
             resources: self.settings.donated,
-            runtimes: offered.collect(),
+            runtimes: runtimes::offered(&probes),
         };
         self.probes = probes;
         self.handle(Input::Capabilities(capabilities));

@@ -26,7 +26,7 @@ use super::reading::first_line;
 
 /// Programs answer within a tenth of a second, virtual machines on a slow disk within two. Jobs have
 /// the last place in the queues of the processors, though, and may wait for theirs.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Programs asked at a time: twice the processors, since half of them wait for the disk, and no more
 /// than that many virtual machines of 200 MiB fit into the prober's memory.

@@ -25,7 +25,7 @@ use self::exchange::{REQUEST_NAME, Request};
 use crate::runtimes::Isolation;
 
 pub use self::survey::{Lost, Survey};
-pub use self::table::{MAX_OWN, OwnTool, Table};
+pub use self::table::{MAX_OWN, Origin, OwnTool, Table};
 
 /// The argument that makes this program the prober.
 pub const PROBER: &str = "__probe";

@@ -149,7 +149,7 @@ mod tests {
     fn a_failure_of_its_own_is_kept_and_one_of_the_machine_is_not() {
         let failed =
             Answer::Failed { stamp: stamp(1), reason: "ends with exit code 1: no".to_owned() };
-        let unanswered = Answer::Unanswered { reason: "did not answer within 10 s".to_owned() };
+        let unanswered = Answer::Unanswered { reason: "did not answer within 5 s".to_owned() };
         let lines = vec![
             answered("tool.make", failed),
             answered("tool.java", unanswered),
@@ -161,7 +161,7 @@ mod tests {
             survey.lost.iter().map(|it| (it.fact.as_str(), it.reason.as_str())).collect();
         let expected = [
             ("tool.git", "says no version: what?"),
-            ("tool.java", "did not answer within 10 s"),
+            ("tool.java", "did not answer within 5 s"),
             ("tool.make", "ends with exit code 1: no"),
         ];
         assert_eq!(lost, expected);

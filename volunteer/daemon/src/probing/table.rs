@@ -1,7 +1,6 @@
 //! What is looked for: the rows of `table.toml`, and those that the owner adds.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use capability::FactName;
 use serde::{Deserialize, Serialize};
@@ -88,11 +87,6 @@ impl Table {
         Ok(())
     }
 
-    /// The row of `fact`.
-    pub fn get(&self, fact: &str) -> Option<&Row> {
-        self.0.get(fact)
-    }
-
     /// The row of `fact`, and the fact itself.
     pub fn get_key_value(&self, fact: &str) -> Option<(&FactName, &Row)> {
         self.0.get_key_value(fact)
@@ -126,22 +120,6 @@ impl Row {
         // Few are asked; to keep the compiled patterns of all rows would cost each start.
         let pattern = reading::pattern(&self.pattern).ok()?;
         reading::version(answer, &pattern)
-    }
-}
-
-impl fmt::Display for Origin {
-    /// What to do to have it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Debian(package) => write!(
-                f,
-                "apt install {package} (so is it called in Debian; other systems have it by the same \
-                 or a similar name)"
-            ),
-            Self::Page(page) => write!(f, "see {page}, and install it below /usr/local"),
-            Self::Own => f.write_str("see `[[tool]]` in the configuration"),
-            Self::System => f.write_str("it comes with the system"),
-        }
     }
 }
 
@@ -328,7 +306,8 @@ mod tests {
     fn every_row_reads_what_its_program_really_says() {
         let table = Table::built_in();
         for Answer { fact, output, version, semver } in answers() {
-            let row = table.get(&fact).unwrap_or_else(|| panic!("{fact} is not in the table"));
+            let row =
+                table.0.get(fact.as_str()).unwrap_or_else(|| panic!("{fact} is not in the table"));
             let pattern = reading::pattern(&row.pattern).expect("a pattern");
             let found = reading::version(&output, &pattern);
             assert_eq!(found.as_deref(), Some(version.as_str()), "{fact}: {output}");
@@ -353,7 +332,7 @@ mod tests {
     fn odd_versions_are_read_as_people_mean_them() {
         let table = Table::built_in();
         let check = |fact: &str, output: &str, semver: &str| {
-            let version = table.get(fact).expect("a row").version(output).expect(output);
+            let version = table.0[fact].version(output).expect(output);
             assert_eq!(parse_version(&version).expect(output).to_string(), semver, "{version}");
         };
         check("tool.java", "openjdk version \"1.8.0_382\"", "8.0.0");
@@ -371,7 +350,7 @@ mod tests {
     fn words_that_are_no_version_are_none() {
         let table = Table::built_in();
         let check = |fact: &str, output: &str| {
-            let pattern = reading::pattern(&table.get(fact).expect("a row").pattern);
+            let pattern = reading::pattern(&table.0[fact].pattern);
             let found = reading::version(output, &pattern.expect("a pattern"));
             assert_eq!(found, None, "{fact}: {output}");
         };
@@ -389,7 +368,7 @@ mod tests {
         let mut table = Table::built_in();
         let before = table.fingerprint();
         table.add(own("name = \"frob\"").expect("sound")).expect("free");
-        let row = table.get("tool.frob").expect("added");
+        let row = &table.0["tool.frob"];
         assert_eq!(row.command, ["frob", "--version"]);
         assert_eq!(row.pattern, DEFAULT_PATTERN);
         assert_ne!(table.fingerprint(), before);

@@ -166,6 +166,15 @@ pub fn probe(runtimes: &[Arc<dyn JobRuntime>], own: &Own) -> Vec<Probe> {
     runtimes.iter().map(|runtime| probe_one(runtime.as_ref(), own)).collect()
 }
 
+/// What is advertised of `probes`.
+pub fn offered(probes: &[Probe]) -> BTreeMap<Runtime, RuntimeFacts> {
+    let offered = probes.iter().filter_map(|probe| {
+        let found = probe.found.as_ref().ok()?;
+        Some((probe.runtime.clone(), found.clone()))
+    });
+    offered.collect()
+}
+
 fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
     let begun = Instant::now();
     let strength = match runtime.self_test() {
