@@ -355,6 +355,24 @@ mod tests {
     }
 
     #[test]
+    fn tools_and_labels_are_few() {
+        let tools = |count: usize| {
+            let own = |number| toml::from_str(&format!("name = \"own{number}\"")).expect("a tool");
+            table((0..count).map(own).collect())
+        };
+        let built_in = Table::built_in().iter().count();
+        assert_eq!(tools(MAX_OWN).expect("allowed").iter().count(), built_in + MAX_OWN);
+        assert!(tools(MAX_OWN + 1).expect_err("too many").to_string().contains("65 times"));
+        let labels = |count: usize| {
+            let text =
+                format!("labels = {:?}", (0..count).map(|it| it.to_string()).collect::<Vec<_>>());
+            few(toml::from_str::<Config>(&text).expect("labels").labels)
+        };
+        assert_eq!(labels(MAX_LABELS).expect("allowed").len(), MAX_LABELS);
+        assert!(labels(MAX_LABELS + 1).expect_err("too many").to_string().contains("33 words"));
+    }
+
+    #[test]
     fn an_address_without_tcp_cannot_be_dialled() {
         let check = |address: &str| undialable(&parse_address(address).expect(address)).is_some();
         assert!(!check("/dns/broker.example.org/tcp/4077"));

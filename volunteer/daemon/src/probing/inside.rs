@@ -246,3 +246,74 @@ fn distribution() -> String {
     let id = System::distribution_id();
     if id == std::env::consts::OS { String::new() } else { id }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(path: &Path, known: Option<Stamp>) -> Query {
+        let program = path.to_str().expect("a text").to_owned();
+        let sought = Sought::Program(program.clone());
+        Query { fact: "tool.it".to_owned(), sought, command: vec![program], known }
+    }
+
+    fn write(path: &Path, script: &str) {
+        std::fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .expect("its owner's");
+    }
+
+    async fn said(query: &Query) -> (Stamp, String) {
+        match answer(query).await {
+            Answer::Said { stamp, text } => (stamp, text),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_asked_again_when_it_has_changed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (program, link) = (directory.path().join("it"), directory.path().join("link"));
+        write(&program, "echo 1.2");
+        std::os::unix::fs::symlink("it", &link).expect("linked");
+        let (stamp, text) = said(&query(&link, None)).await;
+        assert_eq!(text, "1.2\n");
+        assert!(stamp.path.ends_with("/it"), "{stamp:?}");
+        let known = query(&link, Some(stamp.clone()));
+        assert_eq!(answer(&known).await, Answer::Unchanged);
+
+        let file = std::fs::File::options().append(true).open(&program).expect("there");
+        let later = std::time::SystemTime::now() + Duration::from_secs(7);
+        file.set_modified(later).expect("its owner's");
+        drop(file);
+        let (touched, _) = said(&known).await;
+        assert_eq!((touched.size, &touched.path), (stamp.size, &stamp.path));
+
+        write(&program, "echo 1.23");
+        let file = std::fs::File::options().append(true).open(&program).expect("there");
+        file.set_modified(later).expect("its owner's");
+        drop(file);
+        assert_eq!(said(&query(&link, Some(touched))).await.1, "1.23\n");
+
+        std::fs::remove_file(&program).expect("there");
+        assert_eq!(answer(&known).await, Answer::Absent, "the link leads nowhere");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_run_is_not_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let program = directory.path().join("it");
+        std::fs::write(&program, "1.2").expect("written");
+        assert_eq!(answer(&query(&program, None)).await, Answer::Absent);
+        assert_eq!(answer(&query(directory.path(), None)).await, Answer::Absent);
+    }
+
+    #[test]
+    fn the_system_says_what_it_is() {
+        let machine = machine();
+        assert!(
+            !machine.kernel.is_empty() && machine.cores > 0 && machine.memory > 0,
+            "{machine:?}"
+        );
+    }
+}
