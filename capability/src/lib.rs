@@ -51,4 +51,6 @@ pub use requirements::*;
 pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
 pub use version::parse_version;
-pub use vocabulary::{CPU_FEATURES, FactKind, fact_kind, nearest_fact, offer_fact_kind};
+pub use vocabulary::{
+    CPU_FEATURES, FactKind, LIBRARIES, TOOLS, fact_kind, nearest_fact, offer_fact_kind,
+};

@@ -196,6 +196,16 @@ fn a_mistake_in_a_need_is_told_with_its_place() {
         "7:7: requirements.facts.kernal: no volunteer states a fact \"kernal\"; did you mean \"kernel\"?",
     );
     need(
+        "tools.cmkae = \"*\"",
+        "7:7: requirements.tools.cmkae: no volunteer looks for it by itself; did you mean \"cmake\"? \
+         if not, require facts.\"tool.cmkae\", and ask owners to add the tool",
+    );
+    need(
+        "facts.\"donated.memory\" = { at-least = \"2 parsecs\" }",
+        "7:39: requirements.facts.donated.memory.at-least: \"2 parsecs\" is not an amount of bytes; \
+         write for example \"512 MiB\" or \"2 GB\"",
+    );
+    need(
         "facts.\"cpu.level\" = { at-least = \"2 GiB\" }",
         "7:34: requirements.facts.cpu.level.at-least must be a whole number, this is of type string",
     );
@@ -621,4 +631,20 @@ fn step(name: &str, run: &[&str]) -> Step {
 
 fn name(name: &str) -> capability::FactName {
     name.parse().expect("the name of a fact")
+}
+
+#[test]
+fn amounts_of_bytes_and_tools_of_somebodys_own_can_be_required() {
+    let text = "name = \"j\"\n[[step]]\nname = \"s\"\nrun = [\"a\"]\n[requirements]\n\
+                runtimes = [\"native\"]\ntools.gdc = \"*\"\n\
+                facts.\"tool.cmkae\" = \"*\"\nfacts.\"library.zlib\" = \">=1.2\"\n\
+                facts.\"donated.memory\" = { at-least = \"2 GiB\" }\n\
+                [[prefer]]\nmore = \"donated.memory\"\nenough = \"64 GiB\"\n";
+    let job = JobFile::parse(text).expect(text);
+    let memory = Clause::AtLeast { fact: "donated.memory".parse().unwrap(), amount: 2 << 30 };
+    assert!(job.requirements.clauses.contains(&memory), "{:?}", job.requirements.clauses);
+    assert_eq!(job.requirements.clauses.len(), 7);
+    assert!(
+        matches!(job.requirements.rank[..], [Preference::More { enough, .. }] if enough == 64 << 30)
+    );
 }

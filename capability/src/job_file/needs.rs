@@ -5,7 +5,7 @@ use super::reader::{Field, Section, Words};
 use super::{ARCHITECTURES, JobFileError, Limits, OPERATING_SYSTEMS, bytes, runtimes};
 use crate::facts::{FactName, shortened};
 use crate::requirements::{Clause, MAX_NESTING, Requirements, Resource};
-use crate::vocabulary::{CPU_FEATURES, fact_kind, nearest_fact};
+use crate::vocabulary::{CPU_FEATURES, fact_kind, misspelt_tool, nearest_fact};
 
 const NOBODY: &str = "no volunteer states a fact";
 
@@ -73,7 +73,14 @@ fn of_machine(section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError> {
     }
     if let Some(field) = section.take("tools") {
         for (tool, range) in bounded(field)? {
-            let fact = FactName::tool(&tool).map_err(|error| range.key_place().refuse(error))?;
+            let place = range.key_place();
+            let fact = FactName::tool(&tool).map_err(|error| place.refuse(error))?;
+            if let Some(meant) = misspelt_tool(&tool) {
+                return Err(place.refuse(format_args!(
+                    "no volunteer looks for it by itself; did you mean {meant:?}? if not, require \
+                     facts.\"{fact}\", and ask owners to add the tool"
+                )));
+            }
             clauses.push(version(fact, range)?);
         }
     }

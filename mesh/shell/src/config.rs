@@ -133,6 +133,12 @@ pub fn state_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
     given.map_or_else(|| dirs::default_state(role), |given| Ok(given.to_path_buf()))
 }
 
+/// The cache directory, which may be lost at any time: below the state directory `given`, so that daemons
+/// with states of their own keep apart, or the role's usual one.
+pub fn cache_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
+    given.map_or_else(|| dirs::default_cache(role), |given| Ok(given.join("cache")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,15 @@ pub fn default_state(role: &str) -> Outcome<PathBuf> {
     Ok(state.join("talkoot").join(role))
 }
 
+/// `/var/cache/talkoot/<role>` for root, `$XDG_CACHE_HOME/talkoot/<role>` for others.
+pub fn default_cache(role: &str) -> Outcome<PathBuf> {
+    if is_root() {
+        return Ok(Path::new("/var/cache/talkoot").join(role));
+    }
+    let base = etcetera::choose_base_strategy().or_exit(Exit::Input)?;
+    Ok(base.cache_dir().join("talkoot").join(role))
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

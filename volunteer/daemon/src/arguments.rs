@@ -11,7 +11,8 @@ use mesh_shell::config::{Bytes, CommonArgs};
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
 /// Exit codes: 0 done; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
-/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here, or your policy says no.
+/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here, not for the job of
+/// `doctor --job`, or your policy says no.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-volunteer", version)]
 pub struct Arguments {
@@ -51,18 +52,33 @@ pub enum Command {
     Why(Shown),
     /// What masters have said about your results, and what they credit you with.
     Results(Shown),
-    /// Which runtimes work on this machine, what jobs would find in them, and why others do not.
-    Doctor {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Which runtimes work on this machine, what jobs would find in them, what is missing for which
+    /// project or job, and how to get it.
+    Doctor(DoctorArgs),
     /// Makes all jobs stand still and takes nothing new.
     Pause(Whom),
     /// Ends a pause.
     Resume(Whom),
     /// Takes nothing new and ends the daemon when the last job is done.
     Drain(Whom),
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON, which has all of it.
+    #[arg(long)]
+    pub json: bool,
+    /// A job file: shows every requirement with the fact beside it, and what to install. Exit code 6
+    /// if this machine could not run the job.
+    #[arg(long, value_name = "FILE")]
+    pub job: Option<PathBuf>,
+    /// Ask every program anew, even those that have not changed.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print how long it took.
+    #[arg(long)]
+    pub timing: bool,
 }
 
 /// Settings of the daemon; each overrides the configuration file.

@@ -1,5 +1,6 @@
 //! Settings: the file, and what flags and variables lay over it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::arguments::RunArgs;
+use crate::probing::{MAX_OWN, OwnTool, Table};
+use crate::runtimes::{Hours, Label, MAX_LABELS, Own};
 
 /// The role's name in paths.
 pub const ROLE: &str = "volunteer";
@@ -38,10 +41,17 @@ pub struct Config {
     http: SocketAddr,
     /// A name for the machine.
     name: String,
+    /// Words for masters to go by.
+    labels: BTreeSet<Label>,
+    /// When the machine works, in local time. Default: always.
+    hours: Option<Hours>,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
     /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
     policy: Option<IgnoredAny>,
+    /// Tools to look for beside those that are looked for anyway.
+    #[serde(rename = "tool")]
+    tools: Vec<OwnTool>,
 }
 
 impl Default for Config {
@@ -53,8 +63,11 @@ impl Default for Config {
             disk: None,
             http: SocketAddr::from(([127, 0, 0, 1], 4081)),
             name: String::new(),
+            labels: BTreeSet::new(),
+            hours: None,
             runtimes: vec![Runtime::Native, Runtime::Wasm],
             policy: None,
+            tools: Vec::new(),
         }
     }
 }
@@ -78,8 +91,25 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # A name for this machine, which masters see. Default: none.
 #name = ""
 
+# Words that jobs can ask for, of a-z, 0-9, dot, hyphen and underscore: the fact `labels`.
+# Default: none.
+#labels = ["lab"]
+
+# When the machine works, in local time: the facts `hours` and `hours.daily`. So far they are words to
+# masters and nothing more: work goes on outside them. Default: always.
+#hours = "22:00-07:00"
+
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
+
+# A tool to look for beside the usual ones (doctor shows those that are there): the fact tool.frob.
+# `command` says its version when it is run in the sandbox; its program is a name or an absolute path.
+# Default: name and --version. `pattern` is a regular expression whose groups are the version.
+# Default: the first number with a dot. The table may be repeated.
+#[[tool]]
+#name = "frob"
+#command = ["frob", "--version"]
+#pattern = 'frob (\d[\w.]*)'
 
 # What you want of the offers of projects that you trust; it never leaves this machine. Default:
 # nothing. Facts and more examples are in docs/operating/volunteer.md.
@@ -103,16 +133,36 @@ pub struct Settings {
     pub http: SocketAddr,
     /// A name for the machine; may be empty.
     pub name: String,
+    /// Words for masters to go by.
+    pub labels: BTreeSet<Label>,
+    /// When the machine works, in local time; always, if absent.
+    pub hours: Option<Hours>,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
     /// What is wanted of offers.
     pub policy: Policy,
+    /// What is looked for on the machine.
+    pub table: Table,
+    /// The cache directory.
+    pub cache: PathBuf,
 }
 
 impl Settings {
-    /// What the owner may not have meant: more is donated than there is.
+    /// What the owner may not have meant: more is donated than there is; hours that are not kept.
     pub fn doubts(&self) -> Vec<String> {
-        doubts(self.donated, &machine(&self.state))
+        let mut doubts = doubts(self.donated, &machine(&self.state));
+        if let Some(hours) = self.hours {
+            doubts.push(format!(
+                "`hours` tells masters {hours}, and this version works at other times as well"
+            ));
+        }
+        doubts
+    }
+
+    /// What the owner says of the machine in its ad.
+    pub fn own(&self) -> Own {
+        let Self { name, labels, hours, donated, .. } = self;
+        Own { name: name.clone(), labels: labels.clone(), hours: *hours, donated: *donated }
     }
 }
 
@@ -201,8 +251,19 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
             return Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")));
         }
     }
-    let http = flags.http.unwrap_or(file.http);
-    Ok(Settings { state, brokers, donated, http, name, runtimes: file.runtimes, policy })
+    Ok(Settings {
+        http: flags.http.unwrap_or(file.http),
+        table: table(file.tools)?,
+        labels: few(file.labels)?,
+        hours: file.hours,
+        runtimes: file.runtimes,
+        cache: config::cache_dir(ROLE, common.state.as_deref())?,
+        state,
+        brokers,
+        donated,
+        name,
+        policy,
+    })
 }
 
 /// The policy of the configuration at `path`, or in its usual place.
@@ -224,6 +285,30 @@ fn read(path: Option<&Path>) -> Outcome<(Config, Policy)> {
         None => Policy::default(),
     };
     Ok((config, policy))
+}
+
+fn few(labels: BTreeSet<Label>) -> Outcome<BTreeSet<Label>> {
+    if labels.len() > MAX_LABELS {
+        let message = format!("`labels` has {} words", labels.len());
+        return Err(
+            Failure::say(Exit::Input, message).hint(format!("at most {MAX_LABELS} are told"))
+        );
+    }
+    Ok(labels)
+}
+
+fn table(own: Vec<OwnTool>) -> Outcome<Table> {
+    if own.len() > MAX_OWN {
+        let message = format!("`tool` is there {} times", own.len());
+        return Err(Failure::say(Exit::Input, message).hint(format!("at most {MAX_OWN} are added")));
+    }
+    let mut table = Table::built_in();
+    for tool in own {
+        table.add(tool).map_err(|why| {
+            Failure::say(Exit::Input, why).hint("correct `[[tool]]` in the configuration")
+        })?;
+    }
+    Ok(table)
 }
 
 fn most_cores() -> u32 {
@@ -285,7 +370,8 @@ mod tests {
         let all: Config = toml::from_str(&text).expect("every setting of the template");
         assert_eq!(all.memory, Some(Bytes(2 << 30)));
         assert_eq!(all.runtimes, Config::default().runtimes);
-        assert_eq!(all.brokers.len(), 1);
+        assert_eq!((all.brokers.len(), all.labels.len(), all.tools.len()), (1, 1, 1));
+        assert!(all.hours.is_some());
         let policy = Policy::read(&text).expect("its policy");
         assert_eq!((policy.clauses.len(), policy.rank.len()), (1, 1));
     }
@@ -327,6 +413,24 @@ mod tests {
     }
 
     #[test]
+    fn tools_and_labels_are_few() {
+        let tools = |count: usize| {
+            let own = |number| toml::from_str(&format!("name = \"own{number}\"")).expect("a tool");
+            table((0..count).map(own).collect())
+        };
+        let built_in = Table::built_in().iter().count();
+        assert_eq!(tools(MAX_OWN).expect("allowed").iter().count(), built_in + MAX_OWN);
+        assert!(tools(MAX_OWN + 1).expect_err("too many").to_string().contains("65 times"));
+        let labels = |count: usize| {
+            let text =
+                format!("labels = {:?}", (0..count).map(|it| it.to_string()).collect::<Vec<_>>());
+            few(toml::from_str::<Config>(&text).expect("labels").labels)
+        };
+        assert_eq!(labels(MAX_LABELS).expect("allowed").len(), MAX_LABELS);
+        assert!(labels(MAX_LABELS + 1).expect_err("too many").to_string().contains("33 words"));
+    }
+
+    #[test]
     fn an_address_without_tcp_cannot_be_dialled() {
         let check = |address: &str| undialable(&parse_address(address).expect(address)).is_some();
         assert!(!check("/dns/broker.example.org/tcp/4077"));
@@ -346,5 +450,8 @@ mod tests {
         check("cores = 0", "nonzero");
         check("memory = \"two\"", "is not an amount of bytes");
         check("brokers = [\"example.org:4077\"]", "is not the address of a broker");
+        check("labels = [\"Lab\"]", "\"Lab\" is no label");
+        check("hours = \"at night\"", "\"at night\" is not hours of the day");
+        check("[[tool]]\nname = \"frob\"\npattern = '('", "unclosed group");
     }
 }

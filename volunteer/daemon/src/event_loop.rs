@@ -19,6 +19,7 @@ use crate::job::{Crew, Place, Ran};
 use crate::metrics::Metrics;
 use crate::news;
 use crate::pins::{Pins, Watch};
+use crate::probing::{Lost, Memory};
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::status::{self, Status, blob_name};
 
@@ -110,7 +111,7 @@ impl EventLoop {
     pub fn new(parts: Parts) -> Self {
         let Parts { settings, pins, core, link, place, events, asked, termination, metrics } =
             parts;
-        let runtimes = runtimes::known(&settings.runtimes);
+        let runtimes = runtimes::known(&settings, Memory::Trusted);
         let (done, ran) = mpsc::unbounded_channel();
         Self {
             key: link.key(),
@@ -247,23 +248,23 @@ impl EventLoop {
     }
 
     fn take_probes(&mut self, probes: Vec<Probe>) {
-        for Probe { runtime, found } in &probes {
+        for Probe { runtime, found, lost, effort } in &probes {
             match found {
                 Ok(found) => {
                     let (facts, strength) = (found.facts.len(), &found.strength);
-                    tracing::info!(%runtime, strength, facts, "runtime");
+                    let (asked, took) = (effort.asked, effort.measuring.as_millis());
+                    tracing::info!(%runtime, strength, facts, asked, took, "runtime");
                 }
                 Err(reason) => tracing::warn!(%runtime, reason, "runtime not offered"),
             }
+            for Lost { fact, reason } in lost {
+                tracing::info!(%runtime, fact, reason, "no fact");
+            }
         }
-        let offered = probes.iter().filter_map(|probe| {
-            let found = probe.found.as_ref().ok()?;
-            Some((probe.runtime.clone(), found.clone()))
-        });
         let capabilities = Capabilities {
             platform: Platform::current(),
             resources: self.settings.donated,
-            runtimes: offered.collect(),
+            runtimes: runtimes::offered(&probes),
         };
         self.probes = probes;
         self.handle(Input::Capabilities(capabilities));
@@ -357,11 +358,11 @@ impl EventLoop {
 
     /// Tries the runtimes beside the loop.
     fn probe(&self) {
-        let (runtimes, label) = (self.runtimes.clone(), self.settings.name.clone());
+        let (runtimes, own) = (self.runtimes.clone(), self.settings.own());
         let home = self.probed.sender.clone();
         tokio::task::spawn_blocking(move || {
             // The loop may be over by then.
-            let _ = home.send(runtimes::probe(&runtimes, &label));
+            let _ = home.send(runtimes::probe(&runtimes, &own));
         });
     }
 
@@ -386,9 +387,8 @@ impl EventLoop {
     fn status(&self) -> Status {
         let mut probes = self.probes.clone();
         if probes.is_empty() {
-            let pending = |runtime: &Runtime| Probe {
-                runtime: runtime.clone(),
-                found: Err("it is still being tried".to_owned()),
+            let pending = |runtime: &Runtime| {
+                Probe::refused(runtime.clone(), "it is still being tried".to_owned())
             };
             probes = self.settings.runtimes.iter().map(pending).collect();
         }

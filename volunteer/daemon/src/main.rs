@@ -16,6 +16,7 @@ mod job;
 mod metrics;
 mod news;
 mod pins;
+mod probing;
 mod runtimes;
 mod status;
 
@@ -32,8 +33,11 @@ const SANDBOX: &str = "__sandbox";
 fn main() -> ExitCode {
     // First of all: the helper becomes somebody's sandbox, and must have no thread and no open file.
     let first = std::env::args_os().nth(1);
-    if first.is_some_and(|argument| argument == SANDBOX) {
+    if first.as_ref().is_some_and(|argument| argument == SANDBOX) {
         return volunteer_sandbox::helper::main();
+    }
+    if first.is_some_and(|argument| argument == probing::PROBER) {
+        return probing::prober();
     }
     mesh_shell::finish(commands::run(Arguments::parse()))
 }

@@ -252,7 +252,7 @@ fn start_with(directory: &Path, broker: &str, tables: &str) -> Daemon {
 /// Whether the daemon offers `runtime` on this machine.
 fn is_offered(directory: &Path, runtime: &str) -> bool {
     let found = ask(directory, &["doctor", "--json"]);
-    let mut found = found.as_array().unwrap().iter();
+    let mut found = found["runtimes"].as_array().unwrap().iter();
     found.any(|it| it["runtime"] == runtime && it["reason"].is_null())
 }
 

@@ -4,7 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, value_parser};
 
+/// The engine does not tell its version; a test holds this one against the lock file.
+macro_rules! engine_version {
+    () => {
+        "48.0.8"
+    };
+}
+
 /// Runs one WebAssembly module with WASI preview 1.
+///
+/// With `--features` alone it prints in JSON what guests may use, and runs nothing.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-wasm-runner", version = VERSION)]
 pub struct Arguments {
@@ -75,7 +84,13 @@ pub struct Arguments {
 }
 
 /// The engine's version is part of ours: it decides what a module computes and what it costs.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime 48.0.8)");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (wasmtime ", engine_version!(), ")");
+
+/// The version of the engine that this program is built with.
+pub const ENGINE_VERSION: &str = engine_version!();
+
+/// The only argument with which this program says what its engine can do, and runs nothing.
+pub const FEATURES: &str = "--features";
 
 impl Arguments {
     /// Reads the command line of this process.

@@ -30,6 +30,7 @@
 mod arguments;
 mod budget;
 mod ending;
+mod features;
 mod module_file;
 mod own_limits;
 mod report;
@@ -41,8 +42,9 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::{self, ExitCode};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, FEATURES};
 use crate::ending::{Ending, FAILED};
+use crate::features::Features;
 use crate::report::Report;
 
 fn main() -> ExitCode {
@@ -51,6 +53,9 @@ fn main() -> ExitCode {
         say(format_args!("\ntalkoot-wasm-runner: panicked: {panic}\n"));
         process::exit(FAILED.into());
     }));
+    if std::env::args_os().skip(1).eq([FEATURES]) {
+        return say_features();
+    }
     let ending = match Arguments::from_command_line() {
         Ok(arguments) => run_and_report(&arguments),
         Err(error) if error.use_stderr() => {
@@ -67,6 +72,19 @@ fn main() -> ExitCode {
         say(format_args!("\ntalkoot-wasm-runner: {reason}\n"));
     }
     ExitCode::from(ending.exit_code())
+}
+
+fn say_features() -> ExitCode {
+    match Features::try_all() {
+        Ok(features) => {
+            println!("{features}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(format_args!("talkoot-wasm-runner: {error:#}\n"));
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 /// Writes to standard error if somebody reads it; the exit code must arrive in any case, and a

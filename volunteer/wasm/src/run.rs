@@ -136,9 +136,22 @@ const STACK: usize = GUEST_STACK + (1 << 20);
 const SMALL_GUARD: u64 = 64 << 10;
 
 fn config(arguments: &Arguments) -> Config {
+    let mut config = common_config();
+    config.consume_fuel(arguments.fuel.is_some());
+    if address_space_is_limited() {
+        // A memory cannot then have the 4 GiB of addresses that make checks of bounds unnecessary.
+        config
+            .memory_reservation(arguments.memory)
+            .memory_reservation_for_growth(0)
+            .memory_guard_size(SMALL_GUARD);
+    }
+    config
+}
+
+/// What is the same for all guests.
+pub fn common_config() -> Config {
     let mut config = Config::new();
     config
-        .consume_fuel(arguments.fuel.is_some())
         .max_wasm_stack(GUEST_STACK)
         .async_stack_size(STACK)
         // Masters compare the results of different machines byte by byte; the bits of a NaN, and
@@ -151,13 +164,6 @@ fn config(arguments: &Arguments) -> Config {
         .wasm_backtrace_max_frames(None)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false);
-    if address_space_is_limited() {
-        // A memory cannot then have the 4 GiB of addresses that make checks of bounds unnecessary.
-        config
-            .memory_reservation(arguments.memory)
-            .memory_reservation_for_growth(0)
-            .memory_guard_size(SMALL_GUARD);
-    }
     config
 }
 

@@ -583,6 +583,21 @@ fn the_version_is_one_line() {
     assert_eq!(ended.stdout, "talkoot-wasm-runner 0.1.0 (wasmtime 48.0.8)\n");
 }
 
+#[test]
+fn what_guests_may_use_is_told_in_json() {
+    let output = Command::new(RUNNER).arg("--features").output().unwrap();
+
+    let ended = Ended::new(&output);
+
+    ended.expect_exit(0);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&told["engine"], &told["version"]), (&"wasmtime".into(), &"48.0.8".into()));
+    let features: Vec<_> = told["features"].as_array().unwrap().iter().collect();
+    for feature in ["bulk-memory", "multivalue", "sign-ext", "simd128"] {
+        assert!(features.contains(&&feature.into()), "{feature}: {features:?}");
+    }
+}
+
 // ---- how an end is told ------------------------------------------------------------------------
 
 #[test]

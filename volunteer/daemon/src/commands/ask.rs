@@ -138,6 +138,11 @@ pub fn wish(common: &CommonArgs, whom: &Whom, wish: &str) -> Outcome {
     Ok(())
 }
 
+/// The offers that the daemon with this state directory declines; none if there is no daemon.
+pub fn declined_by_daemon(common: &CommonArgs) -> Vec<DeclinedStatus> {
+    fetch(common, &Whom { http: None }).map(|status| status.declined).unwrap_or_default()
+}
+
 fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {
     let url = format!("http://{}/api/v1/status", address(common, whom)?);
     let mut answer = agent().get(&url).call().map_err(|error| unreachable(&error))?;

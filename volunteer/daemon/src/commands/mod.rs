@@ -29,7 +29,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         Command::Status(shown) => ask::status(&common, &shown),
         Command::Why(shown) => ask::why(&common, &shown),
         Command::Results(shown) => ask::results(&common, &shown),
-        Command::Doctor { json } => doctor::run(&common, json),
+        Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Pause(whom) => ask::wish(&common, &whom, "pause"),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
         Command::Drain(whom) => ask::wish(&common, &whom, "drain"),

@@ -1,11 +1,11 @@
 //! Whole jobs, in a runtime that is a plain shell.
 
 use capability::statements::{Package, TaskId};
-use capability::{BlobHash, Facts, JobSpec, Limits as JobLimits, Runtime, StatementId, Step};
+use capability::{BlobHash, JobSpec, Limits as JobLimits, Runtime, StatementId, Step};
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
 use super::*;
-use crate::runtimes::Step as RunningStep;
+use crate::runtimes::{Measured, Step as RunningStep};
 
 /// Runs shell scripts in the work directory, without any sandbox.
 struct Shell;
@@ -19,8 +19,8 @@ impl JobRuntime for Shell {
         Ok(String::new())
     }
 
-    fn facts(&self) -> Result<Facts, String> {
-        Ok(Facts::new())
+    fn measure(&self) -> Result<Measured, String> {
+        Ok(Measured::default())
     }
 
     fn system(&self) -> String {

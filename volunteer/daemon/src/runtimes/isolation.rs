@@ -9,6 +9,9 @@ use super::{Control, Step, StepEnd};
 /// What keeps a sandboxed job in, as the ad says it.
 pub const STRENGTH: &str = "namespaces+landlock+seccomp";
 
+/// The same as words, so that jobs can require one.
+pub const LAYERS: [&str; 3] = ["namespaces", "landlock", "seccomp"];
+
 /// The sandbox, if this machine has one.
 #[derive(Debug)]
 pub struct Isolation {
@@ -36,14 +39,11 @@ impl Isolation {
         })
     }
 
-    /// Runs `spec` to its end, which must be a success, and gives its output.
-    pub fn ask(&self, spec: &Spec) -> Result<String, String> {
+    /// Runs `spec` to its end; gives that and its output.
+    pub fn run(&self, spec: &Spec) -> Result<(Ending, Vec<u8>), String> {
         let Step { wait, .. } = self.start(spec)?;
-        let end = wait();
-        match end.ending {
-            Ending::Exited { code: 0 } => Ok(String::from_utf8_lossy(&end.output).into_owned()),
-            ending => Err(format!("a probe in the sandbox ended with {ending:?}")),
-        }
+        let StepEnd { ending, output, .. } = wait();
+        Ok((ending, output))
     }
 }
 
@@ -71,5 +71,15 @@ impl Control for Sandboxed {
 
     fn resume(&self) {
         self.0.resume();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_and_jobs_are_told_the_same_layers() {
+        assert_eq!(STRENGTH, LAYERS.join("+"));
     }
 }

@@ -3,21 +3,28 @@
 mod cpu;
 mod isolation;
 mod native;
+mod own;
 mod plain;
-mod tools;
 mod wasm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use capability::{Fact, Facts, Runtime, RuntimeFacts};
+use capability::{Facts, Runtime, RuntimeFacts};
 use volunteer_sandbox::{Ending, Limits};
 
-use self::isolation::Isolation;
 use self::native::Native;
 use self::wasm::Wasm;
+use crate::config::Settings;
+use crate::probing::{Lost, Memory, Probing};
+
+pub use self::isolation::Isolation;
+pub use self::own::{Hours, Label, MAX_LABELS, Own};
+
+/// What jobs reach of the network, as the fact `network` says it.
+const NO_NETWORK: &str = "none";
 
 /// A way to run steps.
 pub trait JobRuntime: Send + Sync {
@@ -34,7 +41,7 @@ pub trait JobRuntime: Send + Sync {
     ///
     /// # Errors
     /// Why it could not be measured, for people.
-    fn facts(&self) -> Result<Facts, String>;
+    fn measure(&self) -> Result<Measured, String>;
 
     /// The operating system as a job sees it, for people.
     fn system(&self) -> String;
@@ -96,6 +103,17 @@ pub struct StepEnd {
     pub output: Vec<u8>,
 }
 
+/// What a job would find.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// As facts.
+    pub facts: Facts,
+    /// What is there, and is no fact.
+    pub lost: Vec<Lost>,
+    /// How many programs and files were asked.
+    pub asked: usize,
+}
+
 /// What was found out about one runtime.
 #[derive(Debug, Clone)]
 pub struct Probe {
@@ -103,37 +121,77 @@ pub struct Probe {
     pub runtime: Runtime,
     /// What is advertised, or why nothing is.
     pub found: Result<RuntimeFacts, String>,
+    /// What is there, and is no fact.
+    pub lost: Vec<Lost>,
+    /// What it took.
+    pub effort: Effort,
 }
 
-/// The runtimes among `wanted` that this program knows.
-pub fn known(wanted: &[Runtime]) -> Vec<Arc<dyn JobRuntime>> {
+/// What it took to find out about a runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// Time to try the way that jobs will go; what runtimes share counts for the first.
+    pub self_test: Duration,
+    /// Time to measure what jobs would find.
+    pub measuring: Duration,
+    /// How many programs and files were asked; others were known.
+    pub asked: usize,
+}
+
+impl Probe {
+    /// A runtime that is not offered.
+    pub fn refused(runtime: Runtime, reason: String) -> Self {
+        Self { runtime, found: Err(reason), lost: Vec::new(), effort: Effort::default() }
+    }
+}
+
+/// The runtimes of `settings` that this program knows.
+pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
     let isolation = Arc::new(Isolation::new());
+    let probing = Arc::new(Probing::new(settings.table.clone(), &settings.cache, memory));
     let runtime = |runtime: &Runtime| -> Option<Arc<dyn JobRuntime>> {
         match runtime {
-            Runtime::Native => Some(Arc::new(Native::new(Arc::clone(&isolation)))),
+            Runtime::Native => {
+                Some(Arc::new(Native::new(Arc::clone(&isolation), Arc::clone(&probing))))
+            }
             Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation)))),
             Runtime::Other(_) => None,
         }
     };
-    wanted.iter().filter_map(runtime).collect()
+    settings.runtimes.iter().filter_map(runtime).collect()
 }
 
 /// Tries each of `runtimes`, and measures what jobs would find in those that work. Blocks.
-pub fn probe(runtimes: &[Arc<dyn JobRuntime>], label: &str) -> Vec<Probe> {
-    let probe = |runtime: &Arc<dyn JobRuntime>| Probe {
-        runtime: runtime.runtime(),
-        found: probe_one(runtime.as_ref(), label),
-    };
-    runtimes.iter().map(probe).collect()
+pub fn probe(runtimes: &[Arc<dyn JobRuntime>], own: &Own) -> Vec<Probe> {
+    runtimes.iter().map(|runtime| probe_one(runtime.as_ref(), own)).collect()
 }
 
-fn probe_one(runtime: &dyn JobRuntime, label: &str) -> Result<RuntimeFacts, String> {
-    let strength = runtime.self_test()?;
-    let mut facts = runtime.facts()?;
-    if !label.is_empty() {
-        facts.insert("label", Fact::from(label)).map_err(|error| error.to_string())?;
-    }
-    Ok(RuntimeFacts { strength, facts })
+/// What is advertised of `probes`.
+pub fn offered(probes: &[Probe]) -> BTreeMap<Runtime, RuntimeFacts> {
+    let offered = probes.iter().filter_map(|probe| {
+        let found = probe.found.as_ref().ok()?;
+        Some((probe.runtime.clone(), found.clone()))
+    });
+    offered.collect()
+}
+
+fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
+    let begun = Instant::now();
+    let strength = match runtime.self_test() {
+        Ok(strength) => strength,
+        Err(reason) => return Probe::refused(runtime.runtime(), reason),
+    };
+    let tested = Instant::now();
+    let measured = runtime.measure().and_then(|mut measured| {
+        own.state(&mut measured.facts).map_err(|error| error.to_string())?;
+        Ok(measured)
+    });
+    let Measured { facts, lost, asked } = match measured {
+        Ok(measured) => measured,
+        Err(reason) => return Probe::refused(runtime.runtime(), reason),
+    };
+    let effort = Effort { self_test: tested - begun, measuring: tested.elapsed(), asked };
+    Probe { runtime: runtime.runtime(), found: Ok(RuntimeFacts { strength, facts }), lost, effort }
 }
 
 /// A shell without a sandbox, for tests of what is around a step.

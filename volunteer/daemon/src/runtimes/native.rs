@@ -2,36 +2,26 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use capability::{Facts, Runtime};
-use volunteer_sandbox::{DEFAULT_HOST_UID, Limits, Spec};
+use capability::{Fact, Facts, FactsError, Runtime};
+use volunteer_sandbox::{DEFAULT_HOST_UID, Spec};
 
-use super::cpu;
-use super::isolation::{Isolation, STRENGTH};
-use super::tools::{self, System};
-use super::{JobRuntime, Step, StepOrder};
-
-/// Tools answer for their version within a second; a Java on a slow disk takes longer.
-const PROBE_LIMITS: Limits = Limits {
-    wall: Duration::from_secs(60),
-    memory: 1 << 30,
-    disk: 16 << 20,
-    output: 256 << 10,
-    processes: 256,
-};
+use super::isolation::{Isolation, LAYERS, STRENGTH};
+use super::{JobRuntime, Measured, NO_NETWORK, Step, StepOrder, cpu};
+use crate::probing::{Probing, Survey};
 
 /// The native runtime.
 #[derive(Debug)]
 pub struct Native {
     isolation: Arc<Isolation>,
-    system: OnceLock<System>,
+    probing: Arc<Probing>,
+    system: OnceLock<String>,
 }
 
 impl Native {
-    /// Uses `isolation`.
-    pub fn new(isolation: Arc<Isolation>) -> Self {
-        Self { isolation, system: OnceLock::new() }
+    /// Uses `isolation`, and finds out by `probing` what is in there.
+    pub fn new(isolation: Arc<Isolation>, probing: Arc<Probing>) -> Self {
+        Self { isolation, probing, system: OnceLock::new() }
     }
 }
 
@@ -44,22 +34,17 @@ impl JobRuntime for Native {
         self.isolation.sandbox().map(|_| STRENGTH.to_owned())
     }
 
-    fn facts(&self) -> Result<Facts, String> {
-        let work =
-            tempfile::tempdir().map_err(|error| format!("no directory to probe in: {error}"))?;
-        let command = ["/bin/sh", "-c", &tools::script()].map(str::to_owned).to_vec();
-        let mut spec = Spec::new(command, canonical(work.path())?);
-        spec.limits = PROBE_LIMITS;
-        let system = System::parse(&self.isolation.ask(&spec)?);
-        let mut facts = system.facts().map_err(|error| error.to_string())?;
-        cpu::state(&mut facts).map_err(|error| error.to_string())?;
+    fn measure(&self) -> Result<Measured, String> {
+        let survey = self.probing.survey(&self.isolation)?;
+        let facts = facts(&survey).map_err(|error| error.to_string())?;
         // A second probe would find the same system.
-        let _ = self.system.set(system);
-        Ok(facts)
+        let _ = self.system.set(survey.system().to_owned());
+        let Survey { lost, asked, .. } = survey;
+        Ok(Measured { facts, lost, asked })
     }
 
     fn system(&self) -> String {
-        self.system.get().map(|system| system.pretty_name().to_owned()).unwrap_or_default()
+        self.system.get().cloned().unwrap_or_default()
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
@@ -70,6 +55,14 @@ impl JobRuntime for Native {
         spec.host_uid = job_uid(step.slot);
         self.isolation.start(&spec)
     }
+}
+
+fn facts(survey: &Survey) -> Result<Facts, FactsError> {
+    let mut facts = survey.facts()?;
+    cpu::state(&mut facts)?;
+    facts.insert("sandbox.layers", LAYERS.into_iter().collect::<Fact>())?;
+    facts.insert("network", NO_NETWORK)?;
+    Ok(facts)
 }
 
 /// The user that the job in `slot` runs under if the daemon is root's. The one before them all is

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use capability::{Facts, Runtime};
+use capability::{Fact, Facts, FactsError, Runtime};
+use serde::Deserialize;
 use volunteer_sandbox::{Ending, Limits, Spec, give_tree};
 
-use super::isolation::{self, Isolation};
+use super::isolation::{Isolation, LAYERS, STRENGTH};
 use super::native::{self, canonical};
 use super::plain::{self, PlainSpec};
-use super::{JobRuntime, Step, StepEnd, StepOrder};
+use super::{JobRuntime, Measured, NO_NETWORK, Step, StepEnd, StepOrder};
 
 /// The runner's file name.
 const RUNNER: &str = "talkoot-wasm-runner";
@@ -49,13 +50,22 @@ const PROBE_LIMITS: Limits = Limits {
 #[derive(Debug)]
 pub struct Wasm {
     isolation: Arc<Isolation>,
-    version: OnceLock<String>,
+    engine: OnceLock<Engine>,
+}
+
+/// What the runner says of itself and its engine.
+#[derive(Debug, Deserialize)]
+struct Engine {
+    runner: String,
+    engine: String,
+    version: String,
+    features: Vec<String>,
 }
 
 impl Wasm {
     /// Uses `isolation` if that is to be had.
     pub fn new(isolation: Arc<Isolation>) -> Self {
-        Self { isolation, version: OnceLock::new() }
+        Self { isolation, engine: OnceLock::new() }
     }
 
     fn has_sandbox(&self) -> bool {
@@ -96,26 +106,18 @@ impl JobRuntime for Wasm {
     }
 
     fn self_test(&self) -> Result<String, String> {
-        let version = runner_version(&runner()?)?;
+        let engine = Engine::ask(&runner()?)?;
         self.try_empty_module()?;
         // A second test would find the same.
-        let _ = self.version.set(version);
-        Ok(if self.has_sandbox() {
-            format!("wasm+{}", isolation::STRENGTH)
-        } else {
-            BARE_STRENGTH.to_owned()
-        })
+        let _ = self.engine.set(engine);
+        Ok(if self.has_sandbox() { format!("wasm+{STRENGTH}") } else { BARE_STRENGTH.to_owned() })
     }
 
-    fn facts(&self) -> Result<Facts, String> {
-        let mut facts = Facts::new();
-        let version = self.version.get().map_or("", String::as_str);
-        let all =
-            [("os", "wasi"), ("arch", "wasm32"), ("wasi", "preview1"), ("wasm.runner", version)];
-        for (name, value) in all {
-            facts.insert(name, value).map_err(|error| error.to_string())?;
-        }
-        Ok(facts)
+    fn measure(&self) -> Result<Measured, String> {
+        let engine = self.engine.get().ok_or("the runner was not asked")?;
+        let layers: &[&str] = if self.has_sandbox() { &LAYERS } else { &["process"] };
+        let facts = engine.facts(layers).map_err(|error| error.to_string())?;
+        Ok(Measured { facts, ..Measured::default() })
     }
 
     fn system(&self) -> String {
@@ -236,16 +238,40 @@ fn runner() -> Result<PathBuf, String> {
     Err(format!("{} is not there; it is installed beside talkoot-volunteer", runner.display()))
 }
 
-fn runner_version(runner: &Path) -> Result<String, String> {
-    let output = std::process::Command::new(runner)
-        .arg("--version")
-        .env_clear()
-        .output()
-        .map_err(|error| format!("cannot start {}: {error}", runner.display()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.trim().trim_start_matches(RUNNER).trim();
-    let sound = output.status.success() && version.len() <= 64 && !version.is_empty();
-    if sound { Ok(version.to_owned()) } else { Err(format!("{} is damaged", runner.display())) }
+impl Engine {
+    /// Asks the runner what its engine can do. Outside the sandbox, since nothing of a job is there.
+    fn ask(runner: &Path) -> Result<Self, String> {
+        let output = std::process::Command::new(runner)
+            .arg("--features")
+            .env_clear()
+            .output()
+            .map_err(|error| format!("cannot start {}: {error}", runner.display()))?;
+        serde_json::from_slice(&output.stdout).map_err(|_| {
+            format!("{} is damaged, or of another version than this program", runner.display())
+        })
+    }
+
+    /// What a module finds, behind `layers` beside the engine itself.
+    fn facts(&self, layers: &[&str]) -> Result<Facts, FactsError> {
+        let Self { runner, engine, version, features } = self;
+        let texts = [
+            ("os", "wasi"),
+            ("arch", "wasm32"),
+            ("wasi", "preview1"),
+            ("wasm.runner", runner),
+            ("wasm.engine", engine),
+            ("wasm.engine.version", version),
+            ("network", NO_NETWORK),
+        ];
+        let mut facts = Facts::new();
+        for (name, value) in texts {
+            facts.insert(name, value)?;
+        }
+        facts.insert("wasm.features", features.iter().map(String::as_str).collect::<Fact>())?;
+        let layers = ["wasm"].iter().chain(layers).copied();
+        facts.insert("sandbox.layers", layers.collect::<Fact>())?;
+        Ok(facts)
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +321,25 @@ mod tests {
         if let Some(user) = user {
             hand_over(work.path(), user).expect("root may");
             assert_eq!(std::fs::metadata(work.path()).expect("a directory").uid(), 64_003);
+        }
+    }
+
+    #[test]
+    fn modules_are_told_of_the_engine_in_facts_that_job_files_may_name() {
+        let engine = Engine {
+            runner: "0.1.0".to_owned(),
+            engine: "wasmtime".to_owned(),
+            version: "48.0.8".to_owned(),
+            features: vec!["simd128".to_owned(), "bulk-memory".to_owned()],
+        };
+        let facts = engine.facts(&["process"]).expect("within all limits");
+        assert_eq!(
+            facts.get("wasm.features"),
+            Some(&["bulk-memory", "simd128"].into_iter().collect())
+        );
+        assert_eq!(facts.get("sandbox.layers"), Some(&["process", "wasm"].into_iter().collect()));
+        for (name, _) in facts.iter() {
+            assert!(capability::fact_kind(name.as_str()).is_some(), "{name}");
         }
     }
 
