@@ -117,7 +117,7 @@ all = [{{ any = [{{ cores = 8 }}, {{ memory = "32 GiB" }}] }}]
 [requirements.facts]
 kernel = ">=5.14"
 "cpu.level" = {{ at-least = 2, at-most = 3 }}
-"check.tree-sorter.gpu" = true
+"check.abcdefgh234567ab.gpu" = true
 label = "*"
 
 [[prefer]]
@@ -144,7 +144,7 @@ enough = 4
                 fact: name("cpu.features"),
                 words: ["aes".to_owned(), "avx2".to_owned()].into()
             },
-            Clause::Equals { fact: name("check.tree-sorter.gpu"), value: true.into() },
+            Clause::Equals { fact: name("check.abcdefgh234567ab.gpu"), value: true.into() },
             Clause::All(vec![
                 Clause::AtLeast { fact: level.clone(), amount: 2 },
                 Clause::AtMost { fact: level.clone(), amount: 3 },

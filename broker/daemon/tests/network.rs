@@ -96,6 +96,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions::default(),
+        checks: Vec::new(),
         expires: now + 30 * DAY,
     };
     let home = Home {

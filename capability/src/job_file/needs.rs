@@ -2,6 +2,7 @@
 
 use semver::VersionReq;
 
+use super::own_checks::OwnChecks;
 use super::reader::{Field, Section, Words};
 use super::{ARCHITECTURES, JobFileError, OPERATING_SYSTEMS, bytes, runtimes};
 use crate::facts::{Fact, FactName, shortened};
@@ -21,6 +22,7 @@ const GROUP: [&str; 10] =
 pub(super) fn requirements(
     root: &mut Section<'_>,
     limits: &Limits,
+    own: OwnChecks<'_>,
 ) -> Result<Requirements, JobFileError> {
     let known: Vec<&str> = ["runtimes"].into_iter().chain(GROUP).collect();
     let mut section = root.section("requirements", &known)?;
@@ -35,8 +37,8 @@ pub(super) fn requirements(
     ];
     let mut clauses: Vec<_> =
         donated.map(|(resource, amount)| Clause::Donates { resource, amount }).into();
-    clauses.extend(group(section, MAX_NESTING)?);
-    let rank = preferences(root)?;
+    clauses.extend(group(section, MAX_NESTING, own)?);
+    let rank = preferences(root, own)?;
     let requirements = Requirements { runtimes, clauses, rank };
     // What is said of one field has its place; what is left concerns all of them together.
     requirements.validate().map_err(|error| place.refuse(error))?;
@@ -44,7 +46,11 @@ pub(super) fn requirements(
 }
 
 /// The clauses of a group, which must all hold, with `levels` more of groups inside it.
-fn group(mut section: Section<'_>, levels: usize) -> Result<Vec<Clause>, JobFileError> {
+fn group(
+    mut section: Section<'_>,
+    levels: usize,
+    own: OwnChecks<'_>,
+) -> Result<Vec<Clause>, JobFileError> {
     let mut clauses = Vec::new();
     for (fact, known) in [("os", OPERATING_SYSTEMS), ("arch", ARCHITECTURES)] {
         if let Some(field) = section.take(fact) {
@@ -75,23 +81,27 @@ fn group(mut section: Section<'_>, levels: usize) -> Result<Vec<Clause>, JobFile
     }
     if let Some(field) = section.take("facts") {
         for (fact, value) in bounded(field)? {
-            clauses.push(about(&fact, value)?);
+            clauses.push(about(&fact, value, own)?);
         }
     }
     if let Some(field) = section.take("all") {
-        clauses.extend(groups(field, levels)?);
+        clauses.extend(groups(field, levels, own)?);
     }
     if let Some(field) = section.take("any") {
-        clauses.push(Clause::Any(groups(field, levels)?));
+        clauses.push(Clause::Any(groups(field, levels, own)?));
     }
     if let Some(field) = section.take("not") {
-        clauses.extend(groups(field, levels)?.into_iter().map(|it| Clause::Not(Box::new(it))));
+        clauses.extend(groups(field, levels, own)?.into_iter().map(|it| Clause::Not(Box::new(it))));
     }
     Ok(clauses)
 }
 
 /// The groups of an array of tables, each as one clause.
-fn groups(field: Field<'_>, levels: usize) -> Result<Vec<Clause>, JobFileError> {
+fn groups(
+    field: Field<'_>,
+    levels: usize,
+    own: OwnChecks<'_>,
+) -> Result<Vec<Clause>, JobFileError> {
     let place = field.place();
     let Some(levels) = levels.checked_sub(1) else {
         return Err(place.refuse(format_args!("groups are nested over {MAX_NESTING} deep")));
@@ -102,7 +112,7 @@ fn groups(field: Field<'_>, levels: usize) -> Result<Vec<Clause>, JobFileError> 
     }
     let groups = elements.into_iter().map(|element| {
         let place = element.place();
-        let mut clauses = group(element.section(&GROUP)?, levels)?;
+        let mut clauses = group(element.section(&GROUP)?, levels, own)?;
         match clauses.len() {
             0 => {
                 Err(place.refuse("it requires nothing; write for example { tools.gcc = \">=10\" }"))
@@ -125,7 +135,7 @@ fn bounded<'t>(field: Field<'t>) -> Result<Vec<(String, Field<'t>)>, JobFileErro
 }
 
 /// What is required of one fact.
-fn about(fact: &str, value: Field<'_>) -> Result<Clause, JobFileError> {
+fn about(fact: &str, value: Field<'_>, own: OwnChecks<'_>) -> Result<Clause, JobFileError> {
     let place = value.key_place();
     let Some(kind) = fact_kind(fact) else {
         let meant = nearest_fact(fact).map(|meant| format!("; did you mean {meant:?}?"));
@@ -135,7 +145,7 @@ fn about(fact: &str, value: Field<'_>) -> Result<Clause, JobFileError> {
             meant.unwrap_or_default()
         )));
     };
-    let fact: FactName = fact.parse().map_err(|error| place.refuse(error))?;
+    let fact = own.fact(fact).map_err(|error| place.refuse(error))?;
     if value.is_text("*") {
         return Ok(Clause::Present { fact });
     }
@@ -210,12 +220,15 @@ fn words(fact: FactName, field: Field<'_>) -> Result<Clause, JobFileError> {
     Ok(Clause::Includes { fact, words: words.collect::<Result<_, _>>()? })
 }
 
-fn preferences(root: &mut Section<'_>) -> Result<Vec<Preference>, JobFileError> {
+fn preferences(
+    root: &mut Section<'_>,
+    own: OwnChecks<'_>,
+) -> Result<Vec<Preference>, JobFileError> {
     let Some(field) = root.take("prefer") else { return Ok(Vec::new()) };
-    field.elements()?.into_iter().map(preference).collect()
+    field.elements()?.into_iter().map(|field| preference(field, own)).collect()
 }
 
-fn preference(field: Field<'_>) -> Result<Preference, JobFileError> {
+fn preference(field: Field<'_>, own: OwnChecks<'_>) -> Result<Preference, JobFileError> {
     const OWN: [&str; 5] = ["weight", "more", "enough", "less", "bearable"];
     let place = field.place();
     let known: Vec<&str> = OWN.into_iter().chain(GROUP).collect();
@@ -224,14 +237,14 @@ fn preference(field: Field<'_>) -> Result<Preference, JobFileError> {
     let weight = u16::try_from(weight).expect("it is bounded");
     let (more, less) = (section.take("more"), section.take("less"));
     let (enough, bearable) = (section.take("enough"), section.take("bearable"));
-    let clauses = group(section, MAX_NESTING)?;
+    let clauses = group(section, MAX_NESTING, own)?;
     match (more, enough, less, bearable, clauses.as_slice()) {
         (Some(fact), Some(enough), None, None, []) => {
-            let (fact, enough) = (number_fact(fact)?, scale(enough)?);
+            let (fact, enough) = (number_fact(fact, own)?, scale(enough)?);
             Ok(Preference::More { weight, fact, enough })
         }
         (None, None, Some(fact), Some(bearable), []) => {
-            let (fact, bearable) = (number_fact(fact)?, scale(bearable)?);
+            let (fact, bearable) = (number_fact(fact, own)?, scale(bearable)?);
             Ok(Preference::Less { weight, fact, bearable })
         }
         (None, None, None, None, [clause]) => {
@@ -248,11 +261,13 @@ fn preference(field: Field<'_>) -> Result<Preference, JobFileError> {
     }
 }
 
-fn number_fact(field: Field<'_>) -> Result<FactName, JobFileError> {
+fn number_fact(field: Field<'_>, own: OwnChecks<'_>) -> Result<FactName, JobFileError> {
     let place = field.place();
     let fact = field.string()?;
     match fact_kind(&fact) {
-        Some(FactKind::Number | FactKind::Any) => fact.parse().map_err(|error| place.refuse(error)),
+        Some(FactKind::Number | FactKind::Any) => {
+            own.fact(&fact).map_err(|error| place.refuse(error))
+        }
         Some(_) => Err(place.refuse(format_args!("{fact:?} is no number"))),
         None => {
             let fact = shortened(&fact);

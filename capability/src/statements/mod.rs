@@ -1,5 +1,6 @@
 //! The payloads of all kinds, one file per idea.
 
+mod check;
 mod key_change;
 mod lease;
 mod machine;
@@ -9,6 +10,11 @@ mod request;
 mod result;
 mod strictly;
 
+pub use check::{
+    Check, MAX_CHECK_ARGUMENTS, MAX_CHECK_COMMAND, MAX_CHECK_COMMANDS, MAX_CHECK_DEPENDS,
+    MAX_CHECKS,
+};
+pub(crate) use check::{FAMILY as CHECK_FAMILY, PROJECT_CHARACTERS};
 pub use key_change::{Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
 pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};

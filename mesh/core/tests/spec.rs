@@ -200,6 +200,7 @@ fn registration() -> Verified<Registration> {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions::default(),
+        checks: Vec::new(),
         expires: EXPIRES,
     };
     Verified::sign(registration, &key(1))

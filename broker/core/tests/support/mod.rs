@@ -465,6 +465,7 @@ impl Project {
             homepage: String::new(),
             keywords: Vec::new(),
             permissions: Permissions::default(),
+            checks: Vec::new(),
             expires: now.wall + 100 * DAY,
         };
         Verified::sign(registration, &self.project)
