@@ -17,8 +17,8 @@ mod stated;
 
 pub use self::fact::{Fact, FactName};
 pub(crate) use self::fact::{is_set_word, shortened};
-pub use self::machine::*;
 pub(crate) use self::machine::is_word;
+pub use self::machine::*;
 pub use self::stated::Facts;
 
 /// Facts of one runtime: a well equipped machine has about 150 tools, and 512 of average size

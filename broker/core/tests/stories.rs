@@ -12,7 +12,7 @@ use broker_core::{
 use capability::statements::{
     BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
 };
-use capability::{BlobHash, MAX_CLOCK_SKEW, Runtime, Verified};
+use capability::{BlobHash, MAX_CLOCK_SKEW, ProjectKey, Runtime, Verified};
 use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, JobNeeds, Now, Refusal};
 use support::*;
 
@@ -625,6 +625,16 @@ fn line_with_offer() -> (World, [Key; 3], Project, Verified<Offer>) {
     let publication = publication(project, &offer, 1, brokers[2], world.now);
     assert_eq!(world.ask(project.master.0, brokers[2], publication), Answer::Done);
     (world, brokers, project, offer)
+}
+
+#[test]
+fn a_volunteer_learns_at_the_other_end_of_a_line_who_a_project_is() {
+    let (mut world, [near, ..], known, _) = line_with_offer();
+    let projects = vec![project(7).name(), known.name()];
+    let answer = world.ask(key(ALICE).0, near, Ask::Registrations { projects });
+    let Answer::Registrations(registrations) = answer else { panic!("{answer:?}") };
+    let signers: Vec<ProjectKey> = registrations.iter().map(|it| it.signer().into()).collect();
+    assert_eq!(signers, [known.name()], "it need not know them all");
 }
 
 #[test]

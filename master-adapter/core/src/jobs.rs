@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use capability::statements::{MAX_TASKS, Offer, Package, TaskId};
 use capability::{
-    Explanation, Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, StatementId,
-    Timestamp, Verified,
+    Explanation, Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
+    StatementId, Timestamp, Verified,
 };
 use mesh_core::{Mono, Now};
 use serde::{Deserialize, Serialize};

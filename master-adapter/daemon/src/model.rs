@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use capability::statements::Package;
 use capability::tap::TapReport;
-use capability::{BlobHash, Explanation, Platform, ProjectKey, PublicKey, Runtime, StatementId, Timestamp};
+use capability::{
+    BlobHash, Explanation, Platform, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
+};
 use master_core::JobState;
 use serde::{Deserialize, Serialize};
 

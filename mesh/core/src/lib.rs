@@ -22,7 +22,7 @@ pub use durable::{Commit, CommitId, Outbox, Write};
 pub use gossip::{Gossip, Shard, Topic};
 pub use message::{
     Answer, Ask, JobNeeds, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
-    MessageError, Offered, Refusal, Wants,
+    MAX_REGISTRATIONS_AN_ANSWER, MessageError, Offered, Refusal, Wants,
 };
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,

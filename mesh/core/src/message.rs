@@ -26,6 +26,9 @@ pub const MAX_EXCEPTIONS: usize = 1024;
 /// Ranges of settled tasks in one publication at most: every second of 100,000 tasks.
 pub const MAX_SETTLED_RANGES: usize = 50_000;
 
+/// Registrations in one answer at most: at their longest they fit into a frame.
+pub const MAX_REGISTRATIONS_AN_ANSWER: usize = 15;
+
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
 
@@ -91,6 +94,12 @@ pub enum Ask {
         /// The class.
         class: Class,
     },
+    /// Who these projects are, as far as the broker knows: volunteers need a project's checks before
+    /// its first offer, which may require what they find.
+    Registrations {
+        /// At most [`MAX_REGISTRATIONS_AN_ANSWER`].
+        projects: Vec<ProjectKey>,
+    },
 }
 
 /// What a volunteer would take: a coarse filter. Its policy stays with it.
@@ -137,6 +146,8 @@ pub enum Answer {
     Explanation(Explanation),
     /// Signed ads.
     Ads(Vec<Verified<Ad>>),
+    /// Those that are known, at most [`MAX_REGISTRATIONS_AN_ANSWER`].
+    Registrations(Vec<Verified<Registration>>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -239,6 +250,9 @@ enum WireAsk {
     Ads {
         class: Class,
     },
+    Registrations {
+        projects: Vec<ProjectKey>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -250,6 +264,7 @@ enum WireAnswer {
     Renewed { lapsed: Vec<StatementId> },
     Explanation(Explanation),
     Ads(Vec<Envelope>),
+    Registrations(Vec<Envelope>),
     Refused(Refusal),
 }
 
@@ -286,6 +301,7 @@ impl Ask {
             Self::Explain(needs) => WireAsk::Explain(needs),
             Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
+            Self::Registrations { projects } => WireAsk::Registrations { projects },
         })
     }
 
@@ -326,6 +342,10 @@ impl Ask {
             }
             WireAsk::Ad { volunteer } => Self::Ad { volunteer },
             WireAsk::Ads { class } => Self::Ads { class },
+            WireAsk::Registrations { projects } => {
+                bounded("projects", projects.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
+                Self::Registrations { projects }
+            }
         })
     }
 }
@@ -342,6 +362,9 @@ impl Answer {
             Self::Renewed { lapsed } => WireAnswer::Renewed { lapsed },
             Self::Explanation(explanation) => WireAnswer::Explanation(explanation),
             Self::Ads(ads) => WireAnswer::Ads(envelopes(&ads)),
+            Self::Registrations(registrations) => {
+                WireAnswer::Registrations(envelopes(&registrations))
+            }
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
     }
@@ -362,6 +385,10 @@ impl Answer {
             WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
             WireAnswer::Explanation(explanation) => Self::Explanation(explanation),
             WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),
+            WireAnswer::Registrations(registrations) => {
+                bounded("registrations", registrations.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
+                Self::Registrations(checked(&registrations, verifier)?)
+            }
             WireAnswer::Refused(refusal) => Self::Refused(refusal),
         })
     }

@@ -10,16 +10,17 @@ use capability::statements::{
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
-    Limits, MAX_ALTERNATIVES, MAX_NESTING, Need, Obstacle, Platform, Preference, PublicKey,
-    Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step,
-    Timestamp, Verified,
+    Limits, MAX_ALTERNATIVES, MAX_NESTING, MAX_STATEMENT_BYTES, Need, Obstacle, Platform,
+    Preference, PublicKey, Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey,
+    Signer, StatementId, Step, Timestamp, Verified,
 };
 use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_HOPS, Offered, ReconcileAnswer,
-    ReconcileAsk, Refusal, Wants, differences,
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_FRAME_BYTES, MAX_HOPS,
+    MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal, Wants,
+    differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -52,6 +53,7 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Explain(JobNeeds::Requirements(requirements())),
         Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
+        Ask::Registrations { projects: vec![key(1).public().into(); 15] },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -71,6 +73,7 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Explanation(explanation()),
         Answer::Explanation(Explanation::default()),
         Answer::Ads(vec![ad()]),
+        Answer::Registrations(vec![registration(); 15]),
     ];
     let refusals = [
         Refusal::NoTask,
@@ -100,6 +103,15 @@ fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could
     };
     assert_eq!(asked(3), Ok(()));
     assert_eq!(asked(4), Err("over 65536 bytes of requirements in one message".to_owned()));
+}
+
+#[test]
+fn no_more_registrations_are_asked_for_or_answered_than_a_frame_holds() {
+    let ask = Ask::Registrations { projects: vec![key(1).public().into(); 16] };
+    assert!(Ask::decode(&ask.encode(), &Ed25519).is_err());
+    let answer = Answer::Registrations(vec![registration(); 16]);
+    assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
+    const { assert!(MAX_REGISTRATIONS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
 }
 
 #[test]

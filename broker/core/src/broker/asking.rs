@@ -5,7 +5,8 @@ use capability::statements::{
 };
 use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
-    Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, Now, Refusal, ReplyId, Wants, Write,
+    Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, MAX_REGISTRATIONS_AN_ANSWER, Now, Refusal,
+    ReplyId, Wants, Write,
 };
 
 use super::Broker;
@@ -74,6 +75,11 @@ impl Broker {
                 let may_know = self.may_know_ads(from, &class, now);
                 let ads = if may_know { self.ads.in_class(&class) } else { Vec::new() };
                 self.reply(reply, Answer::Ads(ads));
+            }
+            Ask::Registrations { projects } => {
+                let known = projects.iter().filter_map(|project| self.book.registration(*project));
+                let known = known.take(MAX_REGISTRATIONS_AN_ANSWER).cloned().collect();
+                self.reply(reply, Answer::Registrations(known));
             }
         }
     }
