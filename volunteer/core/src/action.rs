@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use capability::statements::{Artifact, Ended, Package, StepReport, TaskId, Verdict};
+use capability::statements::{Artifact, Check, Ended, Package, StepReport, TaskId, Verdict};
 use capability::{
-    BlobHash, Capabilities, JobSpec, ProjectKey, PublicKey, Runtime, StatementId, Timestamp,
-    format_bytes,
+    BlobHash, Capabilities, JobSpec, Limits, ProjectKey, PublicKey, Runtime, StatementId,
+    Timestamp, format_bytes,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
@@ -13,6 +13,7 @@ use mesh_core::{
 };
 use thiserror::Error;
 
+use crate::finding::Finding;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
 
@@ -72,6 +73,8 @@ pub enum Input {
         /// What happened.
         outcome: Outcome,
     },
+    /// An [`Action::RunCheck`] has ended, by itself or by [`Action::StopCheck`].
+    Checked(CheckEnd),
     /// The writes of a commit are durable.
     Committed(CommitId),
     /// So many bytes are free where jobs and blobs are kept.
@@ -105,6 +108,28 @@ pub struct Outcome {
     pub started: Timestamp,
     /// When the last one ended.
     pub finished: Timestamp,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckEnd {
+    /// With exit code 0. Its output; what it says is for the core to read.
+    Passed(Vec<u8>),
+    /// In any other way of its own making; says which.
+    Failed(String),
+    /// It did not run, or not to its end, for no fault of its own; says why.
+    NotRun(String),
+}
+
+/// What to run in an empty folder, without a package and without network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckOrder {
+    /// Whose check it is.
+    pub project: ProjectKey,
+    /// What to run, in which runtime.
+    pub check: Check,
+    /// What ends it before its time.
+    pub limits: Limits,
 }
 
 /// What to run.
@@ -182,6 +207,10 @@ pub enum Action {
         /// Which.
         lease: StatementId,
     },
+    /// Run a check, and tell [`Input::Checked`]. There is one at a time.
+    RunCheck(CheckOrder),
+    /// End the check that runs; [`Input::Checked`] still comes.
+    StopCheck,
     /// These blobs are not needed any more, unless [`crate::Volunteer::needs_blob`] says so by then.
     DropBlobs(Vec<BlobHash>),
     /// For people and logs.
@@ -290,6 +319,15 @@ pub enum News {
     Expired {
         /// The result.
         result: StatementId,
+    },
+    /// A check has run to its end.
+    Checked {
+        /// Whose.
+        project: ProjectKey,
+        /// Its name.
+        check: String,
+        /// What has come of it.
+        finding: Finding,
     },
     /// Job after job failed because of this machine; nothing new is taken for a while.
     BacksOff {

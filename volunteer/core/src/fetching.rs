@@ -101,7 +101,7 @@ impl Volunteer {
             return self.retry_claim();
         }
         let on_trial = self.faults.is_on_trial() && !self.work.is_empty();
-        if on_trial || self.obstacle().is_some() {
+        if on_trial || self.check_waits() || self.obstacle().is_some() {
             self.fetching.candidates.clear();
             return;
         }
@@ -131,7 +131,7 @@ impl Volunteer {
     /// What would be taken now; `None` if nothing is free.
     fn wants(&self) -> Option<Wants> {
         let machine = self.machine.as_ref()?;
-        let free = self.work.free(machine.resources);
+        let free = self.work.free(self.checks.spare(machine.resources));
         if free.cores == 0 || free.memory == 0 || free.disk == 0 {
             return None;
         }
@@ -152,6 +152,8 @@ impl Volunteer {
         let now = self.now.mono;
         match answer {
             Ok(Answer::Offers(offers)) => {
+                let registrations = offers.iter().filter_map(|it| it.registration.clone());
+                registrations.for_each(|registration| self.learn(registration));
                 let found = self.judge(offers);
                 self.fetching.pull = Backoff::default();
                 if !found {
@@ -200,7 +202,7 @@ impl Volunteer {
     /// How many tasks of `offer` fit into what is left of `donated` and of the disk. If none does,
     /// the offer is not to be shown again before there is more.
     fn room_for(&mut self, offer: &Verified<Offer>, donated: Resources) -> u16 {
-        let room = self.work.room(offer, donated);
+        let room = self.work.room(offer, self.checks.spare(donated));
         if room == 0 {
             self.offers.does_not_fit(offer.id());
             return 0;

@@ -15,25 +15,32 @@
 //!    given up, also by a process that was killed with leases in hand.
 //! 4. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
 //!    sent again by every new primary, and now and then.
+//! 5. The checks of trusted projects run when they have not yet, or when the facts that they depend on
+//!    have changed. What they find is in the ad.
 //!
 //! There is no socket here, no clock, no process and no randomness.
 
 mod action;
 mod advertising;
 mod backoff;
+mod checks;
 mod faults;
 mod fetching;
+mod finding;
 mod leases;
 mod ledger;
 mod offers;
 mod owner;
+mod registrations;
 mod returning;
 mod trust;
 mod volunteer;
 mod work;
 mod working;
 
-pub use action::{Action, Idle, Input, News, Order, Outcome};
+pub use action::{Action, CheckEnd, CheckOrder, Idle, Input, News, Order, Outcome};
+pub use checks::CheckView;
+pub use finding::Finding;
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
 pub use trust::{Decline, Pin, Trust};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{Capabilities, CborError, PublicKey, Signer, StatementError, Timestamp, Verifier};
+use capability::{
+    Capabilities, CborError, ProjectKey, PublicKey, Signer, StatementError, Timestamp, Verifier,
+};
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
     Mono, Now, Outbox, Write,
@@ -13,12 +15,14 @@ use thiserror::Error;
 
 use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
+use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
 use crate::leases::{Due, GroupKey, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
 use crate::owner::Mode;
+use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
 use crate::trust::Trust;
 use crate::work::Work;
@@ -35,8 +39,13 @@ pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 pub struct Volunteer {
     pub(crate) me: PublicKey,
     pub(crate) signer: Arc<dyn Signer>,
+    /// As the shell has measured it.
+    pub(crate) measured: Option<Capabilities>,
+    /// The same with what checks have found: what the ad says.
     pub(crate) machine: Option<Capabilities>,
     pub(crate) trust: Trust,
+    pub(crate) registrations: Registrations,
+    pub(crate) checks: Checks,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
     /// The primary, or the last one there was.
@@ -69,6 +78,7 @@ pub(crate) enum Call {
     Pull,
     Claim,
     Renew(Due),
+    Registrations(Vec<ProjectKey>),
 }
 
 /// A record of a former process cannot be read.
@@ -80,11 +90,11 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// The record of a lease.
-    #[error("malformed record of a lease")]
-    Lease(#[from] CborError),
-    /// The lease in it.
-    #[error("the record of a lease")]
+    /// A lease, or what a check has found.
+    #[error("malformed record of a lease or a check")]
+    Record(#[from] CborError),
+    /// A lease, or a registration.
+    #[error("the record of a lease or a registration")]
     Statement(#[from] StatementError),
     /// A newer version may have written it.
     #[error("a record of the unknown kind {0}")]
@@ -97,8 +107,11 @@ impl Volunteer {
         Self {
             me: signer.public(),
             signer,
+            measured: None,
             machine: None,
             trust: Trust::default(),
+            registrations: Registrations::default(),
+            checks: Checks::default(),
             brokers: Vec::new(),
             known_primary: None,
             ad: Advertising::default(),
@@ -124,7 +137,7 @@ impl Volunteer {
     }
 
     /// Takes up what a former process had made durable: results in custody are sent again, leases
-    /// whose work died with it are released.
+    /// whose work died with it are released, checks that have run need not run again.
     ///
     /// # Errors
     /// The first record that cannot be read.
@@ -139,6 +152,8 @@ impl Volunteer {
             match key.first().copied().unwrap_or_default() {
                 CUSTODY_PREFIX => this.custody.restore(&value, verifier)?,
                 RECEIPT_PREFIX | TOTAL_PREFIX => this.ledger.restore(&key, &value, verifier)?,
+                REGISTRATION_PREFIX => this.registrations.restore(&value, verifier)?,
+                CHECK_PREFIX => this.checks.restore(&value)?,
                 LEASE_PREFIX => {
                     let (lease, home) = read_lease(&value, verifier)?;
                     this.leases.release_of(lease.id(), GroupKey::of(&lease, home));
@@ -167,6 +182,7 @@ impl Volunteer {
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran { lease, outcome } => self.ran(lease, outcome),
+            Input::Checked(end) => self.checked(end),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree(bytes) => self.disk_measured(bytes),
             Input::Pause => self.pause(),
@@ -187,12 +203,14 @@ impl Volunteer {
     pub fn next_wake(&self) -> Option<Mono> {
         let now = self.now.mono;
         let mut wakes = vec![self.custody.next_wake(), self.work.next_wake(now)];
+        wakes.push(self.checks.next_wake(now));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
             wakes.push(self.offers.next_wake(now));
             wakes.push(self.faults.next_wake(now));
             wakes.push(self.fetching.next_wake());
             wakes.push(self.ad.next_wake());
+            wakes.push(self.registrations.next_wake());
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
         wakes.push(leases.filter(|at| *at > now).min());
@@ -202,8 +220,10 @@ impl Volunteer {
 
     fn advance(&mut self) {
         self.expire();
+        self.run_checks();
         self.advertise();
         self.renew();
+        self.ask_registrations();
         self.fetch_packages();
         self.start_jobs();
         self.fetch_work();
@@ -261,6 +281,7 @@ impl Volunteer {
         self.leases.hurry(self.now.mono);
         self.work.try_packages_anew();
         self.fetching.hurry();
+        self.registrations.hurry();
     }
 
     /// Asks the primary; nothing happens without one.
@@ -280,6 +301,7 @@ impl Volunteer {
             Call::Pull => self.pulled(id, answer),
             Call::Claim => self.claimed(id, answer),
             Call::Renew(due) => self.renewed(&due, answer),
+            Call::Registrations(projects) => self.registrations_told(projects, answer),
         }
     }
 

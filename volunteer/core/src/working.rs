@@ -103,6 +103,7 @@ impl Volunteer {
             self.give_up(&over, "the offer has expired");
         }
         self.expire_results();
+        self.expire_registrations();
         self.offers.expire(self.now);
         let packages = self.work.forget_packages(self.now.mono);
         self.drop_blobs(packages);

@@ -1,4 +1,5 @@
 //! A volunteer on a bench: the test plays its shell, its brokers and its masters.
+#![allow(dead_code, reason = "shared by several test crates")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
