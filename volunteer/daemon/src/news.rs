@@ -2,7 +2,7 @@
 //! `docs/operating`.
 
 use capability::statements::{Ended, TaskId};
-use volunteer_core::{Idle, News};
+use volunteer_core::{Finding, Idle, News};
 
 use crate::status::verdict;
 
@@ -48,6 +48,13 @@ pub fn log(news: &News) {
         }
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
+        }
+        News::Checked { project, check, finding } => {
+            let project = project.short();
+            match finding {
+                Finding::Value(value) => tracing::info!(project, check, %value, "check done"),
+                Finding::Nothing(reason) => tracing::info!(project, check, reason, "check done"),
+            }
         }
         News::BacksOff { in_a_row, rest, reason } => {
             let rest = rest.as_secs();

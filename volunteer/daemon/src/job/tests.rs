@@ -1,7 +1,7 @@
 //! Whole jobs, in a runtime that is a plain shell.
 
 use capability::statements::{Package, TaskId};
-use capability::{BlobHash, Facts, JobSpec, Limits as JobLimits, Runtime, StatementId, Step};
+use capability::{BlobHash, Facts, JobSpec, Runtime, StatementId, Step};
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
 use super::*;
