@@ -2,6 +2,7 @@
 //!
 //! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
+//! - [`KeyBook`]: which keys are void, and which have passed on.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
 //! - [`Explanation`], [`Comparison`]: which needs keep out how many, and how one machine stands.
 //! - [`JobFile`]: what a maintainer writes.
@@ -15,6 +16,7 @@ mod explanation;
 mod facts;
 mod job_file;
 mod key;
+mod key_book;
 mod matching;
 mod merkle;
 mod project_uri;
@@ -38,6 +40,7 @@ pub use key::{
     BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,
     Signer, StatementId, TextError, ToBeSigned, Verifier,
 };
+pub use key_book::{KeyBook, MAX_SUCCESSIONS};
 pub use matching::*;
 pub use merkle::MAX_LEAVES;
 pub use project_uri::{MAX_URI_BYTES, ProjectUri, UriError};

@@ -185,6 +185,7 @@ fn result(volunteer: &Client, lease: &Verified<Lease>) -> Verified<JobResult> {
         platform: Platform::current(),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: now,
         finished: now,
         expires: lease.expires,

@@ -128,4 +128,8 @@ impl Payload for Home {
         let Self { project, expires, ref delegation, .. } = *self;
         ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
     }
+
+    fn delegation(&self) -> Option<&Envelope> {
+        Some(&self.delegation)
+    }
 }

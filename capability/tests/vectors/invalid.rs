@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Check, Delegation, Home, JobResult, Log, Offer, Permissions, Receipt, Verdict,
+    Check, Delegation, Home, JobResult, Log, Offer, Ownership, Permissions, Receipt, Revocation,
+    Succession, Verdict,
 };
 use capability::{
     Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, Requirements, Runtime,
@@ -13,7 +14,7 @@ use ciborium::Value;
 
 use super::by_hand::{BATCH, Header, STATEMENT, alone, cbor, generic, leaves, sign1, sign1_under};
 use super::samples::{
-    self, BROKER, HOUR, MASTER, NOW, OTHER, PROJECT, VOLUNTEER, secret, withdrawal,
+    self, BROKER, HOUR, MASTER, NOW, OTHER, OWNER, PROJECT, VOLUNTEER, secret, withdrawal,
 };
 use super::{Vector, bounds, wire};
 
@@ -334,7 +335,12 @@ fn time() -> Vec<Vector> {
     expired.expires = NOW.before(Duration::from_secs(5 * 60));
     let mut eternal = withdrawal(9);
     eternal.expires = NOW + 31 * 24 * HOUR;
+    let node = samples::public(MASTER);
+    let endless = Delegation { node, expires: NOW + 367 * 24 * HOUR };
+    let delegation = Verified::sign(endless, &secret(PROJECT)).envelope().clone();
+    let endless = Offer { delegation, ..samples::offer() };
     vec![
+        signed("delegation-too-late", "S9: under a delegation of 367 days", &endless, MASTER),
         signed("expired", "S8: expired 5 minutes before 1,800,000,000,000", &expired, MASTER),
         signed("expires-too-late", "S9: a withdrawal that holds for 31 days", &eternal, MASTER),
     ]
@@ -346,10 +352,29 @@ fn contents() -> Vec<Vector> {
     vectors.extend(checks());
     vectors.extend(offers());
     vectors.extend(leases_and_results());
-    let mut ownership = samples::ownership();
-    ownership.nodes = vec![samples::public(OTHER); 1025];
-    vectors.push(signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &ownership, samples::OWNER));
+    vectors.extend(key_changes());
     vectors
+}
+
+fn key_changes() -> Vec<Vector> {
+    let owned_by = |nodes: usize| {
+        let nodes = (0..nodes).map(|_| samples::public(OTHER)).collect();
+        let ownership = Ownership { nodes, ..samples::ownership() };
+        Some(Verified::sign(ownership, &secret(OWNER)).envelope().clone())
+    };
+    let crowd = Ownership { nodes: vec![samples::public(OTHER); 1025], ..samples::ownership() };
+    let itself = Succession { successor: samples::public(VOLUNTEER), ..samples::succession() };
+    let stranger = JobResult { ownership: owned_by(1), ..samples::result() };
+    let large = JobResult { ownership: owned_by(120), ..samples::result() };
+    let reason = "x".repeat(257);
+    let verbose = Revocation { reason, ..samples::revocation() };
+    vec![
+        signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &crowd, OWNER),
+        signed("succession-to-itself", "S73: a key that follows itself", &itself, VOLUNTEER),
+        signed("ownership-of-others", "S75: an ownership of others", &stranger, VOLUNTEER),
+        signed("ownership-too-large", "S75: an ownership of 120 nodes", &large, VOLUNTEER),
+        signed("revocation-reason", "S10: a reason of 257 bytes", &verbose, VOLUNTEER),
+    ]
 }
 
 fn machines() -> Vec<Vector> {

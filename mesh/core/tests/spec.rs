@@ -349,6 +349,7 @@ fn result() -> Verified<JobResult> {
         platform: platform(),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: EXPIRES,
         finished: EXPIRES,
         expires: EXPIRES,

@@ -628,6 +628,7 @@ pub fn result(volunteer: Key, lease: &Verified<Lease>, now: Now) -> Verified<Job
         platform: Platform::new("linux", "x86_64").expect("a platform"),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: now.wall,
         finished: now.wall,
         expires: lease.expires,

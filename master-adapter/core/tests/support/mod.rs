@@ -386,7 +386,8 @@ impl Draft {
             platform: Platform::new("linux", "x86_64").expect("a platform"),
             system: String::new(),
             runtime: Runtime::Native,
-            started: self.offer.issued,
+            ownership: None,
+        started: self.offer.issued,
             finished: self.offer.issued,
             expires: self.offer.expires,
         };
