@@ -14,6 +14,8 @@ use capability::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::key_change::{KeyChange, MAX_KEY_CHANGES_AN_ANSWER, MAX_KEYS_AN_ASK};
+
 /// Bytes of one frame at most (DESIGN.md, appendix A).
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
@@ -100,6 +102,16 @@ pub enum Ask {
         /// At most [`MAX_REGISTRATIONS_AN_ANSWER`].
         projects: Vec<ProjectKey>,
     },
+    /// Somebody makes known that a key is void, or has passed on.
+    Declare {
+        /// What.
+        change: KeyChange,
+    },
+    /// What has become of keys, as they or those that answer for them say.
+    KeyChanges {
+        /// Whose statements are wanted; at most [`MAX_KEYS_AN_ASK`].
+        of: Vec<PublicKey>,
+    },
 }
 
 /// What a volunteer would take: a coarse filter. Its policy stays with it.
@@ -142,12 +154,16 @@ pub enum Answer {
         /// Leases that are no longer the volunteer's.
         lapsed: Vec<StatementId>,
     },
+    /// The offer of the renewal was withdrawn: nobody waits for its tasks any more.
+    Withdrawn(Verified<Withdrawal>),
     /// How the ads that the broker knows stand to a job.
     Explanation(Explanation),
     /// Signed ads.
     Ads(Vec<Verified<Ad>>),
     /// Those that are known, at most [`MAX_REGISTRATIONS_AN_ANSWER`].
     Registrations(Vec<Verified<Registration>>),
+    /// All that is known here of what those keys have signed about keys.
+    KeyChanges(Vec<KeyChange>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -253,6 +269,12 @@ enum WireAsk {
     Registrations {
         projects: Vec<ProjectKey>,
     },
+    Declare {
+        change: Envelope,
+    },
+    KeyChanges {
+        of: Vec<PublicKey>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -262,9 +284,11 @@ enum WireAnswer {
     Offers(Vec<WireOffered>),
     Leases(Vec<Envelope>),
     Renewed { lapsed: Vec<StatementId> },
+    Withdrawn(Envelope),
     Explanation(Explanation),
     Ads(Vec<Envelope>),
     Registrations(Vec<Envelope>),
+    KeyChanges(Vec<Envelope>),
     Refused(Refusal),
 }
 
@@ -302,6 +326,8 @@ impl Ask {
             Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
             Self::Registrations { projects } => WireAsk::Registrations { projects },
+            Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
+            Self::KeyChanges { of } => WireAsk::KeyChanges { of },
         })
     }
 
@@ -346,6 +372,13 @@ impl Ask {
                 bounded("projects", projects.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
                 Self::Registrations { projects }
             }
+            WireAsk::Declare { change } => {
+                Self::Declare { change: KeyChange::check(&change, verifier)? }
+            }
+            WireAsk::KeyChanges { of } => {
+                bounded("keys", of.len(), MAX_KEYS_AN_ASK)?;
+                Self::KeyChanges { of }
+            }
         })
     }
 }
@@ -364,6 +397,11 @@ impl Answer {
             Self::Ads(ads) => WireAnswer::Ads(envelopes(&ads)),
             Self::Registrations(registrations) => {
                 WireAnswer::Registrations(envelopes(&registrations))
+            }
+            Self::Withdrawn(withdrawal) => WireAnswer::Withdrawn(withdrawal.envelope().clone()),
+            Self::KeyChanges(changes) => {
+                let envelopes = changes.iter().map(|change| change.envelope().clone());
+                WireAnswer::KeyChanges(envelopes.collect())
             }
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
@@ -388,6 +426,14 @@ impl Answer {
             WireAnswer::Registrations(registrations) => {
                 bounded("registrations", registrations.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
                 Self::Registrations(checked(&registrations, verifier)?)
+            }
+            WireAnswer::Withdrawn(withdrawal) => {
+                Self::Withdrawn(Verified::check(&withdrawal, verifier)?)
+            }
+            WireAnswer::KeyChanges(changes) => {
+                bounded("key changes", changes.len(), MAX_KEY_CHANGES_AN_ANSWER)?;
+                let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
+                Self::KeyChanges(changes.collect::<Result<_, _>>()?)
             }
             WireAnswer::Refused(refusal) => Self::Refused(refusal),
         })

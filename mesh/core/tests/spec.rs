@@ -6,7 +6,8 @@ use std::path::Path;
 
 use capability::statements::{
     Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+    Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId, Verdict,
+    Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
@@ -18,9 +19,14 @@ use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
+<<<<<<< HEAD
     Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_FRAME_BYTES, MAX_HOPS,
     MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal, Wants,
     differences,
+=======
+    Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, KeyChange, MAX_HOPS, MAX_KEYS_AN_ASK,
+    Offered, ReconcileAnswer, ReconcileAsk, Refusal, Wants, differences,
+>>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -35,7 +41,6 @@ fn asks_are_as_specified_and_come_back() {
         except: vec![id(9)],
     };
     let class = Class { runtime: Runtime::Wasm, cores_log2: 1, memory_log2: 10 };
-    let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
     let asks = [
         Ask::Advertise { ad: ad() },
         Ask::Pull { wants },
@@ -46,14 +51,20 @@ fn asks_are_as_specified_and_come_back() {
             again: true,
             settled: vec![(0, 3), (7, 7)],
         },
-        Ask::Withdraw { withdrawal: Verified::sign(withdrawal, &key(2)) },
+        Ask::Withdraw { withdrawal: withdrawal() },
         Ask::Claim { claim: claim(), home: key(3).public(), hops: MAX_HOPS },
         Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
         Ask::Explain(JobNeeds::Offer(offer().id())),
         Ask::Explain(JobNeeds::Requirements(requirements())),
         Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
+<<<<<<< HEAD
         Ask::Registrations { projects: vec![key(1).public().into(); 15] },
+=======
+        Ask::Declare { change: revocation() },
+        Ask::Declare { change: succession() },
+        Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
+>>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -73,7 +84,12 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Explanation(explanation()),
         Answer::Explanation(Explanation::default()),
         Answer::Ads(vec![ad()]),
+<<<<<<< HEAD
         Answer::Registrations(vec![registration(); 15]),
+=======
+        Answer::Withdrawn(withdrawal()),
+        Answer::KeyChanges(vec![revocation(), succession()]),
+>>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
     ];
     let refusals = [
         Refusal::NoTask,
@@ -93,6 +109,7 @@ fn answers_are_as_specified_and_come_back() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could_be() {
     let asked = |texts: usize| {
         let values = vec![Fact::Text("x".repeat(256)); MAX_ALTERNATIVES];
@@ -112,6 +129,12 @@ fn no_more_registrations_are_asked_for_or_answered_than_a_frame_holds() {
     let answer = Answer::Registrations(vec![registration(); 16]);
     assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
     const { assert!(MAX_REGISTRATIONS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
+=======
+fn a_question_about_too_many_keys_is_refused() {
+    let ask = Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK + 1] };
+    let refused = Ask::decode(&ask.encode(), &Ed25519).expect_err("too many");
+    assert_eq!(refused.to_string(), "over 8 keys in one message");
+>>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
 }
 
 #[test]
@@ -186,6 +209,21 @@ fn id(n: u8) -> StatementId {
 fn envelope_of_delegation() -> Envelope {
     let delegation = Delegation { node: key(2).public(), expires: EXPIRES };
     Verified::sign(delegation, &key(1)).envelope().clone()
+}
+
+fn withdrawal() -> Verified<Withdrawal> {
+    let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
+    Verified::sign(withdrawal, &key(2))
+}
+
+fn revocation() -> KeyChange {
+    let revocation = Revocation { key: key(2).public(), reason: "lost".into(), expires: EXPIRES };
+    KeyChange::Revocation(Verified::sign(revocation, &key(1)))
+}
+
+fn succession() -> KeyChange {
+    let succession = Succession { successor: key(2).public(), expires: EXPIRES };
+    KeyChange::Succession(Verified::sign(succession, &key(1)))
 }
 
 fn ad() -> Verified<Ad> {
