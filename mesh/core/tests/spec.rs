@@ -19,14 +19,9 @@ use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-<<<<<<< HEAD
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_FRAME_BYTES, MAX_HOPS,
-    MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal, Wants,
-    differences,
-=======
-    Answer, Ask, Bundle, Candidates, Cargo, HandoverAnswer, KeyChange, MAX_HOPS, MAX_KEYS_AN_ASK,
-    Offered, ReconcileAnswer, ReconcileAsk, Refusal, Wants, differences,
->>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_FRAME_BYTES, MAX_HOPS,
+    MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal,
+    Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -58,13 +53,10 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Explain(JobNeeds::Requirements(requirements())),
         Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
-<<<<<<< HEAD
         Ask::Registrations { projects: vec![key(1).public().into(); 15] },
-=======
         Ask::Declare { change: revocation() },
         Ask::Declare { change: succession() },
         Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
->>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -84,12 +76,9 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Explanation(explanation()),
         Answer::Explanation(Explanation::default()),
         Answer::Ads(vec![ad()]),
-<<<<<<< HEAD
         Answer::Registrations(vec![registration(); 15]),
-=======
         Answer::Withdrawn(withdrawal()),
         Answer::KeyChanges(vec![revocation(), succession()]),
->>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
     ];
     let refusals = [
         Refusal::NoTask,
@@ -109,7 +98,6 @@ fn answers_are_as_specified_and_come_back() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could_be() {
     let asked = |texts: usize| {
         let values = vec![Fact::Text("x".repeat(256)); MAX_ALTERNATIVES];
@@ -129,12 +117,13 @@ fn no_more_registrations_are_asked_for_or_answered_than_a_frame_holds() {
     let answer = Answer::Registrations(vec![registration(); 16]);
     assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
     const { assert!(MAX_REGISTRATIONS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
-=======
+}
+
+#[test]
 fn a_question_about_too_many_keys_is_refused() {
     let ask = Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK + 1] };
     let refused = Ask::decode(&ask.encode(), &Ed25519).expect_err("too many");
     assert_eq!(refused.to_string(), "over 8 keys in one message");
->>>>>>> 2b26c11 (mesh-core: key changes can be declared and asked for, renewals answered by a withdrawal)
 }
 
 #[test]

@@ -387,7 +387,7 @@ impl Draft {
             system: String::new(),
             runtime: Runtime::Native,
             ownership: None,
-        started: self.offer.issued,
+            started: self.offer.issued,
             finished: self.offer.issued,
             expires: self.offer.expires,
         };
