@@ -10,7 +10,7 @@ use broker_core::{
     PULL_WAIT,
 };
 use capability::statements::{
-    BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
+    BrokerCard, Intent, JobResult, Log, Offer, StepReport, Verdict,
 };
 use capability::{BlobHash, MAX_CLOCK_SKEW, ProjectKey, Runtime, Verified};
 use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, JobNeeds, Now, Refusal};
@@ -377,7 +377,7 @@ fn a_claim_needs_an_ad_of_the_claimer_that_satisfies_the_offer() {
     assert!(matches!(refusal(answer), Refusal::Unmatched(_)));
 }
 
-// Withdrawals and revocations
+// Withdrawals
 
 #[test]
 fn a_withdrawn_offer_stays_away_whoever_brings_it_back() {
@@ -413,27 +413,6 @@ fn a_withdrawal_that_comes_before_its_offer_is_remembered() {
     let gossip = Gossip::Offer(offer);
     world.put(home.0, Input::Gossip { gossip, from: key(9).0, token: GossipToken(2) });
     assert_eq!(world.broker(home).status().offers, []);
-}
-
-#[test]
-fn a_revoked_key_speaks_for_nobody() {
-    let (mut world, home, project, offer) = home_with_offer(1, 1);
-    let revocation = |signer: Key| {
-        let expires = offer.issued + DAY;
-        let revocation = Revocation { key: project.master.0, reason: String::new(), expires };
-        Gossip::Revocation(Verified::sign(revocation, &signer))
-    };
-    let token = GossipToken(1);
-    let from = key(9).0;
-    world.put(home.0, Input::Gossip { gossip: revocation(key(ALICE)), from, token });
-    assert_eq!(world.broker(home).status().offers.len(), 1, "she has no say");
-
-    world.put(home.0, Input::Gossip { gossip: revocation(project.project), from, token });
-    assert_eq!(world.broker(home).status().offers, []);
-    world.restart(home);
-    let publication = publication(project, &offer, 1, home, world.now);
-    let answer = world.ask(project.master.0, home, publication);
-    assert!(matches!(refusal(answer), Refusal::Invalid(_)));
 }
 
 #[test]
