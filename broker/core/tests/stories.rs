@@ -9,9 +9,7 @@ use broker_core::{
     Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, LEASE_TERM, News,
     PULL_WAIT,
 };
-use capability::statements::{
-    BrokerCard, Intent, JobResult, Log, Offer, StepReport, Verdict,
-};
+use capability::statements::{BrokerCard, Intent, JobResult, Log, Offer, StepReport, Verdict};
 use capability::{BlobHash, MAX_CLOCK_SKEW, ProjectKey, Runtime, Verified};
 use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, JobNeeds, Now, Refusal};
 use support::*;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use capability::statements::{Artifact, Check, Ended, Package, StepReport, TaskId, Verdict};
+use capability::statements::{
+    Artifact, Check, Ended, Ownership, Package, StepReport, TaskId, Verdict,
+};
 use capability::{
     BlobHash, Capabilities, JobSpec, Limits, ProjectKey, PublicKey, Runtime, StatementId,
-    Timestamp, format_bytes,
+    Timestamp, Verified, format_bytes,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
@@ -57,6 +59,8 @@ pub enum Input {
     },
     /// The projects that the owner trusts, all of them.
     Pins(Vec<Pin>),
+    /// Whose this machine is, as its owner's key says, or that nobody vouches for it.
+    Owner(Option<Verified<Ownership>>),
     /// What the machine can do and how much of it is donated.
     Capabilities(Capabilities),
     /// An [`Action::Fetch`] has ended.
@@ -314,6 +318,20 @@ pub enum News {
         leases: usize,
         /// Why.
         reason: &'static str,
+    },
+    /// A key that this volunteer goes by is void.
+    Revoked {
+        /// The key.
+        key: PublicKey,
+        /// Who says so.
+        signer: PublicKey,
+    },
+    /// A key that this volunteer goes by has named another one.
+    PassedOn {
+        /// The key.
+        key: PublicKey,
+        /// The one that it named.
+        successor: PublicKey,
     },
     /// A result was let go without a receipt: nobody waits for it any more.
     Expired {

@@ -13,6 +13,7 @@ use mesh_core::{
 use crate::action::{Action, News};
 use crate::backoff::Backoff;
 use crate::leases::GroupKey;
+use crate::trust::Decline;
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
 use crate::working::lease_record;
 
@@ -106,11 +107,32 @@ impl Volunteer {
             return;
         }
         while let Some(candidate) = self.fetching.candidates.pop_front() {
-            if self.claim(candidate) {
-                return;
+            match self.keys.judge(&candidate.offered.offer, self.now) {
+                Ok(()) => {
+                    if self.claim(candidate) {
+                        return;
+                    }
+                }
+                Err(Decline::Unconfirmed) if self.keys.is_asking(&candidate.offered.offer) => {
+                    // The answer is on its way.
+                    return self.fetching.candidates.push_front(candidate);
+                }
+                Err(reason) => self.decline(&candidate.offered, reason),
             }
         }
         self.pull();
+    }
+
+    /// Nobody tells what has become of the keys behind what could be claimed.
+    pub(crate) fn decline_unconfirmed(&mut self) {
+        for candidate in std::mem::take(&mut self.fetching.candidates) {
+            match self.keys.judge(&candidate.offered.offer, self.now) {
+                Err(Decline::Unconfirmed) if !self.keys.is_asking(&candidate.offered.offer) => {
+                    self.decline(&candidate.offered, Decline::Unconfirmed);
+                }
+                _ => self.fetching.candidates.push_back(candidate),
+            }
+        }
     }
 
     fn pull(&mut self) {
@@ -176,27 +198,31 @@ impl Volunteer {
         let Some(machine) = self.machine.clone() else { return false };
         let mut found = false;
         for offered in offers {
-            let (offer, project) = (offered.offer.id(), offered.offer.project);
+            let offer = offered.offer.id();
             match self.trust.judge(&offered, &machine, self.now.wall) {
                 Ok(runtime) => {
                     let room = self.room_for(&offered.offer, machine.resources) > 0;
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
+                        self.keys.meet(offered.offer.signer(), self.now);
                         self.fetching.candidates.push_back(Candidate { offered, runtime });
                         found = true;
                     }
                 }
-                Err(reason) => {
-                    if !reason.is_ours_to_change() {
-                        self.offers.leave_alone(offer, self.now.mono);
-                    }
-                    if self.offers.decline(&offered, reason.clone(), self.now.wall) {
-                        let name = offered.offer.name.clone();
-                        self.news(News::Declined { offer, project, name, reason });
-                    }
-                }
+                Err(reason) => self.decline(&offered, reason),
             }
         }
         found
+    }
+
+    fn decline(&mut self, offered: &Offered, reason: Decline) {
+        let (offer, project) = (offered.offer.id(), offered.offer.project);
+        if !reason.is_ours_to_change() {
+            self.offers.leave_alone(offer, self.now.mono);
+        }
+        if self.offers.decline(offered, reason.clone(), self.now.wall) {
+            let name = offered.offer.name.clone();
+            self.news(News::Declined { offer, project, name, reason });
+        }
     }
 
     /// How many tasks of `offer` fit into what is left of `donated` and of the disk. If none does,

@@ -34,6 +34,7 @@ impl Volunteer {
         if !changed {
             return;
         }
+        self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.offers.reconsider();
         self.checks_changed();
         let unwanted = self.work.jobs().filter(|(_, job)| {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capability::statements::Ownership;
 use capability::{
-    Capabilities, CborError, ProjectKey, PublicKey, Signer, StatementError, Timestamp, Verifier,
+    Capabilities, CborError, ProjectKey, PublicKey, Signer, StatementError, Timestamp, Verified,
+    Verifier,
 };
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
@@ -18,6 +20,7 @@ use crate::advertising::Advertising;
 use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
+use crate::keys::{KEY_CHANGE_PREFIX, Keys};
 use crate::leases::{Due, GroupKey, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
@@ -46,6 +49,8 @@ pub struct Volunteer {
     pub(crate) trust: Trust,
     pub(crate) registrations: Registrations,
     pub(crate) checks: Checks,
+    pub(crate) keys: Keys,
+    pub(crate) ownership: Option<Verified<Ownership>>,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
     /// The primary, or the last one there was.
@@ -79,6 +84,7 @@ pub(crate) enum Call {
     Claim,
     Renew(Due),
     Registrations(Vec<ProjectKey>),
+    KeyChanges,
 }
 
 /// A record of a former process cannot be read.
@@ -93,8 +99,8 @@ pub enum RestoreError {
     /// A lease, or what a check has found.
     #[error("malformed record of a lease or a check")]
     Record(#[from] CborError),
-    /// A lease, or a registration.
-    #[error("the record of a lease or a registration")]
+    /// A lease, a registration, or a key change.
+    #[error("the record of a lease, a registration or a revoked key")]
     Statement(#[from] StatementError),
     /// A newer version may have written it.
     #[error("a record of the unknown kind {0}")]
@@ -112,6 +118,8 @@ impl Volunteer {
             trust: Trust::default(),
             registrations: Registrations::default(),
             checks: Checks::default(),
+            keys: Keys::default(),
+            ownership: None,
             brokers: Vec::new(),
             known_primary: None,
             ad: Advertising::default(),
@@ -154,6 +162,7 @@ impl Volunteer {
                 RECEIPT_PREFIX | TOTAL_PREFIX => this.ledger.restore(&key, &value, verifier)?,
                 REGISTRATION_PREFIX => this.registrations.restore(&value, verifier)?,
                 CHECK_PREFIX => this.checks.restore(&value)?,
+                KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => {
                     let (lease, home) = read_lease(&value, verifier)?;
                     this.leases.release_of(lease.id(), GroupKey::of(&lease, home));
@@ -179,6 +188,7 @@ impl Volunteer {
             Input::Handover { bundle, reply, .. } => self.take_over(&bundle, reply),
             Input::HandedOver { id, to, taken } => self.handed_over(id, to, taken.is_ok()),
             Input::Pins(pins) => self.pins_changed(pins),
+            Input::Owner(ownership) => self.owned(ownership),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran { lease, outcome } => self.ran(lease, outcome),
@@ -211,6 +221,7 @@ impl Volunteer {
             wakes.push(self.fetching.next_wake());
             wakes.push(self.ad.next_wake());
             wakes.push(self.registrations.next_wake());
+            wakes.push(self.keys.next_wake(now));
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
         wakes.push(leases.filter(|at| *at > now).min());
@@ -224,6 +235,7 @@ impl Volunteer {
         self.advertise();
         self.renew();
         self.ask_registrations();
+        self.ask_about_keys();
         self.fetch_packages();
         self.start_jobs();
         self.fetch_work();
@@ -249,6 +261,7 @@ impl Volunteer {
             return;
         }
         self.brokers.push(peer);
+        self.keys.broker_up(peer, self.now.mono);
         if self.brokers.len() == 1 {
             self.primary_changed();
         }
@@ -257,6 +270,7 @@ impl Volunteer {
     fn broker_down(&mut self, peer: PublicKey) {
         let was_primary = self.primary() == Some(peer);
         self.brokers.retain(|broker| *broker != peer);
+        self.keys.broker_down(peer);
         let lost: Vec<_> =
             self.calls.iter().filter(|(_, (to, _))| *to == peer).map(|(id, _)| *id).collect();
         for call in lost {
@@ -287,11 +301,15 @@ impl Volunteer {
     /// Asks the primary; nothing happens without one.
     pub(crate) fn ask(&mut self, call: Call, ask: Ask) -> Option<CallId> {
         let to = self.primary()?;
+        Some(self.ask_of(to, call, ask))
+    }
+
+    pub(crate) fn ask_of(&mut self, to: PublicKey, call: Call, ask: Ask) -> CallId {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(id, (to, call));
         self.outbox.push(Action::Ask { to, call: id, ask });
-        Some(id)
+        id
     }
 
     fn answered(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
@@ -302,6 +320,7 @@ impl Volunteer {
             Call::Claim => self.claimed(id, answer),
             Call::Renew(due) => self.renewed(&due, answer),
             Call::Registrations(projects) => self.registrations_told(projects, answer),
+            Call::KeyChanges => self.told_about_keys(to, answer),
         }
     }
 
