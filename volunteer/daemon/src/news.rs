@@ -46,6 +46,13 @@ pub fn log(news: &News) {
         News::Released { offer, leases, reason } => {
             tracing::info!(offer = offer.short(), leases, reason, "leases released");
         }
+        News::Revoked { key, signer } => {
+            tracing::warn!(key = key.short(), signer = signer.short(), "key revoked");
+        }
+        News::PassedOn { key, successor } => {
+            // In full: whoever checks it with the project pins it by hand.
+            tracing::warn!(%key, %successor, "key names a successor, which is not trusted by that");
+        }
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
         }

@@ -282,7 +282,12 @@ fn declined(declined: &Declined) -> DeclinedStatus {
             "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()
         }
         Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
-        Decline::Revoked(_) => "see `revoked` in projects.toml".to_owned(),
+        Decline::Revoked(_) => {
+            "nothing: its project has revoked it, or you have in projects.toml".to_owned()
+        }
+        Decline::Unconfirmed => {
+            "wait; if it stays so, your brokers may be too old to tell: name others".to_owned()
+        }
         Decline::WrongHome
         | Decline::SignerMismatch
         | Decline::OfferNotCurrent(_)
