@@ -18,7 +18,7 @@ use crate::trust::Decline;
 use crate::volunteer::RestoreError;
 
 /// First byte of the keys of records of key changes.
-pub(crate) const KEY_CHANGE_PREFIX: u8 = b'k';
+pub(crate) const KEY_CHANGE_PREFIX: u8 = b'v';
 
 /// An older answer is no ground for a claim: a stolen key does harm for a day at most where brokers
 /// tell what they know.

@@ -380,6 +380,6 @@ fn a_result_names_the_owner_while_the_ownership_holds_and_names_the_machine() {
 
 #[test]
 fn a_damaged_record_of_a_key_is_an_error() {
-    let records = [(vec![b'k', 0], vec![1, 2, 3])];
+    let records = [(vec![b'v', 0], vec![1, 2, 3])];
     assert!(Volunteer::restore(key(ME), records, &Ed25519).is_err());
 }
