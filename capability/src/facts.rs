@@ -17,6 +17,7 @@ mod stated;
 
 pub use self::fact::{Fact, FactName};
 pub(crate) use self::fact::{is_set_word, shortened};
+pub(crate) use self::machine::is_word;
 pub use self::machine::*;
 pub use self::stated::Facts;
 

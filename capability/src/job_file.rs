@@ -7,6 +7,7 @@
 mod clauses;
 mod needs;
 mod offers;
+mod own_checks;
 mod reader;
 mod spec;
 
@@ -17,7 +18,10 @@ use std::time::Duration;
 use crate::facts::Runtime;
 use crate::quantity::{format_bytes, parse_bytes, parse_duration};
 use crate::requirements::Requirements;
+use crate::statement::Verified;
+use crate::statements::Registration;
 pub(crate) use offers::policy;
+use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
 pub use spec::{
     Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_NAME, MAX_OUTPUT,
@@ -190,6 +194,22 @@ impl JobFile {
     /// Names the first problem with its place. Unknown fields are refused: a misspelt limit must
     /// not go unnoticed.
     pub fn parse(text: &str) -> Result<Self, JobFileError> {
+        Self::read(text, OwnChecks(None))
+    }
+
+    /// Reads the text of a job file of the project that has signed `registration`: what it requires
+    /// of `check.NAME` it requires of what that project's check finds.
+    ///
+    /// # Errors
+    /// As of [`JobFile::parse`]; a check that the project does not have is one more.
+    pub fn parse_for(
+        text: &str,
+        registration: &Verified<Registration>,
+    ) -> Result<Self, JobFileError> {
+        Self::read(text, OwnChecks(Some(registration)))
+    }
+
+    fn read(text: &str, own: OwnChecks<'_>) -> Result<Self, JobFileError> {
         if text.len() > MAX_JOB_FILE {
             let problem = Box::new(Problem::TooLong(text.len()));
             return Err(JobFileError { line: 1, column: 1, field: String::new(), problem });
@@ -217,7 +237,7 @@ impl JobFile {
         let expires =
             root.optional("expires", DEFAULT_EXPIRY, |field| duration(field, MAX_EXPIRY))?;
         let limits = limits(&mut root)?;
-        let requirements = needs::requirements(&mut root, &limits)?;
+        let requirements = needs::requirements(&mut root, &limits, own)?;
         let package = package(&mut root)?;
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;

@@ -2,6 +2,7 @@
 //!
 //! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
+//! - [`KeyBook`]: which keys are void, and which have passed on.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
 //! - [`MachineIndex`], [`OfferIndex`]: the same for a million machines, or many offers.
 //! - [`Explanation`], [`Comparison`]: which needs keep out how many, and how one machine stands.
@@ -17,6 +18,7 @@ mod facts;
 mod index;
 mod job_file;
 mod key;
+mod key_book;
 mod matching;
 mod merkle;
 mod policy;
@@ -42,6 +44,7 @@ pub use key::{
     BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,
     Signer, StatementId, TextError, ToBeSigned, Verifier,
 };
+pub use key_book::{KeyBook, MAX_SUCCESSIONS};
 pub use matching::*;
 pub use merkle::MAX_LEAVES;
 pub use policy::{Finding, OfOffer, Policy};

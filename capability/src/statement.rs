@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::cbor::{self, CborError};
 use crate::envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
 use crate::key::{PublicKey, Signer, StatementId, Verifier};
+use crate::statements::Delegation;
 use crate::time::Timestamp;
 
 /// How far clocks of honest nodes may differ (S8): what NTP-less home machines show, with a margin.
@@ -113,6 +114,11 @@ pub trait Payload: Serialize + DeserializeOwned {
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
         let _ = (signer, verifier);
         Ok(())
+    }
+
+    /// The delegation under which a project's node signed this (S7).
+    fn delegation(&self) -> Option<&Envelope> {
+        None
     }
 }
 
@@ -311,16 +317,25 @@ impl<T: Payload> Verified<T> {
         pairs.map(|(payload, envelope)| Self { payload, envelope }).collect()
     }
 
-    /// Whether the statement holds at `now` (S8, S9).
+    /// Whether the statement, and the delegation in it, hold at `now` (S8, S9).
     pub fn current(&self, now: Timestamp) -> Result<(), StatementError> {
-        let (kind, at) = (T::KIND, self.payload.expires());
-        if at + MAX_CLOCK_SKEW <= now {
-            Err(StatementError::Expired { kind, at })
-        } else if at > now + T::MAX_LIFETIME + MAX_CLOCK_SKEW {
-            Err(StatementError::TooLong { kind, at })
-        } else {
-            Ok(())
-        }
+        holds(&self.payload, now)?;
+        // It expires after the statement; yet one that outlives its revocation would come back.
+        let Some(delegation) = self.payload.delegation() else { return Ok(()) };
+        let delegation: Delegation = cbor::decode(delegation.payload(), MAX_STATEMENT_BYTES)
+            .map_err(|source| StatementError::Payload { kind: Kind::Delegation, source })?;
+        holds(&delegation, now)
+    }
+}
+
+fn holds<T: Payload>(payload: &T, now: Timestamp) -> Result<(), StatementError> {
+    let (kind, at) = (T::KIND, payload.expires());
+    if at + MAX_CLOCK_SKEW <= now {
+        Err(StatementError::Expired { kind, at })
+    } else if at > now + T::MAX_LIFETIME + MAX_CLOCK_SKEW {
+        Err(StatementError::TooLong { kind, at })
+    } else {
+        Ok(())
     }
 }
 

@@ -117,7 +117,7 @@ all = [{{ any = [{{ cores = 8 }}, {{ memory = "32 GiB" }}] }}]
 [requirements.facts]
 kernel = ">=5.14"
 "cpu.level" = {{ at-least = 2, at-most = 3 }}
-"check.tree-sorter.gpu" = true
+"check.abcdefgh234567ab.gpu" = true
 label = "*"
 
 [[prefer]]
@@ -144,7 +144,7 @@ enough = 4
                 fact: name("cpu.features"),
                 words: ["aes".to_owned(), "avx2".to_owned()].into()
             },
-            Clause::Equals { fact: name("check.tree-sorter.gpu"), value: true.into() },
+            Clause::Equals { fact: name("check.abcdefgh234567ab.gpu"), value: true.into() },
             Clause::All(vec![
                 Clause::AtLeast { fact: level.clone(), amount: 2 },
                 Clause::AtMost { fact: level.clone(), amount: 3 },
@@ -641,7 +641,8 @@ fn amounts_of_bytes_and_tools_of_somebodys_own_can_be_required() {
                 facts.\"donated.memory\" = { at-least = \"2 GiB\" }\n\
                 [[prefer]]\nmore = \"donated.memory\"\nenough = \"64 GiB\"\n";
     let job = JobFile::parse(text).expect(text);
-    let memory = Clause::AtLeast { fact: "donated.memory".parse().unwrap(), amount: 2 << 30 };
+    let memory =
+        Clause::AtLeast { fact: "donated.memory".parse().expect("a name"), amount: 2 << 30 };
     assert!(job.requirements.clauses.contains(&memory), "{:?}", job.requirements.clauses);
     assert_eq!(job.requirements.clauses.len(), 7);
     assert!(

@@ -147,6 +147,7 @@ fn we_never_sign_what_breaks_a_rule() {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: capability::statements::Permissions::default(),
+        checks: Vec::new(),
         expires: NOW,
     };
     Verified::sign(registration, &key(1));

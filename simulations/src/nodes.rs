@@ -306,8 +306,13 @@ impl Core for VolunteerNode {
                 Action::Fetch { from, hash, .. } => Effect::Fetch { from, hash },
                 Action::Run(order) => Effect::Run(Box::new(order)),
                 Action::Stop { lease } => Effect::Stop { lease },
-                // No owner pauses here; blobs are dropped by what the core still keeps.
-                Action::Suspend { .. } | Action::Proceed { .. } | Action::DropBlobs(_) => continue,
+                // No owner pauses here, and no project has checks; blobs are dropped by what the core
+                // still keeps.
+                Action::Suspend { .. }
+                | Action::Proceed { .. }
+                | Action::RunCheck(_)
+                | Action::StopCheck
+                | Action::DropBlobs(_) => continue,
                 Action::News(news) => Effect::News(volunteer_news(news)),
             });
         }

@@ -238,6 +238,7 @@ fn authority(table: &SignatureTable, node: &str, project: &str) -> Authority {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions { runtimes: vec![Runtime::Native], network: false },
+        checks: Vec::new(),
         expires: BEGINNING + 300 * DAY,
     };
     let delegation = Delegation { node: signer.public(), expires: BEGINNING + 90 * DAY };

@@ -284,6 +284,13 @@ pub enum News {
         /// The home broker.
         peer: PublicKey,
     },
+    /// A key is void, everywhere if it says so itself, else in what the signer answers for.
+    Revoked {
+        /// The key.
+        key: PublicKey,
+        /// Who says so.
+        signer: PublicKey,
+    },
     /// Tasks were granted.
     Claimed {
         /// Of which offer.

@@ -10,13 +10,15 @@ use capability::{
     Envelope, KEY_BYTES, Kind, MAX_CLOCK_SKEW, MAX_STATEMENT_BYTES, Payload, ProjectKey, PublicKey,
     StatementId, Timestamp,
 };
-use mesh_core::{Gossip, MAX_CARDS};
+use mesh_core::{
+    Gossip, MAX_CARDS, MAX_KEY_CHANGE_BYTES, MAX_REVOCATIONS_A_SIGNER, MAX_SUCCESSIONS_A_SIGNER,
+};
 
 /// Offers kept at most; at some kilobytes each they take tens of megabytes.
 pub const MAX_OFFERS: usize = 10_000;
 /// Offers of one project at most: a tenth of all, so that ten projects always fit.
 pub const MAX_OFFERS_A_PROJECT: usize = 1_000;
-/// Homes, registrations and revocations kept at most, each: one of every project with an offer.
+/// Homes, registrations, revocations and successions kept at most, each: one of every project with an offer.
 pub const MAX_PROJECTS: usize = 10_000;
 /// Withdrawals kept at most: twice the offers, since they outlive them.
 pub const MAX_WITHDRAWALS: usize = 20_000;
@@ -33,7 +35,10 @@ pub(crate) enum Subject {
     Card(PublicKey),
     Registration(ProjectKey),
     Home(ProjectKey),
+    /// Who said it, and of which key.
     Revocation(PublicKey, PublicKey),
+    /// Which key, and the one that follows it. Two of one key are kept: they contradict each other.
+    Succession(PublicKey, PublicKey),
     Offer(ProjectKey, StatementId),
     Withdrawal(PublicKey, StatementId),
     Summary(PublicKey, String),
@@ -45,7 +50,8 @@ impl Subject {
             Gossip::Card(card) => Self::Card(card.signer()),
             Gossip::Registration(it) => Self::Registration(it.signer().into()),
             Gossip::Home(home) => Self::Home(home.project),
-            Gossip::Revocation(it) => Self::Revocation(it.key, it.signer()),
+            Gossip::Revocation(it) => Self::Revocation(it.signer(), it.key),
+            Gossip::Succession(it) => Self::Succession(it.signer(), it.successor),
             Gossip::Offer(offer) => Self::Offer(offer.project, offer.id()),
             Gossip::Withdrawal(it) => Self::Withdrawal(it.signer(), it.statement),
             Gossip::Summary(it) => Self::Summary(it.signer(), it.shard.clone()),
@@ -58,6 +64,7 @@ impl Subject {
             Self::Registration(_) => Kind::Registration,
             Self::Home(_) => Kind::Home,
             Self::Revocation(..) => Kind::Revocation,
+            Self::Succession(..) => Kind::Succession,
             Self::Offer(..) => Kind::Offer,
             Self::Withdrawal(..) => Kind::Withdrawal,
             Self::Summary(..) => Kind::Summary,
@@ -71,9 +78,19 @@ impl Subject {
                 *project.as_bytes()
             }
             Self::Card(signer)
-            | Self::Revocation(_, signer)
+            | Self::Revocation(signer, _)
+            | Self::Succession(signer, _)
             | Self::Withdrawal(signer, _)
             | Self::Summary(signer, _) => *signer.as_bytes(),
+        }
+    }
+
+    /// Bytes of a statement that is kept at most.
+    fn max_bytes(&self) -> usize {
+        match self {
+            // Volunteers ask for all that a key has said.
+            Self::Revocation(..) | Self::Succession(..) => MAX_KEY_CHANGE_BYTES,
+            _ => MAX_STATEMENT_BYTES,
         }
     }
 
@@ -82,8 +99,8 @@ impl Subject {
         match self {
             Self::Card(_) => (MAX_CARDS, 1),
             Self::Registration(_) | Self::Home(_) => (MAX_PROJECTS, 1),
-            // A project may have delegated to, and revoked, some dozens of adapters.
-            Self::Revocation(..) => (MAX_PROJECTS, 64),
+            Self::Revocation(..) => (MAX_PROJECTS, MAX_REVOCATIONS_A_SIGNER),
+            Self::Succession(..) => (MAX_PROJECTS, MAX_SUCCESSIONS_A_SIGNER),
             Self::Offer(..) => (MAX_OFFERS, MAX_OFFERS_A_PROJECT),
             Self::Withdrawal(..) => (MAX_WITHDRAWALS, MAX_WITHDRAWALS_A_SIGNER),
             Self::Summary(..) => (MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER),
@@ -147,6 +164,15 @@ impl GossipSet {
         of_broker.map(|(_, kept)| &kept.envelope)
     }
 
+    /// The bytes of what `signer` has said about keys.
+    pub(crate) fn key_changes_of(&self, signer: PublicKey) -> impl Iterator<Item = &Envelope> {
+        let [least, most] = [0, u8::MAX].map(|byte| PublicKey::from_bytes([byte; KEY_BYTES]));
+        let revocations = Subject::Revocation(signer, least)..=Subject::Revocation(signer, most);
+        let successions = Subject::Succession(signer, least)..=Subject::Succession(signer, most);
+        let ranges = self.kept.range(revocations).chain(self.kept.range(successions));
+        ranges.map(|(_, kept)| &kept.envelope)
+    }
+
     /// Whether the very statement is kept.
     pub(crate) fn contains(&self, id: StatementId) -> bool {
         self.ids.contains(&id)
@@ -155,10 +181,10 @@ impl GossipSet {
     /// What [`GossipSet::admit`] would say.
     pub(crate) fn judge(&self, gossip: &Gossip) -> Admission {
         // Of one that no peer can read, peers would be told with each comparison, in vain.
-        if gossip.envelope().as_bytes().len() > MAX_STATEMENT_BYTES {
+        let subject = Subject::of(gossip);
+        if gossip.envelope().as_bytes().len() > subject.max_bytes() {
             return Admission::Old;
         }
-        let subject = Subject::of(gossip);
         if let Some(kept) = self.kept.get(&subject) {
             let newer = rank(gossip) > kept.rank;
             return if newer { Admission::News } else { Admission::Old };
@@ -233,6 +259,7 @@ fn expires(gossip: &Gossip) -> Timestamp {
         Gossip::Registration(it) => it.expires(),
         Gossip::Home(it) => it.expires(),
         Gossip::Revocation(it) => it.expires(),
+        Gossip::Succession(it) => it.expires(),
         Gossip::Offer(it) => it.expires(),
         Gossip::Withdrawal(it) => it.expires(),
         Gossip::Summary(it) => it.expires(),

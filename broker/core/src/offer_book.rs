@@ -1,11 +1,17 @@
-//! Offers, whose they are, which broker grants their tasks, and what has been withdrawn or revoked.
+//! Offers, whose they are, which broker grants their tasks, what has been withdrawn, and which keys
+//! are void.
 //!
 //! What is newer and what there is room for, [`crate::gossip_set`] decides; here it is looked up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use capability::statements::{Home, Offer, Registration, Revocation, Withdrawal};
-use capability::{BlobHash, ProjectKey, PublicKey, StatementId, Timestamp, Verified};
+use capability::statements::{Home, Offer, Registration, Withdrawal};
+use capability::{
+    BlobHash, KEY_BYTES, KeyBook, ProjectKey, PublicKey, StatementId, Timestamp, Verified,
+};
+
+/// The first in their order.
+const LEAST_KEY: PublicKey = PublicKey::from_bytes([0; KEY_BYTES]);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -17,8 +23,9 @@ pub(crate) struct OfferBook {
     registrations: BTreeMap<ProjectKey, Verified<Registration>>,
     /// Who has withdrawn what; of an offer that is not known anybody may have said so.
     withdrawn: BTreeSet<(StatementId, PublicKey)>,
-    /// Which key is void according to whom.
-    revoked: BTreeSet<(PublicKey, PublicKey)>,
+    /// Offers that their own signers have withdrawn, and who these are.
+    ended: BTreeMap<StatementId, PublicKey>,
+    keys: KeyBook,
     /// Offers that were published here, and survive a restart.
     durable: BTreeSet<StatementId>,
 }
@@ -87,9 +94,29 @@ impl OfferBook {
         self.withdrawn.contains(&(offer.id(), offer.signer()))
     }
 
-    /// Whether `key` is void when it speaks for `project`: it said so itself, or the project did.
-    pub(crate) fn is_void(&self, key: PublicKey, project: ProjectKey) -> bool {
-        self.revoked.contains(&(key, key)) || self.revoked.contains(&(key, project.into()))
+    /// Who has withdrawn `offer`, if it was known to be its signer.
+    pub(crate) fn ended_by(&self, offer: StatementId) -> Option<PublicKey> {
+        self.ended.get(&offer).copied()
+    }
+
+    /// Which keys are void, and which have passed on.
+    pub(crate) fn keys(&self) -> &KeyBook {
+        &self.keys
+    }
+
+    /// To enter more.
+    pub(crate) fn keys_mut(&mut self) -> &mut KeyBook {
+        &mut self.keys
+    }
+
+    /// Whether nothing may be done on behalf of that home: its signer or its broker is void.
+    pub(crate) fn is_void_home(&self, home: &Verified<Home>) -> bool {
+        self.keys.is_void_for(home.signer(), home.project) || self.keys.is_void(home.home)
+    }
+
+    /// Whether the signer of `offer` is void in its project.
+    pub(crate) fn is_void_offer(&self, offer: &Verified<Offer>) -> bool {
+        self.keys.is_void_for(offer.signer(), offer.project)
     }
 
     pub(crate) fn insert_offer(&mut self, offer: Verified<Offer>) {
@@ -111,15 +138,32 @@ impl OfferBook {
         self.withdrawn.insert((withdrawal.statement, withdrawal.signer()));
     }
 
-    /// Gives the offers and the projects' homes that are void now.
-    pub(crate) fn insert_revocation(
-        &mut self,
-        revocation: &Verified<Revocation>,
-    ) -> (Vec<StatementId>, Vec<ProjectKey>) {
-        self.revoked.insert((revocation.key, revocation.signer()));
-        let offers = self.offers.values().filter(|it| self.is_void(it.signer(), it.project));
-        let homes = self.homes.values().filter(|it| self.is_void(it.signer(), it.project));
-        (offers.map(Verified::id).collect(), homes.map(|home| home.project).collect())
+    /// The offer ends here, withdrawn by its signer.
+    pub(crate) fn end(&mut self, withdrawal: &Verified<Withdrawal>) {
+        self.ended.insert(withdrawal.statement, withdrawal.signer());
+    }
+
+    /// Takes up a durable withdrawal. Of an offer that was never known others may have said the same
+    /// before; then nobody can tell any more whose word counts.
+    pub(crate) fn restore_withdrawal(&mut self, withdrawal: &Verified<Withdrawal>) {
+        let others = self.withdrawn.range((withdrawal.statement, LEAST_KEY)..).next();
+        match others.filter(|(offer, _)| *offer == withdrawal.statement) {
+            None => self.end(withdrawal),
+            Some(_) => drop(self.ended.remove(&withdrawal.statement)),
+        }
+        self.insert_withdrawal(withdrawal);
+    }
+
+    /// The offers, homes and registrations whose signers are void.
+    pub(crate) fn void(&self) -> (Vec<StatementId>, Vec<ProjectKey>, Vec<ProjectKey>) {
+        let offers = self.offers.values().filter(|offer| self.is_void_offer(offer));
+        let homes = self.homes.values().filter(|home| self.is_void_home(home));
+        let projects = self.registrations.keys().filter(|it| self.keys.is_void((**it).into()));
+        (
+            offers.map(Verified::id).collect(),
+            homes.map(|home| home.project).collect(),
+            projects.copied().collect(),
+        )
     }
 
     pub(crate) fn remove_offer(&mut self, id: StatementId) -> Option<Verified<Offer>> {
@@ -140,10 +184,9 @@ impl OfferBook {
 
     pub(crate) fn remove_withdrawal(&mut self, offer: StatementId, signer: PublicKey) {
         self.withdrawn.remove(&(offer, signer));
-    }
-
-    pub(crate) fn remove_revocation(&mut self, key: PublicKey, signer: PublicKey) {
-        self.revoked.remove(&(key, signer));
+        if self.ended_by(offer) == Some(signer) {
+            self.ended.remove(&offer);
+        }
     }
 }
 

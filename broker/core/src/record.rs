@@ -13,6 +13,8 @@ pub(crate) const REGISTRATION: u8 = b'p';
 pub(crate) const WITHDRAWAL: u8 = b'w';
 /// A revocation: its bytes.
 pub(crate) const REVOCATION: u8 = b'v';
+/// A succession: its bytes.
+pub(crate) const SUCCESSION: u8 = b'n';
 /// That this broker grants an offer's tasks, and in which epoch.
 pub(crate) const POOL: u8 = b'g';
 /// Ranges of settled tasks of an offer, numbered in the order in which they were written.
@@ -40,6 +42,10 @@ pub(crate) fn withdrawal(offer: StatementId, signer: PublicKey) -> Vec<u8> {
 
 pub(crate) fn revocation(revoked: PublicKey, signer: PublicKey) -> Vec<u8> {
     key(REVOCATION, &[revoked.as_bytes(), signer.as_bytes()])
+}
+
+pub(crate) fn succession(signer: PublicKey, successor: PublicKey) -> Vec<u8> {
+    key(SUCCESSION, &[signer.as_bytes(), successor.as_bytes()])
 }
 
 pub(crate) fn pool(offer: StatementId) -> Vec<u8> {

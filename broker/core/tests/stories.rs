@@ -9,10 +9,8 @@ use broker_core::{
     Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, LEASE_TERM, News,
     PULL_WAIT,
 };
-use capability::statements::{
-    BrokerCard, Intent, JobResult, Log, Offer, Revocation, StepReport, Verdict,
-};
-use capability::{BlobHash, MAX_CLOCK_SKEW, Runtime, Verified};
+use capability::statements::{BrokerCard, Intent, JobResult, Log, Offer, StepReport, Verdict};
+use capability::{BlobHash, MAX_CLOCK_SKEW, ProjectKey, Runtime, Verified};
 use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, HandoverAnswer, JobNeeds, Now, Refusal};
 use support::*;
 
@@ -377,7 +375,7 @@ fn a_claim_needs_an_ad_of_the_claimer_that_satisfies_the_offer() {
     assert!(matches!(refusal(answer), Refusal::Unmatched(_)));
 }
 
-// Withdrawals and revocations
+// Withdrawals
 
 #[test]
 fn a_withdrawn_offer_stays_away_whoever_brings_it_back() {
@@ -413,27 +411,6 @@ fn a_withdrawal_that_comes_before_its_offer_is_remembered() {
     let gossip = Gossip::Offer(offer);
     world.put(home.0, Input::Gossip { gossip, from: key(9).0, token: GossipToken(2) });
     assert_eq!(world.broker(home).status().offers, []);
-}
-
-#[test]
-fn a_revoked_key_speaks_for_nobody() {
-    let (mut world, home, project, offer) = home_with_offer(1, 1);
-    let revocation = |signer: Key| {
-        let expires = offer.issued + DAY;
-        let revocation = Revocation { key: project.master.0, reason: String::new(), expires };
-        Gossip::Revocation(Verified::sign(revocation, &signer))
-    };
-    let token = GossipToken(1);
-    let from = key(9).0;
-    world.put(home.0, Input::Gossip { gossip: revocation(key(ALICE)), from, token });
-    assert_eq!(world.broker(home).status().offers.len(), 1, "she has no say");
-
-    world.put(home.0, Input::Gossip { gossip: revocation(project.project), from, token });
-    assert_eq!(world.broker(home).status().offers, []);
-    world.restart(home);
-    let publication = publication(project, &offer, 1, home, world.now);
-    let answer = world.ask(project.master.0, home, publication);
-    assert!(matches!(refusal(answer), Refusal::Invalid(_)));
 }
 
 #[test]
@@ -645,6 +622,16 @@ fn line_with_offer() -> (World, [Key; 3], Project, Verified<Offer>) {
     let publication = publication(project, &offer, 1, brokers[2], world.now);
     assert_eq!(world.ask(project.master.0, brokers[2], publication), Answer::Done);
     (world, brokers, project, offer)
+}
+
+#[test]
+fn a_volunteer_learns_at_the_other_end_of_a_line_who_a_project_is() {
+    let (mut world, [near, ..], known, _) = line_with_offer();
+    let projects = vec![project(7).name(), known.name()];
+    let answer = world.ask(key(ALICE).0, near, Ask::Registrations { projects });
+    let Answer::Registrations(registrations) = answer else { panic!("{answer:?}") };
+    let signers: Vec<ProjectKey> = registrations.iter().map(|it| it.signer().into()).collect();
+    assert_eq!(signers, [known.name()], "it need not know them all");
 }
 
 #[test]

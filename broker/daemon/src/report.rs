@@ -17,6 +17,9 @@ pub fn log(news: &News) {
             tracing::info!(offer = offer.short(), project = project.short(), "offer known");
         }
         News::OfferOver { offer } => tracing::info!(offer = offer.short(), "offer over"),
+        News::Revoked { key, signer } => {
+            tracing::info!(key = key.short(), signer = signer.short(), "key revoked");
+        }
         News::HomeKnown { project, epoch, peer } => {
             tracing::debug!(project = project.short(), epoch, peer = peer.short(), "home known");
         }

@@ -96,6 +96,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions::default(),
+        checks: Vec::new(),
         expires: now + 30 * DAY,
     };
     let home = Home {
@@ -184,6 +185,7 @@ fn result(volunteer: &Client, lease: &Verified<Lease>) -> Verified<JobResult> {
         platform: Platform::current(),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: now,
         finished: now,
         expires: lease.expires,

@@ -203,7 +203,7 @@ impl From<Runtime> for String {
     }
 }
 
-fn is_word(word: &str) -> bool {
+pub(crate) fn is_word(word: &str) -> bool {
     (1..=MAX_WORD).contains(&word.len())
         && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
 }

@@ -1,5 +1,5 @@
 //! Clauses and preferences in TOML: one grammar for what a job needs of machines and for what a
-//! volunteer wants of offers. A [`Subject`] tells which facts they speak of.
+//! volunteer wants of offers. A [`Subject`] says of which facts.
 
 use std::collections::BTreeSet;
 
@@ -7,43 +7,41 @@ use semver::VersionReq;
 
 use super::reader::{Field, Section};
 use super::{JobFileError, MAX_EXPIRY, duration};
-use crate::facts::{Fact, FactName, shortened};
+use crate::facts::{Fact, FactName};
 use crate::quantity::parse_bytes;
 use crate::requirements::{Clause, MAX_CLAUSES, MAX_NESTING, MAX_WEIGHT, Preference};
 use crate::vocabulary::FactKind;
 
-/// What clauses speak of.
-pub(super) struct Subject {
-    /// The fields of a group, but those that hold groups.
-    pub(super) fields: Vec<&'static str>,
-    /// Reads those fields.
-    pub(super) clauses: fn(&mut Section<'_>) -> Result<Vec<Clause>, JobFileError>,
-    /// The kind of a fact.
-    pub(super) kind: fn(&str) -> Option<FactKind>,
-    /// What is to be said of a fact of no kind.
-    pub(super) nobody: &'static str,
-    /// A group of one clause, for errors.
-    pub(super) example: &'static str,
-    /// A number that could be preferred, for errors.
-    pub(super) number: &'static str,
-}
-
 /// The fields that hold groups.
 const GROUPS: [&str; 3] = ["all", "any", "not"];
 
-impl Subject {
+/// What clauses speak of.
+pub(super) trait Subject {
+    /// A group of one clause, for errors.
+    const EXAMPLE: &'static str;
+    /// A number that could be preferred, for errors.
+    const NUMBER: &'static str;
+
+    /// The fields of a group, but those that hold groups.
+    fn fields(&self) -> Vec<&'static str>;
+
+    /// Reads those fields.
+    fn clauses(&self, section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError>;
+
+    /// The fact that is called `name`, and its kind.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    fn fact(&self, name: &str) -> Result<(FactName, FactKind), String>;
+
     /// Every field of a group, after `own` ones of its surroundings.
-    pub(super) fn known(&self, own: &[&'static str]) -> Vec<&'static str> {
-        own.iter().chain(&self.fields).chain(&GROUPS).copied().collect()
+    fn known(&self, own: &[&'static str]) -> Vec<&'static str> {
+        [own, &self.fields(), &GROUPS].concat()
     }
 
     /// The clauses of a group, which must all hold, with `levels` more of groups inside it.
-    pub(super) fn group(
-        &self,
-        mut section: Section<'_>,
-        levels: usize,
-    ) -> Result<Vec<Clause>, JobFileError> {
-        let mut clauses = (self.clauses)(&mut section)?;
+    fn group(&self, mut section: Section<'_>, levels: usize) -> Result<Vec<Clause>, JobFileError> {
+        let mut clauses = self.clauses(&mut section)?;
         if let Some(field) = section.take("all") {
             clauses.extend(self.groups(field, levels)?);
         }
@@ -64,7 +62,7 @@ impl Subject {
             return Err(place.refuse(format_args!("groups are nested over {MAX_NESTING} deep")));
         };
         let elements = field.elements()?;
-        let example = self.example;
+        let example = Self::EXAMPLE;
         if elements.is_empty() {
             return Err(place.refuse(format_args!("it is empty; write for example [{example}]")));
         }
@@ -83,10 +81,7 @@ impl Subject {
     }
 
     /// Reads `prefer`.
-    pub(super) fn preferences(
-        &self,
-        root: &mut Section<'_>,
-    ) -> Result<Vec<Preference>, JobFileError> {
+    fn preferences(&self, root: &mut Section<'_>) -> Result<Vec<Preference>, JobFileError> {
         let Some(field) = root.take("prefer") else { return Ok(Vec::new()) };
         field.elements()?.into_iter().map(|element| self.preference(element)).collect()
     }
@@ -118,8 +113,8 @@ impl Subject {
             _ => Err(place.refuse(format_args!(
                 "a preference is {{ more = {number:?}, enough = 4 }}, \
                  {{ less = {number:?}, bearable = 4 }}, or what could be required, such as {}",
-                self.example,
-                number = self.number,
+                Self::EXAMPLE,
+                number = Self::NUMBER,
             ))),
         }
     }
@@ -127,17 +122,12 @@ impl Subject {
     /// A fact that is a number, and the number at which a preference for it ends.
     fn scaled(&self, fact: Field<'_>, scale: Field<'_>) -> Result<(FactName, u64), JobFileError> {
         let place = fact.place();
-        let name = fact.string()?;
-        let read = match (self.kind)(&name) {
-            Some(FactKind::Number | FactKind::Bytes | FactKind::Any) => bytes,
-            Some(FactKind::Seconds) => seconds,
-            Some(_) => return Err(place.refuse(format_args!("{name:?} is no number"))),
-            None => {
-                let name = shortened(&name);
-                return Err(place.refuse(format_args!("{} {name:?}", self.nobody)));
-            }
+        let (name, kind) = fact.parse(|name| self.fact(name))?;
+        let read = match kind {
+            FactKind::Number | FactKind::Bytes | FactKind::Any => bytes,
+            FactKind::Seconds => seconds,
+            _ => return Err(place.refuse(format_args!("\"{name}\" is no number"))),
         };
-        let name = name.parse().map_err(|error| place.refuse(error))?;
         let place = scale.place();
         match read(scale)? {
             0 => Err(place.refuse("it must be above zero")),

@@ -1,32 +1,20 @@
 //! The parts of a job file that say what a machine must have, and what it had better have.
 
 use super::clauses::{self, Subject, bounded, version};
-use super::reader::{Field, Section, Words};
+use super::own_checks::OwnChecks;
+use super::reader::{Section, Words};
 use super::{ARCHITECTURES, JobFileError, Limits, OPERATING_SYSTEMS, bytes, runtimes};
 use crate::facts::{FactName, shortened};
 use crate::requirements::{Clause, MAX_NESTING, Requirements, Resource};
-use crate::vocabulary::{CPU_FEATURES, fact_kind, misspelt_tool, nearest_fact};
-
-const NOBODY: &str = "no volunteer states a fact";
-
-/// Machines: clauses in a job file are about their facts.
-fn machines() -> Subject {
-    Subject {
-        fields: vec!["os", "arch", "cores", "memory", "cpu", "tools", "facts"],
-        clauses: of_machine,
-        kind: fact_kind,
-        nobody: NOBODY,
-        example: "{ tools.gcc = \">=10\" }",
-        number: "cpu.level",
-    }
-}
+use crate::vocabulary::{CPU_FEATURES, FactKind, fact_kind, misspelt_tool, nearest_fact};
 
 /// Reads `requirements` and `prefer`.
 pub(super) fn requirements(
     root: &mut Section<'_>,
     limits: &Limits,
+    own: OwnChecks<'_>,
 ) -> Result<Requirements, JobFileError> {
-    let machines = machines();
+    let machines = Machines { own };
     let mut section = root.section("requirements", &machines.known(&["runtimes"]))?;
     let place = section.place();
     let runtimes = runtimes(section.require("runtimes", "runtimes = [\"native\"]")?)?;
@@ -47,65 +35,77 @@ pub(super) fn requirements(
     Ok(requirements)
 }
 
-/// The clauses about facts in one group.
-fn of_machine(section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError> {
-    let mut clauses = Vec::new();
-    for (fact, known) in [("os", OPERATING_SYSTEMS), ("arch", ARCHITECTURES)] {
-        if let Some(field) = section.take(fact) {
-            let value = field.one_of(&known)?.into();
-            clauses.push(Clause::Equals { fact: name(fact), value });
-        }
-    }
-    if let Some(field) = section.take("cores") {
-        let amount = field.count(u32::MAX)?.into();
-        clauses.push(Clause::Donates { resource: Resource::Cores, amount });
-    }
-    if let Some(field) = section.take("memory") {
-        let amount = bytes(field, u64::MAX)?;
-        clauses.push(Clause::Donates { resource: Resource::Memory, amount });
-    }
-    if let Some(field) = section.take("cpu") {
-        let words =
-            Words { known: &CPU_FEATURES, aliases: &[("sse4_1", "sse4.1"), ("sse4_2", "sse4.2")] };
-        let words = field.elements()?.into_iter().map(|element| element.one_of(&words));
-        let words = words.collect::<Result<_, _>>()?;
-        clauses.push(Clause::Includes { fact: name("cpu.features"), words });
-    }
-    if let Some(field) = section.take("tools") {
-        for (tool, range) in bounded(field)? {
-            let place = range.key_place();
-            let fact = FactName::tool(&tool).map_err(|error| place.refuse(error))?;
-            if let Some(meant) = misspelt_tool(&tool) {
-                return Err(place.refuse(format_args!(
-                    "no volunteer looks for it by itself; did you mean {meant:?}? if not, require \
-                     facts.\"{fact}\", and ask owners to add the tool"
-                )));
-            }
-            clauses.push(version(fact, range)?);
-        }
-    }
-    if let Some(field) = section.take("facts") {
-        for (fact, value) in bounded(field)? {
-            clauses.push(about(&fact, value)?);
-        }
-    }
-    Ok(clauses)
+/// Machines: clauses in a job file are about their facts.
+struct Machines<'r> {
+    own: OwnChecks<'r>,
 }
 
-/// What is required of one fact.
-fn about(fact: &str, value: Field<'_>) -> Result<Clause, JobFileError> {
-    let place = value.key_place();
-    let Some(kind) = fact_kind(fact) else {
-        return Err(place.refuse(unknown(fact)));
-    };
-    let fact = fact.parse().map_err(|error| place.refuse(error))?;
-    clauses::about(fact, kind, value)
+impl Subject for Machines<'_> {
+    const EXAMPLE: &'static str = "{ tools.gcc = \">=10\" }";
+    const NUMBER: &'static str = "cpu.level";
+
+    fn fields(&self) -> Vec<&'static str> {
+        vec!["os", "arch", "cores", "memory", "cpu", "tools", "facts"]
+    }
+
+    fn clauses(&self, section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError> {
+        let mut found = Vec::new();
+        for (fact, known) in [("os", OPERATING_SYSTEMS), ("arch", ARCHITECTURES)] {
+            if let Some(field) = section.take(fact) {
+                let value = field.one_of(&known)?.into();
+                found.push(Clause::Equals { fact: name(fact), value });
+            }
+        }
+        if let Some(field) = section.take("cores") {
+            let amount = field.count(u32::MAX)?.into();
+            found.push(Clause::Donates { resource: Resource::Cores, amount });
+        }
+        if let Some(field) = section.take("memory") {
+            let amount = bytes(field, u64::MAX)?;
+            found.push(Clause::Donates { resource: Resource::Memory, amount });
+        }
+        if let Some(field) = section.take("cpu") {
+            let words = Words {
+                known: &CPU_FEATURES,
+                aliases: &[("sse4_1", "sse4.1"), ("sse4_2", "sse4.2")],
+            };
+            let words = field.elements()?.into_iter().map(|element| element.one_of(&words));
+            let words = words.collect::<Result<_, _>>()?;
+            found.push(Clause::Includes { fact: name("cpu.features"), words });
+        }
+        if let Some(field) = section.take("tools") {
+            for (tool, range) in bounded(field)? {
+                let place = range.key_place();
+                let fact = FactName::tool(&tool).map_err(|error| place.refuse(error))?;
+                if let Some(meant) = misspelt_tool(&tool) {
+                    return Err(place.refuse(format_args!(
+                        "no volunteer looks for it by itself; did you mean {meant:?}? if not, require \
+                         facts.\"{fact}\", and ask owners to add the tool"
+                    )));
+                }
+                found.push(version(fact, range)?);
+            }
+        }
+        if let Some(field) = section.take("facts") {
+            for (fact, value) in bounded(field)? {
+                let place = value.key_place();
+                let (fact, kind) = self.fact(&fact).map_err(|error| place.refuse(error))?;
+                found.push(clauses::about(fact, kind, value)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn fact(&self, name: &str) -> Result<(FactName, FactKind), String> {
+        let kind = fact_kind(name).ok_or_else(|| unknown(name))?;
+        Ok((self.own.fact(name)?, kind))
+    }
 }
 
 /// That no machine has such a fact, and which was probably meant.
 pub(super) fn unknown(fact: &str) -> String {
     let meant = nearest_fact(fact).map(|meant| format!("; did you mean {meant:?}?"));
-    format!("{NOBODY} {:?}{}", shortened(fact), meant.unwrap_or_default())
+    format!("no volunteer states a fact {:?}{}", shortened(fact), meant.unwrap_or_default())
 }
 
 fn name(name: &str) -> FactName {

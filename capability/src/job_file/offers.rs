@@ -1,53 +1,57 @@
-//! `[policy]` of a volunteer's configuration: the clauses of job files, about offers.
+//! `[policy]` of a volunteer's configuration: the clauses of job files, about Offers.
 
 use super::clauses::{self, Subject};
 use super::needs;
 use super::reader::{Field, Section};
 use super::{JobFileError, RUNTIMES};
-use crate::facts::FactName;
+use crate::facts::{FactName, shortened};
 use crate::key::ProjectKey;
 use crate::policy::Policy;
 use crate::requirements::{Clause, MAX_NESTING, check_together};
-use crate::vocabulary::{OFFER_FACTS, fact_kind, offer_fact_kind};
+use crate::vocabulary::{FactKind, OFFER_FACTS, fact_kind, offer_fact_kind};
 
 /// Offers: clauses in a policy are about their facts.
-fn offers() -> Subject {
-    Subject {
-        fields: OFFER_FACTS.iter().map(|(name, _)| *name).collect(),
-        clauses: of_offer,
-        kind: offer_fact_kind,
-        nobody: "no offer has a fact",
-        example: "{ keywords = [\"compilers\"] }",
-        number: "others",
+struct Offers;
+
+impl Subject for Offers {
+    const EXAMPLE: &'static str = "{ keywords = [\"compilers\"] }";
+    const NUMBER: &'static str = "others";
+
+    fn fields(&self) -> Vec<&'static str> {
+        OFFER_FACTS.iter().map(|(name, _)| *name).collect()
+    }
+
+    fn clauses(&self, section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError> {
+        let mut found = Vec::new();
+        for (name, kind) in OFFER_FACTS {
+            let Some(field) = section.take(name) else { continue };
+            let fact = name.parse().expect("the names there are lower case words");
+            found.push(match name {
+                "project-key" => keys(fact, field)?,
+                "runtimes" => words(fact, field, |word| word.one_of(&RUNTIMES))?,
+                "needs" => words(fact, field, known_fact)?,
+                _ => clauses::about(fact, kind, field)?,
+            });
+        }
+        Ok(found)
+    }
+
+    fn fact(&self, name: &str) -> Result<(FactName, FactKind), String> {
+        let known = offer_fact_kind(name).zip(name.parse().ok());
+        let known = known.map(|(kind, fact)| (fact, kind));
+        known.ok_or_else(|| format!("no offer has a fact {:?}", shortened(name)))
     }
 }
 
 /// Reads `policy` of `document`, of which the other fields are somebody else's.
 pub(crate) fn policy(document: &str) -> Result<Policy, JobFileError> {
-    let offers = offers();
     let mut document = Section::document(document)?;
-    let mut section = document.section("policy", &offers.known(&["prefer"]))?;
+    let mut section = document.section("policy", &Offers.known(&["prefer"]))?;
     let place = section.place();
-    let rank = offers.preferences(&mut section)?;
-    let clauses = offers.group(section, MAX_NESTING)?;
+    let rank = Offers.preferences(&mut section)?;
+    let clauses = Offers.group(section, MAX_NESTING)?;
     check_together(&clauses, &rank).map_err(|error| place.refuse(error))?;
     Ok(Policy { clauses, rank })
-}
-
-/// The clauses about facts in one group.
-fn of_offer(section: &mut Section<'_>) -> Result<Vec<Clause>, JobFileError> {
-    let mut clauses = Vec::new();
-    for (name, kind) in OFFER_FACTS {
-        let Some(field) = section.take(name) else { continue };
-        let fact = name.parse().expect("the names there are lower case words");
-        clauses.push(match name {
-            "project-key" => keys(fact, field)?,
-            "runtimes" => words(fact, field, |word| word.one_of(&RUNTIMES))?,
-            "needs" => words(fact, field, known_fact)?,
-            _ => clauses::about(fact, kind, field)?,
-        });
-    }
-    Ok(clauses)
 }
 
 /// A project's key, or several of which one will do.

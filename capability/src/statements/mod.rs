@@ -1,5 +1,6 @@
 //! The payloads of all kinds, one file per idea.
 
+mod check;
 mod key_change;
 mod lease;
 mod machine;
@@ -9,14 +10,20 @@ mod request;
 mod result;
 mod strictly;
 
-pub use key_change::{Ownership, Revocation, Succession};
+pub use check::{
+    Check, MAX_CHECK_ARGUMENTS, MAX_CHECK_COMMAND, MAX_CHECK_COMMANDS, MAX_CHECK_DEPENDS,
+    MAX_CHECKS,
+};
+pub(crate) use check::{FAMILY as CHECK_FAMILY, PROJECT_CHARACTERS};
+pub use key_change::{MAX_NODES, Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
 pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};
 pub use offer::{MAX_PACKAGE_BYTES, MAX_TASKS, Offer, Package, TaskId, Withdrawal};
 pub use project::{Delegation, Home, Permissions, Registration};
 pub use request::Request;
 pub use result::{
-    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, Receipt, StepReport, Verdict,
+    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, MAX_OWNERSHIP_BYTES, Receipt,
+    StepReport, Verdict,
 };
 
 use std::time::Duration;

@@ -105,6 +105,10 @@ impl Payload for Offer {
         let Self { project, expires, ref delegation, .. } = *self;
         ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
     }
+
+    fn delegation(&self) -> Option<&Envelope> {
+        Some(&self.delegation)
+    }
 }
 
 impl Payload for Withdrawal {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::check::{self, Check};
 use super::{DAY, ForProject, check_text};
 use crate::Envelope;
 use crate::facts::Runtime;
@@ -25,6 +26,9 @@ pub struct Registration {
     pub keywords: Vec<String>,
     /// What its jobs will ask for.
     pub permissions: Permissions,
+    /// What is to be tried on machines that trust it; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
     /// At most a year ahead.
     pub expires: Timestamp,
 }
@@ -87,7 +91,8 @@ impl Payload for Registration {
         Invalid::unless(web, "S30", "a homepage starts with https:// or http://")?;
         Invalid::unless(self.keywords.len() <= 16, "S30", "over 16 keywords")?;
         self.keywords.iter().try_for_each(|keyword| check_text("keyword", keyword, 32))?;
-        Invalid::unless(self.permissions.runtimes.len() <= 8, "S30", "over 8 runtimes")
+        Invalid::unless(self.permissions.runtimes.len() <= 8, "S30", "over 8 runtimes")?;
+        check::validate(&self.checks, &self.permissions)
     }
 }
 
@@ -122,5 +127,9 @@ impl Payload for Home {
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
         let Self { project, expires, ref delegation, .. } = *self;
         ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
+    }
+
+    fn delegation(&self) -> Option<&Envelope> {
+        Some(&self.delegation)
     }
 }

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, ForProject, TaskId, check_text};
+use super::{DAY, ForProject, Ownership, TaskId, check_text};
 use crate::Envelope;
 use crate::facts::{Platform, Runtime};
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
-use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::statement::{Invalid, Kind, Payload, StatementError, Verified};
 use crate::time::Timestamp;
 
 /// A step's log up to this size travels inside its result; a larger one is a blob.
 pub const MAX_INLINE_LOG_BYTES: usize = 2048;
+
+/// An ownership that goes with a result has at most so many bytes (S75): it names a hundred nodes.
+pub const MAX_OWNERSHIP_BYTES: usize = 4096;
 
 /// What became of one leased task. Signed by the volunteer that held the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct JobResult {
     pub system: String,
     /// The runtime.
     pub runtime: Runtime,
+    /// The ownership that names the volunteer, if it has an owner (S75, S76).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Envelope>,
     /// When the first step started, by the volunteer's clock.
     pub started: Timestamp,
     /// When the last one ended.
@@ -192,6 +198,18 @@ impl Payload for JobResult {
         }
         self.artifacts.iter().try_for_each(Artifact::validate)
     }
+
+    /// S75: the owner and the volunteer name each other, this one by signing.
+    fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
+        let Some(ownership) = &self.ownership else { return Ok(()) };
+        let invalid = |source| StatementError::Invalid { kind: Self::KIND, source };
+        let small = ownership.as_bytes().len() <= MAX_OWNERSHIP_BYTES;
+        Invalid::unless(small, "S75", "an ownership of over 4,096 bytes").map_err(invalid)?;
+        let ownership = Verified::<Ownership>::check(ownership, verifier)?;
+        let named = ownership.nodes.contains(&signer);
+        Invalid::unless(named, "S75", "an ownership that does not name the volunteer")
+            .map_err(invalid)
+    }
 }
 
 impl Artifact {
@@ -222,5 +240,9 @@ impl Payload for Receipt {
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
         let Self { project, expires, ref delegation, .. } = *self;
         ForProject { kind: Self::KIND, project, expires, delegation }.authorize(signer, verifier)
+    }
+
+    fn delegation(&self) -> Option<&Envelope> {
+        Some(&self.delegation)
     }
 }

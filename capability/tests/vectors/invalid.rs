@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Delegation, Home, JobResult, Log, Offer, Permissions, Receipt, Verdict,
+    Check, Delegation, Home, JobResult, Log, Offer, Ownership, Permissions, Receipt, Revocation,
+    Succession, Verdict,
 };
 use capability::{
-    Clause, Envelope, JobSpec, Kind, Payload, Preference, Requirements, Runtime, Verified,
-    encode_cbor,
+    Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, Requirements, Runtime,
+    Verified, encode_cbor,
 };
 use ciborium::Value;
 
 use super::by_hand::{BATCH, Header, STATEMENT, alone, cbor, generic, leaves, sign1, sign1_under};
 use super::samples::{
-    self, BROKER, HOUR, MASTER, NOW, OTHER, PROJECT, VOLUNTEER, secret, withdrawal,
+    self, BROKER, HOUR, MASTER, NOW, OTHER, OWNER, PROJECT, VOLUNTEER, secret, withdrawal,
 };
 use super::{Vector, bounds, wire};
 
@@ -334,7 +335,12 @@ fn time() -> Vec<Vector> {
     expired.expires = NOW.before(Duration::from_secs(5 * 60));
     let mut eternal = withdrawal(9);
     eternal.expires = NOW + 31 * 24 * HOUR;
+    let node = samples::public(MASTER);
+    let endless = Delegation { node, expires: NOW + 367 * 24 * HOUR };
+    let delegation = Verified::sign(endless, &secret(PROJECT)).envelope().clone();
+    let endless = Offer { delegation, ..samples::offer() };
     vec![
+        signed("delegation-too-late", "S9: under a delegation of 367 days", &endless, MASTER),
         signed("expired", "S8: expired 5 minutes before 1,800,000,000,000", &expired, MASTER),
         signed("expires-too-late", "S9: a withdrawal that holds for 31 days", &eternal, MASTER),
     ]
@@ -343,12 +349,32 @@ fn time() -> Vec<Vector> {
 /// One vector for each rule of a kind.
 fn contents() -> Vec<Vector> {
     let mut vectors = machines();
+    vectors.extend(checks());
     vectors.extend(offers());
     vectors.extend(leases_and_results());
-    let mut ownership = samples::ownership();
-    ownership.nodes = vec![samples::public(OTHER); 1025];
-    vectors.push(signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &ownership, samples::OWNER));
+    vectors.extend(key_changes());
     vectors
+}
+
+fn key_changes() -> Vec<Vector> {
+    let owned_by = |nodes: usize| {
+        let nodes = (0..nodes).map(|_| samples::public(OTHER)).collect();
+        let ownership = Ownership { nodes, ..samples::ownership() };
+        Some(Verified::sign(ownership, &secret(OWNER)).envelope().clone())
+    };
+    let crowd = Ownership { nodes: vec![samples::public(OTHER); 1025], ..samples::ownership() };
+    let itself = Succession { successor: samples::public(VOLUNTEER), ..samples::succession() };
+    let stranger = JobResult { ownership: owned_by(1), ..samples::result() };
+    let large = JobResult { ownership: owned_by(120), ..samples::result() };
+    let reason = "x".repeat(257);
+    let verbose = Revocation { reason, ..samples::revocation() };
+    vec![
+        signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &crowd, OWNER),
+        signed("succession-to-itself", "S73: a key that follows itself", &itself, VOLUNTEER),
+        signed("ownership-of-others", "S75: an ownership of others", &stranger, VOLUNTEER),
+        signed("ownership-too-large", "S75: an ownership of 120 nodes", &large, VOLUNTEER),
+        signed("revocation-reason", "S10: a reason of 257 bytes", &verbose, VOLUNTEER),
+    ]
 }
 
 fn machines() -> Vec<Vector> {
@@ -390,6 +416,63 @@ fn machines() -> Vec<Vector> {
         signed("registration-runtimes", "S30: 9 runtimes", &greedy, PROJECT),
         signed("home-own-standby", "S32: the home among its standbys", &own_standby, MASTER),
     ]
+}
+
+fn checks() -> Vec<Vector> {
+    let registration = |name: &str, comment: &str, change: &dyn Fn(&mut Vec<Check>)| {
+        let mut registration = samples::registration();
+        change(&mut registration.checks);
+        signed(name, comment, &registration, PROJECT)
+    };
+    let named = |name: &str| Check { name: name.into(), ..samples::check() };
+    vec![
+        registration("checks-17", "S33: 17 checks", &|checks| {
+            *checks = (0..17).map(|n| named(&format!("check-{n}"))).collect();
+        }),
+        registration("check-twice", "S33: two checks of one name", &|checks| {
+            checks.push(samples::check());
+        }),
+        registration("check-name", "S33: a name of 33 characters", &|checks| {
+            checks[0].name = "x".repeat(33);
+        }),
+        registration("check-dotted-name", "S33: a dot in a name", &|checks| {
+            checks[0].name = "make.works".into();
+        }),
+        registration("check-runtime", "S33: a runtime that is not asked for", &|checks| {
+            checks[0].runtime = "later".parse().expect("a word");
+        }),
+        registration("check-no-command", "S34: no argument", &|checks| checks[0].command.clear()),
+        registration("check-no-program", "S34: an empty program", &|checks| {
+            checks[0].command[0].clear();
+        }),
+        registration("check-arguments", "S34: 65 arguments", &|checks| {
+            checks[0].command = vec!["x".into(); 65];
+        }),
+        registration("check-zero-byte", "S34: a zero byte in an argument", &|checks| {
+            checks[0].command[1] = "a\0b".into();
+        }),
+        registration("check-long-command", "S34: arguments of 4,097 bytes", &|checks| {
+            checks[0].command = vec!["x".repeat(4_097)];
+        }),
+        registration("checks-long-commands", "S34: arguments of 36 KiB in all", &|checks| {
+            let long =
+                |n| Check { command: vec!["x".repeat(4_096)], ..named(&format!("check-{n}")) };
+            *checks = (0..9).map(long).collect();
+        }),
+        registration("check-depends", "S35: 17 facts", &|checks| {
+            checks[0].depends = (0..17).map(|n| fact(&format!("tool.{n}"))).collect();
+        }),
+        registration("check-depends-twice", "S35: a fact twice", &|checks| {
+            checks[0].depends = vec![fact("os"); 2];
+        }),
+        registration("check-depends-on-check", "S35: another check's fact", &|checks| {
+            checks[0].depends = vec![fact("check.other")];
+        }),
+    ]
+}
+
+fn fact(name: &str) -> FactName {
+    name.parse().expect("a name")
 }
 
 fn offers() -> Vec<Vector> {

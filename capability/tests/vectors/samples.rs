@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Artifact, BrokerCard, Claim, Class, ClassCount, Credit, Delegation, Ended, Home, Intent,
-    JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt, Registration, Renewal,
-    Request, Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
+    Ad, Artifact, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation, Ended, Home,
+    Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt, Registration,
+    Renewal, Request, Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Envelope, Fact, Facts, JobSpec, Limits, Platform, Preference,
@@ -85,7 +85,17 @@ pub fn registration() -> Registration {
         homepage: "https://example.org/tree-sorter".into(),
         keywords: vec!["sorting".into(), "c".into()],
         permissions: Permissions { runtimes: vec![Runtime::Native, Runtime::Wasm], network: true },
+        checks: vec![check()],
         expires: NOW + 24 * HOUR,
+    }
+}
+
+pub fn check() -> Check {
+    Check {
+        name: "make-works".into(),
+        runtime: Runtime::Native,
+        command: vec!["make".into(), "--version".into()],
+        depends: vec!["tool.make".parse().expect("a name")],
     }
 }
 
@@ -231,6 +241,7 @@ pub fn result() -> JobResult {
         platform: platform(),
         system: "Debian GNU/Linux 12".into(),
         runtime: Runtime::Native,
+        ownership: Some(Verified::sign(ownership(), &secret(OWNER)).envelope().clone()),
         started: NOW,
         finished: NOW + Duration::from_secs(3),
         expires: NOW + 24 * HOUR,

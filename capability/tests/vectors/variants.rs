@@ -40,6 +40,7 @@ fn least() -> Vec<Vector> {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions::default(),
+        checks: Vec::new(),
         ..samples::registration()
     };
     let ownership = Ownership { nodes: Vec::new(), ..samples::ownership() };

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use capability::statements::Check;
+use capability::{FactName, Runtime};
 use mesh_shell::config::Bytes;
 use serde::Deserialize;
 
@@ -24,11 +26,54 @@ pub struct Config {
     /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
     /// Default: 20 GiB.
     pub blob_quota: Bytes,
+    /// Small programs by which volunteers' machines are tried; `init` and `delegate` sign them into
+    /// the registration. Default: none.
+    #[serde(rename = "check")]
+    pub checks: Vec<CheckConfig>,
+}
+
+/// One check. Its limits are the same for every project (docs/operating/master.md).
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckConfig {
+    /// A word. Jobs require what it finds as `check.NAME`.
+    name: String,
+    /// In which runtime. Default: `native`.
+    #[serde(default = "native")]
+    runtime: Runtime,
+    /// Program and arguments.
+    command: Vec<String>,
+    /// Facts on whose change it runs again. Default: none.
+    #[serde(default)]
+    depends: Vec<FactName>,
+}
+
+fn native() -> Runtime {
+    Runtime::Native
+}
+
+impl Config {
+    /// The checks, as the registration states them.
+    pub fn checks(&self) -> Vec<Check> {
+        let check = |it: &CheckConfig| Check {
+            name: it.name.clone(),
+            runtime: it.runtime.clone(),
+            command: it.command.clone(),
+            depends: it.depends.clone(),
+        };
+        self.checks.iter().map(check).collect()
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { brokers: Vec::new(), http: DEFAULT_HTTP, state: None, blob_quota: Bytes(20 << 30) }
+        Self {
+            brokers: Vec::new(),
+            http: DEFAULT_HTTP,
+            state: None,
+            blob_quota: Bytes(20 << 30),
+            checks: Vec::new(),
+        }
     }
 }
 
@@ -58,6 +103,8 @@ mod tests {
         assert_eq!(load("").expect("sound"), Config::default());
         let config = load("http = \"127.0.0.1:9\"\nblob-quota = \"1 GiB\"\n").expect("sound");
         assert_eq!((config.http.port(), config.blob_quota), (9, Bytes(1 << 30)));
+        let config = load("[[check]]\nname = \"simd\"\ncommand = [\"true\"]\n").expect("sound");
+        assert_eq!(config.checks()[0].runtime, Runtime::Native);
         assert_eq!(load("brokres = []\n").expect_err("misspelt").exit(), Exit::Input);
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
+use capability::statements::Check;
 use capability::{Ed25519, Payload, ProjectUri, PublicKey};
 use master_core::{Authority, Master};
 use mesh_net::{Config as NetConfig, Role};
@@ -37,6 +38,8 @@ pub struct Settings<'a> {
     pub http: SocketAddr,
     /// Bytes that blobs may take.
     pub blob_quota: u64,
+    /// The checks that the registration must have.
+    pub checks: Vec<Check>,
 }
 
 /// Runs the adapter until it is asked to end.
@@ -46,7 +49,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     // Before the keys, because without a project there are none.
     identity.project()?;
     let node = identity.node_key()?;
-    let authority = identity.authority(node.clone())?;
+    let authority = identity.authority(node.clone(), &settings.checks)?;
     let token = identity.token()?;
     let listener = http::bind(settings.http).await?;
     let storage = Storage::open(settings.state, settings.blob_quota)?;
@@ -68,7 +71,13 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let board = board(&master, &authority, &settings.brokers, archive);
     let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
     let (counters, metrics) = Counters::register();
-    let api = Api { board: board.clone(), storage: storage.clone(), commands, token: token.into() };
+    let api = Api {
+        board: board.clone(),
+        storage: storage.clone(),
+        commands,
+        registration: authority.registration().clone().into(),
+        token: token.into(),
+    };
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
     let addresses: Vec<_> = settings.brokers.iter().map(|it| it.address.to_string()).collect();
     identity.announce(&address.to_string(), &addresses)?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use capability::statements::{Delegation, Permissions, Registration};
+use capability::statements::{Check, Delegation, Permissions, Registration};
 use capability::{
     Ed25519, MAX_STATEMENT_BYTES, Payload, ProjectKey, Runtime, SecretKey, Signer, Timestamp,
     Verified,
@@ -51,7 +51,12 @@ impl Identity {
     }
 
     /// Makes keys, registration, delegation and token.
-    pub fn create(&self, description: Description, now: Timestamp) -> Outcome<ProjectKey> {
+    pub fn create(
+        &self,
+        description: Description,
+        checks: Vec<Check>,
+        now: Timestamp,
+    ) -> Outcome<ProjectKey> {
         if self.registration_file().exists() {
             let message = format!("there is a project in {} already", self.state.display());
             return Err(Failure::say(Exit::State, message)
@@ -65,6 +70,7 @@ impl Identity {
                 runtimes: vec![Runtime::Native, Runtime::Wasm],
                 network: false,
             },
+            checks,
             expires: now + REGISTRATION_LIFETIME,
         };
         registration.validate().or_exit(Exit::Usage)?;
@@ -74,8 +80,8 @@ impl Identity {
         Ok(project.public().into())
     }
 
-    /// Signs a new delegation, and the registration anew, with the project key.
-    pub fn delegate(&self, now: Timestamp) -> Outcome<Timestamp> {
+    /// Signs a new delegation, and the registration anew with these `checks`, by the project key.
+    pub fn delegate(&self, checks: Vec<Check>, now: Timestamp) -> Outcome<Timestamp> {
         let registration: Verified<Registration> = self.statement(&self.registration_file())?;
         let project =
             key_file::load(&self.project_key_file()).map_err(Failure::from).map_err(|failure| {
@@ -85,8 +91,9 @@ impl Identity {
             let message = "the project key is not the one that signed the registration";
             return Err(Failure::say(Exit::State, message));
         }
-        let renewed =
-            Registration { expires: now + REGISTRATION_LIFETIME, ..(*registration).clone() };
+        let expires = now + REGISTRATION_LIFETIME;
+        let renewed = Registration { checks, expires, ..(*registration).clone() };
+        renewed.validate().or_exit(Exit::Input)?;
         self.delegate_with(&project, renewed, now)
     }
 
@@ -111,9 +118,16 @@ impl Identity {
         Ok(Arc::new(key_file::load(&self.node_key_file())?))
     }
 
-    /// In whose name `node` speaks.
-    pub fn authority(&self, node: Arc<SecretKey>) -> Outcome<Authority> {
-        let registration = self.statement(&self.registration_file())?;
+    /// In whose name `node` speaks. The registration must have these `checks`: volunteers run what
+    /// is signed, whatever the configuration says.
+    pub fn authority(&self, node: Arc<SecretKey>, checks: &[Check]) -> Outcome<Authority> {
+        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
+        if registration.checks != checks {
+            let message = "the checks of the configuration are not those of the registration";
+            return Err(
+                Failure::say(Exit::Input, message).hint("sign them with `talkoot-master delegate`")
+            );
+        }
         let delegation = self.statement(&self.delegation_file())?;
         Authority::new(node, registration, delegation).ok_or_else(|| {
             Failure::say(Exit::State, "the delegation is not this project's to this node key")
@@ -239,18 +253,43 @@ mod tests {
     fn a_project_is_made_once_and_runs_without_its_key() {
         let state = tempfile::tempdir().expect("made");
         let identity = Identity::in_state(state.path());
-        let project = identity.create(description(), NOW).expect("made");
-        let again = identity.create(description(), NOW).expect_err("it is there");
+        let project = identity.create(description(), Vec::new(), NOW).expect("made");
+        let again = identity.create(description(), Vec::new(), NOW).expect_err("it is there");
         assert_eq!(again.exit(), Exit::State);
 
         fs::rename(identity.project_key_file(), state.path().join("safe")).expect("moved away");
-        let authority = identity.authority(identity.node_key().expect("a key")).expect("sound");
+        let authority =
+            identity.authority(identity.node_key().expect("a key"), &[]).expect("sound");
         assert_eq!(authority.project(), project);
-        assert_eq!(identity.delegate(NOW).expect_err("no key").exit(), Exit::State);
+        assert_eq!(identity.delegate(Vec::new(), NOW).expect_err("no key").exit(), Exit::State);
 
         fs::rename(state.path().join("safe"), identity.project_key_file()).expect("brought back");
         let later = NOW + Duration::from_secs(60);
-        assert_eq!(identity.delegate(later).expect("renewed"), later + DELEGATION_LIFETIME);
+        assert_eq!(
+            identity.delegate(Vec::new(), later).expect("renewed"),
+            later + DELEGATION_LIFETIME
+        );
+    }
+
+    #[test]
+    fn checks_hold_once_they_are_signed() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        identity.create(description(), Vec::new(), NOW).expect("made");
+        let check = |name: &str| Check {
+            name: name.into(),
+            runtime: Runtime::Native,
+            command: vec!["true".into()],
+            depends: Vec::new(),
+        };
+        let node = || identity.node_key().expect("a key");
+        let unsigned = identity.authority(node(), &[check("simd")]).expect_err("not signed");
+        assert_eq!(unsigned.exit(), Exit::Input);
+
+        let unsound = identity.delegate(vec![check("Two Words")], NOW).expect_err("no word");
+        assert_eq!(unsound.exit(), Exit::Input);
+        identity.delegate(vec![check("simd")], NOW).expect("signed");
+        assert!(identity.authority(node(), &[check("simd")]).is_ok());
     }
 
     #[test]
@@ -269,7 +308,10 @@ mod tests {
         let state = tempfile::tempdir().expect("made");
         let identity = Identity::in_state(state.path());
         let nameless = Description { name: String::new(), ..description() };
-        assert_eq!(identity.create(nameless, NOW).expect_err("refused").exit(), Exit::Usage);
+        assert_eq!(
+            identity.create(nameless, Vec::new(), NOW).expect_err("refused").exit(),
+            Exit::Usage
+        );
         let message = identity.project().expect_err("nothing there").to_string();
         assert!(message.contains("talkoot-master init"), "{message}");
     }

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use capability::ProjectUri;
+use capability::statements::Check;
 use clap::Parser;
 use mesh_shell::config::CommonArgs;
 use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs, outln};
@@ -46,9 +47,9 @@ fn run(cli: Cli) -> Outcome {
     let client = |args: &ClientArgs| Client::new(&identity, args.http);
     match cli.command {
         Command::Init { name, homepage, keywords } => {
-            init(&identity, Description { name, homepage, keywords })
+            init(&identity, Description { name, homepage, keywords }, config.checks())
         }
-        Command::Delegate => delegate(&identity),
+        Command::Delegate => delegate(&identity, config.checks()),
         Command::Run { http, brokers } => {
             let http = http.unwrap_or(config.http);
             serve(config, brokers, http, state)
@@ -82,8 +83,8 @@ impl ClientArgs {
     }
 }
 
-fn init(identity: &Identity, description: Description) -> Outcome {
-    let project = identity.create(description, Clock::new().now().wall)?;
+fn init(identity: &Identity, description: Description, checks: Vec<Check>) -> Outcome {
+    let project = identity.create(description, checks, Clock::new().now().wall)?;
     let key = identity.project_key_file();
     eprintln!(
         "made the project {project}\n\
@@ -97,8 +98,8 @@ fn init(identity: &Identity, description: Description) -> Outcome {
     Ok(())
 }
 
-fn delegate(identity: &Identity) -> Outcome {
-    let expires = identity.delegate(Clock::new().now().wall)?;
+fn delegate(identity: &Identity, checks: Vec<Check>) -> Outcome {
+    let expires = identity.delegate(checks, Clock::new().now().wall)?;
     eprintln!("delegated until {expires}; restart a running adapter so that it uses it");
     Ok(())
 }
@@ -118,10 +119,11 @@ fn uri(identity: &Identity, config: Config, args: BrokerArgs) -> Outcome {
 }
 
 fn serve(config: Config, args: BrokerArgs, http: std::net::SocketAddr, state: PathBuf) -> Outcome {
+    let checks = config.checks();
     let addresses = if args.brokers.is_empty() { config.brokers } else { args.brokers };
     let brokers = brokers::parse(&addresses)?;
     let settings =
-        daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota.0 };
+        daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota.0, checks };
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
     runtime.block_on(daemon::run(settings))
 }

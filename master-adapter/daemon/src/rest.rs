@@ -14,7 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package};
+use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package, Registration};
 use capability::{BlobHash, JobFile, StatementId, Verified};
 use futures::StreamExt;
 use master_core::{CancelError, NewJob, SubmitError};
@@ -78,6 +78,8 @@ pub struct Api {
     pub storage: Storage,
     /// The way to the event loop.
     pub commands: mpsc::Sender<Command>,
+    /// The project's, whose checks job files can name.
+    pub registration: Arc<Verified<Registration>>,
     /// The secret that changes need.
     pub token: Arc<str>,
 }
@@ -269,7 +271,7 @@ async fn take_job(
     Json(request): Json<NewJobRequest>,
 ) -> Result<Response, Problem> {
     let refused = |message: String| Problem(StatusCode::UNPROCESSABLE_ENTITY, message);
-    let file = JobFile::parse(&request.job_file);
+    let file = JobFile::parse_for(&request.job_file, &api.registration);
     let file = file.map_err(|error| refused(format!("job file:{error}")))?;
     let package = request.package;
     if api.storage.blobs().has(&blob_name(package.hash))? != Some(package.size) {
@@ -377,6 +379,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io::{Seek, Write};
 
+    use capability::statements::Permissions;
     use capability::{SecretKey, Signer, Timestamp};
     use mesh_shell::Exit;
 
@@ -396,7 +399,8 @@ mod tests {
     async fn bench() -> Bench {
         let state = tempfile::tempdir().expect("made");
         let storage = Storage::open(state.path(), 1 << 20).expect("opened");
-        let key = SecretKey::from_seed(&[1; 32]).public();
+        let secret = SecretKey::from_seed(&[1; 32]);
+        let key = secret.public();
         let project = ProjectView {
             project: key.into(),
             name: "example".into(),
@@ -409,7 +413,17 @@ mod tests {
         };
         let board = Arc::new(RwLock::new(Board { project, archive: Archive::default() }));
         let (sender, commands) = mpsc::channel(1);
-        let api = Api { board, storage, commands: sender, token: "secret".into() };
+        let registration = Registration {
+            name: "example".into(),
+            homepage: String::new(),
+            keywords: Vec::new(),
+            permissions: Permissions::default(),
+            checks: Vec::new(),
+            expires: Timestamp(u64::MAX),
+        };
+        let registration = Verified::sign(registration, &secret).into();
+        let token = "secret".into();
+        let api = Api { board, storage, commands: sender, registration, token };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("bound").to_string();
         tokio::spawn(async move { axum::serve(listener, routes(api)).await });

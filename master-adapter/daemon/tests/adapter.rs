@@ -186,6 +186,7 @@ fn result(offer: &Verified<Offer>, home: &Home, ended: Ended) -> Verified<JobRes
         platform: Platform::new("linux", "x86_64").expect("a platform"),
         system: "Debian GNU/Linux 12".into(),
         runtime: Runtime::Native,
+        ownership: None,
         started: offer.issued,
         finished: offer.issued,
         expires: offer.expires,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use capability::statements::{
-    BrokerCard, Home, Offer, Registration, Revocation, Summary, Withdrawal,
+    BrokerCard, Home, Offer, Registration, Revocation, Succession, Summary, Withdrawal,
 };
 use capability::{
     Envelope, Kind, Platform, PublicKey, Runtime, StatementError, StatementId, Timestamp, Verified,
@@ -15,7 +15,7 @@ use capability::{
 pub enum Topic {
     /// Broker cards.
     Cards,
-    /// Registrations, homes, revocations.
+    /// Registrations, homes, revocations, successions.
     Masters,
     /// Offers that machines of one shard might run, and their withdrawals.
     Offers(Shard),
@@ -100,9 +100,10 @@ impl Topic {
     pub fn carries(&self, kind: Kind) -> bool {
         match self {
             Self::Cards => kind == Kind::BrokerCard,
-            Self::Masters => {
-                matches!(kind, Kind::Registration | Kind::Home | Kind::Revocation)
-            }
+            Self::Masters => matches!(
+                kind,
+                Kind::Registration | Kind::Home | Kind::Revocation | Kind::Succession
+            ),
             Self::Offers(_) => matches!(kind, Kind::Offer | Kind::Withdrawal),
             Self::Summaries(_) => kind == Kind::Summary,
         }
@@ -131,6 +132,8 @@ pub enum Gossip {
     Home(Verified<Home>),
     /// A key that is void.
     Revocation(Verified<Revocation>),
+    /// A key that has passed on.
+    Succession(Verified<Succession>),
     /// An offer.
     Offer(Verified<Offer>),
     /// The end of an offer.
@@ -147,6 +150,7 @@ macro_rules! each {
             Gossip::Registration($statement) => $body,
             Gossip::Home($statement) => $body,
             Gossip::Revocation($statement) => $body,
+            Gossip::Succession($statement) => $body,
             Gossip::Offer($statement) => $body,
             Gossip::Withdrawal($statement) => $body,
             Gossip::Summary($statement) => $body,
@@ -165,6 +169,7 @@ impl Gossip {
             Some(Kind::Registration) => Self::Registration(Verified::check(envelope, verifier)?),
             Some(Kind::Home) => Self::Home(Verified::check(envelope, verifier)?),
             Some(Kind::Revocation) => Self::Revocation(Verified::check(envelope, verifier)?),
+            Some(Kind::Succession) => Self::Succession(Verified::check(envelope, verifier)?),
             Some(Kind::Offer) => Self::Offer(Verified::check(envelope, verifier)?),
             Some(Kind::Withdrawal) => Self::Withdrawal(Verified::check(envelope, verifier)?),
             Some(Kind::Summary) => Self::Summary(Verified::check(envelope, verifier)?),

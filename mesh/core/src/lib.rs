@@ -7,6 +7,7 @@ mod contract;
 mod custody;
 mod durable;
 mod gossip;
+mod key_change;
 mod message;
 mod reconcile;
 mod request;
@@ -20,9 +21,13 @@ pub use custody::{
 };
 pub use durable::{Commit, CommitId, Outbox, Write};
 pub use gossip::{Gossip, Shard, Topic};
+pub use key_change::{
+    KeyChange, MAX_KEY_CHANGE_BYTES, MAX_KEYS_AN_ASK, MAX_REVOCATIONS_A_SIGNER,
+    MAX_SUCCESSIONS_A_SIGNER,
+};
 pub use message::{
     Answer, Ask, JobNeeds, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
-    MessageError, Offered, Refusal, Wants,
+    MAX_REGISTRATIONS_AN_ANSWER, MessageError, Offered, Refusal, Wants,
 };
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,

@@ -14,6 +14,8 @@ use capability::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::key_change::{KeyChange, MAX_KEY_CHANGES_AN_ANSWER, MAX_KEYS_AN_ASK};
+
 /// Bytes of one frame at most (DESIGN.md, appendix A).
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
@@ -25,6 +27,9 @@ pub const MAX_EXCEPTIONS: usize = 1024;
 
 /// Ranges of settled tasks in one publication at most: every second of 100,000 tasks.
 pub const MAX_SETTLED_RANGES: usize = 50_000;
+
+/// Registrations in one answer at most: at their longest they fit into a frame.
+pub const MAX_REGISTRATIONS_AN_ANSWER: usize = 15;
 
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
@@ -91,6 +96,22 @@ pub enum Ask {
         /// The class.
         class: Class,
     },
+    /// Who these projects are, as far as the broker knows: volunteers need a project's checks before
+    /// its first offer, which may require what they find.
+    Registrations {
+        /// At most [`MAX_REGISTRATIONS_AN_ANSWER`].
+        projects: Vec<ProjectKey>,
+    },
+    /// Somebody makes known that a key is void, or has passed on.
+    Declare {
+        /// What.
+        change: KeyChange,
+    },
+    /// What has become of keys, as they or those that answer for them say.
+    KeyChanges {
+        /// Whose statements are wanted; at most [`MAX_KEYS_AN_ASK`].
+        of: Vec<PublicKey>,
+    },
 }
 
 /// What a volunteer would take: a coarse filter. Its policy stays with it.
@@ -133,10 +154,16 @@ pub enum Answer {
         /// Leases that are no longer the volunteer's.
         lapsed: Vec<StatementId>,
     },
+    /// The offer of the renewal was withdrawn: nobody waits for its tasks any more.
+    Withdrawn(Verified<Withdrawal>),
     /// How the ads that the broker knows stand to a job.
     Explanation(Explanation),
     /// Signed ads.
     Ads(Vec<Verified<Ad>>),
+    /// Those that are known, at most [`MAX_REGISTRATIONS_AN_ANSWER`].
+    Registrations(Vec<Verified<Registration>>),
+    /// All that is known here of what those keys have signed about keys.
+    KeyChanges(Vec<KeyChange>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -242,6 +269,15 @@ enum WireAsk {
     Ads {
         class: Class,
     },
+    Registrations {
+        projects: Vec<ProjectKey>,
+    },
+    Declare {
+        change: Envelope,
+    },
+    KeyChanges {
+        of: Vec<PublicKey>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,8 +287,11 @@ enum WireAnswer {
     Offers(Vec<WireOffered>),
     Leases(Vec<Envelope>),
     Renewed { lapsed: Vec<StatementId> },
+    Withdrawn(Envelope),
     Explanation(Explanation),
     Ads(Vec<Envelope>),
+    Registrations(Vec<Envelope>),
+    KeyChanges(Vec<Envelope>),
     Refused(Refusal),
 }
 
@@ -291,6 +330,9 @@ impl Ask {
             Self::Explain(needs) => WireAsk::Explain(needs),
             Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
+            Self::Registrations { projects } => WireAsk::Registrations { projects },
+            Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
+            Self::KeyChanges { of } => WireAsk::KeyChanges { of },
         })
     }
 
@@ -331,6 +373,17 @@ impl Ask {
             }
             WireAsk::Ad { volunteer } => Self::Ad { volunteer },
             WireAsk::Ads { class } => Self::Ads { class },
+            WireAsk::Registrations { projects } => {
+                bounded("projects", projects.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
+                Self::Registrations { projects }
+            }
+            WireAsk::Declare { change } => {
+                Self::Declare { change: KeyChange::check(&change, verifier)? }
+            }
+            WireAsk::KeyChanges { of } => {
+                bounded("keys", of.len(), MAX_KEYS_AN_ASK)?;
+                Self::KeyChanges { of }
+            }
         })
     }
 }
@@ -347,6 +400,14 @@ impl Answer {
             Self::Renewed { lapsed } => WireAnswer::Renewed { lapsed },
             Self::Explanation(explanation) => WireAnswer::Explanation(explanation),
             Self::Ads(ads) => WireAnswer::Ads(envelopes(&ads)),
+            Self::Registrations(registrations) => {
+                WireAnswer::Registrations(envelopes(&registrations))
+            }
+            Self::Withdrawn(withdrawal) => WireAnswer::Withdrawn(withdrawal.envelope().clone()),
+            Self::KeyChanges(changes) => {
+                let envelopes = changes.iter().map(|change| change.envelope().clone());
+                WireAnswer::KeyChanges(envelopes.collect())
+            }
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
     }
@@ -367,6 +428,18 @@ impl Answer {
             WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
             WireAnswer::Explanation(explanation) => Self::Explanation(explanation),
             WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),
+            WireAnswer::Registrations(registrations) => {
+                bounded("registrations", registrations.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
+                Self::Registrations(checked(&registrations, verifier)?)
+            }
+            WireAnswer::Withdrawn(withdrawal) => {
+                Self::Withdrawn(Verified::check(&withdrawal, verifier)?)
+            }
+            WireAnswer::KeyChanges(changes) => {
+                bounded("key changes", changes.len(), MAX_KEY_CHANGES_AN_ANSWER)?;
+                let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
+                Self::KeyChanges(changes.collect::<Result<_, _>>()?)
+            }
             WireAnswer::Refused(refusal) => Self::Refused(refusal),
         })
     }

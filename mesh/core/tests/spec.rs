@@ -6,20 +6,22 @@ use std::path::Path;
 
 use capability::statements::{
     Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+    Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId, Verdict,
+    Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
-    Limits, MAX_ALTERNATIVES, MAX_NESTING, Need, Obstacle, Platform, Preference, PublicKey,
-    Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step,
-    Timestamp, Verified,
+    Limits, MAX_ALTERNATIVES, MAX_NESTING, MAX_STATEMENT_BYTES, Need, Obstacle, Platform,
+    Preference, PublicKey, Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey,
+    Signer, StatementId, Step, Timestamp, Verified,
 };
 use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, MAX_HOPS, Offered, ReconcileAnswer,
-    ReconcileAsk, Refusal, Wants, differences,
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_FRAME_BYTES, MAX_HOPS,
+    MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal,
+    Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -34,7 +36,6 @@ fn asks_are_as_specified_and_come_back() {
         except: vec![id(9)],
     };
     let class = Class { runtime: Runtime::Wasm, cores_log2: 1, memory_log2: 10 };
-    let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
     let asks = [
         Ask::Advertise { ad: ad() },
         Ask::Pull { wants },
@@ -45,13 +46,17 @@ fn asks_are_as_specified_and_come_back() {
             again: true,
             settled: vec![(0, 3), (7, 7)],
         },
-        Ask::Withdraw { withdrawal: Verified::sign(withdrawal, &key(2)) },
+        Ask::Withdraw { withdrawal: withdrawal() },
         Ask::Claim { claim: claim(), home: key(3).public(), hops: MAX_HOPS },
         Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
         Ask::Explain(JobNeeds::Offer(offer().id())),
         Ask::Explain(JobNeeds::Requirements(requirements())),
         Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
+        Ask::Registrations { projects: vec![key(1).public().into(); 15] },
+        Ask::Declare { change: revocation() },
+        Ask::Declare { change: succession() },
+        Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -72,6 +77,9 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Explanation(explanation()),
         Answer::Explanation(Explanation::default()),
         Answer::Ads(vec![ad()]),
+        Answer::Registrations(vec![registration(); 15]),
+        Answer::Withdrawn(withdrawal()),
+        Answer::KeyChanges(vec![revocation(), succession()]),
     ];
     let refusals = [
         Refusal::NoTask,
@@ -101,6 +109,22 @@ fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could
     };
     assert_eq!(asked(3), Ok(()));
     assert_eq!(asked(4), Err("over 65536 bytes of requirements in one message".to_owned()));
+}
+
+#[test]
+fn no_more_registrations_are_asked_for_or_answered_than_a_frame_holds() {
+    let ask = Ask::Registrations { projects: vec![key(1).public().into(); 16] };
+    assert!(Ask::decode(&ask.encode(), &Ed25519).is_err());
+    let answer = Answer::Registrations(vec![registration(); 16]);
+    assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
+    const { assert!(MAX_REGISTRATIONS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
+}
+
+#[test]
+fn a_question_about_too_many_keys_is_refused() {
+    let ask = Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK + 1] };
+    let refused = Ask::decode(&ask.encode(), &Ed25519).expect_err("too many");
+    assert_eq!(refused.to_string(), "over 8 keys in one message");
 }
 
 #[test]
@@ -177,6 +201,21 @@ fn envelope_of_delegation() -> Envelope {
     Verified::sign(delegation, &key(1)).envelope().clone()
 }
 
+fn withdrawal() -> Verified<Withdrawal> {
+    let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
+    Verified::sign(withdrawal, &key(2))
+}
+
+fn revocation() -> KeyChange {
+    let revocation = Revocation { key: key(2).public(), reason: "lost".into(), expires: EXPIRES };
+    KeyChange::Revocation(Verified::sign(revocation, &key(1)))
+}
+
+fn succession() -> KeyChange {
+    let succession = Succession { successor: key(2).public(), expires: EXPIRES };
+    KeyChange::Succession(Verified::sign(succession, &key(1)))
+}
+
 fn ad() -> Verified<Ad> {
     let ad = Ad {
         seq: 1,
@@ -201,6 +240,7 @@ fn registration() -> Verified<Registration> {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions::default(),
+        checks: Vec::new(),
         expires: EXPIRES,
     };
     Verified::sign(registration, &key(1))
@@ -337,6 +377,7 @@ fn result() -> Verified<JobResult> {
         platform: platform(),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: EXPIRES,
         finished: EXPIRES,
         expires: EXPIRES,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use capability::statements::{Artifact, Ended, Package, StepReport, TaskId, Verdict};
+use capability::statements::{
+    Artifact, Check, Ended, Ownership, Package, StepReport, TaskId, Verdict,
+};
 use capability::{
-    BlobHash, Capabilities, JobSpec, Policy, ProjectKey, PublicKey, Runtime, StatementId,
-    Timestamp, format_bytes,
+    BlobHash, Capabilities, JobSpec, Limits, Policy, ProjectKey, PublicKey, Runtime, StatementId,
+    Timestamp, Verified, format_bytes,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
@@ -13,6 +15,7 @@ use mesh_core::{
 };
 use thiserror::Error;
 
+use crate::check_finding::CheckFinding;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
 
@@ -58,6 +61,8 @@ pub enum Input {
     Pins(Vec<Pin>),
     /// What the owner wants of offers, all of it. Without one every offer of a trusted project will do.
     Policy(Policy),
+    /// Whose this machine is, as its owner's key says, or that nobody vouches for it.
+    Owner(Option<Verified<Ownership>>),
     /// What the machine can do and how much of it is donated.
     Capabilities(Capabilities),
     /// An [`Action::Fetch`] has ended.
@@ -74,6 +79,8 @@ pub enum Input {
         /// What happened.
         outcome: Outcome,
     },
+    /// An [`Action::RunCheck`] has ended, by itself or by [`Action::StopCheck`].
+    Checked(CheckEnd),
     /// The writes of a commit are durable.
     Committed(CommitId),
     /// So many bytes are free where jobs and blobs are kept.
@@ -107,6 +114,28 @@ pub struct Outcome {
     pub started: Timestamp,
     /// When the last one ended.
     pub finished: Timestamp,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckEnd {
+    /// With exit code 0. Its output; what it says is for the core to read.
+    Passed(Vec<u8>),
+    /// In any other way of its own making; says which.
+    Failed(String),
+    /// It did not run, or not to its end, for no fault of its own; says why.
+    NotRun(String),
+}
+
+/// What to run in an empty folder, without a package and without network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckOrder {
+    /// Whose check it is.
+    pub project: ProjectKey,
+    /// What to run, in which runtime.
+    pub check: Check,
+    /// What ends it before its time.
+    pub limits: Limits,
 }
 
 /// What to run.
@@ -184,6 +213,10 @@ pub enum Action {
         /// Which.
         lease: StatementId,
     },
+    /// Run a check, and tell [`Input::Checked`]. There is one at a time.
+    RunCheck(CheckOrder),
+    /// End the check that runs; [`Input::Checked`] still comes.
+    StopCheck,
     /// These blobs are not needed any more, unless [`crate::Volunteer::needs_blob`] says so by then.
     DropBlobs(Vec<BlobHash>),
     /// For people and logs.
@@ -288,10 +321,33 @@ pub enum News {
         /// Why.
         reason: &'static str,
     },
+    /// A key that this volunteer goes by is void.
+    Revoked {
+        /// The key.
+        key: PublicKey,
+        /// Who says so.
+        signer: PublicKey,
+    },
+    /// A key that this volunteer goes by has named another one.
+    PassedOn {
+        /// The key.
+        key: PublicKey,
+        /// The one that it named.
+        successor: PublicKey,
+    },
     /// A result was let go without a receipt: nobody waits for it any more.
     Expired {
         /// The result.
         result: StatementId,
+    },
+    /// A check has run to its end.
+    Checked {
+        /// Whose.
+        project: ProjectKey,
+        /// Its name.
+        check: String,
+        /// What has come of it.
+        finding: CheckFinding,
     },
     /// Job after job failed because of this machine; nothing new is taken for a while.
     BacksOff {

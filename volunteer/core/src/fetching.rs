@@ -109,16 +109,37 @@ impl Volunteer {
             return self.retry_claim();
         }
         let on_trial = self.faults.is_on_trial() && !self.work.is_empty();
-        if on_trial || self.obstacle().is_some() {
+        if on_trial || self.check_waits() || self.obstacle().is_some() {
             self.fetching.candidates.clear();
             return;
         }
         while let Some(candidate) = self.fetching.candidates.pop_front() {
-            if self.claim(candidate) {
-                return;
+            match self.keys.judge(&candidate.offered.offer, self.now) {
+                Ok(()) => {
+                    if self.claim(candidate) {
+                        return;
+                    }
+                }
+                Err(Decline::Unconfirmed) if self.keys.is_asking(&candidate.offered.offer) => {
+                    // The answer is on its way.
+                    return self.fetching.candidates.push_front(candidate);
+                }
+                Err(reason) => self.decline(&candidate.offered, reason),
             }
         }
         self.pull();
+    }
+
+    /// Nobody tells what has become of the keys behind what could be claimed.
+    pub(crate) fn decline_unconfirmed(&mut self) {
+        for candidate in std::mem::take(&mut self.fetching.candidates) {
+            match self.keys.judge(&candidate.offered.offer, self.now) {
+                Err(Decline::Unconfirmed) if !self.keys.is_asking(&candidate.offered.offer) => {
+                    self.decline(&candidate.offered, Decline::Unconfirmed);
+                }
+                _ => self.fetching.candidates.push_back(candidate),
+            }
+        }
     }
 
     fn pull(&mut self) {
@@ -139,7 +160,7 @@ impl Volunteer {
     /// What would be taken now; `None` if nothing is free.
     fn wants(&self) -> Option<Wants> {
         let machine = self.machine.as_ref()?;
-        let free = self.work.free(machine.resources);
+        let free = self.work.free(self.checks.spare(machine.resources));
         if free.cores == 0 || free.memory == 0 || free.disk == 0 {
             return None;
         }
@@ -160,6 +181,8 @@ impl Volunteer {
         let now = self.now.mono;
         match answer {
             Ok(Answer::Offers(offers)) => {
+                let registrations = offers.iter().filter_map(|it| it.registration.clone());
+                registrations.for_each(|registration| self.learn(registration));
                 let found = self.judge(offers);
                 self.fetching.pull = Backoff::default();
                 if !found {
@@ -191,6 +214,7 @@ impl Volunteer {
                     self.offers.welcome(offer);
                     let room = self.room_for(&offered.offer, machine.resources) > 0;
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
+                        self.keys.meet(offered.offer.signer(), self.now);
                         found.push((rank, Candidate { offered, runtime }));
                     }
                 }
@@ -230,7 +254,7 @@ impl Volunteer {
     /// How many tasks of `offer` fit into what is left of `donated` and of the disk. If none does,
     /// the offer is not to be shown again before there is more.
     fn room_for(&mut self, offer: &Verified<Offer>, donated: Resources) -> u16 {
-        let room = self.work.room(offer, donated);
+        let room = self.work.room(offer, self.checks.spare(donated));
         if room == 0 {
             self.offers.does_not_fit(offer.id());
             return 0;

@@ -30,6 +30,9 @@ pub struct Total {
     pub rejected: u64,
     /// Core-milliseconds of those accepted.
     pub credit: Credit,
+    /// Tasks that were given up because the project had withdrawn their job.
+    #[serde(default)]
+    pub withdrawn: u64,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +100,13 @@ impl Ledger {
             writes.push(Write::delete(receipt_key(oldest)));
         }
         writes
+    }
+
+    /// Enters that `count` tasks of `project` were given up because it had withdrawn their job.
+    pub fn count_withdrawn(&mut self, project: ProjectKey, count: u64) -> Write {
+        let total = self.totals.entry(project).or_default();
+        total.withdrawn = total.withdrawn.saturating_add(count);
+        Write::put(total_key(project), encode_cbor(&(project, *total)))
     }
 
     /// The receipts kept, the oldest judgement first.

@@ -11,31 +11,42 @@
 //!    is part of nothing that is sent. What is declined is remembered with its reason, and the broker
 //!    is asked not to show it again. A machine that fails job after job
 //!    takes nothing new for a growing while.
-//! 3. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
+//! 3. Every broker is asked about the keys behind it, on connecting and each hour. Without an answer
+//!    of the last day nothing is claimed, and what a void key has offered is given up.
+//! 4. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
 //!    they are worked on, renewed until their results are on their way, and released when they are
 //!    given up, also by a process that was killed with leases in hand.
-//! 4. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
+//! 5. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
 //!    sent again by every new primary, and now and then.
+//! 6. The checks of trusted projects run when they have not yet, or when the facts that they depend on
+//!    have changed. What they find is in the ad.
 //!
 //! There is no socket here, no clock, no process and no randomness.
 
 mod action;
 mod advertising;
 mod backoff;
+mod check_finding;
+mod checks;
+mod confirming;
 mod faults;
 mod fetching;
+mod keys;
 mod leases;
 mod ledger;
 mod offers;
 mod owner;
 mod policy;
+mod registrations;
 mod returning;
 mod trust;
 mod volunteer;
 mod work;
 mod working;
 
-pub use action::{Action, Idle, Input, News, Order, Outcome};
+pub use action::{Action, CheckEnd, CheckOrder, Idle, Input, News, Order, Outcome};
+pub use check_finding::CheckFinding;
+pub use checks::CheckView;
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
 pub use policy::{describe_file, is_about_offers};

@@ -27,11 +27,16 @@ pub(crate) enum Mode {
 impl Volunteer {
     pub(crate) fn pins_changed(&mut self, pins: Vec<Pin>) {
         let trust = Trust::new(pins);
-        if trust == self.trust {
+        let changed = trust != self.trust;
+        self.trust = trust;
+        // The first pins may be none, and a former process may have known more projects.
+        self.forget_strangers();
+        if !changed {
             return;
         }
-        self.trust = trust;
+        self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.reconsider();
+        self.checks_changed();
         let unwanted = self.work.jobs().filter(|(_, job)| {
             let (lease, offer) = (&job.lease, &job.offer);
             let pin = self.trust.pin(&lease.project);
@@ -43,12 +48,10 @@ impl Volunteer {
     }
 
     pub(crate) fn machine_changed(&mut self, machine: Capabilities) {
-        if self.machine.as_ref() == Some(&machine) {
-            return;
+        if self.measured.as_ref() != Some(&machine) {
+            self.measured = Some(machine);
+            self.checks_changed();
         }
-        self.machine = Some(machine);
-        self.reconsider();
-        self.ad.drop_taken();
     }
 
     /// What is under way was welcome when it was taken, and goes on.
@@ -60,7 +63,7 @@ impl Volunteer {
     }
 
     /// Every offer is to be judged anew.
-    fn reconsider(&mut self) {
+    pub(crate) fn reconsider(&mut self) {
         self.offers.reconsider();
         self.fetching.drop_candidates();
     }
@@ -70,6 +73,7 @@ impl Volunteer {
             return;
         }
         self.mode = Mode::Paused;
+        self.stop_check();
         for lease in self.running() {
             self.outbox.push(Action::Suspend { lease });
         }
@@ -97,6 +101,7 @@ impl Volunteer {
 
     pub(crate) fn quit(&mut self) {
         self.mode = Mode::Quitting;
+        self.stop_check();
         let all: Vec<_> = self.work.jobs().map(|(lease, _)| *lease).collect();
         self.give_up(&all, "the volunteer leaves");
     }
@@ -212,6 +217,7 @@ impl Volunteer {
             }
             Mode::Open | Mode::Paused => false,
         };
+        let done = done && !self.checks.is_running();
         if done && !self.drained && self.outbox.uncommitted() == 0 {
             self.drained = true;
             self.news(News::Drained);

@@ -85,6 +85,7 @@ impl Volunteer {
             platform: platform.unwrap_or_else(Platform::current),
             system: outcome.system,
             runtime: job.lease.runtime.clone(),
+            ownership: self.vouched(),
             started: outcome.started,
             finished: outcome.finished,
             expires: job.lease.expires(),
@@ -163,6 +164,7 @@ impl Volunteer {
         let sound = receipt.project == result.project
             && receipt.task == result.task
             && receipt.current(self.now.wall).is_ok()
+            && !self.keys.book().is_void_for(receipt.signer(), receipt.project)
             && !self.ledger.knows(receipt.result);
         sound.then(|| result.blobs().map(|(hash, _)| hash).collect())
     }

@@ -34,9 +34,12 @@ pub enum Decline {
     /// The owner has not pinned its project.
     #[error("its project is not trusted on this machine")]
     NotPinned,
-    /// The owner does not accept the key that signed it.
+    /// The owner does not accept the key that signed it, or it is void.
     #[error("it is signed by a key that was revoked, {}", .0.short())]
     Revoked(PublicKey),
+    /// No broker has told lately whether its keys still hold.
+    #[error("no broker has told within a day whether its keys still hold; they are being asked")]
+    Unconfirmed,
     /// It could run, but only in a runtime that the owner does not let the project use.
     #[error("it needs the {0} runtime, which this project may not use here")]
     NotPermitted(Runtime),
@@ -87,6 +90,7 @@ impl Decline {
         match self {
             Self::WrongHome
             | Self::SignerMismatch
+            | Self::Unconfirmed
             | Self::HomeNotCurrent(_)
             | Self::OfferNotCurrent(_) => Passes::Soon,
             Self::Policy(unmet) if may_pass(unmet) => Passes::Later,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capability::statements::Ownership;
 use capability::{
-    Capabilities, CborError, Policy, PublicKey, Signer, StatementError, Timestamp, Verifier,
+    Capabilities, CborError, Policy, ProjectKey, PublicKey, Signer, StatementError, Timestamp,
+    Verified, Verifier,
 };
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
@@ -15,12 +17,15 @@ use thiserror::Error;
 
 use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
+use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
+use crate::keys::{KEY_CHANGE_PREFIX, Keys};
 use crate::leases::{Due, GroupKey, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
 use crate::owner::Mode;
+use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
 use crate::trust::Trust;
 use crate::work::Work;
@@ -37,9 +42,16 @@ pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 pub struct Volunteer {
     pub(crate) me: PublicKey,
     pub(crate) signer: Arc<dyn Signer>,
+    /// As the shell has measured it.
+    pub(crate) measured: Option<Capabilities>,
+    /// The same with what checks have found: what the ad says.
     pub(crate) machine: Option<Capabilities>,
     pub(crate) trust: Trust,
     pub(crate) policy: Policy,
+    pub(crate) registrations: Registrations,
+    pub(crate) checks: Checks,
+    pub(crate) keys: Keys,
+    pub(crate) ownership: Option<Verified<Ownership>>,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
     /// The primary, or the last one there was.
@@ -72,6 +84,8 @@ pub(crate) enum Call {
     Pull,
     Claim,
     Renew(Due),
+    Registrations(Vec<ProjectKey>),
+    KeyChanges,
 }
 
 /// A record of a former process cannot be read.
@@ -83,11 +97,11 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// The record of a lease.
-    #[error("malformed record of a lease")]
-    Lease(#[from] CborError),
-    /// The lease in it.
-    #[error("the record of a lease")]
+    /// A lease, or what a check has found.
+    #[error("malformed record of a lease or a check")]
+    Record(#[from] CborError),
+    /// A lease, a registration, or a key change.
+    #[error("the record of a lease, a registration or a revoked key")]
     Statement(#[from] StatementError),
     /// A newer version may have written it.
     #[error("a record of the unknown kind {0}")]
@@ -100,9 +114,14 @@ impl Volunteer {
         Self {
             me: signer.public(),
             signer,
+            measured: None,
             machine: None,
             trust: Trust::default(),
             policy: Policy::default(),
+            registrations: Registrations::default(),
+            checks: Checks::default(),
+            keys: Keys::default(),
+            ownership: None,
             brokers: Vec::new(),
             known_primary: None,
             ad: Advertising::default(),
@@ -128,7 +147,7 @@ impl Volunteer {
     }
 
     /// Takes up what a former process had made durable: results in custody are sent again, leases
-    /// whose work died with it are released.
+    /// whose work died with it are released, checks that have run need not run again.
     ///
     /// # Errors
     /// The first record that cannot be read.
@@ -143,6 +162,9 @@ impl Volunteer {
             match key.first().copied().unwrap_or_default() {
                 CUSTODY_PREFIX => this.custody.restore(&value, verifier)?,
                 RECEIPT_PREFIX | TOTAL_PREFIX => this.ledger.restore(&key, &value, verifier)?,
+                REGISTRATION_PREFIX => this.registrations.restore(&value, verifier)?,
+                CHECK_PREFIX => this.checks.restore(&value)?,
+                KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => {
                     let (lease, home) = read_lease(&value, verifier)?;
                     this.leases.release_of(lease.id(), GroupKey::of(&lease, home));
@@ -169,9 +191,11 @@ impl Volunteer {
             Input::HandedOver { id, to, taken } => self.handed_over(id, to, taken.is_ok()),
             Input::Pins(pins) => self.pins_changed(pins),
             Input::Policy(policy) => self.policy_changed(policy),
+            Input::Owner(ownership) => self.owned(ownership),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran { lease, outcome } => self.ran(lease, outcome),
+            Input::Checked(end) => self.checked(end),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree(bytes) => self.disk_measured(bytes),
             Input::Pause => self.pause(),
@@ -192,12 +216,15 @@ impl Volunteer {
     pub fn next_wake(&self) -> Option<Mono> {
         let now = self.now.mono;
         let mut wakes = vec![self.custody.next_wake(), self.work.next_wake(now)];
+        wakes.push(self.checks.next_wake(now));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
             wakes.push(self.offers.next_wake(now));
             wakes.push(self.faults.next_wake(now));
             wakes.push(self.fetching.next_wake());
             wakes.push(self.ad.next_wake());
+            wakes.push(self.registrations.next_wake());
+            wakes.push(self.keys.next_wake(now));
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
         wakes.push(leases.filter(|at| *at > now).min());
@@ -207,8 +234,11 @@ impl Volunteer {
 
     fn advance(&mut self) {
         self.expire();
+        self.run_checks();
         self.advertise();
         self.renew();
+        self.ask_registrations();
+        self.ask_about_keys();
         self.fetch_packages();
         self.start_jobs();
         self.fetch_work();
@@ -234,6 +264,7 @@ impl Volunteer {
             return;
         }
         self.brokers.push(peer);
+        self.keys.broker_up(peer, self.now.mono);
         if self.brokers.len() == 1 {
             self.primary_changed();
         }
@@ -242,6 +273,7 @@ impl Volunteer {
     fn broker_down(&mut self, peer: PublicKey) {
         let was_primary = self.primary() == Some(peer);
         self.brokers.retain(|broker| *broker != peer);
+        self.keys.broker_down(peer);
         let lost: Vec<_> =
             self.calls.iter().filter(|(_, (to, _))| *to == peer).map(|(id, _)| *id).collect();
         for call in lost {
@@ -266,16 +298,21 @@ impl Volunteer {
         self.leases.hurry(self.now.mono);
         self.work.try_packages_anew();
         self.fetching.hurry();
+        self.registrations.hurry();
     }
 
     /// Asks the primary; nothing happens without one.
     pub(crate) fn ask(&mut self, call: Call, ask: Ask) -> Option<CallId> {
         let to = self.primary()?;
+        Some(self.ask_of(to, call, ask))
+    }
+
+    pub(crate) fn ask_of(&mut self, to: PublicKey, call: Call, ask: Ask) -> CallId {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(id, (to, call));
         self.outbox.push(Action::Ask { to, call: id, ask });
-        Some(id)
+        id
     }
 
     fn answered(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
@@ -285,6 +322,8 @@ impl Volunteer {
             Call::Pull => self.pulled(id, answer),
             Call::Claim => self.claimed(id, answer),
             Call::Renew(due) => self.renewed(&due, answer),
+            Call::Registrations(projects) => self.registrations_told(projects, answer),
+            Call::KeyChanges => self.told_about_keys(to, answer),
         }
     }
 

@@ -53,8 +53,15 @@ impl Volunteer {
     pub(crate) fn renewed(&mut self, due: &Due, answer: Result<Answer, CallFailed>) {
         let lapsed = match answer {
             Ok(Answer::Renewed { lapsed }) => lapsed,
+            Ok(Answer::Withdrawn(withdrawal)) => {
+                if self.withdrawn(due, &withdrawal) {
+                    return;
+                }
+                due.leases.clone()
+            }
             // The home that granted them grants no more.
             Ok(Answer::Refused(Refusal::NotHome | Refusal::UnknownOffer | Refusal::Forgotten)) => {
+                self.suspect(due);
                 due.leases.clone()
             }
             _ => return self.leases.unanswered(due, self.now.mono),
@@ -102,7 +109,12 @@ impl Volunteer {
         if !over.is_empty() {
             self.give_up(&over, "the offer has expired");
         }
+        let forgotten = self.keys.expire(wall);
+        if !forgotten.is_empty() {
+            self.commit(forgotten, Vec::new());
+        }
         self.expire_results();
+        self.expire_registrations();
         self.offers.expire(self.now);
         let packages = self.work.forget_packages(self.now.mono);
         self.drop_blobs(packages);

@@ -40,6 +40,7 @@ fn night_build() -> Offered {
         name: "calls itself so".into(),
         homepage: String::new(),
         keywords: vec!["Compilers".into(), "not a word of a set".into()],
+        checks: Vec::new(),
         permissions: Permissions { runtimes: vec![Runtime::Wasm], network: false },
         expires: Timestamp(u64::MAX / 2),
     };

@@ -332,6 +332,12 @@ impl EventLoop {
             Action::Proceed { lease } => {
                 self.crew.reins(lease).into_iter().for_each(|it| it.resume());
             }
+            Action::RunCheck(order) => {
+                let home = self.errands.sender.clone();
+                // The loop may be over by then.
+                self.crew.check(order, move |end| drop(home.send(Input::Checked(end))));
+            }
+            Action::StopCheck => self.crew.stop_check(),
             Action::DropBlobs(blobs) => self.unneeded.extend(blobs),
             Action::News(news) => {
                 news::log(&news);

@@ -84,10 +84,14 @@ fn html(status: &Status) -> String {
     section("Now", idle.chain(jobs).collect());
     section("Brokers", status.brokers.clone());
     let projects = status.projects.iter().map(|it| {
-        let name = if it.name.is_empty() { &it.project } else { &it.name };
-        format!("{name}: {} accepted, {} not, {} core-ms", it.accepted, it.rejected, it.credit)
+        let (name, accepted, rejected) = (it.title(), it.accepted, it.rejected);
+        format!("{name}: {accepted} accepted, {rejected} not, {} core-ms", it.credit)
     });
     section("Projects", projects.collect());
+    let checks = status.projects.iter().flat_map(|project| {
+        project.checks.iter().map(move |it| format!("{}: {}", project.title(), it.outcome()))
+    });
+    section("Checks", checks.collect());
     let declined = status.declined.iter();
     let declined =
         declined.map(|it| format!("{}: {} ({})", it.name, it.advice.reason, it.advice.hint));

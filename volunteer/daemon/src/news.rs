@@ -2,7 +2,7 @@
 //! `docs/operating`.
 
 use capability::statements::{Ended, TaskId};
-use volunteer_core::{Idle, News};
+use volunteer_core::{CheckFinding, Idle, News};
 
 use crate::status::verdict;
 
@@ -46,8 +46,26 @@ pub fn log(news: &News) {
         News::Released { offer, leases, reason } => {
             tracing::info!(offer = offer.short(), leases, reason, "leases released");
         }
+        News::Revoked { key, signer } => {
+            tracing::warn!(key = key.short(), signer = signer.short(), "key revoked");
+        }
+        News::PassedOn { key, successor } => {
+            // In full: whoever checks it with the project pins it by hand.
+            tracing::warn!(%key, %successor, "key names a successor, which is not trusted by that");
+        }
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
+        }
+        News::Checked { project, check, finding } => {
+            let project = project.short();
+            match finding {
+                CheckFinding::Value(value) => {
+                    tracing::info!(project, check, %value, "check done");
+                }
+                CheckFinding::Nothing(reason) => {
+                    tracing::info!(project, check, reason, "check done");
+                }
+            }
         }
         News::BacksOff { in_a_row, rest, reason } => {
             let rest = rest.as_secs();

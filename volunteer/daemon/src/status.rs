@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use capability::statements::{Receipt, Verdict};
-use capability::{BlobHash, Resources, Runtime, StatementId};
+use capability::{BlobHash, FactName, Resources, Runtime, StatementId};
 use serde::{Deserialize, Serialize};
-use volunteer_core::{Decline, Declined, Idle, JobView, Stage, Volunteer};
+use volunteer_core::{CheckView, Decline, Declined, Idle, JobView, Stage, Volunteer};
 
 use crate::config::Settings;
 use crate::runtimes::Probe;
@@ -106,6 +106,21 @@ pub struct ProjectStatus {
     pub rejected: u64,
     /// Core-milliseconds that it has credited.
     pub credit: u64,
+    /// What it has tried on this machine, or wants to.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// One check of a trusted project.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub name: String,
+    /// The name of the fact that it finds.
+    pub fact: FactName,
+    /// What the ad says of it.
+    pub value: Option<String>,
+    /// Why the ad says nothing.
+    pub reason: Option<String>,
 }
 
 /// One offer that is not taken.
@@ -143,6 +158,25 @@ pub struct ReceiptStatus {
     pub credit: u64,
     /// When, as RFC 3339.
     pub issued: String,
+}
+
+impl CheckStatus {
+    /// What has come of it, for people.
+    pub fn outcome(&self) -> String {
+        match (&self.value, &self.reason) {
+            (Some(value), _) => format!("{} = {value}", self.name),
+            (None, reason) => {
+                format!("{} says nothing: {}", self.name, reason.as_deref().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl ProjectStatus {
+    /// The owner's own word for it, or its key.
+    pub fn title(&self) -> &str {
+        if self.name.is_empty() { &self.project } else { &self.name }
+    }
 }
 
 /// Everything about `core` now.
@@ -218,9 +252,19 @@ fn projects(core: &Volunteer) -> Vec<ProjectStatus> {
             accepted: total.accepted,
             rejected: total.rejected,
             credit: total.credit.0,
+            checks: core.checks().filter(|it| it.project == project).map(check).collect(),
         }
     };
     projects.into_iter().map(status).collect()
+}
+
+fn check(check: CheckView<'_>) -> CheckStatus {
+    let CheckView { name, fact, value, .. } = check;
+    let name = name.to_owned();
+    match value {
+        Ok(value) => CheckStatus { name, fact, value: Some(value.to_string()), reason: None },
+        Err(reason) => CheckStatus { name, fact, value: None, reason: Some(reason) },
+    }
 }
 
 fn declined(declined: &Declined) -> DeclinedStatus {
@@ -239,7 +283,12 @@ fn declined(declined: &Declined) -> DeclinedStatus {
         }
         Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
         Decline::Policy(_) => "to see what you want: talkoot-volunteer policy".to_owned(),
-        Decline::Revoked(_) => "see `revoked` in projects.toml".to_owned(),
+        Decline::Revoked(_) => {
+            "nothing: its project has revoked it, or you have in projects.toml".to_owned()
+        }
+        Decline::Unconfirmed => {
+            "wait; if it stays so, your brokers may be too old to tell: name others".to_owned()
+        }
         Decline::WrongHome
         | Decline::SignerMismatch
         | Decline::OfferNotCurrent(_)

@@ -1,11 +1,14 @@
 //! What volunteers, masters and brokers ask.
 
+use std::collections::BTreeSet;
+
 use capability::statements::{
     Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
 };
 use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
-    Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, Now, Refusal, ReplyId, Wants, Write,
+    Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, KeyChange, MAX_KEY_CHANGE_BYTES,
+    MAX_REGISTRATIONS_AN_ANSWER, Now, Refusal, ReplyId, Wants, Write,
 };
 
 use super::Broker;
@@ -60,7 +63,10 @@ impl Broker {
             }
             Ask::Renew { renewal, .. } => match self.renew(&renewal, now) {
                 Ok(lapsed) => self.acknowledge(reply, Answer::Renewed { lapsed }),
-                Err(refusal) => self.refuse(reply, refusal),
+                Err(refusal) => {
+                    let withdrawn = self.withdrawal_of(renewal.offer).map(Answer::Withdrawn);
+                    self.reply(reply, withdrawn.unwrap_or(Answer::Refused(refusal)));
+                }
             },
             Ask::Explain(needs) => match self.explain(from, &needs, now) {
                 Ok(explanation) => self.reply(reply, Answer::Explanation(explanation)),
@@ -74,6 +80,19 @@ impl Broker {
                 let may_know = self.may_know_ads(from, &class, now);
                 let ads = if may_know { self.ads.in_class(&class) } else { Vec::new() };
                 self.reply(reply, Answer::Ads(ads));
+            }
+            Ask::Registrations { projects } => {
+                let known = projects.iter().filter_map(|project| self.book.registration(*project));
+                let known = known.take(MAX_REGISTRATIONS_AN_ANSWER).cloned().collect();
+                self.reply(reply, Answer::Registrations(known));
+            }
+            Ask::Declare { change } => match self.declare(change, now) {
+                Ok(()) => self.acknowledge(reply, Answer::Done),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::KeyChanges { of } => {
+                let changes = self.key_changes(of);
+                self.reply(reply, Answer::KeyChanges(changes));
             }
         }
     }
@@ -141,6 +160,7 @@ impl Broker {
         if ad.signer() != from || ad.broker != self.me {
             return Err(invalid("an ad is left by its volunteer with the broker that it names"));
         }
+        self.may_work(from)?;
         match self.ads.advertise(ad) {
             Advertised::Newer => {
                 self.summaries.changed(now);
@@ -230,9 +250,7 @@ impl Broker {
                 return Err(invalid("another home of that epoch is known"));
             }
         }
-        let void =
-            self.book.is_void(home.signer(), project) || self.book.is_void(offer.signer(), project);
-        if void {
+        if self.book.is_void_home(home) || self.book.is_void_offer(offer) {
             return Err(invalid("the key that signed it was revoked"));
         }
         if self.book.is_withdrawn(offer) || offer.expires() <= now.wall {
@@ -296,6 +314,7 @@ impl Broker {
         now: Now,
     ) -> Result<Vec<Verified<Lease>>, Refusal> {
         claim.current(now.wall).map_err(invalid)?;
+        self.may_work(claim.signer())?;
         let offer = self.granted_offer(claim.offer, claim.epoch, now)?.clone();
         let ad = Verified::<Ad>::check(&claim.ad, self.verifier()).map_err(invalid)?;
         ad.current(now.wall).map_err(invalid)?;
@@ -324,6 +343,7 @@ impl Broker {
         now: Now,
     ) -> Result<Vec<StatementId>, Refusal> {
         renewal.current(now.wall).map_err(invalid)?;
+        self.may_work(renewal.signer())?;
         self.granted_offer(renewal.offer, renewal.epoch, now)?;
         let renewed = self.leases.renew(renewal, now);
         self.turn.writes.extend(renewed.writes);
@@ -337,6 +357,42 @@ impl Broker {
             self.news(News::Released { offer, volunteer, count: renewed.released });
         }
         Ok(renewed.lapsed)
+    }
+
+    /// A volunteer whose key is void gets nothing: whoever stole it would.
+    fn may_work(&self, volunteer: PublicKey) -> Result<(), Refusal> {
+        let void = self.book.keys().is_void(volunteer);
+        if void { Err(invalid("this volunteer's key was revoked")) } else { Ok(()) }
+    }
+
+    /// The withdrawal of an offer that has ended here by it.
+    fn withdrawal_of(&self, offer: StatementId) -> Option<Verified<Withdrawal>> {
+        let signer = self.book.ended_by(offer)?;
+        let envelope = self.known.of(&Subject::Withdrawal(signer, offer))?;
+        Verified::check(envelope, self.verifier()).ok()
+    }
+
+    fn declare(&mut self, change: KeyChange, now: Now) -> Result<(), Refusal> {
+        change.current(now.wall).map_err(invalid)?;
+        if change.envelope().as_bytes().len() > MAX_KEY_CHANGE_BYTES {
+            return Err(invalid(format_args!("it has over {MAX_KEY_CHANGE_BYTES} bytes")));
+        }
+        let gossip = Gossip::from(change);
+        match self.learn(gossip.clone(), now) {
+            Admission::News => {
+                let told = self.gossip_of(gossip);
+                self.turn.acknowledgements.extend(told);
+                Ok(())
+            }
+            Admission::Old => Ok(()),
+            Admission::Full => Err(Refusal::Full("too many changes of keys".to_owned())),
+        }
+    }
+
+    fn key_changes(&self, of: Vec<PublicKey>) -> Vec<KeyChange> {
+        let of: BTreeSet<_> = of.into_iter().collect();
+        let kept = of.into_iter().flat_map(|signer| self.known.key_changes_of(signer));
+        kept.filter_map(|envelope| KeyChange::check(envelope, self.verifier()).ok()).collect()
     }
 
     /// The offer, if this broker is its home in `epoch`, and remembers it.

@@ -34,6 +34,8 @@ enum NotTaken {
     // With nowhere to send it, it would only take the room of others.
     #[error("custody refused: no home of that project is known here yet")]
     NoHome,
+    #[error("custody refused: the key that signed it was revoked")]
+    Revoked,
 }
 
 impl Broker {
@@ -124,6 +126,9 @@ impl Broker {
         now: Now,
     ) -> Result<(), NotTaken> {
         self.may_take(result, now)?;
+        if self.book.keys().is_void(result.signer()) {
+            return Err(NotTaken::Revoked);
+        }
         let id = result.id();
         // The judgement may have been lost on its way: the result need not go to the master again.
         if let Some(receipt) = self.receipts.of(result.project, id) {
@@ -182,13 +187,16 @@ impl Broker {
             return Err(NotTaken::Future);
         }
         let (project, task) = (receipt.project, receipt.task);
+        if self.book.keys().is_void_for(receipt.signer(), project) {
+            return Err(NotTaken::Revoked);
+        }
         let news = !self.custody.holds(receipt.id());
         if news && self.book.home(project).is_none() {
             return Err(NotTaken::NoHome);
         }
         self.keep(bundle)?;
         let at_home = self.book.home(project).is_some_and(|home| home.home == self.me);
-        if at_home && !self.book.is_void(receipt.signer(), project) {
+        if at_home {
             let offer = self.book.offer(task.offer).filter(|offer| offer.project == project);
             let until = match offer {
                 Some(offer) => offer.expires(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capability::statements::{Ad, Class, Home, Offer, Revocation, Summary, Withdrawal};
+use capability::statements::{Ad, Class, Home, Offer, Revocation, Succession, Summary, Withdrawal};
 use capability::{Payload, PublicKey, StatementId, Verified};
 use mesh_core::{Ask, Gossip, MAX_STATEMENTS_A_FRAME, Now, Shard, Write};
 
@@ -59,6 +59,7 @@ impl Broker {
                 }
                 Gossip::Home(home) => self.learn_home(home),
                 Gossip::Revocation(revocation) => self.learn_revocation(&revocation),
+                Gossip::Succession(succession) => self.learn_succession(&succession),
                 Gossip::Offer(offer) => self.learn_offer(offer),
                 Gossip::Withdrawal(withdrawal) => self.learn_withdrawal(&withdrawal),
                 Gossip::Summary(summary) => self.pull_ads(&summary, now),
@@ -87,9 +88,13 @@ impl Broker {
                 self.book.remove_withdrawal(*offer, *signer);
                 record::withdrawal(*offer, *signer)
             }
-            Subject::Revocation(key, signer) => {
-                self.book.remove_revocation(*key, *signer);
+            Subject::Revocation(signer, key) => {
+                self.book.keys_mut().forget_revocation(*key, *signer);
                 record::revocation(*key, *signer)
+            }
+            Subject::Succession(signer, successor) => {
+                self.book.keys_mut().forget_succession(*signer, *successor);
+                record::succession(*signer, *successor)
             }
         };
         self.turn.writes.push(Write::delete(delete));
@@ -98,23 +103,30 @@ impl Broker {
     /// What the set of gossip cannot judge by the statement alone.
     fn is_wanted(&self, gossip: &Gossip) -> bool {
         match gossip {
-            Gossip::Card(card) => card.signer() != self.me,
-            Gossip::Registration(_) | Gossip::Revocation(_) => true,
+            Gossip::Card(card) => {
+                card.signer() != self.me && !self.book.keys().is_void(card.signer())
+            }
+            Gossip::Registration(it) => !self.book.keys().is_void(it.signer()),
+            Gossip::Revocation(_) | Gossip::Succession(_) => true,
             // Two homes of one epoch are a master's lie; the first one heard of holds.
             Gossip::Home(home) => {
                 let known = self.book.home(home.project);
                 let rival = known.is_some_and(|it| it.epoch == home.epoch && it.home != home.home);
-                !rival && !self.book.is_void(home.signer(), home.project)
+                !rival && !self.book.is_void_home(home)
             }
             Gossip::Offer(offer) => {
-                !self.book.is_withdrawn(offer) && !self.book.is_void(offer.signer(), offer.project)
+                !self.book.is_withdrawn(offer) && !self.book.is_void_offer(offer)
             }
-            // Of an offer that is not known anybody's withdrawal is kept; its signer's will count.
-            Gossip::Withdrawal(withdrawal) => {
-                self.book.offer(withdrawal.statement).is_none_or(|offer| {
+            // Of an offer that was never known anybody's withdrawal is kept; its signer's will count.
+            Gossip::Withdrawal(withdrawal) => match self.book.offer(withdrawal.statement) {
+                Some(offer) => {
                     offer.signer() == withdrawal.signer() && withdrawal.expires() >= offer.expires()
-                })
-            }
+                }
+                None => {
+                    let ended = self.book.ended_by(withdrawal.statement);
+                    ended.is_none_or(|signer| signer == withdrawal.signer())
+                }
+            },
             Gossip::Summary(summary) => {
                 let known = Shard::known();
                 summary.signer() != self.me
@@ -162,6 +174,7 @@ impl Broker {
         let known = self.book.offer(offer);
         if let Some(project) = known.map(|offer| offer.project) {
             self.known.remove(&Subject::Offer(project, offer));
+            self.book.end(withdrawal);
             self.end_offer(offer);
         }
     }
@@ -174,18 +187,26 @@ impl Broker {
     fn learn_revocation(&mut self, revocation: &Verified<Revocation>) {
         let key = record::revocation(revocation.key, revocation.signer());
         self.turn.writes.push(Write::put(key, revocation.envelope().as_bytes()));
-        let (offers, homes) = self.book.insert_revocation(revocation);
+        self.book.keys_mut().revoke(revocation);
+        self.news(News::Revoked { key: revocation.key, signer: revocation.signer() });
+        let (offers, homes, registrations) = self.book.void();
         for id in offers {
             if let Some(project) = self.book.offer(id).map(|offer| offer.project) {
                 self.known.remove(&Subject::Offer(project, id));
             }
             self.end_offer(id);
         }
-        for project in homes {
-            let subject = Subject::Home(project);
+        let homes = homes.into_iter().map(Subject::Home);
+        for subject in homes.chain(registrations.into_iter().map(Subject::Registration)) {
             self.known.remove(&subject);
             self.forget(&subject);
         }
+    }
+
+    fn learn_succession(&mut self, succession: &Verified<Succession>) {
+        let key = record::succession(succession.signer(), succession.successor);
+        self.turn.writes.push(Write::put(key, succession.envelope().as_bytes()));
+        self.book.keys_mut().pass_on(succession);
     }
 
     /// The offer is over, whatever ended it.

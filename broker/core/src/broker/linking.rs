@@ -164,9 +164,10 @@ impl Broker {
         let all = Shard::known();
         match gossip {
             Gossip::Card(_) => vec![Topic::Cards],
-            Gossip::Registration(_) | Gossip::Home(_) | Gossip::Revocation(_) => {
-                vec![Topic::Masters]
-            }
+            Gossip::Registration(_)
+            | Gossip::Home(_)
+            | Gossip::Revocation(_)
+            | Gossip::Succession(_) => vec![Topic::Masters],
             Gossip::Offer(offer) => {
                 let shards = Shard::of_offer(offer, &all);
                 shards.into_iter().map(Topic::Offers).collect()

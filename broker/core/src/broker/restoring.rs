@@ -85,12 +85,17 @@ impl Broker {
     fn restore_book(&mut self, records: &mut Records) -> Result<(), RestoreError> {
         for (key, value) in take(records, record::REVOCATION) {
             let revocation = self.statement(&key, &value)?;
-            self.book.insert_revocation(&revocation);
+            self.book.keys_mut().revoke(&revocation);
             self.known.admit(&Gossip::Revocation(revocation));
+        }
+        for (key, value) in take(records, record::SUCCESSION) {
+            let succession = self.statement(&key, &value)?;
+            self.book.keys_mut().pass_on(&succession);
+            self.known.admit(&Gossip::Succession(succession));
         }
         for (key, value) in take(records, record::WITHDRAWAL) {
             let withdrawal = self.statement(&key, &value)?;
-            self.book.insert_withdrawal(&withdrawal);
+            self.book.restore_withdrawal(&withdrawal);
             self.known.admit(&Gossip::Withdrawal(withdrawal));
         }
         for (key, value) in take(records, record::REGISTRATION) {

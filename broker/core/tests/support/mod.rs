@@ -465,6 +465,7 @@ impl Project {
             homepage: String::new(),
             keywords: Vec::new(),
             permissions: Permissions::default(),
+            checks: Vec::new(),
             expires: now.wall + 100 * DAY,
         };
         Verified::sign(registration, &self.project)
@@ -627,6 +628,7 @@ pub fn result(volunteer: Key, lease: &Verified<Lease>, now: Now) -> Verified<Job
         platform: Platform::new("linux", "x86_64").expect("a platform"),
         system: String::new(),
         runtime: Runtime::Wasm,
+        ownership: None,
         started: now.wall,
         finished: now.wall,
         expires: lease.expires,

@@ -82,6 +82,7 @@ pub fn authority(now: Timestamp) -> Authority {
         homepage: String::new(),
         keywords: Vec::new(),
         permissions: Permissions { runtimes: vec![Runtime::Native], network: false },
+        checks: Vec::new(),
         expires: now + 300 * DAY,
     };
     let delegation = Delegation { node: key(2).public(), expires: now + 90 * DAY };
@@ -385,6 +386,7 @@ impl Draft {
             platform: Platform::new("linux", "x86_64").expect("a platform"),
             system: String::new(),
             runtime: Runtime::Native,
+            ownership: None,
             started: self.offer.issued,
             finished: self.offer.issued,
             expires: self.offer.expires,

@@ -1,6 +1,4 @@
 //! A volunteer on a bench: the test plays its shell, its brokers and its masters.
-
-// Each test file uses a part of it.
 #![allow(dead_code, reason = "shared by several test crates")]
 
 use std::collections::VecDeque;
@@ -17,8 +15,8 @@ use capability::{
     Signer, StatementId, Step, Timestamp, Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, HandoverFailed, Mono,
-    Now, Offered, ReplyId, Wants, Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, HandoverFailed,
+    KeyChange, Mono, Now, Offered, ReplyId, Wants, Write,
 };
 use serde::{Deserialize, Serialize};
 use volunteer_core::{Action, Input, News, Order, Outcome, Pin, Volunteer};
@@ -131,6 +129,8 @@ pub struct Bench {
     pub disk: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
     /// Commits are durable at once unless this is set.
     pub slow_disk: bool,
+    /// What all brokers know about keys; they answer at once unless this is `None`.
+    pub said: Option<Vec<KeyChange>>,
     commits: VecDeque<Commit>,
     next_reply: u64,
 }
@@ -156,6 +156,7 @@ impl Bench {
             seen: VecDeque::new(),
             disk: [].into(),
             slow_disk: false,
+            said: Some(Vec::new()),
             commits: VecDeque::new(),
             next_reply: 0,
         }
@@ -182,12 +183,33 @@ impl Bench {
         while let Some(action) = self.volunteer.poll_action() {
             match action {
                 Action::Commit(commit) => self.commits.push_back(commit),
+                Action::Ask { call, ask: Ask::KeyChanges { of }, .. } if self.said.is_some() => {
+                    self.tell_about_keys(call, &of);
+                }
                 action => self.seen.push_back(action),
             }
             if !self.slow_disk {
                 self.finish_commits();
             }
         }
+    }
+
+    fn tell_about_keys(&mut self, call: CallId, of: &[PublicKey]) {
+        let said = self.said.iter().flatten().filter(|change| of.contains(&change.signer()));
+        let answer = Ok(Answer::KeyChanges(said.cloned().collect()));
+        self.volunteer.handle(Input::Answered { call, answer }, self.now);
+    }
+
+    /// The questions about keys that brokers were asked, when they do not answer at once.
+    pub fn key_questions(&mut self) -> Vec<(CallId, PublicKey, Vec<PublicKey>)> {
+        let mut all = Vec::new();
+        while let Some(question) = self.find(|action| match action {
+            Action::Ask { call, to, ask: Ask::KeyChanges { of } } => Some((*call, *to, of.clone())),
+            _ => None,
+        }) {
+            all.push(question);
+        }
+        all
     }
 
     pub fn finish_commits(&mut self) {

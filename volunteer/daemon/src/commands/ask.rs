@@ -47,6 +47,11 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
         let lapsed = if job.lapsed { ", lease lapsed" } else { "" };
         say!("job: {} {} task {}: {}{lapsed}", job.project, job.name, job.task, job.stage);
     }
+    for project in &status.projects {
+        for check in &project.checks {
+            say!("check of {}: {}", project.title(), check.outcome());
+        }
+    }
     say!("results waiting for receipts: {}", status.undelivered);
     print_idle(&status);
     Ok(())
@@ -105,9 +110,9 @@ pub fn results(common: &CommonArgs, shown: &Shown) -> Outcome {
         }));
     }
     for project in &status.projects {
-        let name = if project.name.is_empty() { &project.project } else { &project.name };
         say!(
-            "{name}: {} accepted, {} not, {:.1} core-seconds",
+            "{}: {} accepted, {} not, {:.1} core-seconds",
+            project.title(),
             project.accepted,
             project.rejected,
             Duration::from_millis(project.credit).as_secs_f64()

@@ -1,4 +1,4 @@
-//! The jobs that run at the same time: a thread each, and a slot that tells them apart.
+//! The jobs that run at the same time, and the check beside them: each has a slot of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use capability::statements::Ended;
 use capability::{Runtime, StatementId};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
-use volunteer_core::{Order, Outcome};
+use volunteer_core::{CheckEnd, CheckOrder, Order, Outcome};
 
-use super::{Place, Reins};
+use super::{Place, Reins, check};
 use crate::runtimes::JobRuntime;
 
 /// A job is over.
@@ -27,6 +27,8 @@ pub struct Crew {
     place: Place,
     runtimes: BTreeMap<Runtime, Arc<dyn JobRuntime>>,
     jobs: BTreeMap<StatementId, (u32, Arc<Reins>)>,
+    /// The check that runs, or the last one.
+    check: Option<(u32, Arc<Reins>)>,
     /// Jobs that store blobs hold it for reading.
     storing: Arc<RwLock<()>>,
     done: mpsc::UnboundedSender<Ran>,
@@ -41,7 +43,7 @@ impl Crew {
     ) -> Self {
         let runtimes = runtimes.iter().map(|it| (it.runtime(), Arc::clone(it))).collect();
         let storing = Arc::new(RwLock::new(()));
-        Self { place, runtimes, jobs: BTreeMap::new(), storing, done }
+        Self { place, runtimes, jobs: BTreeMap::new(), check: None, storing, done }
     }
 
     /// Runs `order` on a thread of its own.
@@ -71,6 +73,26 @@ impl Crew {
         }
     }
 
+    /// Runs the check `order` beside the loop; no other may run. `done` is told its end.
+    pub fn check(&mut self, order: CheckOrder, done: impl FnOnce(CheckEnd) + Send + 'static) {
+        let slot = self.free_slot();
+        let reins = Arc::new(Reins::default());
+        self.check = Some((slot, Arc::clone(&reins)));
+        let runtime = self.runtimes.get(&order.check.runtime).cloned();
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || {
+            done(match runtime {
+                Some(runtime) => check::run(&order, runtime.as_ref(), slot, &reins, &place),
+                None => CheckEnd::NotRun("its runtime is not offered here".to_owned()),
+            });
+        });
+    }
+
+    /// Ends the check that runs.
+    pub fn stop_check(&self) {
+        self.check.iter().for_each(|(_, reins)| reins.stop());
+    }
+
     /// The reins of a job that runs.
     pub fn reins(&self, lease: StatementId) -> Option<&Reins> {
         self.jobs.get(&lease).map(|(_, reins)| reins.as_ref())
@@ -89,7 +111,7 @@ impl Crew {
     }
 
     fn free_slot(&self) -> u32 {
-        let taken = |slot: &u32| self.jobs.values().any(|(taken, _)| taken == slot);
+        let taken = |slot: &u32| self.jobs.values().chain(&self.check).any(|it| it.0 == *slot);
         (0..).find(|slot| !taken(slot)).unwrap_or_default()
     }
 }

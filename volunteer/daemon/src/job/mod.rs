@@ -1,6 +1,7 @@
 //! One task from its package to its outcome: unpack, run the steps, bring back, leave nothing.
 
 mod bring_back;
+mod check;
 mod crew;
 mod unpack;
 
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use capability::statements::{Ended, Log, StepReport};
-use capability::{TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp};
+use capability::{Limits as JobLimits, TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp};
 use mesh_shell::{Clock, chain};
 use mesh_store::BlobStore;
 use volunteer_core::{Order, Outcome};
@@ -167,7 +168,7 @@ impl Job<'_> {
                 command: &step.run,
                 environment: &environment,
                 work: &self.work,
-                limits: self.limits(left),
+                limits: limits(&self.order.job.limits, left),
                 slot: self.slot,
             };
             let end = match self.runtime.start(&order) {
@@ -193,17 +194,6 @@ impl Job<'_> {
         environment.insert(TASK_INDEX_VARIABLE.to_owned(), self.order.task.task.to_string());
         environment.insert(TASK_COUNT_VARIABLE.to_owned(), self.order.tasks.to_string());
         environment
-    }
-
-    fn limits(&self, wall: Duration) -> Limits {
-        let limits = &self.order.job.limits;
-        Limits {
-            wall,
-            memory: limits.memory,
-            disk: limits.disk,
-            output: limits.output,
-            processes: limits.processes.into(),
-        }
     }
 
     fn report(&self, name: &str, end: StepEnd) -> (StepReport, Vec<u8>) {
@@ -287,6 +277,17 @@ impl Job<'_> {
         if self.steps.len() < MAX_STEPS {
             self.steps.push((report, log.into_bytes()));
         }
+    }
+}
+
+/// `limits` with `wall` for the time, as the sandbox has them.
+fn limits(limits: &JobLimits, wall: Duration) -> Limits {
+    Limits {
+        wall,
+        memory: limits.memory,
+        disk: limits.disk,
+        output: limits.output,
+        processes: limits.processes.into(),
     }
 }
 

@@ -1,0 +1,96 @@
+//! Asking brokers about keys, and what follows from what they tell.
+
+use capability::statements::{Ownership, Withdrawal};
+use capability::{Envelope, ProjectKey, PublicKey, Verified};
+use mesh_core::{Answer, Ask, CallFailed, KeyChange};
+
+use crate::action::News;
+use crate::keys;
+use crate::leases::Due;
+use crate::volunteer::{Call, Volunteer};
+
+impl Volunteer {
+    pub(crate) fn ask_about_keys(&mut self) {
+        for (broker, of) in self.keys.due(self.now.mono) {
+            self.ask_of(broker, Call::KeyChanges, Ask::KeyChanges { of });
+        }
+    }
+
+    pub(crate) fn told_about_keys(
+        &mut self,
+        broker: PublicKey,
+        answer: Result<Answer, CallFailed>,
+    ) {
+        let Ok(Answer::KeyChanges(changes)) = answer else {
+            self.keys.unanswered(broker, self.now.mono);
+            return self.decline_unconfirmed();
+        };
+        let news = self.keys.answered(broker, changes, self.now);
+        if news.is_empty() {
+            return;
+        }
+        self.commit(news.iter().map(keys::record).collect(), Vec::new());
+        for change in news {
+            let signer = change.signer();
+            match change {
+                KeyChange::Revocation(it) => self.news(News::Revoked { key: it.key, signer }),
+                KeyChange::Succession(it) => {
+                    self.news(News::PassedOn { key: signer, successor: it.successor });
+                }
+            }
+        }
+        let void = self.work.jobs().filter(|(_, job)| self.keys.is_void(&job.offer));
+        let void: Vec<_> = void.map(|(lease, _)| *lease).collect();
+        self.give_up(&void, "the key that offered it was revoked");
+    }
+
+    /// The home no longer knows an offer that is worked on. A revocation would explain it.
+    pub(crate) fn suspect(&mut self, due: &Due) {
+        let mut jobs = self.work.jobs().map(|(_, job)| &job.offer);
+        if let Some(offer) = jobs.find(|offer| offer.id() == due.group.offer) {
+            self.keys.ask_again(offer, offer.signer());
+        }
+    }
+
+    /// Nobody waits for the tasks of an offer any more, as its own signer says; what anybody else
+    /// says means only that the home does not know the offer. Tells whether they are given up.
+    pub(crate) fn withdrawn(&mut self, due: &Due, withdrawal: &Verified<Withdrawal>) -> bool {
+        let over = self.work.jobs().filter(|(_, job)| {
+            let offer = &job.offer;
+            offer.id() == due.group.offer
+                && offer.id() == withdrawal.statement
+                && offer.signer() == withdrawal.signer()
+        });
+        let over: Vec<_> = over.map(|(lease, job)| (*lease, job.lease.project)).collect();
+        let Some((_, project)) = over.first().copied() else { return false };
+        self.leases.answered(due, &due.leases);
+        let count = u64::try_from(over.len()).unwrap_or(u64::MAX);
+        let write = self.ledger.count_withdrawn(project, count);
+        self.commit(vec![write], Vec::new());
+        let leases: Vec<_> = over.into_iter().map(|(lease, _)| lease).collect();
+        self.give_up(&leases, "the project has withdrawn its job");
+        true
+    }
+
+    /// Whose this machine is, as its results tell from now on.
+    pub(crate) fn owned(&mut self, ownership: Option<Verified<Ownership>>) {
+        self.ownership = ownership;
+    }
+
+    /// The ownership for a result: one that holds and names this machine.
+    pub(crate) fn vouched(&self) -> Option<Envelope> {
+        let ownership = self.ownership.as_ref()?;
+        let holds = ownership.current(self.now.wall).is_ok() && ownership.nodes.contains(&self.me);
+        holds.then(|| ownership.envelope().clone())
+    }
+
+    /// The key that follows `project`, as far as its successions go; trusting it is up to the owner.
+    pub fn heir(&self, project: ProjectKey) -> Option<PublicKey> {
+        self.keys.book().heir(project.into())
+    }
+
+    /// Whether `project` has said itself that its key is void.
+    pub fn is_void(&self, project: ProjectKey) -> bool {
+        self.keys.book().is_void(project.into())
+    }
+}

@@ -1,0 +1,276 @@
+//! What has become of the keys that this volunteer goes by, and how lately a broker was asked.
+//!
+//! It goes by the projects that it pinned, and by the delegates whose offers it would take. Every
+//! broker is asked about them, since one alone could withhold that a key is void.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::statements::Offer;
+use capability::{
+    Envelope, KeyBook, MAX_CLOCK_SKEW, ProjectKey, PublicKey, StatementError, StatementId,
+    Timestamp, Verified, Verifier,
+};
+use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES, MAX_KEYS_AN_ASK, Mono, Now, Write};
+
+use crate::backoff::Backoff;
+use crate::trust::Decline;
+use crate::volunteer::RestoreError;
+
+/// First byte of the keys of records of key changes.
+pub(crate) const KEY_CHANGE_PREFIX: u8 = b'v';
+
+/// An older answer is no ground for a claim: a stolen key does harm for a day at most where brokers
+/// tell what they know.
+pub(crate) const ANSWER_HOLDS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often every broker is asked about every key.
+const ROUND: Duration = Duration::from_secs(60 * 60);
+
+/// Delegates that are asked about at most; who has more than some has lost control of them.
+const MAX_DELEGATES: usize = 256;
+
+/// Key changes kept at most, a kibibyte each.
+const MAX_KEPT: usize = 4096;
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    book: KeyBook,
+    /// What the book says, and on what ground; durable.
+    kept: BTreeMap<StatementId, KeyChange>,
+    pinned: BTreeSet<PublicKey>,
+    /// By delegate, when it was of use last.
+    delegates: BTreeMap<PublicKey, Mono>,
+    /// When a broker answered about a key last.
+    told: BTreeMap<PublicKey, Now>,
+    inquiries: BTreeMap<PublicKey, Inquiry>,
+}
+
+/// What is asked of one broker.
+#[derive(Debug)]
+struct Inquiry {
+    wanted: BTreeSet<PublicKey>,
+    under_way: Vec<PublicKey>,
+    next_round: Mono,
+    tries: Backoff,
+}
+
+impl Keys {
+    /// Takes up what a former process had made durable.
+    pub fn restore(&mut self, value: &[u8], verifier: &dyn Verifier) -> Result<(), RestoreError> {
+        let envelope = Envelope::parse(value).map_err(StatementError::from)?;
+        self.enter(KeyChange::check(&envelope, verifier)?);
+        Ok(())
+    }
+
+    /// From now on these projects are pinned, and no others.
+    pub fn pin(&mut self, projects: impl Iterator<Item = ProjectKey>, now: Now) {
+        self.pinned = projects.map(PublicKey::from).collect();
+        let all: Vec<_> = self.watched().collect();
+        self.told.retain(|key, _| all.contains(key));
+        all.into_iter().for_each(|key| self.want(key, now));
+    }
+
+    /// `delegate` has signed an offer that would be taken.
+    pub fn meet(&mut self, delegate: PublicKey, now: Now) {
+        self.delegates.insert(delegate, now.mono);
+        if self.delegates.len() > MAX_DELEGATES {
+            let oldest = self.delegates.iter().min_by_key(|(_, met)| **met).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                self.delegates.remove(&oldest);
+                self.told.remove(&oldest);
+            }
+        }
+        self.want(delegate, now);
+    }
+
+    /// Something has happened that a revocation would explain.
+    pub fn ask_again(&mut self, offer: &Offer, signer: PublicKey) {
+        for inquiry in self.inquiries.values_mut() {
+            inquiry.wanted.extend([offer.project.into(), signer]);
+            inquiry.tries = Backoff::default();
+        }
+    }
+
+    /// There is one more broker to ask.
+    pub fn broker_up(&mut self, broker: PublicKey, now: Mono) {
+        let wanted = self.watched().collect();
+        let (under_way, next_round) = (Vec::new(), now + ROUND);
+        let inquiry = Inquiry { wanted, under_way, next_round, tries: Backoff::default() };
+        self.inquiries.insert(broker, inquiry);
+    }
+
+    /// A broker is gone.
+    pub fn broker_down(&mut self, broker: PublicKey) {
+        self.inquiries.remove(&broker);
+    }
+
+    /// Whom to ask about which keys now; each is under way until [`Keys::answered`] or
+    /// [`Keys::unanswered`].
+    pub fn due(&mut self, now: Mono) -> Vec<(PublicKey, Vec<PublicKey>)> {
+        let watched: Vec<_> = self.watched().collect();
+        let mut due = Vec::new();
+        for (broker, inquiry) in &mut self.inquiries {
+            if inquiry.next_round <= now {
+                inquiry.next_round = now + ROUND;
+                inquiry.wanted.extend(&watched);
+            }
+            if inquiry.under_way.is_empty() && inquiry.tries.is_over(now) {
+                let asked: Vec<_> = inquiry.wanted.iter().copied().take(MAX_KEYS_AN_ASK).collect();
+                inquiry.wanted.retain(|key| !asked.contains(key));
+                inquiry.under_way.clone_from(&asked);
+                due.extend((!asked.is_empty()).then_some((*broker, asked)));
+            }
+        }
+        due
+    }
+
+    /// `broker` has told what it knows of the keys that it was asked about. Gives what is news, to
+    /// be made durable. Whatever else it tells nobody wanted to know.
+    pub fn answered(
+        &mut self,
+        broker: PublicKey,
+        changes: Vec<KeyChange>,
+        now: Now,
+    ) -> Vec<KeyChange> {
+        let Some(inquiry) = self.inquiries.get_mut(&broker) else { return Vec::new() };
+        inquiry.tries = Backoff::default();
+        let asked = std::mem::take(&mut inquiry.under_way);
+        let mut news = Vec::new();
+        for change in changes {
+            let wanted = asked.contains(&change.signer())
+                && change.current(now.wall).is_ok()
+                && change.envelope().as_bytes().len() <= MAX_KEY_CHANGE_BYTES;
+            let room = self.kept.len() < MAX_KEPT && !self.kept.contains_key(&change.id());
+            if wanted && room {
+                self.enter(change.clone());
+                news.push(change);
+            }
+        }
+        self.told.extend(asked.into_iter().map(|key| (key, now)));
+        news
+    }
+
+    /// `broker` has not answered, or not to the question.
+    pub fn unanswered(&mut self, broker: PublicKey, now: Mono) {
+        let Some(inquiry) = self.inquiries.get_mut(&broker) else { return };
+        inquiry.wanted.extend(std::mem::take(&mut inquiry.under_way));
+        inquiry.tries.fail(now, FIRST_WAIT, LONGEST_WAIT);
+    }
+
+    /// Whether `offer` may be claimed as far as its keys go.
+    ///
+    /// # Errors
+    /// That a key is void, or that nobody has told lately whether one is.
+    pub fn judge(&self, offer: &Verified<Offer>, now: Now) -> Result<(), Decline> {
+        let (project, signer) = (offer.project, offer.signer());
+        if self.is_void(offer) {
+            return Err(Decline::Revoked(signer));
+        }
+        let confirmed = [project.into(), signer].iter().all(|key| self.is_confirmed(*key, now));
+        if confirmed { Ok(()) } else { Err(Decline::Unconfirmed) }
+    }
+
+    /// Whether the signer of `offer` is void in its project.
+    pub fn is_void(&self, offer: &Verified<Offer>) -> bool {
+        self.book.is_void_for(offer.signer(), offer.project)
+    }
+
+    /// What the book says.
+    pub fn book(&self) -> &KeyBook {
+        &self.book
+    }
+
+    /// Whether somebody is being asked about the keys of `offer`.
+    pub fn is_asking(&self, offer: &Verified<Offer>) -> bool {
+        let keys = [offer.project.into(), offer.signer()];
+        self.inquiries.values().any(|inquiry| {
+            let first_try = inquiry.tries.failures == 0;
+            keys.iter().any(|key| {
+                inquiry.under_way.contains(key) || (first_try && inquiry.wanted.contains(key))
+            })
+        })
+    }
+
+    /// Forgets what has expired; a pinned key never expires, and what it has said stays with it.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Write> {
+        let Self { book, kept, pinned, .. } = self;
+        let over = kept.extract_if(.., |_, change| {
+            change.expires() + MAX_CLOCK_SKEW <= now && !pinned.contains(&change.signer())
+        });
+        let mut writes = Vec::new();
+        for (id, change) in over {
+            match change {
+                KeyChange::Revocation(it) => book.forget_revocation(it.key, it.signer()),
+                KeyChange::Succession(it) => book.forget_succession(it.signer(), it.successor),
+            }
+            writes.push(Write::delete(record_key(id)));
+        }
+        if !writes.is_empty() {
+            // A longer revocation of a key may have been kept beside one that is over.
+            kept.values().for_each(|change| enter(book, change));
+        }
+        writes
+    }
+
+    /// When, after `now`, a broker is to be asked.
+    pub fn next_wake(&self, now: Mono) -> Option<Mono> {
+        let idle = self.inquiries.values().filter(|inquiry| inquiry.under_way.is_empty());
+        let wakes = idle.map(|inquiry| {
+            let wanted = !inquiry.wanted.is_empty();
+            if wanted { inquiry.tries.not_before } else { inquiry.next_round }
+        });
+        wakes.filter(|at| *at > now).min()
+    }
+
+    fn watched(&self) -> impl Iterator<Item = PublicKey> {
+        self.pinned.iter().chain(self.delegates.keys()).copied()
+    }
+
+    /// Asks every broker about `key`, unless one has answered lately.
+    fn want(&mut self, key: PublicKey, now: Now) {
+        if self.is_confirmed(key, now) {
+            return;
+        }
+        for inquiry in self.inquiries.values_mut() {
+            if !inquiry.under_way.contains(&key) {
+                inquiry.wanted.insert(key);
+            }
+        }
+    }
+
+    /// Whether a broker has answered about `key` lately, by both clocks: the monotonic one stands
+    /// still while a machine sleeps, the other can be set back.
+    fn is_confirmed(&self, key: PublicKey, now: Now) -> bool {
+        self.told.get(&key).is_some_and(|at| {
+            now.mono - at.mono < ANSWER_HOLDS
+                && now.wall.since(at.wall) < ANSWER_HOLDS
+                && at.wall.since(now.wall) <= MAX_CLOCK_SKEW
+        })
+    }
+
+    fn enter(&mut self, change: KeyChange) {
+        enter(&mut self.book, &change);
+        self.kept.insert(change.id(), change);
+    }
+}
+
+fn enter(book: &mut KeyBook, change: &KeyChange) {
+    match change {
+        KeyChange::Revocation(it) => book.revoke(it),
+        KeyChange::Succession(it) => book.pass_on(it),
+    };
+}
+
+/// Makes `change` durable.
+pub(crate) fn record(change: &KeyChange) -> Write {
+    Write::put(record_key(change.id()), change.envelope().as_bytes())
+}
+
+fn record_key(id: StatementId) -> Vec<u8> {
+    [&[KEY_CHANGE_PREFIX], id.as_bytes().as_slice()].concat()
+}

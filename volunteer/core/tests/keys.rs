@@ -1,0 +1,385 @@
+//! A volunteer, the keys that it goes by, and work that nobody wants any more.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use capability::statements::{Ended, Ownership, Revocation, Succession, Withdrawal};
+use capability::{Ed25519, PublicKey, StatementId, Verified};
+use mesh_core::{Answer, Ask, CallId, KeyChange, Offered, Refusal};
+use support::{
+    ADAPTER, BROKER, Bench, ME, OTHER_BROKER, PROJECT, START, accepted, key, offered, outcome,
+    peer, pin, project, result_in,
+};
+use volunteer_core::{Action, Decline, Input, News, Order, Pin, Volunteer};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+const STRANGER: u8 = 9;
+
+fn revocation(of: u8, by: u8) -> KeyChange {
+    let (key_of, expires) = (peer(of), START + 48 * HOUR);
+    let revocation = Revocation { key: key_of, reason: String::new(), expires };
+    KeyChange::Revocation(Verified::sign(revocation, &*key(by)))
+}
+
+fn withdrawal(offered: &Offered, by: u8) -> Verified<Withdrawal> {
+    let (statement, expires) = (offered.offer.id(), offered.offer.expires);
+    let withdrawal = Withdrawal { statement, reason: "cancelled".into(), expires };
+    Verified::sign(withdrawal, &*key(by))
+}
+
+/// A volunteer whose brokers do not answer questions about keys by themselves.
+fn silent_brokers(brokers: &[u8]) -> Bench {
+    let mut bench = Bench::new();
+    bench.said = None;
+    bench.handle(Input::Capabilities(support::machine(2)));
+    bench.handle(Input::Pins(vec![pin()]));
+    bench.connect(brokers[0]);
+    brokers[1..].iter().for_each(|it| bench.handle(Input::BrokerUp { peer: peer(*it) }));
+    bench
+}
+
+fn show(bench: &mut Bench, offered: &Offered) {
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered.clone()]));
+}
+
+fn tell(bench: &mut Bench, call: CallId, changes: &[KeyChange]) {
+    bench.answer(call, Answer::KeyChanges(changes.to_vec()));
+}
+
+fn stopped(bench: &mut Bench) -> Vec<StatementId> {
+    let mut all = Vec::new();
+    while let Some(lease) = bench.find(|action| match action {
+        Action::Stop { lease } => Some(*lease),
+        _ => None,
+    }) {
+        all.push(lease);
+    }
+    all
+}
+
+fn renewal(bench: &mut Bench) -> CallId {
+    bench.take_ask(|ask| matches!(ask, Ask::Renew { .. })).0
+}
+
+fn running(bench: &mut Bench, cores: u64) -> (Offered, Vec<Order>) {
+    let offer = offered("sweep", 4, cores);
+    let orders = bench.run_offer(&offer);
+    (offer, orders)
+}
+
+// Asking.
+
+#[test]
+fn every_broker_is_asked_on_connecting_and_each_hour() {
+    let mut bench = silent_brokers(&[BROKER, OTHER_BROKER]);
+    let to = |questions: Vec<(CallId, PublicKey, Vec<PublicKey>)>, bench: &mut Bench| {
+        for (call, _, of) in &questions {
+            assert_eq!(*of, [peer(PROJECT)]);
+            tell(bench, *call, &[]);
+        }
+        questions.into_iter().map(|(_, to, _)| to).collect::<Vec<_>>()
+    };
+    let mut both = vec![peer(BROKER), peer(OTHER_BROKER)];
+    let questions = bench.key_questions();
+    let mut asked = to(questions, &mut bench);
+    asked.sort();
+    both.sort();
+    assert_eq!(asked, both);
+
+    bench.pass(HOUR - SECOND);
+    assert!(bench.key_questions().is_empty());
+    bench.pass(2 * SECOND);
+    let questions = bench.key_questions();
+    let mut asked = to(questions, &mut bench);
+    asked.sort();
+    assert_eq!(asked, both);
+}
+
+#[test]
+fn nothing_is_claimed_before_a_broker_has_told_of_the_project_and_its_delegate() {
+    let mut bench = silent_brokers(&[BROKER]);
+    let (call, _, of) = bench.key_questions().remove(0);
+    assert_eq!(of, [peer(PROJECT)]);
+    tell(&mut bench, call, &[]);
+    show(&mut bench, &offered("sweep", 1, 1));
+    assert!(!bench.claims());
+
+    let (call, _, of) = bench.key_questions().remove(0);
+    assert_eq!(of, [peer(ADAPTER)]);
+    tell(&mut bench, call, &[]);
+    assert!(bench.claims());
+    assert_eq!(bench.volunteer.declined().len(), 0);
+}
+
+#[test]
+fn an_offer_that_no_broker_tells_about_is_declined_and_taken_once_one_does() {
+    let mut bench = silent_brokers(&[BROKER]);
+    let (call, ..) = bench.key_questions().remove(0);
+    // An older broker does not know the question.
+    bench.answer(call, Answer::Refused(Refusal::Invalid("not a question".into())));
+    let offer = offered("sweep", 1, 1);
+    show(&mut bench, &offer);
+    assert!(!bench.claims());
+    let declined = bench.volunteer.declined().next().unwrap();
+    assert_eq!(declined.reason, Decline::Unconfirmed);
+
+    bench.pass(2 * SECOND);
+    let (call, _, of) = bench.key_questions().remove(0);
+    assert_eq!(of.len(), 2, "it is asked again");
+    tell(&mut bench, call, &[]);
+    let (call, wants) = bench.take_pull();
+    assert!(!wants.except.contains(&offer.offer.id()), "it may be shown again");
+    bench.answer(call, Answer::Offers(vec![offer]));
+    assert!(bench.claims());
+}
+
+#[test]
+fn an_answer_of_yesterday_is_no_ground_for_a_claim_by_either_clock() {
+    for sleeps in [false, true] {
+        let mut bench = silent_brokers(&[BROKER]);
+        let (call, ..) = bench.key_questions().remove(0);
+        tell(&mut bench, call, &[]);
+        show(&mut bench, &offered("first", 1, 1));
+        let (call, ..) = bench.key_questions().remove(0);
+        tell(&mut bench, call, &[]);
+        let (call, claim) = bench.take_claim();
+        bench.answer(call, Answer::Refused(Refusal::NoTask));
+        drop(claim);
+
+        let day = 24 * HOUR;
+        if sleeps {
+            bench.now.wall = bench.now.wall + day;
+        } else {
+            // Set back just as far meanwhile.
+            bench.now.mono = bench.now.after(day).mono;
+        }
+        let mut offer = offered("second", 1, 1);
+        let payload =
+            capability::statements::Offer { expires: START + day, ..(*offer.offer).clone() };
+        offer.offer = Verified::sign(payload, &*key(ADAPTER));
+        bench.handle(Input::Wake);
+        bench.seen.retain(|it| !matches!(it, Action::Ask { ask: Ask::Claim { .. }, .. }));
+        show(&mut bench, &offer);
+        assert!(!bench.claims(), "asleep: {sleeps}");
+        assert!(!bench.key_questions().is_empty(), "asleep: {sleeps}");
+    }
+}
+
+// Void keys.
+
+#[test]
+fn what_any_broker_tells_counts_and_the_other_cannot_withhold_it() {
+    let mut bench = silent_brokers(&[BROKER, OTHER_BROKER]);
+    for (call, to, _) in bench.key_questions() {
+        let known = [revocation(ADAPTER, PROJECT)];
+        tell(&mut bench, call, if to == peer(OTHER_BROKER) { &known } else { &[] });
+    }
+    show(&mut bench, &offered("sweep", 1, 1));
+    for (call, ..) in bench.key_questions() {
+        tell(&mut bench, call, &[]);
+    }
+    assert!(!bench.claims());
+    let declined = bench.volunteer.declined().next().unwrap();
+    assert_eq!(declined.reason, Decline::Revoked(peer(ADAPTER)));
+}
+
+#[test]
+fn a_revocation_survives_a_restart() {
+    let mut bench = Bench::new();
+    bench.said = Some(vec![revocation(ADAPTER, PROJECT)]);
+    bench.handle(Input::Capabilities(support::machine(2)));
+    bench.handle(Input::Pins(vec![pin()]));
+    bench.connect(BROKER);
+
+    let mut bench = bench.restart();
+    bench.said = None;
+    bench.connect(BROKER);
+    show(&mut bench, &offered("sweep", 1, 1));
+    let declined = bench.volunteer.declined().next().unwrap();
+    assert_eq!(declined.reason, Decline::Revoked(peer(ADAPTER)));
+}
+
+#[test]
+fn a_stranger_revokes_nobody_and_what_was_not_asked_for_is_not_kept() {
+    let mut bench = silent_brokers(&[BROKER]);
+    let (call, ..) = bench.key_questions().remove(0);
+    let records = bench.disk.len();
+    tell(&mut bench, call, &[revocation(ADAPTER, STRANGER), revocation(STRANGER, STRANGER)]);
+    assert_eq!(bench.disk.len(), records);
+    show(&mut bench, &offered("sweep", 1, 1));
+    let (call, ..) = bench.key_questions().remove(0);
+    tell(&mut bench, call, &[]);
+    assert!(bench.claims());
+}
+
+#[test]
+fn running_tasks_of_a_revoked_delegate_are_given_up_and_owe_nothing() {
+    let mut bench = Bench::ready(2);
+    let (_, orders) = running(&mut bench, 1);
+    bench.said = Some(vec![revocation(ADAPTER, PROJECT)]);
+    bench.pass(HOUR);
+    let mut given_up: Vec<_> = orders.iter().map(|order| order.lease).collect();
+    given_up.sort();
+    let mut stops = stopped(&mut bench);
+    stops.sort();
+    assert_eq!(stops, given_up);
+    for order in orders {
+        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Failed) });
+    }
+    assert_eq!(bench.find_handover(), None);
+    assert_eq!(bench.volunteer.jobs().count(), 0);
+    let reasons = bench.news().into_iter().filter_map(|news| match news {
+        News::Released { reason, .. } => Some(reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), ["the key that offered it was revoked"]);
+}
+
+#[test]
+fn a_home_that_no_longer_knows_an_offer_makes_the_volunteer_ask_why() {
+    let mut bench = Bench::ready(2);
+    let (_, orders) = running(&mut bench, 2);
+    bench.said = Some(vec![revocation(PROJECT, PROJECT)]);
+    bench.pass(10 * SECOND);
+    let call = renewal(&mut bench);
+    bench.answer(call, Answer::Refused(Refusal::UnknownOffer));
+    assert_eq!(stopped(&mut bench), [orders[0].lease]);
+    assert!(bench.volunteer.is_void(project()));
+}
+
+#[test]
+fn a_receipt_of_a_void_key_settles_nothing() {
+    let mut bench = Bench::ready(2);
+    let (_, orders) = running(&mut bench, 2);
+    bench.handle(Input::Ran { lease: orders[0].lease, outcome: outcome(Ended::Passed) });
+    let result = result_in(&bench.take_handover().1);
+    bench.said = Some(vec![revocation(ADAPTER, PROJECT)]);
+    bench.pass(HOUR);
+    bench.receive(accepted(&result));
+    assert_eq!(bench.volunteer.undelivered(), 1, "the project has not judged it");
+}
+
+#[test]
+fn a_pin_keeps_what_its_project_said_beyond_its_expiry() {
+    let mut bench = Bench::ready(2);
+    bench.said = Some(vec![revocation(PROJECT, PROJECT)]);
+    bench.pass(HOUR);
+    bench.said = Some(Vec::new());
+    bench.pass(72 * HOUR);
+    assert!(bench.volunteer.is_void(project()));
+
+    bench.handle(Input::Pins(vec![Pin { project: peer(8).into(), ..pin() }]));
+    bench.pass(SECOND);
+    assert!(!bench.volunteer.is_void(project()), "nobody relies on it any more");
+}
+
+#[test]
+fn a_succession_is_shown_and_moves_no_trust() {
+    let mut bench = Bench::new();
+    let succession = Succession { successor: peer(7), expires: START + 48 * HOUR };
+    let succession = Verified::sign(succession, &*key(PROJECT));
+    bench.said = Some(vec![KeyChange::Succession(succession)]);
+    bench.handle(Input::Capabilities(support::machine(2)));
+    bench.handle(Input::Pins(vec![pin()]));
+    bench.connect(BROKER);
+
+    assert_eq!(bench.volunteer.heir(project()), Some(peer(7)));
+    assert!(bench.volunteer.trust().pin(&peer(7).into()).is_none());
+    show(&mut bench, &offered("sweep", 1, 1));
+    assert!(bench.claims(), "the old key is not void");
+}
+
+// Withdrawn work.
+
+#[test]
+fn a_withdrawn_job_ends_within_a_renewal_and_owes_nothing() {
+    let mut bench = Bench::ready(2);
+    let (offer, orders) = running(&mut bench, 1);
+    bench.pass(10 * SECOND);
+    let call = renewal(&mut bench);
+    bench.answer(call, Answer::Withdrawn(withdrawal(&offer, ADAPTER)));
+
+    assert_eq!(stopped(&mut bench).len(), 2);
+    for order in orders {
+        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Failed) });
+    }
+    assert_eq!(bench.find_handover(), None);
+    bench.pass(60 * SECOND);
+    assert_eq!(
+        bench.find(|it| matches!(it, Action::Ask { ask: Ask::Renew { .. }, .. }).then_some(())),
+        None
+    );
+    let (_, total) = bench.volunteer.totals().next().unwrap();
+    assert_eq!(total.withdrawn, 2);
+
+    let bench = bench.restart();
+    let (_, total) = bench.volunteer.totals().next().unwrap();
+    assert_eq!(total.withdrawn, 2);
+}
+
+#[test]
+fn a_withdrawal_by_another_key_or_of_another_offer_stops_nothing() {
+    let mut bench = Bench::ready(2);
+    let (offer, _) = running(&mut bench, 2);
+    bench.pass(10 * SECOND);
+    let call = renewal(&mut bench);
+    bench.answer(call, Answer::Withdrawn(withdrawal(&offer, STRANGER)));
+    assert_eq!(stopped(&mut bench), []);
+    let lapsed = bench.news().into_iter().any(|news| matches!(news, News::Lapsed { .. }));
+    assert!(lapsed, "the home does not know the offer, all the same");
+
+    let mut bench = Bench::ready(2);
+    running(&mut bench, 2);
+    bench.pass(10 * SECOND);
+    let call = renewal(&mut bench);
+    let other = withdrawal(&offered("other", 1, 1), ADAPTER);
+    bench.answer(call, Answer::Withdrawn(other));
+    assert_eq!(stopped(&mut bench), []);
+}
+
+#[test]
+fn a_result_that_is_on_its_way_stays_so_when_its_job_is_withdrawn() {
+    let mut bench = Bench::ready(2);
+    let (offer, orders) = running(&mut bench, 2);
+    bench.handle(Input::Ran { lease: orders[0].lease, outcome: outcome(Ended::Passed) });
+    bench.pass(10 * SECOND);
+    let call = renewal(&mut bench);
+    bench.answer(call, Answer::Withdrawn(withdrawal(&offer, ADAPTER)));
+    assert_eq!(bench.volunteer.undelivered(), 1);
+}
+
+// Owners.
+
+#[test]
+fn a_result_names_the_owner_while_the_ownership_holds_and_names_the_machine() {
+    let ownership = |node: u8, hours: u32| {
+        let expires = START + HOUR * hours;
+        Verified::sign(Ownership { nodes: vec![peer(node)], expires }, &*key(STRANGER))
+    };
+    let mut bench = Bench::ready(2);
+    let (offer, orders) = running(&mut bench, 1);
+    let mut results = Vec::new();
+    for (order, owned) in orders.iter().zip([ownership(ME, 12), ownership(BROKER, 12)]) {
+        bench.handle(Input::Owner(Some(owned)));
+        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+        results.push(result_in(&bench.take_handover().1));
+    }
+    drop(offer);
+    let vouched = results[0].ownership.as_ref().unwrap();
+    let vouched = Verified::<Ownership>::check(vouched, &Ed25519).unwrap();
+    assert_eq!(vouched.signer(), peer(STRANGER));
+    assert_eq!(results[1].ownership, None, "it names another machine");
+    for result in &results {
+        Verified::<capability::statements::JobResult>::check(result.envelope(), &Ed25519).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_record_of_a_key_is_an_error() {
+    let records = [(vec![b'v', 0], vec![1, 2, 3])];
+    assert!(Volunteer::restore(key(ME), records, &Ed25519).is_err());
+}
