@@ -1,6 +1,7 @@
 //! What people get wrong: each mistake ends in one clear line, a hint, and a documented exit code.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -169,11 +170,10 @@ fn two_daemons_cannot_have_one_state() {
     let place = Place::new();
     let broker = &DAEMONS[0];
     let mut first = run(broker, &place.path("state"), &[]);
-    let mut first = first.stderr(Stdio::null()).spawn().expect("it starts");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !place.path("state/store").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let mut first = first.stderr(Stdio::piped()).spawn().expect("it starts");
+    // Once it listens, the state is its own.
+    let mut log = BufReader::new(first.stderr.take().expect("piped")).lines();
+    assert!(log.any(|line| line.expect("text").contains("listening")), "it ended");
     let output = end_of(run(broker, &place.path("state"), &[]));
     first.kill().expect("our child");
     first.wait().expect("our child");

@@ -126,6 +126,8 @@ impl Broker {
             }
             Ask::Claim { claim, .. } => Answer::Leases(vec![self.lease(&claim, peer)]),
             Ask::Renew { .. } => Answer::Renewed { lapsed: Vec::new() },
+            Ask::Registrations { .. } => Answer::Registrations(Vec::new()),
+            Ask::KeyChanges { .. } => Answer::KeyChanges(Vec::new()),
             other => panic!("a volunteer does not ask {other:?}"),
         };
         reply.send(answer.encode()).unwrap();
