@@ -46,7 +46,7 @@ pub enum UriError {
     /// A parameter that is not `broker=…`.
     #[error("`{0}` in the project URI is not known; only broker=<address> is")]
     Parameter(String),
-    /// Over [`MAX_URI_BYTES`].
+    /// Over [`MAX_URI_BYTES`], as it stands or with each character encoded that has to be.
     #[error("a project URI has at most {MAX_URI_BYTES} bytes")]
     TooLong,
 }
@@ -68,7 +68,10 @@ impl FromStr for ProjectUri {
             let decoded = percent_decode_str(value).decode_utf8().map_err(|_| unknown())?;
             Ok(decoded.into_owned())
         });
-        Ok(Self { project: key.parse()?, brokers: brokers.collect::<Result<_, UriError>>()? })
+        let uri =
+            Self { project: key.parse()?, brokers: brokers.collect::<Result<_, UriError>>()? };
+        // What was written without the encoding that a URI needs is longer with it.
+        if uri.to_string().len() > MAX_URI_BYTES { Err(UriError::TooLong) } else { Ok(uri) }
     }
 }
 
@@ -103,5 +106,12 @@ mod tests {
         let project = ProjectKey::from(SecretKey::from_seed(&[3; 32]).public());
         let uri = ProjectUri { project, brokers: vec!["/dns/a/x?&b=%".into(), "/b".into()] };
         assert_eq!(uri.to_string().parse(), Ok(uri));
+    }
+
+    #[test]
+    fn what_only_fits_without_the_encoding_that_it_needs_is_too_long() {
+        let key = ProjectKey::from(SecretKey::from_seed(&[3; 32]).public());
+        let uri = format!("talkoot:{key}?broker={}", "\u{1}".repeat(MAX_URI_BYTES / 2));
+        assert_eq!(uri.parse::<ProjectUri>(), Err(UriError::TooLong));
     }
 }
