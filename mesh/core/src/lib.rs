@@ -5,6 +5,7 @@
 
 mod contract;
 mod custody;
+mod declaring;
 mod durable;
 mod gossip;
 mod key_change;
@@ -19,6 +20,7 @@ pub use custody::{
     Bundle, BundleError, CUSTODY_PREFIX, Cargo, Custody, CustodyFull, CustodyLimits, Duty,
     HandoverAnswer,
 };
+pub use declaring::{Declarations, Declared};
 pub use durable::{Commit, CommitId, Outbox, Write};
 pub use gossip::{Gossip, Shard, Topic};
 pub use key_change::{
