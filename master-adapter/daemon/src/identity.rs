@@ -3,9 +3,7 @@
 //! The project key signs two statements and is not needed again until the delegation is renewed; it
 //! may be moved to a safe place. What stays is worth 90 days of harm at most.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +16,7 @@ use capability::{
 };
 use data_encoding::HEXLOWER;
 use master_core::Authority;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, key_file};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, key_file, write_whole};
 
 /// How long the node key may speak for the project: a season, so that renewing is a habit.
 pub const DELEGATION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -107,9 +105,9 @@ impl Identity {
         let expires = now + DELEGATION_LIFETIME;
         let delegation = Verified::sign(Delegation { node: node.public(), expires }, project);
         let registration = Verified::sign(registration, project);
-        write(&self.delegation_file(), delegation.envelope().as_bytes(), 0o644)?;
+        write_whole(&self.delegation_file(), delegation.envelope().as_bytes(), 0o644)?;
         // Last, because it is what says that there is a project here.
-        write(&self.registration_file(), registration.envelope().as_bytes(), 0o644)?;
+        write_whole(&self.registration_file(), registration.envelope().as_bytes(), 0o644)?;
         Ok(expires)
     }
 
@@ -147,15 +145,15 @@ impl Identity {
         if !path.exists() {
             let mut bytes = [0; TOKEN_BYTES];
             getrandom::fill(&mut bytes).context("cannot get randomness").or_exit(Exit::State)?;
-            write(&path, HEXLOWER.encode(&bytes).as_bytes(), 0o600)?;
+            write_whole(&path, HEXLOWER.encode(&bytes).as_bytes(), 0o600)?;
         }
         read(&path, 2 * TOKEN_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Leaves word where the running adapter can be found, and at which brokers it can be met.
     pub fn announce(&self, http: &str, brokers: &[String]) -> Outcome {
-        write(&self.http_file(), http.as_bytes(), 0o644)?;
-        write(&self.brokers_file(), brokers.join("\n").as_bytes(), 0o644)
+        write_whole(&self.http_file(), http.as_bytes(), 0o644)?;
+        write_whole(&self.brokers_file(), brokers.join("\n").as_bytes(), 0o644)
     }
 
     /// Where the adapter that ran last was to be found.
@@ -209,22 +207,6 @@ impl Identity {
     fn brokers_file(&self) -> PathBuf {
         self.state.join("brokers")
     }
-}
-
-/// Replaces `path` in one step, so that a crash leaves the old contents or the new.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
-    let fresh = path.with_extension("new");
-    let written = || -> std::io::Result<()> {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    };
-    written().with_context(|| format!("cannot write {}", path.display())).or_exit(Exit::State)
 }
 
 fn read(path: &Path, limit: usize) -> Outcome<Vec<u8>> {

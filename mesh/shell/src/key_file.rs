@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use thiserror::Error;
 
 use crate::exit::{Exit, Failure};
+use crate::files::directory_of;
 
 impl From<KeyFileError> for Failure {
     /// What is in the file is input; that it cannot be read or made is the state's or the disk's.
@@ -89,11 +90,11 @@ pub fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
 }
 
 /// Makes a new key in `path`, which must not exist; durable before it is used.
-fn create(path: &Path) -> Result<SecretKey, KeyFileError> {
+pub fn create(path: &Path) -> Result<SecretKey, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.display().to_string(), source };
     let mut seed = [0; KEY_BYTES];
     getrandom::fill(&mut seed)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     std::fs::create_dir_all(directory).map_err(failed)?;
     let mut new = OpenOptions::new();
     let mut file = new.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;

@@ -1,0 +1,154 @@
+//! Revocations and successions in the state directory, for brokers to know: a file each.
+//!
+//! The files are what is durable. Whoever runs the daemon may add one by hand, or take one back as
+//! long as no broker has heard of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use capability::statements::Revocation;
+use capability::{Ed25519, Timestamp, Verified};
+use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES};
+
+use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::files::write_whole;
+use crate::link::chain;
+use crate::statement_file::{read_statement, statement_text};
+
+/// Files that are read at most. Brokers keep 64 revocations and two successions of one signer.
+const MAX_FILES: usize = 256;
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct KeyChanges {
+    folder: PathBuf,
+}
+
+impl KeyChanges {
+    /// The folder in the state directory `state`; it need not be there.
+    pub fn in_state(state: &Path) -> Self {
+        Self { folder: state.join("key-changes") }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Adds `change`; gives its file.
+    ///
+    /// # Errors
+    /// If brokers would not keep it, or the disk does not take it.
+    pub fn add(&self, change: &KeyChange) -> Outcome<PathBuf> {
+        let size = change.envelope().as_bytes().len();
+        if size > MAX_KEY_CHANGE_BYTES {
+            let message = format!("the statement has {size} bytes");
+            return Err(Failure::say(Exit::Input, message)
+                .hint(format!("brokers keep {MAX_KEY_CHANGE_BYTES} at most; give fewer reasons")));
+        }
+        let path = self.folder.join(format!("{}.statement", change.id().short()));
+        let text = statement_text(&describe_key_change(change), change.envelope());
+        write_whole(&path, text.as_bytes(), 0o644)?;
+        Ok(path)
+    }
+
+    /// All that hold at `now`. What cannot be used is warned of and passed over: a stray file must
+    /// not keep a revocation from being told.
+    pub fn load(&self, now: Timestamp) -> Outcome<Vec<KeyChange>> {
+        let files = self
+            .files()
+            .with_context(|| format!("cannot look into {}", self.folder.display()))
+            .or_exit(Exit::State)?;
+        let mut changes = Vec::new();
+        for path in files {
+            match read(&path) {
+                Ok(change) if change.current(now).is_ok() => changes.push(change),
+                Ok(_) => tracing::debug!(path = %path.display(), "key change is over"),
+                Err(failure) => {
+                    tracing::warn!(path = %path.display(), reason = %failure, "key change not read");
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Their paths, in the order of the names.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|it| it == "statement") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        files.truncate(MAX_FILES);
+        Ok(files)
+    }
+}
+
+fn read(path: &Path) -> Outcome<KeyChange> {
+    let envelope = read_statement(path)?;
+    KeyChange::check(&envelope, &Ed25519).map_err(|error| Failure::say(Exit::Input, chain(&error)))
+}
+
+/// What `change` says, in a line for people.
+pub fn describe_key_change(change: &KeyChange) -> String {
+    let (signer, expires) = (change.signer(), change.expires());
+    match change {
+        KeyChange::Revocation(it) => {
+            format!("{} is void, says {}; until {expires}", it.key, by(it))
+        }
+        KeyChange::Succession(it) => {
+            format!("{signer} is followed by {}; until {expires}", it.successor)
+        }
+    }
+}
+
+fn by(revocation: &Verified<Revocation>) -> String {
+    if revocation.key == revocation.signer() {
+        "the key itself".to_owned()
+    } else {
+        revocation.signer().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use capability::statements::Revocation;
+    use capability::{SecretKey, Signer, Verified};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn revocation(seed: u8, seconds: u64) -> KeyChange {
+        let key = SecretKey::from_seed(&[seed; 32]);
+        let expires = NOW + Duration::from_secs(seconds);
+        let payload = Revocation { key: key.public(), reason: String::new(), expires };
+        KeyChange::Revocation(Verified::sign(payload, &key))
+    }
+
+    #[test]
+    fn key_changes_are_kept_until_they_expire_and_stray_files_do_no_harm() {
+        let state = tempfile::tempdir().expect("a directory");
+        let folder = KeyChanges::in_state(state.path());
+        assert_eq!(folder.load(NOW).expect("nothing there"), []);
+        folder.add(&revocation(1, 3600)).expect("written");
+        folder.add(&revocation(1, 3600)).expect("written");
+        folder.add(&revocation(2, 60)).expect("written");
+        std::fs::write(folder.path().join("stray.statement"), "garbage").expect("written");
+        std::fs::write(folder.path().join("notes.txt"), "garbage").expect("written");
+
+        assert_eq!(folder.load(NOW).expect("read").len(), 2);
+        let later = NOW + Duration::from_secs(1800);
+        assert_eq!(folder.load(later).expect("read"), [revocation(1, 3600)]);
+    }
+}
