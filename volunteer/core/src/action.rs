@@ -11,7 +11,7 @@ use capability::{
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
-    ReplyId,
+    KeyChange, ReplyId,
 };
 use thiserror::Error;
 
@@ -63,6 +63,8 @@ pub enum Input {
     Policy(Policy),
     /// Whose this machine is, as its owner's key says, or that nobody vouches for it.
     Owner(Option<Verified<Ownership>>),
+    /// What the brokers are to be told about keys, and nothing else; the shell keeps it.
+    Declare(Vec<KeyChange>),
     /// What the machine can do and how much of it is donated.
     Capabilities(Capabilities),
     /// An [`Action::Fetch`] has ended.
@@ -311,6 +313,22 @@ pub enum News {
         lease: StatementId,
         /// The task.
         task: TaskId,
+    },
+    /// A broker keeps a revocation or succession that it was told of.
+    Declared {
+        /// The statement.
+        change: StatementId,
+        /// The broker.
+        broker: PublicKey,
+    },
+    /// A broker does not take a revocation or succession.
+    NotDeclared {
+        /// The statement.
+        change: StatementId,
+        /// The broker.
+        broker: PublicKey,
+        /// Why, for people.
+        reason: String,
     },
     /// Leases are given back, their jobs did not run to the end.
     Released {

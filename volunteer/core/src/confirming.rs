@@ -1,8 +1,8 @@
 //! Asking brokers about keys, and what follows from what they tell.
 
 use capability::statements::{Ownership, Withdrawal};
-use capability::{Envelope, ProjectKey, PublicKey, Verified};
-use mesh_core::{Answer, Ask, CallFailed, KeyChange};
+use capability::{Envelope, ProjectKey, PublicKey, StatementId, Verified};
+use mesh_core::{Answer, Ask, CallFailed, Declared, KeyChange};
 
 use crate::action::News;
 use crate::keys;
@@ -13,6 +13,25 @@ impl Volunteer {
     pub(crate) fn ask_about_keys(&mut self) {
         for (broker, of) in self.keys.due(self.now.mono) {
             self.ask_of(broker, Call::KeyChanges, Ask::KeyChanges { of });
+        }
+    }
+
+    /// Tells the brokers what the owner wants them to know about keys.
+    pub(crate) fn declare(&mut self) {
+        for (broker, change, ask) in self.declarations.due(self.now.mono) {
+            self.ask_of(broker, Call::Declare(change), ask);
+        }
+    }
+
+    pub(crate) fn declared(
+        &mut self,
+        broker: PublicKey,
+        change: StatementId,
+        answer: Result<Answer, CallFailed>,
+    ) {
+        match self.declarations.answered(broker, change, answer, self.now.mono) {
+            Declared::Kept => self.news(News::Declared { change, broker }),
+            Declared::NotKept(reason) => self.news(News::NotDeclared { change, broker, reason }),
         }
     }
 
@@ -75,6 +94,11 @@ impl Volunteer {
     /// Whose this machine is, as its results tell from now on.
     pub(crate) fn owned(&mut self, ownership: Option<Verified<Ownership>>) {
         self.ownership = ownership;
+    }
+
+    /// The key that vouches for this machine, as results tell.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.vouched().map(|ownership| ownership.signer())
     }
 
     /// The ownership for a result: one that holds and names this machine.

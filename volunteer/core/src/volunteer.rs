@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use capability::statements::Ownership;
 use capability::{
-    Capabilities, CborError, Policy, ProjectKey, PublicKey, Signer, StatementError, Timestamp,
-    Verified, Verifier,
+    Capabilities, CborError, Policy, ProjectKey, PublicKey, Signer, StatementError, StatementId,
+    Timestamp, Verified, Verifier,
 };
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
-    Mono, Now, Outbox, Write,
+    Declarations, Mono, Now, Outbox, Write,
 };
 use thiserror::Error;
 
@@ -52,6 +52,7 @@ pub struct Volunteer {
     pub(crate) checks: Checks,
     pub(crate) keys: Keys,
     pub(crate) ownership: Option<Verified<Ownership>>,
+    pub(crate) declarations: Declarations,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
     /// The primary, or the last one there was.
@@ -86,6 +87,7 @@ pub(crate) enum Call {
     Renew(Due),
     Registrations(Vec<ProjectKey>),
     KeyChanges,
+    Declare(StatementId),
 }
 
 /// A record of a former process cannot be read.
@@ -122,6 +124,7 @@ impl Volunteer {
             checks: Checks::default(),
             keys: Keys::default(),
             ownership: None,
+            declarations: Declarations::default(),
             brokers: Vec::new(),
             known_primary: None,
             ad: Advertising::default(),
@@ -192,6 +195,7 @@ impl Volunteer {
             Input::Pins(pins) => self.pins_changed(pins),
             Input::Policy(policy) => self.policy_changed(policy),
             Input::Owner(ownership) => self.owned(ownership),
+            Input::Declare(changes) => self.declarations.set(changes),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran { lease, outcome } => self.ran(lease, outcome),
@@ -225,6 +229,7 @@ impl Volunteer {
             wakes.push(self.ad.next_wake());
             wakes.push(self.registrations.next_wake());
             wakes.push(self.keys.next_wake(now));
+            wakes.push(self.declarations.next_wake(now));
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
         wakes.push(leases.filter(|at| *at > now).min());
@@ -239,6 +244,7 @@ impl Volunteer {
         self.renew();
         self.ask_registrations();
         self.ask_about_keys();
+        self.declare();
         self.fetch_packages();
         self.start_jobs();
         self.fetch_work();
@@ -265,6 +271,7 @@ impl Volunteer {
         }
         self.brokers.push(peer);
         self.keys.broker_up(peer, self.now.mono);
+        self.declarations.broker_up(peer);
         if self.brokers.len() == 1 {
             self.primary_changed();
         }
@@ -274,6 +281,7 @@ impl Volunteer {
         let was_primary = self.primary() == Some(peer);
         self.brokers.retain(|broker| *broker != peer);
         self.keys.broker_down(peer);
+        self.declarations.broker_down(peer);
         let lost: Vec<_> =
             self.calls.iter().filter(|(_, (to, _))| *to == peer).map(|(id, _)| *id).collect();
         for call in lost {
@@ -324,6 +332,7 @@ impl Volunteer {
             Call::Renew(due) => self.renewed(&due, answer),
             Call::Registrations(projects) => self.registrations_told(projects, answer),
             Call::KeyChanges => self.told_about_keys(to, answer),
+            Call::Declare(change) => self.declared(to, change, answer),
         }
     }
 

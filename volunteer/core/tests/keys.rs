@@ -383,3 +383,22 @@ fn a_damaged_record_of_a_key_is_an_error() {
     let records = [(vec![b'v', 0], vec![1, 2, 3])];
     assert!(Volunteer::restore(key(ME), records, &Ed25519).is_err());
 }
+
+#[test]
+fn what_the_owner_wants_known_about_keys_is_told_to_every_broker() {
+    let mut bench = Bench::ready(2);
+    bench.handle(Input::Declare(vec![revocation(STRANGER, STRANGER)]));
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let (call, to) = bench.take(|action| match action {
+            Action::Ask { to, call, ask: Ask::Declare { .. } } => Some((*call, *to)),
+            _ => None,
+        });
+        bench.answer(call, Answer::Done);
+        told.push(to);
+    }
+    assert_eq!(told, [peer(BROKER), peer(OTHER_BROKER)]);
+    let kept = bench.news().into_iter().filter(|news| matches!(news, News::Declared { .. }));
+    assert_eq!(kept.count(), 2);
+}

@@ -7,7 +7,9 @@ use std::time::Duration;
 use capability::{BlobHash, Capabilities, Ed25519, Platform, PublicKey, Runtime};
 use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
-use mesh_shell::{Clock, Durable, Link, Outcome, Termination, chain, disk_failure, public_key};
+use mesh_shell::{
+    Clock, Durable, KeyChanges, Link, Outcome, Termination, Watch, chain, disk_failure, public_key,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use volunteer_core::{Action, Input, News, Volunteer};
@@ -18,7 +20,8 @@ use crate::face::Question;
 use crate::job::{Crew, Place, Ran};
 use crate::metrics::Metrics;
 use crate::news;
-use crate::pins::{Pins, Watch};
+use crate::ownership::Ownerships;
+use crate::pins::Pins;
 use crate::probing::{Lost, Memory};
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::status::{self, Status, blob_name};
@@ -26,7 +29,7 @@ use crate::status::{self, Status, blob_name};
 // A task is not taken where the sandbox would not start it.
 const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RESERVE);
 
-/// Between two looks at the pins and the disk.
+/// Between two looks at the pins, the owner and the disk.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long jobs may take to end, and leases to be released, once the process is asked to end.
@@ -66,7 +69,9 @@ pub struct EventLoop {
     runtimes: Vec<Arc<dyn JobRuntime>>,
     probes: Vec<Probe>,
     pins: Pins,
-    watch: Watch,
+    owner: Ownerships,
+    key_changes: KeyChanges,
+    seen: Seen,
     disk_free: u64,
     /// Handovers that the core has not answered.
     replies: BTreeMap<ReplyId, Reply>,
@@ -83,6 +88,13 @@ pub struct EventLoop {
     ran: mpsc::UnboundedReceiver<Ran>,
     probed: Channel<Vec<Probe>>,
     durable: Channel<Durable>,
+}
+
+/// What the command line changes in the state directory.
+struct Seen {
+    pins: Watch,
+    owner: Watch,
+    key_changes: Watch,
 }
 
 /// Both ends of a channel on which errands come home. Bounded by the errands under way.
@@ -113,12 +125,20 @@ impl EventLoop {
             parts;
         let runtimes = runtimes::known(&settings, Memory::Trusted);
         let (done, ran) = mpsc::unbounded_channel();
+        let owner = Ownerships::in_state(&settings.state);
+        let key_changes = KeyChanges::in_state(&settings.state);
         Self {
             key: link.key(),
             clock: place.clock,
             crew: Crew::new(place, &runtimes, done),
             dialer: Dialer::new(link.net().clone()),
-            watch: Watch::new(&settings.state),
+            seen: Seen {
+                pins: Watch::new(Pins::path(&settings.state)),
+                owner: Watch::new(owner.path().to_path_buf()),
+                key_changes: Watch::new(key_changes.path().to_path_buf()),
+            },
+            owner,
+            key_changes,
             disk_free: link.storage().free(),
             settings,
             core,
@@ -186,6 +206,8 @@ impl EventLoop {
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Pins(self.pins.for_core()));
         self.handle(Input::DiskFree(self.disk_free));
+        self.take_owner();
+        self.take_key_changes();
         self.probe();
     }
 
@@ -282,14 +304,52 @@ impl EventLoop {
     }
 
     fn look(&mut self) {
-        if let Some(pins) = self.watch.changed() {
-            tracing::info!(projects = pins.projects.len(), "trusted projects read again");
-            self.pins = pins;
-            self.dial();
-            self.handle(Input::Pins(self.pins.for_core()));
+        if self.seen.pins.has_changed() {
+            self.take_pins();
+        }
+        if self.seen.owner.has_changed() {
+            self.take_owner();
+        }
+        if self.seen.key_changes.has_changed() {
+            self.take_key_changes();
         }
         self.disk_free = self.link.storage().free();
         self.handle(Input::DiskFree(self.disk_free));
+    }
+
+    fn take_pins(&mut self) {
+        match Pins::load(&self.settings.state) {
+            Ok(pins) => {
+                tracing::info!(projects = pins.projects.len(), "trusted projects read again");
+                self.pins = pins;
+                self.dial();
+                self.handle(Input::Pins(self.pins.for_core()));
+            }
+            Err(failure) => {
+                tracing::warn!(reason = %failure, "trusted projects not read, the former ones hold");
+            }
+        }
+    }
+
+    /// No job depends on it, so that a damaged file is told of and stops nothing.
+    fn take_owner(&mut self) {
+        match self.owner.load() {
+            Ok(Some(ownership)) => {
+                news::owned(&ownership, self.clock.now().wall);
+                self.handle(Input::Owner(Some(ownership)));
+            }
+            Ok(None) => self.handle(Input::Owner(None)),
+            Err(failure) => {
+                tracing::warn!(reason = %failure, "owner not read, the former one holds");
+            }
+        }
+    }
+
+    fn take_key_changes(&mut self) {
+        match self.key_changes.load(self.clock.now().wall) {
+            Ok(changes) => self.handle(Input::Declare(changes)),
+            Err(failure) => tracing::warn!(reason = %failure, "key changes not read"),
+        }
     }
 
     // What the core wants.

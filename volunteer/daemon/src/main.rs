@@ -15,6 +15,7 @@ mod face;
 mod job;
 mod metrics;
 mod news;
+mod ownership;
 mod pins;
 mod probing;
 mod runtimes;

@@ -1,10 +1,14 @@
 //! The core's news as log events. Their names and fields are followed by programs; see
 //! `docs/operating`.
 
-use capability::statements::{Ended, TaskId};
+use capability::statements::{Ended, Ownership, TaskId};
+use capability::{Timestamp, Verified};
 use volunteer_core::{CheckFinding, Idle, News};
 
 use crate::status::verdict;
+
+/// An ownership that ends sooner is told at the start: an owner may have to travel to the key.
+const REMIND_DAYS: u64 = 30;
 
 /// Logs `news`.
 pub fn log(news: &News) {
@@ -53,6 +57,17 @@ pub fn log(news: &News) {
             // In full: whoever checks it with the project pins it by hand.
             tracing::warn!(%key, %successor, "key names a successor, which is not trusted by that");
         }
+        News::Declared { change, broker } => {
+            tracing::info!(
+                statement = change.short(),
+                peer = broker.short(),
+                "key change declared"
+            );
+        }
+        News::NotDeclared { change, broker, reason } => {
+            let (statement, peer) = (change.short(), broker.short());
+            tracing::warn!(statement, peer, reason, "key change not declared");
+        }
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
         }
@@ -83,6 +98,16 @@ pub fn log(news: &News) {
         News::Idle { reason: Some(reason) } => tracing::info!(%reason, "idle"),
         News::Idle { reason: None } => tracing::debug!("busy"),
         News::Drained => tracing::info!("drained"),
+    }
+}
+
+/// Logs whose machine this is from now on.
+pub fn owned(ownership: &Verified<Ownership>, now: Timestamp) {
+    let (owner, expires) = (ownership.signer().to_string(), ownership.expires);
+    tracing::info!(owner, %expires, "owner");
+    let days = expires.since(now).as_secs() / (24 * 60 * 60);
+    if days < REMIND_DAYS {
+        tracing::warn!(owner, days, "ownership ends soon; run `talkoot-volunteer owner sign` anew");
     }
 }
 

@@ -3,14 +3,12 @@
 //! The command line writes the file whole and under another name first, so that the running daemon,
 //! which looks at it now and then, never reads half of it. People may edit it as well.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::Context;
 use capability::{ProjectKey, PublicKey, Runtime};
 use mesh_net::Multiaddr;
-use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
 use serde::{Deserialize, Serialize};
 use volunteer_core::Pin;
 
@@ -89,9 +87,7 @@ impl Pins {
     pub fn save(&self, state: &Path) -> Outcome {
         let path = Self::path(state);
         let text = toml::to_string_pretty(self).or_exit(Exit::Bug)?;
-        write_whole(&path, &text)
-            .with_context(|| format!("cannot write {}", path.display()))
-            .or_exit(Exit::State)
+        write_whole(&path, text.as_bytes(), 0o600)
     }
 
     /// As the core wants them.
@@ -113,50 +109,6 @@ impl Pins {
     }
 }
 
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(directory)?.sync_all()
-}
-
-/// Notices when the file has changed.
-#[derive(Debug)]
-pub struct Watch {
-    state: PathBuf,
-    seen: Option<SystemTime>,
-}
-
-impl Watch {
-    /// Has seen the file as it is now.
-    pub fn new(state: &Path) -> Self {
-        Self { state: state.to_path_buf(), seen: modified(state) }
-    }
-
-    /// The pins, if they have changed since they were seen last.
-    pub fn changed(&mut self) -> Option<Pins> {
-        let modified = modified(&self.state);
-        if modified == self.seen {
-            return None;
-        }
-        self.seen = modified;
-        match Pins::load(&self.state) {
-            Ok(pins) => Some(pins),
-            Err(failure) => {
-                tracing::warn!(reason = %failure, "trusted projects not read, the former ones hold");
-                None
-            }
-        }
-    }
-}
-
-fn modified(state: &Path) -> Option<SystemTime> {
-    std::fs::metadata(Pins::path(state)).and_then(|found| found.modified()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use capability::{SecretKey, Signer};
@@ -175,16 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn pins_survive_the_file_and_changes_are_noticed() {
+    fn pins_survive_the_file() {
         let state = tempfile::tempdir().expect("a directory");
-        let mut watch = Watch::new(state.path());
         assert_eq!(Pins::load(state.path()).expect("nothing there"), Pins::default());
 
         let pins = Pins { projects: vec![entry()] };
         pins.save(state.path()).expect("written");
 
-        assert_eq!(watch.changed(), Some(pins));
-        assert_eq!(watch.changed(), None);
+        assert_eq!(Pins::load(state.path()).expect("sound"), pins);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Status {
     pub key: String,
     /// The machine's name.
     pub name: String,
+    /// The owner key that vouches for the machine, while it does.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// What is donated.
     pub donated: Resources,
     /// Bytes free on the disk of the state directory.
@@ -192,6 +195,7 @@ pub fn status(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         key: key.to_owned(),
         name: settings.name.clone(),
+        owner: core.owner().map(|owner| owner.to_string()),
         donated: settings.donated,
         disk_free,
         paused: core.is_paused(),

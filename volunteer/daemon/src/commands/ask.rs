@@ -33,6 +33,9 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
         return print_json(&status);
     }
     say!("volunteer {} {}", status.key, status.name);
+    if let Some(owner) = &status.owner {
+        say!("owner: {owner}");
+    }
     match status.brokers.first() {
         Some(primary) => say!("broker: {primary} ({} connected)", status.brokers.len()),
         None => say!("broker: none connected, {} dialled", status.broker_addresses),

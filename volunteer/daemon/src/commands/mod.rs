@@ -2,6 +2,7 @@
 
 mod ask;
 mod doctor;
+mod owner;
 mod policy;
 mod project;
 
@@ -24,6 +25,9 @@ pub fn run(arguments: Arguments) -> Outcome {
         }
         Command::Project { command } => {
             project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
+        }
+        Command::Owner { command } => {
+            owner::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
         }
         Command::Policy { job, json } => policy::run(&common, job.as_deref(), json),
         Command::Status(shown) => ask::status(&common, &shown),
