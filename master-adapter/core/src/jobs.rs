@@ -90,6 +90,9 @@ pub enum SubmitError {
         "the delegation of the project key has expired at {0}; renew it with `talkoot-master delegate`"
     )]
     DelegationExpired(Timestamp),
+    /// The project takes back what it let this node's key do.
+    #[error("the key of this adapter was revoked; make a new one with `talkoot-master rotate`")]
+    Revoked,
     /// [`MAX_JOBS`] or [`MAX_TASKS_IN_ALL`].
     #[error("too many jobs or tasks are kept; wait until some have expired")]
     TooMany,

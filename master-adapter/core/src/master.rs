@@ -1,5 +1,6 @@
 //! The parent: routes inputs to homes, jobs, judge and custody, and drives what is due.
 
+mod declaring;
 mod judging;
 mod publishing;
 mod restoring;
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use capability::statements::Home;
 use capability::{Envelope, PublicKey, StatementId, Verified, Verifier, encode_cbor};
-use mesh_core::{CallId, CommitId, Custody, CustodyLimits, Mono, Now, Outbox, ReplyId, Write};
+use mesh_core::{
+    CallId, CommitId, Custody, CustodyLimits, Declarations, Mono, Now, Outbox, ReplyId, Write,
+};
 
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
@@ -43,6 +46,9 @@ pub struct Master {
     delegations: BTreeMap<StatementId, Envelope>,
     custody: Custody,
     calls: BTreeMap<CallId, Question>,
+    declarations: Declarations,
+    declaring: BTreeMap<CallId, (PublicKey, StatementId)>,
+    standing: Standing,
     next_call: u64,
     outbox: Outbox<Action>,
     commits: u64,
@@ -50,6 +56,14 @@ pub struct Master {
     disk_full: bool,
     next_expiry: Mono,
     wake: Option<Mono>,
+}
+
+/// What the project says of this node's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Trusted,
+    /// Whatever it signs is worth nothing.
+    Revoked,
 }
 
 /// What becomes usable with a commit.
@@ -92,6 +106,9 @@ impl Master {
             delegations: BTreeMap::new(),
             custody: Custody::new(limits),
             calls: BTreeMap::new(),
+            declarations: Declarations::default(),
+            declaring: BTreeMap::new(),
+            standing: Standing::Trusted,
             next_call: 0,
             outbox: Outbox::default(),
             commits: 0,
@@ -111,9 +128,10 @@ impl Master {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
-            Input::BrokerDown { peer } => self.homes.broker_down(peer, now),
+            Input::BrokerDown { peer } => self.broker_down(peer, now),
             Input::Submit { job, reply } => self.submit(job, reply, now),
             Input::Cancel { offer, reply } => self.cancel(offer, reply),
+            Input::Declare(changes) => self.declare(changes),
             Input::Answered { call, answer } => self.answered(call, answer, now),
             Input::Handover { from, bundle, lease, missing, reply } => {
                 let arrival = Arrival { from, via: bundle.via, lease, missing, reply };
@@ -166,6 +184,11 @@ impl Master {
         self.jobs.iter()
     }
 
+    /// Whether the project has revoked the key of this node.
+    pub fn is_revoked(&self) -> bool {
+        self.standing == Standing::Revoked
+    }
+
     /// Receipts that the home has not taken yet.
     pub fn receipts_waiting(&self) -> usize {
         self.custody.len()
@@ -190,6 +213,9 @@ impl Master {
     }
 
     fn make_job(&self, job: NewJob, now: Now) -> Result<Job, SubmitError> {
+        if self.is_revoked() {
+            return Err(SubmitError::Revoked);
+        }
         if self.disk_full {
             return Err(SubmitError::DiskFull);
         }
@@ -254,12 +280,15 @@ impl Master {
 
     fn pump(&mut self, now: Now) {
         self.expire(now);
-        if let Some(home) = self.homes.successor(&self.authority, now) {
-            self.begin_epoch(home, now);
+        self.tell_of_keys(now);
+        if !self.is_revoked() {
+            if let Some(home) = self.homes.successor(&self.authority, now) {
+                self.begin_epoch(home, now);
+            }
+            self.hand_over(now);
+            self.ask_what_is_due(now);
         }
-        self.hand_over(now);
-        self.ask_what_is_due(now);
-        self.wake = self.next_due().filter(|at| *at > now.mono).min();
+        self.wake = self.next_due(now.mono).filter(|at| *at > now.mono).min();
     }
 
     fn expire(&mut self, now: Now) {
@@ -289,7 +318,7 @@ impl Master {
     }
 
     /// Everything that only time can make due.
-    fn next_due(&self) -> impl Iterator<Item = Mono> {
+    fn next_due(&self, now: Mono) -> impl Iterator<Item = Mono> {
         let connected = self.homes.brokers().into_iter().filter(|broker| self.homes.is_up(*broker));
         let connected: Vec<_> = connected.collect();
         let home = self.connected_home();
@@ -300,7 +329,8 @@ impl Master {
             publications.filter_map(|it| it.next_wake()).chain(at_home).collect::<Vec<_>>()
         });
         let custody = self.custody.next_wake().filter(|_| home.is_some());
-        let others = [self.homes.next_wake(), custody, Some(self.next_expiry)];
+        let told = self.declarations.next_wake(now);
+        let others = [self.homes.next_wake(), custody, told, Some(self.next_expiry)];
         of_jobs.chain(others.into_iter().flatten())
     }
 }

@@ -4,7 +4,7 @@ use capability::statements::{Credit, JobResult, Lease, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
-    ReplyId,
+    KeyChange, ReplyId,
 };
 use thiserror::Error;
 
@@ -48,6 +48,9 @@ pub enum Input {
         /// Answered by [`Action::Cancelled`].
         reply: ReplyId,
     },
+    /// What the brokers are to be told about keys, and nothing else; the shell keeps it. If it says
+    /// that the key of this node is void, nothing else is done any more.
+    Declare(Vec<KeyChange>),
     /// The answer to an [`Action::Ask`]; every one gets exactly one.
     Answered {
         /// Which question.
@@ -232,4 +235,22 @@ pub enum News {
         /// Its home.
         home: PublicKey,
     },
+    /// A broker keeps a revocation or succession that it was told of.
+    Declared {
+        /// The statement.
+        change: StatementId,
+        /// The broker.
+        broker: PublicKey,
+    },
+    /// A broker does not take a revocation or succession.
+    NotDeclared {
+        /// The statement.
+        change: StatementId,
+        /// The broker.
+        broker: PublicKey,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The project has revoked the key of this node: nothing is offered or judged any more.
+    Revoked,
 }

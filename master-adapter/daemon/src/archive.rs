@@ -133,7 +133,11 @@ impl Archive {
                     entry.published.clear();
                 }
             }
-            News::Rejected { .. } | News::Again { .. } => {}
+            News::Rejected { .. }
+            | News::Again { .. }
+            | News::Declared { .. }
+            | News::NotDeclared { .. }
+            | News::Revoked => {}
         }
     }
 

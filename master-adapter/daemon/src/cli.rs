@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use capability::PublicKey;
 use clap::{Args, Parser, Subcommand};
 use mesh_shell::config::CommonArgs;
 
@@ -38,6 +39,20 @@ pub enum Command {
     },
     /// Renew the delegation; needs the project key.
     Delegate,
+    /// Say for ever that a key is void; needs the project key. Brokers drop what it has signed, and
+    /// volunteers stop its tasks.
+    Revoke {
+        /// A node key that this project delegated to; this adapter's by default. Or the project key
+        /// itself: that ends the project.
+        #[arg(value_name = "KEY")]
+        key: Option<PublicKey>,
+        /// Why, for people; at most 256 bytes.
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        reason: String,
+        /// The file of the project key. Default: project.key in the state directory.
+        #[arg(long = "key", value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
     /// Run the adapter.
     Run {
         /// Where the REST interface listens; port 0 takes a free one.

@@ -86,7 +86,8 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
 
     // Last, so that whoever sees the adapter connected finds it complete.
     let connected = dial_brokers(&settings.brokers, &net);
-    let (event_loop, finished) = EventLoop::new(master, board, link, clock, connected, counters);
+    let (event_loop, finished) =
+        EventLoop::new(master, board, identity.key_changes(), link, clock, connected, counters);
     let sources = Sources { events, commands: queue, termination };
     let outcome = event_loop.run(sources, finished).await;
     web.end().await;
@@ -168,6 +169,7 @@ fn board(
         name: authority.registration().name.clone(),
         uri: uri.to_string(),
         node: authority.node(),
+        revoked: master.is_revoked(),
         delegation_expires: authority.delegation().expires(),
         epoch: master.home().map(|home| home.epoch),
         home: master.home().map(|home| home.home),

@@ -12,7 +12,8 @@ use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_o
 use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
-    Clock, Durable, Exit, Failure, Link, Outcome, Termination, chain, disk_failure, public_key,
+    Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
+    disk_failure, public_key,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,10 +24,14 @@ use crate::rest::{Board, Command, SharedBoard};
 /// How often free disk space is measured.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
 
+/// How often the state directory is looked at for what brokers are to be told about keys.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 /// Everything that the loop works with.
 pub struct EventLoop {
     master: Master,
     board: SharedBoard,
+    key_changes: KeyChanges,
     link: Link,
     clock: Clock,
     /// By configured broker, whether it is connected.
@@ -60,6 +65,7 @@ impl EventLoop {
     pub fn new(
         master: Master,
         board: SharedBoard,
+        key_changes: KeyChanges,
         link: Link,
         clock: Clock,
         connected: BTreeMap<PublicKey, watch::Sender<bool>>,
@@ -70,6 +76,7 @@ impl EventLoop {
         let this = Self {
             master,
             board,
+            key_changes,
             link,
             clock,
             connected,
@@ -85,7 +92,10 @@ impl EventLoop {
     /// Runs until the operator asks for the end, or the disk fails.
     pub async fn run(mut self, mut sources: Sources, mut finished: Finished) -> Outcome {
         let mut disk = tokio::time::interval(DISK_PERIOD);
+        let mut look = tokio::time::interval(LOOK_PERIOD);
+        let mut seen = Watch::new(self.key_changes.path().to_path_buf());
         self.act();
+        self.take_key_changes();
         loop {
             let wake = self.master.next_wake();
             tokio::select! {
@@ -106,6 +116,7 @@ impl EventLoop {
                     let bytes = self.link.storage().free();
                     self.give(Input::DiskFree { bytes });
                 }
+                _ = look.tick() => if seen.has_changed() { self.take_key_changes() },
                 () = self.clock.sleep_until(wake) => self.give(Input::Wake),
             }
         }
@@ -116,6 +127,13 @@ impl EventLoop {
     fn give(&mut self, input: Input) {
         self.master.handle(input, self.clock.now());
         self.act();
+    }
+
+    fn take_key_changes(&mut self) {
+        match self.key_changes.load(self.clock.now().wall) {
+            Ok(changes) => self.give(Input::Declare(changes)),
+            Err(failure) => tracing::warn!(reason = %failure, "key changes not read"),
+        }
     }
 
     fn on_event(&mut self, event: Event) {
@@ -254,11 +272,13 @@ impl EventLoop {
             self.show(|board| board.archive.apply(news, &blobs));
         });
         self.counters.count(news);
-        if let News::HomeMoved { epoch, home } = news {
-            self.show(|board| {
+        match news {
+            News::HomeMoved { epoch, home } => self.show(|board| {
                 board.project.epoch = Some(*epoch);
                 board.project.home = Some(*home);
-            });
+            }),
+            News::Revoked => self.show(|board| board.project.revoked = true),
+            _ => {}
         }
         let name = |offer: &StatementId| {
             let board = self.board.read().unwrap_or_else(PoisonError::into_inner);
@@ -331,5 +351,19 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
         News::HomeMoved { epoch, home } => {
             tracing::info!(epoch, peer = home.short(), "home moved");
         }
+        News::Declared { change, broker } => {
+            tracing::info!(
+                statement = change.short(),
+                peer = broker.short(),
+                "key change declared"
+            );
+        }
+        News::NotDeclared { change, broker, reason } => {
+            let (statement, peer) = (change.short(), broker.short());
+            tracing::warn!(statement, peer, reason, "key change not declared");
+        }
+        News::Revoked => tracing::error!(
+            "the key of this adapter was revoked; run `talkoot-master rotate` and restart it"
+        ),
     }
 }

@@ -16,7 +16,7 @@ use capability::{
 };
 use data_encoding::HEXLOWER;
 use master_core::Authority;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, key_file, write_whole};
+use mesh_shell::{Exit, Failure, KeyChanges, OrExit, Outcome, key_file, write_whole};
 
 /// How long the node key may speak for the project: a season, so that renewing is a habit.
 pub const DELEGATION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -81,14 +81,12 @@ impl Identity {
     /// Signs a new delegation, and the registration anew with these `checks`, by the project key.
     pub fn delegate(&self, checks: Vec<Check>, now: Timestamp) -> Outcome<Timestamp> {
         let registration: Verified<Registration> = self.statement(&self.registration_file())?;
-        let project =
-            key_file::load(&self.project_key_file()).map_err(Failure::from).map_err(|failure| {
-                failure.hint("bring the project key back for as long as this takes")
-            })?;
+        let project = project_key(&self.project_key_file())?;
         if project.public() != registration.signer() {
             let message = "the project key is not the one that signed the registration";
             return Err(Failure::say(Exit::State, message));
         }
+        self.refuse_revoked(now)?;
         let expires = now + REGISTRATION_LIFETIME;
         let renewed = Registration { checks, expires, ..(*registration).clone() };
         renewed.validate().or_exit(Exit::Input)?;
@@ -114,6 +112,11 @@ impl Identity {
     /// The adapter's node key.
     pub fn node_key(&self) -> Outcome<Arc<SecretKey>> {
         Ok(Arc::new(key_file::load(&self.node_key_file())?))
+    }
+
+    /// What brokers are to be told about keys.
+    pub fn key_changes(&self) -> KeyChanges {
+        KeyChanges::in_state(&self.state)
     }
 
     /// In whose name `node` speaks. The registration must have these `checks`: volunteers run what
@@ -188,7 +191,8 @@ impl Identity {
         self.state.join("project.key")
     }
 
-    fn node_key_file(&self) -> PathBuf {
+    /// The adapter's secret key.
+    pub fn node_key_file(&self) -> PathBuf {
         self.state.join("node.key")
     }
 
@@ -207,6 +211,12 @@ impl Identity {
     fn brokers_file(&self) -> PathBuf {
         self.state.join("brokers")
     }
+}
+
+/// The project's secret key in the file `path`.
+pub fn project_key(path: &Path) -> Outcome<SecretKey> {
+    let key = key_file::load(path).map_err(Failure::from);
+    key.map_err(|failure| failure.hint("bring the project key back for as long as this takes"))
 }
 
 fn read(path: &Path, limit: usize) -> Outcome<Vec<u8>> {

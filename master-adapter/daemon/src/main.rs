@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod event_loop;
 mod identity;
+mod keys;
 mod metrics;
 mod model;
 mod package;
@@ -19,11 +20,11 @@ mod show;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use capability::ProjectUri;
 use capability::statements::Check;
+use capability::{ProjectUri, PublicKey};
 use clap::Parser;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Clock, Exit, OrExit, Outcome, finish, logs, outln};
+use mesh_shell::{Clock, Exit, OrExit, Outcome, describe_key_change, finish, logs, outln};
 
 use cli::{BrokerArgs, Cli, ClientArgs, Command};
 use client::Client;
@@ -50,6 +51,7 @@ fn run(cli: Cli) -> Outcome {
             init(&identity, Description { name, homepage, keywords }, config.checks())
         }
         Command::Delegate => delegate(&identity, config.checks()),
+        Command::Revoke { key, reason, key_file } => revoke(&identity, key, reason, key_file),
         Command::Run { http, brokers } => {
             let http = http.unwrap_or(config.http);
             serve(config, brokers, http, state)
@@ -101,6 +103,23 @@ fn init(identity: &Identity, description: Description, checks: Vec<Check>) -> Ou
 fn delegate(identity: &Identity, checks: Vec<Check>) -> Outcome {
     let expires = identity.delegate(checks, Clock::new().now().wall)?;
     eprintln!("delegated until {expires}; restart a running adapter so that it uses it");
+    Ok(())
+}
+
+fn revoke(
+    identity: &Identity,
+    key: Option<PublicKey>,
+    reason: String,
+    key_file: Option<PathBuf>,
+) -> Outcome {
+    let change = identity.revoke(key, reason, key_file, Clock::new().now().wall)?;
+    outln!("{}", describe_key_change(&change));
+    eprintln!("a running adapter tells its brokers within seconds; else start it, so that it does");
+    if identity.is_own_node(&change) {
+        eprintln!(
+            "next: talkoot-master rotate, which makes a new node key; then restart the adapter"
+        );
+    }
     Ok(())
 }
 

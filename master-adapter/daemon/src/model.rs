@@ -21,6 +21,9 @@ pub struct ProjectView {
     pub uri: String,
     /// The adapter's node key.
     pub node: PublicKey,
+    /// Whether the project has revoked it.
+    #[serde(default)]
+    pub revoked: bool,
     /// Until when the node key may speak for the project.
     pub delegation_expires: Timestamp,
     /// The current epoch; absent before the first is durable.

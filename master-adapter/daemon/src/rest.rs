@@ -406,6 +406,7 @@ mod tests {
             name: "example".into(),
             uri: String::new(),
             node: key,
+            revoked: false,
             delegation_expires: Timestamp(0),
             epoch: None,
             home: None,

@@ -18,7 +18,11 @@ const MAX_FAILURES: usize = 10;
 /// The project and its brokers.
 pub fn project(project: &ProjectView) -> String {
     let mut text = format!("{}  {}\n", escape_line(&project.name), project.uri);
-    writeln!(text, "delegation until {}", project.delegation_expires).expect("to a string");
+    let (node, expires) = (project.node, project.delegation_expires);
+    writeln!(text, "delegation until {expires}, to node key {node}").expect("to a string");
+    if project.revoked {
+        text += "that key was REVOKED: run `talkoot-master rotate` and restart the adapter\n";
+    }
     for broker in &project.brokers {
         let role = match (&project.home, project.epoch) {
             (Some(home), Some(epoch)) if *home == broker.peer => format!("home, epoch {epoch}"),

@@ -39,6 +39,19 @@ fn fails(state: &Path, arguments: &[&str], code: i32, says: &str) {
     assert!(words.contains(says), "{arguments:?}: {words}");
 }
 
+/// The first line with `words` that an adapter logs, whose broker is not there.
+fn first_log(state: &Path, words: &str) -> String {
+    let arguments = ["run", "--http", "127.0.0.1:0", "--broker", &nobody(), "--log", "debug"];
+    let mut adapter =
+        command(state, &arguments).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let logs = BufReader::new(adapter.stderr.take().expect("piped"));
+    let mut lines = logs.lines().map(|line| line.expect("text"));
+    let told = lines.find(|line| line.contains(words));
+    adapter.kill().expect("killed");
+    adapter.wait().expect("ended");
+    told.expect("it says something before it ends")
+}
+
 fn project() -> tempfile::TempDir {
     let state = tempfile::tempdir().expect("made");
     let made = run(state.path(), &["init", "--name", "example", "--keyword", "test"]);
@@ -80,18 +93,38 @@ fn more_replicas_than_an_offer_may_have_are_a_usage_error() {
 #[test]
 fn a_broker_that_cannot_be_reached_is_told_at_once() {
     let state = project();
-    let arguments = ["run", "--http", "127.0.0.1:0", "--broker", &nobody(), "--log", "debug"];
-    let mut adapter = command(state.path(), &arguments)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let logs = BufReader::new(adapter.stderr.take().expect("piped"));
-    let mut lines = logs.lines().map(|line| line.expect("text"));
-    let told = lines.find(|line| line.contains("broker not reached"));
-    adapter.kill().expect("killed");
-    adapter.wait().expect("ended");
-    let told = told.expect("it says something before it ends");
+    let told = first_log(state.path(), "broker not reached");
     assert!(told.contains("WARN") && told.contains("reason="), "{told}");
+}
+
+#[test]
+fn a_revoked_adapter_is_not_delegated_to_again_and_says_so_when_it_runs() {
+    let state = project();
+    let state = state.path();
+    let (key, away) = (state.join("project.key"), state.join("away"));
+    std::fs::rename(&key, &away).expect("moved");
+    fails(state, &["revoke"], 5, "bring the project key back");
+    let revoked = run(state, &["revoke", "--key", &away.display().to_string(), "--reason", "lost"]);
+    let words = String::from_utf8_lossy(&revoked.stderr);
+    assert!(revoked.status.success() && words.contains("talkoot-master rotate"), "{words}");
+    assert!(String::from_utf8_lossy(&revoked.stdout).contains(" is void, says "));
+    std::fs::rename(&away, &key).expect("brought back");
+    fails(state, &["delegate"], 3, "talkoot-master rotate");
+    fails(state, &["revoke", "--reason", &"long".repeat(100)], 2, "reason");
+
+    let told = first_log(state, "was revoked");
+    assert!(told.contains("ERROR") && told.contains("talkoot-master rotate"), "{told}");
+}
+
+#[test]
+fn a_project_that_has_revoked_itself_delegates_to_nobody() {
+    let state = project();
+    let uri = run(state.path(), &["uri", "--broker", "/ip4/127.0.0.1/tcp/1"]);
+    let uri: capability::ProjectUri =
+        String::from_utf8_lossy(&uri.stdout).parse().expect("a project URI");
+    let revoked = run(state.path(), &["revoke", &uri.project.to_string()]);
+    assert!(String::from_utf8_lossy(&revoked.stdout).contains("says the key itself"));
+    fails(state.path(), &["delegate"], 3, "has ended");
 }
 
 #[test]

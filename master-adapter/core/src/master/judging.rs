@@ -35,6 +35,9 @@ impl Master {
             Cargo::Result(result) if result.project != self.authority.project() => {
                 refused("this is the master of another project")
             }
+            Cargo::Result(_) if self.is_revoked() => {
+                refused("the key of this adapter was revoked, nothing can be judged")
+            }
             Cargo::Result(_) if self.disk_full => refused("custody refused: the disk is full"),
             Cargo::Result(_) if self.custody.len() >= MAX_RECEIPTS_WAITING => {
                 refused("custody refused: full")

@@ -32,6 +32,7 @@ enum About {
 impl Master {
     pub(super) fn broker_up(&mut self, peer: PublicKey) {
         if self.homes.broker_up(peer) {
+            self.declarations.broker_up(peer);
             self.custody.retry();
             for job in self.jobs.iter_mut() {
                 job.publications.entry(peer).or_default().start_over();
@@ -41,14 +42,21 @@ impl Master {
     }
 
     fn ask(&mut self, question: Question, ask: Ask) {
-        let call = CallId(self.next_call);
-        self.next_call += 1;
+        let call = self.next_call();
         self.calls.insert(call, question);
         self.outbox.push(Action::Ask { to: question.to, call, ask });
     }
 
+    pub(super) fn next_call(&mut self) -> CallId {
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        call
+    }
+
     pub(super) fn answered(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
-        let Some(question) = self.calls.remove(&call) else { return };
+        let Some(question) = self.calls.remove(&call) else {
+            return self.declared(call, answer, now);
+        };
         match question.about {
             About::Publication => self.publication_answered(question, answer, now),
             About::Withdrawal => self.withdrawal_answered(question, &answer, now),
@@ -153,7 +161,8 @@ impl Master {
     pub(super) fn ask_what_is_due(&mut self, now: Now) {
         let Some(home) = self.homes.published().cloned() else { return };
         for broker in self.homes.brokers() {
-            if !self.homes.is_up(broker) {
+            // What a void key has told the broker holds until it hears of that.
+            if !self.homes.is_up(broker) || self.declarations.precede(broker) {
                 continue;
             }
             let under_way = self.calls.values().filter(|question| question.to == broker).count();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Package, Permissions, Receipt,
-    Registration, StepReport, TaskId, Verdict,
+    Registration, Revocation, StepReport, TaskId, Verdict,
 };
 use capability::{
     BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
@@ -14,8 +14,8 @@ use capability::{
 };
 use master_core::{Action, Authority, Input, Master, NewJob, News, lease_of};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, Mono, Now, ReplyId,
-    Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, KeyChange, Mono, Now,
+    ReplyId, Write,
 };
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -393,4 +393,11 @@ impl Draft {
         };
         Verified::sign(result, &self.sender)
     }
+}
+
+/// `of` is void, says `by`.
+pub fn revocation(of: TestKey, by: TestKey) -> KeyChange {
+    let expires = Timestamp(1_800_000_000_000) + 366 * DAY;
+    let payload = Revocation { key: of.public(), reason: String::new(), expires };
+    KeyChange::Revocation(Verified::sign(payload, &by))
 }

@@ -1,0 +1,48 @@
+//! What brokers are told about keys, and what it means for this node if it is about its own.
+
+use capability::{KeyBook, PublicKey};
+use mesh_core::{Answer, CallFailed, CallId, Declared, KeyChange, Now};
+
+use super::{Master, Standing};
+use crate::message::{Action, News};
+
+impl Master {
+    pub(super) fn declare(&mut self, changes: Vec<KeyChange>) {
+        let mut book = KeyBook::default();
+        for change in &changes {
+            match change {
+                KeyChange::Revocation(it) => book.revoke(it),
+                KeyChange::Succession(it) => book.pass_on(it),
+            };
+        }
+        self.declarations.set(changes);
+        let (node, project) = (self.authority.node(), self.authority.project());
+        // For ever (S71): that the file is gone takes nothing back.
+        if self.standing == Standing::Trusted && book.is_void_for(node, project) {
+            self.standing = Standing::Revoked;
+            self.outbox.push(News::Revoked);
+        }
+    }
+
+    pub(super) fn broker_down(&mut self, peer: PublicKey, now: Now) {
+        self.homes.broker_down(peer, now);
+        self.declarations.broker_down(peer);
+    }
+
+    pub(super) fn tell_of_keys(&mut self, now: Now) {
+        for (to, change, ask) in self.declarations.due(now.mono) {
+            let call = self.next_call();
+            self.declaring.insert(call, (to, change));
+            self.outbox.push(Action::Ask { to, call, ask });
+        }
+    }
+
+    pub(super) fn declared(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
+        let Some((broker, change)) = self.declaring.remove(&call) else { return };
+        let news = match self.declarations.answered(broker, change, answer, now.mono) {
+            Declared::Kept => News::Declared { change, broker },
+            Declared::NotKept(reason) => News::NotDeclared { change, broker, reason },
+        };
+        self.outbox.push(news);
+    }
+}
