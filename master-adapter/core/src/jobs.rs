@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::authority::Authority;
+use crate::job_ids::JobIds;
 use crate::judge::{MAX_AGAIN, MAX_AGAIN_IN_ALL};
 use crate::records::{SettledRecord, StateRecord};
 
@@ -158,6 +159,7 @@ impl From<Settled> for SettledRecord {
 /// One offer, and what has become of it.
 #[derive(Debug)]
 pub struct Job {
+    id: StatementId,
     offer: Verified<Offer>,
     state: JobState,
     acknowledged: Option<u64>,
@@ -219,7 +221,13 @@ impl Job {
     }
 
     pub(crate) fn new(offer: Verified<Offer>) -> Self {
+        Self::with_id(offer.id(), offer)
+    }
+
+    /// The job `id`, which is offered as `offer` now.
+    pub(crate) fn with_id(id: StatementId, offer: Verified<Offer>) -> Self {
         Self {
+            id,
             offer,
             state: JobState::Open,
             acknowledged: None,
@@ -233,7 +241,12 @@ impl Job {
         }
     }
 
-    /// The offer.
+    /// What it is called: the id of the first offer that was made of it.
+    pub fn id(&self) -> StatementId {
+        self.id
+    }
+
+    /// The offer, as it was signed last.
     pub fn offer(&self) -> &Verified<Offer> {
         &self.offer
     }
@@ -253,9 +266,9 @@ impl Job {
         self.explanation.as_ref()
     }
 
-    /// Accepted results by task and replica.
+    /// Accepted results by task and replica, with the job's id for the offer's.
     pub fn settled(&self) -> impl Iterator<Item = (TaskId, &Settled)> {
-        let offer = self.offer.id();
+        let offer = self.id;
         self.settled.iter().map(move |((task, replica), settled)| {
             (TaskId { offer, task: *task, replica: *replica }, settled)
         })
@@ -365,6 +378,20 @@ impl Job {
         self.durable = true;
     }
 
+    /// Offers it in the name of another node key, once that is durable. It ends no later than the
+    /// delegation.
+    pub(crate) fn sign_again(&mut self, authority: &Authority) -> Verified<Offer> {
+        let delegation = authority.delegation();
+        let payload = Offer {
+            delegation: delegation.envelope().clone(),
+            expires: self.offer.expires.min(delegation.expires),
+            ..(*self.offer).clone()
+        };
+        self.offer = Verified::sign(payload, authority.signer());
+        self.durable = false;
+        self.offer.clone()
+    }
+
     pub(crate) fn made_durable(&mut self) {
         self.durable = true;
     }
@@ -467,17 +494,24 @@ impl Inquiry {
 /// Every offer that has not expired.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
+    /// By their ids.
     jobs: BTreeMap<StatementId, Job>,
+    ids: JobIds,
     replicas: u64,
 }
 
 impl Jobs {
+    /// The job that has the id `offer`, or was offered as that.
     pub(crate) fn get(&self, offer: StatementId) -> Option<&Job> {
-        self.jobs.get(&offer)
+        self.jobs.get(&self.ids.of(offer))
     }
 
     pub(crate) fn get_mut(&mut self, offer: StatementId) -> Option<&mut Job> {
-        self.jobs.get_mut(&offer)
+        self.jobs.get_mut(&self.ids.of(offer))
+    }
+
+    pub(crate) fn ids_mut(&mut self) -> &mut JobIds {
+        &mut self.ids
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
@@ -496,7 +530,7 @@ impl Jobs {
 
     pub(crate) fn insert(&mut self, job: Job) {
         self.replicas += job.replicas_in_all();
-        self.jobs.insert(job.offer.id(), job);
+        self.jobs.insert(job.id, job);
     }
 
     /// Forgets offers to which no sound result can come any more.

@@ -11,6 +11,7 @@
 
 mod authority;
 mod homes;
+mod job_ids;
 mod jobs;
 mod judge;
 mod master;
@@ -19,8 +20,11 @@ mod records;
 
 pub use authority::Authority;
 pub use homes::{MAX_BROKERS, REHOME_AFTER};
+pub use job_ids::JobIds;
 pub use jobs::{Job, JobState, MAX_JOBS, MAX_TASKS_IN_ALL, NewJob, Settled, SubmitError};
 pub use judge::{MAX_AGAIN, lease_of};
 pub use master::{MIN_FREE_DISK, Master};
 pub use message::{Action, CancelError, Input, News};
-pub use records::{OFFER_PREFIX, RESULT_PREFIX, RestoreError, offer_key, result_key};
+pub use records::{
+    JOB_ID_PREFIX, OFFER_PREFIX, RESULT_PREFIX, RestoreError, name_in, offer_key, result_key,
+};

@@ -4,6 +4,7 @@ mod declaring;
 mod judging;
 mod publishing;
 mod restoring;
+mod signing_again;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -120,6 +121,7 @@ impl Master {
         for (key, value) in records {
             master.restore_record(&key, &value, verifier, now)?;
         }
+        master.sign_again(now);
         master.pump(now);
         Ok(master)
     }
@@ -174,7 +176,7 @@ impl Master {
         self.homes.is_up(broker)
     }
 
-    /// The job of `offer`, until some minutes after its expiry.
+    /// The job with the id `offer`, or that was offered as that, until some minutes after its expiry.
     pub fn job(&self, offer: StatementId) -> Option<&Job> {
         self.jobs.get(offer)
     }

@@ -149,7 +149,8 @@ impl From<News> for Action {
     }
 }
 
-/// What has become of jobs, for people and subscribers.
+/// What has become of jobs, for people and subscribers. `offer`, also in a task, is the job's id: that
+/// of its first offer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
     /// A broker keeps the offer.
@@ -222,6 +223,13 @@ pub enum News {
         passed: u32,
         /// Tasks that did not.
         failed: u32,
+    },
+    /// An open offer was signed again by a new node key, and so has another id on the wire; durably.
+    SignedAgain {
+        /// The job's id.
+        offer: StatementId,
+        /// The offer's id from now on.
+        now: StatementId,
     },
     /// The home broker knows that the offer is over.
     Withdrawn {

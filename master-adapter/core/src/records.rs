@@ -2,15 +2,16 @@
 //!
 //! | key | value |
 //! |---|---|
+//! | `a` offer | the id of its job, where that is another |
 //! | `d` delegation | the envelope under which receipts were signed |
 //! | `h` epoch | the envelope of that epoch's home |
-//! | `j` offer | the offer's envelope |
+//! | `j` job | its offer's envelope |
 //! | `r` result | an accepted result's envelope; not read by the core |
-//! | `s` offer | [`StateRecord`] |
-//! | `t` offer, task, replica | [`SettledRecord`]: the result that was accepted |
+//! | `s` job | [`StateRecord`] |
+//! | `t` job, task, replica | [`SettledRecord`]: the result that was accepted |
 //! | `v` result | [`Judgement`]: the receipt, in few bytes |
 //!
-//! Custody adds its own (`c`). Envelopes have records of their own, because a record has no more
+//! A job's id is that of its first offer ([`crate::JobIds`]). Custody adds its own (`c`). Envelopes have records of their own, because a record has no more
 //! room than the largest envelope needs.
 
 use capability::statements::{TaskId, Verdict};
@@ -21,7 +22,9 @@ use thiserror::Error;
 
 use crate::jobs::JobState;
 
-/// Records of offers.
+/// Records of the jobs of offers that were signed again.
+pub const JOB_ID_PREFIX: u8 = b'a';
+/// Records of offers, by their jobs.
 pub const OFFER_PREFIX: u8 = b'j';
 /// Records of accepted results, which make the archive.
 pub const RESULT_PREFIX: u8 = b'r';
@@ -66,9 +69,9 @@ pub(crate) struct Judgement {
     pub(crate) delegation: StatementId,
 }
 
-/// The key of an offer's record.
-pub fn offer_key(offer: StatementId) -> Vec<u8> {
-    named(OFFER_PREFIX, offer)
+/// The key of the record of a job's offer.
+pub fn offer_key(job: StatementId) -> Vec<u8> {
+    named(OFFER_PREFIX, job)
 }
 
 /// The key of an accepted result's record.
@@ -76,12 +79,16 @@ pub fn result_key(result: StatementId) -> Vec<u8> {
     named(RESULT_PREFIX, result)
 }
 
+pub(crate) fn job_id_key(offer: StatementId) -> Vec<u8> {
+    named(JOB_ID_PREFIX, offer)
+}
+
 pub(crate) fn delegation_key(delegation: StatementId) -> Vec<u8> {
     named(DELEGATION_PREFIX, delegation)
 }
 
-pub(crate) fn state_key(offer: StatementId) -> Vec<u8> {
-    named(STATE_PREFIX, offer)
+pub(crate) fn state_key(job: StatementId) -> Vec<u8> {
+    named(STATE_PREFIX, job)
 }
 
 pub(crate) fn judgement_key(result: StatementId) -> Vec<u8> {
@@ -102,7 +109,10 @@ pub(crate) fn settled_key(task: TaskId) -> Vec<u8> {
 }
 
 /// The name behind the first byte of `key`.
-pub(crate) fn name_in(key: &[u8]) -> Result<StatementId, RestoreError> {
+///
+/// # Errors
+/// If the key has another shape.
+pub fn name_in(key: &[u8]) -> Result<StatementId, RestoreError> {
     let name = key.get(1..).and_then(|name| name.try_into().ok());
     name.map(StatementId::from_bytes).ok_or(RestoreError::Key)
 }

@@ -5,9 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use master_core::{Input, News};
+use capability::statements::{Credit, Offer, Verdict};
+use capability::{Payload, Signer, Verified};
+use master_core::{Input, JobState, News, REHOME_AFTER};
 use mesh_core::{Answer, Ask, CallFailed, HandoverAnswer};
-use support::{Bench, Draft, TestKey, home, job, key, revocation, standby};
+use support::{Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby};
 
 /// Its own node, and its project.
 fn node() -> TestKey {
@@ -76,4 +78,132 @@ fn a_stranger_revokes_no_master() {
     let mut bench = Bench::new();
     bench.give(Input::Declare(vec![revocation(node(), key(9))]));
     assert!(!bench.master.is_revoked() && bench.submit(job(1)).is_some());
+}
+
+// A new node key.
+
+fn new_node() -> TestKey {
+    key(3)
+}
+
+/// The adapter has a new key, and starts again.
+fn rotate(bench: &mut Bench, lifetime: Duration) {
+    bench.delegate(new_node(), lifetime);
+    bench.restart();
+    bench.give(Input::Declare(vec![revocation(node(), project())]));
+}
+
+/// What is published at the home once it knows of the revocation; it takes it.
+fn published(bench: &mut Bench) -> Verified<Offer> {
+    let (_, call, ask) = bench.asked().expect("a declaration");
+    assert!(matches!(ask, Ask::Declare { .. }), "{ask:?}");
+    bench.answer(call, Ok(Answer::Done));
+    let (_, call, ask) = bench.asked().expect("a publication");
+    let Ask::Publish { home: named, offer, again: false, .. } = ask else { panic!("{ask:?}") };
+    assert_eq!((named.signer(), named.epoch), (new_node().public(), 2));
+    bench.answer(call, Ok(Answer::Done));
+    offer
+}
+
+#[test]
+fn open_offers_are_signed_again_and_the_job_keeps_its_id_and_its_results() {
+    let (mut bench, former) = Bench::with_job(3);
+    let id = former.id();
+    bench.verdict_of(&Draft::new(&former, 1, 1).sign());
+    rotate(&mut bench, 5 * DAY);
+    bench.up(&home());
+    let offer = published(&mut bench);
+    assert_ne!(offer.id(), id);
+    assert_eq!(offer.signer(), new_node().public());
+    assert_eq!(offer.expires, bench.master.authority().delegation().expires);
+    assert!(offer.authorize(offer.signer(), &TestVerifier).is_ok());
+
+    // Twice, as the records have to bear it.
+    for restarted in [false, true] {
+        if restarted {
+            bench.restart();
+            bench.up(&home());
+        }
+        for name in [id, offer.id()] {
+            let job = bench.master.job(name).expect("by either id");
+            assert_eq!((job.id(), job.offer().id()), (id, offer.id()));
+            assert_eq!(
+                job.settled().map(|(task, _)| (task.offer, task.task)).collect::<Vec<_>>(),
+                [(id, 1)]
+            );
+        }
+        assert_eq!(bench.master.jobs().count(), 1);
+    }
+    let draft = |task| Draft { epoch: 2, ..Draft::new(&offer, task, 2) };
+    assert_eq!(bench.verdict_of(&draft(0).sign()), Verdict::Accepted(Credit(5)));
+    bench.news();
+    bench.verdict_of(&draft(2).sign());
+    let done = News::JobDone { offer: id, passed: 3, failed: 0 };
+    assert!(bench.news().contains(&done));
+}
+
+#[test]
+fn an_offer_that_is_not_signed_again_durably_is_not_published() {
+    let (mut bench, former) = Bench::with_job(1);
+    bench.delegate(new_node(), 60 * DAY);
+    bench.restart_with_slow_disk();
+    bench.up(&home());
+    assert!(bench.asked().is_none());
+    bench.restart();
+    bench.up(&home());
+    let (_, _, ask) = bench.asked().expect("a publication");
+    let Ask::Publish { offer, .. } = ask else { panic!("{ask:?}") };
+    assert_eq!(bench.master.job(offer.id()).map(|job| job.id()), Some(former.id()));
+}
+
+#[test]
+fn work_that_was_done_under_the_former_key_still_counts_once() {
+    let (mut bench, former) = Bench::with_job(2);
+    let judged = Draft::new(&former, 0, 1).sign();
+    assert_eq!(bench.verdict_of(&judged), Verdict::Accepted(Credit(5)));
+    rotate(&mut bench, 30 * DAY);
+    bench.up(&home());
+    published(&mut bench);
+    let late = Draft::new(&former, 1, 1).sign();
+    assert_eq!(bench.verdict_of(&late), Verdict::Accepted(Credit(5)));
+    assert_eq!(bench.master.job(former.id()).map(|job| job.state()), Some(JobState::Done));
+
+    // Nor is what was judged before judged anew; its receipt is by the new key.
+    assert_eq!(bench.deliver(&judged), Some(HandoverAnswer::Taken));
+    let receipt = bench.receipt().expect("its receipt");
+    assert_eq!((receipt.signer(), receipt.result), (new_node().public(), judged.id()));
+    assert!(receipt.authorize(receipt.signer(), &TestVerifier).is_ok());
+}
+
+#[test]
+fn receipts_that_are_owed_are_signed_again_and_end_with_the_delegation() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let result = Draft::new(&offer, 0, 1).sign();
+    bench.down(&home());
+    bench.deliver(&result);
+    assert_eq!(bench.master.receipts_waiting(), 1);
+    rotate(&mut bench, 30 * DAY);
+    assert_eq!(bench.master.receipts_waiting(), 1);
+    bench.restart();
+    bench.up(&home());
+    let receipt = bench.receipt().expect("the receipt");
+    assert_eq!((receipt.signer(), receipt.result), (new_node().public(), result.id()));
+    assert_eq!(receipt.verdict, Verdict::Accepted(Credit(5)));
+    assert_eq!(receipt.expires, bench.master.authority().delegation().expires);
+    assert!(receipt.authorize(receipt.signer(), &TestVerifier).is_ok());
+}
+
+#[test]
+fn what_was_over_under_the_former_key_stays_over() {
+    let (mut bench, offer) = Bench::with_job(1);
+    bench.down(&home());
+    bench.deliver(&Draft::new(&offer, 0, 1).sign());
+    rotate(&mut bench, 30 * DAY);
+    let state = |bench: &Bench| bench.master.job(offer.id()).map(|job| job.state());
+    assert_eq!(state(&bench), Some(JobState::DoneAndWithdrawn));
+    bench.up(&home());
+    bench.pass(REHOME_AFTER);
+    assert!(!questions(&mut bench).contains(&"publish"));
+    bench.restart();
+    assert_eq!(state(&bench), Some(JobState::DoneAndWithdrawn));
 }

@@ -1,5 +1,7 @@
 //! Jobs and accepted results, as people look at them.
 //!
+//! A job is known here by its id, that of its first offer, whoever has signed that last.
+//!
 //! What is durable is the core's records; this holds them in memory, made anew at every start and kept
 //! up to date by the core's news. The core bounds how many results can come. Logs above two kilobytes
 //! and artifacts are blobs, which are read when they are asked for.
@@ -11,10 +13,12 @@ use std::sync::Arc;
 use capability::statements::{Ended, JobResult, Log, Offer, StepReport};
 use capability::tap::{self, TapReport};
 use capability::{
-    BlobHash, Ed25519, Explanation, MAX_OUTPUT, PublicKey, StatementError, StatementId, Timestamp,
-    Verified,
+    BlobHash, Ed25519, Explanation, MAX_OUTPUT, PublicKey, StatementId, Timestamp, Verified,
 };
-use master_core::{JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX};
+use master_core::{
+    JOB_ID_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX, RestoreError,
+    name_in,
+};
 use mesh_store::BlobStore;
 
 use crate::model::{
@@ -29,6 +33,7 @@ pub struct Archive {
 
 #[derive(Debug)]
 struct Entry {
+    id: StatementId,
     offer: Verified<Offer>,
     state: JobState,
     published: BTreeSet<PublicKey>,
@@ -48,13 +53,17 @@ impl Archive {
     pub fn restore(
         records: &[(Vec<u8>, Vec<u8>)],
         blobs: &BlobStore,
-    ) -> Result<Self, StatementError> {
-        let mut archive = Self::default();
+    ) -> Result<Self, RestoreError> {
+        let (mut archive, mut ids) = (Self::default(), JobIds::default());
         for (key, value) in records {
             match key.first().copied() {
-                Some(OFFER_PREFIX) => archive.add(Verified::parse(value, &Ed25519)?),
+                Some(JOB_ID_PREFIX) => ids.restore(key, value)?,
+                Some(OFFER_PREFIX) => {
+                    archive.add(name_in(key)?, Verified::parse(value, &Ed25519)?);
+                }
                 Some(RESULT_PREFIX) => {
-                    archive.accept(&Verified::parse(value, &Ed25519)?, None, None, blobs);
+                    let result: Verified<JobResult> = Verified::parse(value, &Ed25519)?;
+                    archive.accept(ids.of(result.task.offer), &result, None, None, blobs);
                 }
                 _ => {}
             }
@@ -68,7 +77,8 @@ impl Archive {
             entry.state = JobState::DoneAndWithdrawn;
         }
         for job in master.jobs() {
-            let Some(entry) = self.jobs.get_mut(&job.offer().id()) else { continue };
+            let Some(entry) = self.jobs.get_mut(&job.id()) else { continue };
+            entry.offer = job.offer().clone();
             entry.state = job.state();
             for (task, settled) in job.settled() {
                 if let Some(accepted) = entry.tasks.get_mut(&(task.task, task.replica)) {
@@ -80,8 +90,9 @@ impl Archive {
     }
 
     /// A job was submitted.
-    pub fn add(&mut self, offer: Verified<Offer>) {
+    pub fn add(&mut self, id: StatementId, offer: Verified<Offer>) {
         let entry = Entry {
+            id,
             offer,
             state: JobState::Open,
             published: BTreeSet::new(),
@@ -89,7 +100,7 @@ impl Archive {
             explanation: None,
             tasks: BTreeMap::new(),
         };
-        self.jobs.insert(entry.offer.id(), entry);
+        self.jobs.insert(id, entry);
     }
 
     /// A job was cancelled.
@@ -116,8 +127,8 @@ impl Archive {
                     entry.explanation = Some(explanation.clone());
                 }
             }
-            News::Accepted { result, passed, via, .. } => {
-                self.accept(result, Some(*passed), Some(*via), blobs);
+            News::Accepted { task, result, passed, via, .. } => {
+                self.accept(task.offer, result, Some(*passed), Some(*via), blobs);
             }
             News::JobDone { offer, .. } => self.set_state(*offer, JobState::Done),
             News::Withdrawn { offer } => {
@@ -135,6 +146,7 @@ impl Archive {
             }
             News::Rejected { .. }
             | News::Again { .. }
+            | News::SignedAgain { .. }
             | News::Declared { .. }
             | News::NotDeclared { .. }
             | News::Revoked => {}
@@ -231,12 +243,13 @@ impl Archive {
 
     fn accept(
         &mut self,
+        job: StatementId,
         result: &Verified<JobResult>,
         passed: Option<bool>,
         via: Option<PublicKey>,
         blobs: &BlobStore,
     ) {
-        let Some(entry) = self.jobs.get_mut(&result.task.offer) else { return };
+        let Some(entry) = self.jobs.get_mut(&job) else { return };
         let tap_step = entry.offer.job.tap.as_deref();
         let step = result.steps.iter().find(|step| Some(step.name.as_str()) == tap_step);
         let view = TaskView {
@@ -265,7 +278,7 @@ impl Entry {
         let (passed, failed) = self.tally();
         let offer = &self.offer;
         JobView {
-            offer: offer.id(),
+            offer: self.id,
             name: offer.name.clone(),
             builder: offer.builder.clone(),
             tasks: offer.tasks,

@@ -247,8 +247,8 @@ impl EventLoop {
         {
             let (offer, name) = (offer.to_string(), job.offer().name.clone());
             tracing::info!(offer = &offer[..8], name, tasks = job.offer().tasks, "submitted");
-            let statement = job.offer().clone();
-            self.show(|board| board.archive.add(statement));
+            let (job, statement) = (job.id(), job.offer().clone());
+            self.show(|board| board.archive.add(job, statement));
         }
         if let Some(Waiting::Submission(reply)) = self.waiting.remove(&reply) {
             // A client that has hung up can see the job in the list.
@@ -346,6 +346,10 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
         }
         News::JobDone { offer, passed, failed } => {
             tracing::info!(offer = offer.short(), name = name(offer), passed, failed, "job done");
+        }
+        News::SignedAgain { offer, now } => {
+            let (offer, now) = (offer.short(), now.short());
+            tracing::info!(offer, now, "offer signed again");
         }
         News::Withdrawn { offer } => tracing::info!(offer = offer.short(), "withdrawn"),
         News::HomeMoved { epoch, home } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capability::statements::{JobResult, Lease, Receipt};
+use capability::statements::{JobResult, Lease, Receipt, TaskId};
 use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
@@ -91,9 +91,9 @@ impl Master {
         judgement: Judgement,
         arrival: &Arrival,
     ) -> (Vec<Write>, Vec<Action>) {
-        let (task, id, volunteer) = (result.task, result.id(), result.signer());
+        let (id, volunteer) = (result.id(), result.signer());
         if let Finding::Rejected(reason) = finding {
-            let reason = (*reason).to_owned();
+            let (task, reason) = (result.task, (*reason).to_owned());
             return (
                 Vec::new(),
                 vec![News::Rejected { task, result: id, volunteer, reason }.into()],
@@ -102,8 +102,9 @@ impl Master {
         let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
         writes.extend(self.remember_delegation());
         self.judgements.insert(id, judgement);
-        let job =
-            self.jobs.get_mut(task.offer).expect("only a result of a known job is not rejected");
+        let job = self.jobs.get_mut(result.task.offer);
+        let job = job.expect("only a result of a known job is not rejected");
+        let task = TaskId { offer: job.id(), ..result.task };
         let news = match finding {
             Finding::Rejected(_) => unreachable!("handled above"),
             Finding::Again(reason) => {
@@ -151,10 +152,17 @@ impl Master {
         self.commit(writes, released, vec![Pending::Receipt(id)]);
     }
 
-    /// The receipt that says `judgement`; signing it again gives the same bytes.
+    /// The receipt that says `judgement`; signing it again with the same key gives the same bytes.
     fn receipt(&self, result: StatementId, judgement: &Judgement) -> Verified<Receipt> {
-        let current = self.authority.delegation().envelope();
-        let delegation = self.delegations.get(&judgement.delegation).unwrap_or(current).clone();
+        let remembered = self.delegations.get(&judgement.delegation);
+        let (delegation, expires) = match remembered {
+            Some(delegation) => (delegation, judgement.expires),
+            // It was to a former node key.
+            None => {
+                let current = self.authority.delegation();
+                (current.envelope(), judgement.expires.min(current.expires))
+            }
+        };
         let payload = Receipt {
             project: self.authority.project(),
             result,
@@ -162,13 +170,13 @@ impl Master {
             volunteer: judgement.volunteer,
             verdict: judgement.verdict.clone(),
             issued: judgement.issued,
-            delegation,
-            expires: judgement.expires,
+            delegation: delegation.clone(),
+            expires,
         };
         Verified::sign(payload, self.authority.signer())
     }
 
-    fn remember_delegation(&mut self) -> Option<Write> {
+    pub(super) fn remember_delegation(&mut self) -> Option<Write> {
         let envelope = self.authority.delegation().envelope();
         let id = envelope.id();
         if self.delegations.contains_key(&id) {
@@ -185,7 +193,7 @@ fn finish(job: &mut Job, writes: &mut Vec<Write>) -> Option<News> {
         return None;
     }
     job.set_state(JobState::Done);
-    let offer = job.offer().id();
+    let offer = job.id();
     writes.push(Write::put(state_key(offer), encode_cbor(&job.record())));
     let (passed, failed) = job.tally();
     Some(News::JobDone { offer, passed, failed })

@@ -18,6 +18,7 @@ const MAX_CALLS_A_BROKER: usize = 16;
 pub(super) struct Question {
     to: PublicKey,
     epoch: u64,
+    /// The job's id.
     offer: StatementId,
     about: About,
 }
@@ -187,8 +188,8 @@ impl Master {
             if due.len() == room {
                 break;
             }
-            let offer = job.offer().id();
-            let question = |about| Question { to: broker, epoch: home.epoch, offer, about };
+            let id = job.id();
+            let question = |about| Question { to: broker, epoch: home.epoch, offer: id, about };
             if job.is_offered(now.wall) {
                 let attempts = job.publications.entry(broker).or_default();
                 if attempts.is_due(now) {
@@ -214,7 +215,7 @@ impl Master {
                 && job.inquiry.is_due(now)
             {
                 job.inquiry.start();
-                let ask = Ask::Explain(JobNeeds::Offer(offer));
+                let ask = Ask::Explain(JobNeeds::Offer(job.offer().id()));
                 due.push((question(About::Explanation), ask));
             }
         }

@@ -7,8 +7,9 @@ use mesh_core::{CUSTODY_PREFIX, Now};
 use super::Master;
 use crate::jobs::Job;
 use crate::records::{
-    DELEGATION_PREFIX, HOME_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES, OFFER_PREFIX,
-    RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in, task_in,
+    DELEGATION_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES,
+    OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in,
+    task_in,
 };
 
 impl Master {
@@ -21,13 +22,15 @@ impl Master {
     ) -> Result<(), RestoreError> {
         match key.first().copied() {
             Some(CUSTODY_PREFIX) => self.custody.restore(value, verifier)?,
+            Some(JOB_ID_PREFIX) => self.jobs.ids_mut().restore(key, value)?,
             Some(DELEGATION_PREFIX) => self.restore_delegation(value, verifier)?,
-            Some(HOME_PREFIX) => self.homes.restore(value, verifier)?,
+            Some(HOME_PREFIX) => self.homes.restore(value, &self.authority, verifier)?,
             Some(OFFER_PREFIX) => {
                 let offer = Verified::<Offer>::parse(value, verifier)?;
-                // Of what has expired only the archive knows.
-                if offer.current(now.wall).is_ok() || offer.expires > now.wall {
-                    self.jobs.insert(Job::new(offer));
+                // Of what has expired, and of a project that has passed on, only the archive knows.
+                let is_ours = offer.project == self.authority.project();
+                if is_ours && (offer.current(now.wall).is_ok() || offer.expires > now.wall) {
+                    self.jobs.insert(Job::with_id(name_in(key)?, offer));
                 }
             }
             Some(STATE_PREFIX) => {

@@ -67,6 +67,7 @@ pub fn volunteer(n: u8) -> TestKey {
 pub struct Bench {
     pub master: Master,
     pub now: Now,
+    authority: Authority,
     disk: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Commits that the disk has not finished.
     queue: VecDeque<Commit>,
@@ -75,7 +76,7 @@ pub struct Bench {
     next_reply: u64,
 }
 
-pub fn authority(now: Timestamp) -> Authority {
+pub fn authority(now: Timestamp, node: TestKey, lifetime: Duration) -> Authority {
     let project = key(1);
     let registration = Registration {
         name: "example".into(),
@@ -85,10 +86,10 @@ pub fn authority(now: Timestamp) -> Authority {
         checks: Vec::new(),
         expires: now + 300 * DAY,
     };
-    let delegation = Delegation { node: key(2).public(), expires: now + 90 * DAY };
+    let delegation = Delegation { node: node.public(), expires: now + lifetime };
     let registration = Verified::sign(registration, &project);
     let delegation = Verified::sign(delegation, &project);
-    Authority::new(Arc::new(key(2)), registration, delegation).expect("one project, its node")
+    Authority::new(Arc::new(node), registration, delegation).expect("one project, its node")
 }
 
 pub fn job(tasks: u32) -> NewJob {
@@ -117,9 +118,11 @@ pub fn job(tasks: u32) -> NewJob {
 impl Bench {
     pub fn new() -> Self {
         let now = Now { mono: Mono::default(), wall: Timestamp(1_800_000_000_000) };
+        let authority = authority(now.wall, key(2), 90 * DAY);
         let mut bench = Self {
-            master: start(now, &BTreeMap::new()),
+            master: start(&authority, now, &BTreeMap::new()),
             now,
+            authority,
             disk: BTreeMap::new(),
             queue: VecDeque::new(),
             disk_is_slow: false,
@@ -146,12 +149,27 @@ impl Bench {
 
     /// The process is killed and started again: what was not durable is gone.
     pub fn restart(&mut self) {
+        self.disk_is_slow = false;
+        self.start_again();
+    }
+
+    /// The same, and commits wait from the start on for [`Self::finish_commits`].
+    pub fn restart_with_slow_disk(&mut self) {
+        self.disk_is_slow = true;
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
         self.queue.clear();
         self.seen.clear();
-        self.disk_is_slow = false;
         self.now = self.now.after(Duration::from_secs(1));
-        self.master = start(self.now, &self.disk);
+        self.master = start(&self.authority, self.now, &self.disk);
         self.drain();
+    }
+
+    /// From the next start on `node` signs, for so long.
+    pub fn delegate(&mut self, node: TestKey, lifetime: Duration) {
+        self.authority = authority(self.now.wall, node, lifetime);
     }
 
     /// From now on commits wait for [`Self::finish_commits`].
@@ -316,10 +334,9 @@ impl Bench {
     }
 }
 
-fn start(now: Now, disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Master {
+fn start(authority: &Authority, now: Now, disk: &BTreeMap<Vec<u8>, Vec<u8>>) -> Master {
     let brokers = vec![home().public(), standby().public()];
-    let authority = authority(Timestamp(1_800_000_000_000));
-    Master::restore(authority, brokers, disk.clone().into_iter(), &TestVerifier, now)
+    Master::restore(authority.clone(), brokers, disk.clone().into_iter(), &TestVerifier, now)
         .expect("its own records")
 }
 
