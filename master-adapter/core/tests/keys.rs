@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capability::statements::{Credit, Offer, Verdict};
 use capability::{Payload, Signer, Verified};
-use master_core::{Input, JobState, News, REHOME_AFTER};
+use master_core::{Input, JobState, News, REHOME_AFTER, open_offers};
 use mesh_core::{Answer, Ask, CallFailed, HandoverAnswer};
 use support::{Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby};
 
@@ -206,4 +206,19 @@ fn what_was_over_under_the_former_key_stays_over() {
     assert!(!questions(&mut bench).contains(&"publish"));
     bench.restart();
     assert_eq!(state(&bench), Some(JobState::DoneAndWithdrawn));
+}
+
+#[test]
+fn open_jobs_are_told_from_the_records_alone() {
+    let (mut bench, offer) = Bench::with_job(1);
+    let open = |bench: &Bench| {
+        let open = open_offers(&bench.records(), &TestVerifier, bench.now.wall);
+        open.expect("its own records").iter().map(|offer| offer.id()).collect::<Vec<_>>()
+    };
+    assert_eq!(open(&bench), [offer.id()]);
+    bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
+    assert_eq!(open(&bench), []);
+    bench.submit(job(1)).expect("a sound job");
+    bench.pass(8 * DAY);
+    assert_eq!(open(&bench), [], "it has expired");
 }

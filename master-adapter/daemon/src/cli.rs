@@ -53,6 +53,17 @@ pub enum Command {
         #[arg(long = "key", value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
+    /// Make a new node key, delegate to it, and revoke the former one; needs the project key. Restart the
+    /// adapter then: it signs what is open again, and nothing is lost.
+    Rotate {
+        /// Make a new project key instead, and name it as the one that follows. Volunteers have to pin it
+        /// themselves. Not while jobs are open; stop the adapter first.
+        #[arg(long)]
+        project: bool,
+        /// Why, for people; at most 256 bytes.
+        #[arg(long, default_value = "", value_name = "TEXT", conflicts_with = "project")]
+        reason: String,
+    },
     /// Run the adapter.
     Run {
         /// Where the REST interface listens; port 0 takes a free one.

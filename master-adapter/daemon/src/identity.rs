@@ -80,17 +80,34 @@ impl Identity {
 
     /// Signs a new delegation, and the registration anew with these `checks`, by the project key.
     pub fn delegate(&self, checks: Vec<Check>, now: Timestamp) -> Outcome<Timestamp> {
-        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
+        let registration = self.registration()?;
+        let project = self.key_of(&registration)?;
+        self.refuse_revoked(now)?;
+        self.delegate_by(&project, &registration, checks, now)
+    }
+
+    /// The project key, which must be the one that signed `registration`.
+    pub fn key_of(&self, registration: &Verified<Registration>) -> Outcome<SecretKey> {
         let project = project_key(&self.project_key_file())?;
         if project.public() != registration.signer() {
             let message = "the project key is not the one that signed the registration";
             return Err(Failure::say(Exit::State, message));
         }
-        self.refuse_revoked(now)?;
+        Ok(project)
+    }
+
+    /// Signs, by the key `project`, a delegation, and `registration` anew with these `checks`.
+    pub fn delegate_by(
+        &self,
+        project: &SecretKey,
+        registration: &Registration,
+        checks: Vec<Check>,
+        now: Timestamp,
+    ) -> Outcome<Timestamp> {
         let expires = now + REGISTRATION_LIFETIME;
-        let renewed = Registration { checks, expires, ..(*registration).clone() };
+        let renewed = Registration { checks, expires, ..registration.clone() };
         renewed.validate().or_exit(Exit::Input)?;
-        self.delegate_with(&project, renewed, now)
+        self.delegate_with(project, renewed, now)
     }
 
     fn delegate_with(
@@ -122,7 +139,7 @@ impl Identity {
     /// In whose name `node` speaks. The registration must have these `checks`: volunteers run what
     /// is signed, whatever the configuration says.
     pub fn authority(&self, node: Arc<SecretKey>, checks: &[Check]) -> Outcome<Authority> {
-        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
+        let registration = self.registration()?;
         if registration.checks != checks {
             let message = "the checks of the configuration are not those of the registration";
             return Err(
@@ -138,8 +155,17 @@ impl Identity {
 
     /// The project's key.
     pub fn project(&self) -> Outcome<ProjectKey> {
-        let registration: Verified<Registration> = self.statement(&self.registration_file())?;
-        Ok(registration.signer().into())
+        Ok(self.registration()?.signer().into())
+    }
+
+    /// Who the project is.
+    pub fn registration(&self) -> Outcome<Verified<Registration>> {
+        self.statement(&self.registration_file())
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// The secret that programs on this machine show to the adapter; made if there is none.

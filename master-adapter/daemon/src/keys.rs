@@ -1,16 +1,45 @@
-//! Keys that end: what a project says of a node key that leaked, or of its own.
+//! Keys that end and keys that follow: of this adapter, and of the project.
 //!
 //! The statements are files in the state directory, of which a running adapter tells its brokers. So
-//! it can be done where the project key is, with the adapter running or not.
+//! they can be made where the project key is, with the adapter running or not. Whatever is done here in
+//! several steps can be done again if it was cut off.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use capability::statements::Revocation;
-use capability::{KeyBook, Payload, PublicKey, Signer, Timestamp, Verified};
+use anyhow::Context;
+use capability::statements::{Check, Revocation, Succession};
+use capability::{
+    Ed25519, KeyBook, Payload, ProjectKey, PublicKey, SecretKey, Signer, Timestamp, Verified,
+};
+use master_core::open_offers;
 use mesh_core::KeyChange;
-use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, Storage, escape_line, key_file};
 
 use crate::identity::{Identity, project_key};
+
+/// Names of jobs that are told at most.
+const MAX_NAMES: usize = 3;
+
+/// What a new node key comes to.
+pub struct Rotated {
+    /// The key that is void.
+    pub former: PublicKey,
+    /// The key that takes its place.
+    pub node: PublicKey,
+    /// Until when it may speak for the project.
+    pub expires: Timestamp,
+}
+
+/// What a new project key comes to.
+pub struct Heir {
+    /// The key that has passed on.
+    pub former: ProjectKey,
+    /// The key that follows.
+    pub project: ProjectKey,
+    /// Where the former secret key is now.
+    pub kept: PathBuf,
+}
 
 impl Identity {
     /// Revokes `key`, by default this adapter's, with the project key in `key_file`, by default the
@@ -25,12 +54,90 @@ impl Identity {
         self.project()?;
         let signer = project_key(&key_file.unwrap_or_else(|| self.project_key_file()))?;
         let key = key.map_or_else(|| self.node_key().map(|node| node.public()), Ok)?;
+        self.revoke_by(&signer, key, reason, now)
+    }
+
+    fn revoke_by(
+        &self,
+        signer: &SecretKey,
+        key: PublicKey,
+        reason: String,
+        now: Timestamp,
+    ) -> Outcome<KeyChange> {
         // The longest life is not before the end of any delegation there may be (S71).
         let payload = Revocation { key, reason, expires: now + Revocation::MAX_LIFETIME };
-        let revocation = Verified::try_sign(payload, &signer).or_exit(Exit::Usage)?;
+        let revocation = Verified::try_sign(payload, signer).or_exit(Exit::Usage)?;
         let change = KeyChange::Revocation(revocation);
         self.key_changes().add(&change)?;
         Ok(change)
+    }
+
+    /// Makes a new node key, with a delegation to it, and revokes the former one.
+    pub fn rotate(&self, reason: String, checks: Vec<Check>, now: Timestamp) -> Outcome<Rotated> {
+        let registration = self.registration()?;
+        let project = self.key_of(&registration)?;
+        let former = self.node_key()?.public();
+        let fresh = self.state().join("node-new.key");
+        let node = key_file::load_or_create(&fresh)?.public();
+        // Before the key is replaced: it could not be named afterwards.
+        self.revoke_by(&project, former, reason, now)?;
+        rename(&fresh, &self.node_key_file())?;
+        let expires = self.delegate_by(&project, &registration, checks, now)?;
+        Ok(Rotated { former, node, expires })
+    }
+
+    /// Makes a new project key that follows the present one, and signs registration and delegation
+    /// with it.
+    pub fn pass_on(&self, checks: Vec<Check>, now: Timestamp) -> Outcome<Heir> {
+        let former = project_key(&self.project_key_file())?;
+        let kept = self.state().join(format!("project-{}.key", former.public().short()));
+        let fresh = self.state().join("project-new.key");
+        // Unless only the last step is left, of a former try.
+        let is_signed =
+            fresh.exists() && key_file::load(&fresh)?.public() == self.registration()?.signer();
+        if !is_signed {
+            self.sign_heir(&fresh, &kept, checks, now)?;
+        }
+        rename(&fresh, &self.project_key_file())?;
+        Ok(Heir { former: former.public().into(), project: self.project()?, kept })
+    }
+
+    /// All of it but that the key in `fresh` takes the place of the former one.
+    fn sign_heir(&self, fresh: &Path, kept: &Path, checks: Vec<Check>, now: Timestamp) -> Outcome {
+        let registration = self.registration()?;
+        let former = self.key_of(&registration)?;
+        self.refuse_revoked(now)?;
+        self.refuse_open_jobs(now)?;
+        let heir = key_file::load_or_create(fresh)?;
+        let expires = now + Succession::MAX_LIFETIME;
+        let succession = Succession { successor: heir.public(), expires };
+        let succession = KeyChange::Succession(Verified::sign(succession, &former));
+        self.key_changes().add(&succession)?;
+        key_file::copy(&self.project_key_file(), kept)?;
+        self.delegate_by(&heir, &registration, checks, now).map(drop)
+    }
+
+    /// Fails if the store has jobs that are not over. They are the former project's: nobody could
+    /// judge their results any more.
+    fn refuse_open_jobs(&self, now: Timestamp) -> Outcome {
+        if !self.state().join("store").exists() {
+            return Ok(());
+        }
+        let storage = Storage::open(self.state(), u64::MAX)
+            .map_err(|failure| failure.hint("stop the adapter first, if it runs"))?;
+        let open = storage.records().map(|records| open_offers(&records, &Ed25519, now));
+        storage.close();
+        let open = open?.context("cannot read the records of jobs").or_exit(Exit::State)?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = open.iter().take(MAX_NAMES).map(|it| escape_line(&it.name)).collect();
+        let more = if open.len() > MAX_NAMES { ", …" } else { "" };
+        let message = format!("{} jobs are open: {}{more}", open.len(), names.join(", "));
+        Err(Failure::say(Exit::Input, message).hint(
+            "start the adapter, wait until they are done or `talkoot-master cancel` them, and stop it \
+             again",
+        ))
     }
 
     /// Whether `change` is about this adapter's key.
@@ -60,4 +167,10 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+fn rename(from: &Path, to: &Path) -> Outcome {
+    fs::rename(from, to)
+        .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
+        .or_exit(Exit::State)
 }

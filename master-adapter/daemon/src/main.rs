@@ -31,6 +31,7 @@ use client::Client;
 use commands::{Follow, Form};
 use config::Config;
 use identity::{Description, Identity};
+use keys::{Heir, Rotated};
 
 const ROLE: &str = "master";
 
@@ -52,6 +53,8 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Delegate => delegate(&identity, config.checks()),
         Command::Revoke { key, reason, key_file } => revoke(&identity, key, reason, key_file),
+        Command::Rotate { project: false, reason } => rotate(&identity, reason, config.checks()),
+        Command::Rotate { project: true, .. } => pass_on(&identity, config.checks()),
         Command::Run { http, brokers } => {
             let http = http.unwrap_or(config.http);
             serve(config, brokers, http, state)
@@ -120,6 +123,30 @@ fn revoke(
             "next: talkoot-master rotate, which makes a new node key; then restart the adapter"
         );
     }
+    Ok(())
+}
+
+fn rotate(identity: &Identity, reason: String, checks: Vec<Check>) -> Outcome {
+    let Rotated { former, node, expires } =
+        identity.rotate(reason, checks, Clock::new().now().wall)?;
+    eprintln!(
+        "{former} is void\ndelegated to the new node key {node} until {expires}\nrestart a running \
+         adapter: it signs open offers again, and tells its brokers before anything else"
+    );
+    Ok(())
+}
+
+fn pass_on(identity: &Identity, checks: Vec<Check>) -> Outcome {
+    let Heir { former, project, kept } = identity.pass_on(checks, Clock::new().now().wall)?;
+    eprintln!(
+        "the project {former} is followed by {project}\nThe new key is {}: move it to a safe place. \
+         The former one is {}: keep it, it alone can revoke the former project.\nNext: start the \
+         adapter, and publish what `talkoot-master uri` prints now. Volunteers are shown the new key, \
+         and pin it themselves.",
+        identity.project_key_file().display(),
+        kept.display(),
+    );
+    outln!("{project}");
     Ok(())
 }
 

@@ -116,6 +116,64 @@ fn a_revoked_adapter_is_not_delegated_to_again_and_says_so_when_it_runs() {
     assert!(told.contains("ERROR") && told.contains("talkoot-master rotate"), "{told}");
 }
 
+/// What the adapter with this state says that it signs with.
+fn identity(state: &Path) -> (Vec<u8>, Vec<u8>) {
+    let read = |name: &str| std::fs::read(state.join(name)).expect("it is there");
+    (read("node.key"), read("delegation.statement"))
+}
+
+#[test]
+fn a_rotated_adapter_has_another_key_that_it_may_sign_with() {
+    let state = project();
+    let state = state.path();
+    let former = identity(state);
+    let rotated = run(state, &["rotate", "--reason", "leaked"]);
+    let words = String::from_utf8_lossy(&rotated.stderr);
+    assert!(rotated.status.success() && words.contains(" is void\n"), "{words}");
+    let (key, delegation) = identity(state);
+    assert!(key != former.0 && delegation != former.1);
+    assert!(!state.join("node-new.key").exists());
+    assert_eq!(std::fs::read_dir(state.join("key-changes")).expect("there").count(), 1);
+    assert!(run(state, &["delegate"]).status.success());
+    first_log(state, "broker not reached");
+
+    std::fs::remove_file(state.join("project.key")).expect("removed");
+    fails(state, &["rotate"], 5, "bring the project key back");
+    assert_eq!(identity(state).0, key, "nothing was begun");
+}
+
+#[test]
+fn a_project_passes_on_once_and_keeps_its_former_key() {
+    let state = project();
+    let state = state.path();
+    let uri = || {
+        let uri = run(state, &["uri", "--broker", "/ip4/127.0.0.1/tcp/1"]);
+        String::from_utf8_lossy(&uri.stdout).trim().to_owned()
+    };
+    let (former, key) = (uri(), std::fs::read(state.join("project.key")).expect("there"));
+    let passed = run(state, &["rotate", "--project"]);
+    let words = String::from_utf8_lossy(&passed.stderr);
+    assert!(passed.status.success() && words.contains(" is followed by "), "{words}");
+    let heir = String::from_utf8_lossy(&passed.stdout).trim().to_owned();
+    assert!(uri().contains(&heir) && !former.contains(&heir));
+    let kept = std::fs::read_dir(state).expect("there").filter_map(|entry| {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name()?.to_str()?;
+        (name.starts_with("project-")).then(|| std::fs::read(&path).expect("readable"))
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), [key.clone()]);
+    first_log(state, "broker not reached");
+
+    // Cut off before its last step.
+    std::fs::rename(state.join("project.key"), state.join("project-new.key")).expect("renamed");
+    std::fs::write(state.join("project.key"), key).expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(state.join("project.key"), mode).expect("changed");
+    let again = run(state, &["rotate", "--project"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout).trim(), heir);
+    assert!(run(state, &["delegate"]).status.success());
+}
+
 #[test]
 fn a_project_that_has_revoked_itself_delegates_to_nobody() {
     let state = project();

@@ -91,17 +91,30 @@ pub fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
 
 /// Makes a new key in `path`, which must not exist; durable before it is used.
 pub fn create(path: &Path) -> Result<SecretKey, KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.display().to_string(), source };
     let mut seed = [0; KEY_BYTES];
     getrandom::fill(&mut seed)?;
+    write(path, &seed)
+}
+
+/// Makes `to` another file of the key in `from`; no error if it is that already.
+pub fn copy(from: &Path, to: &Path) -> Result<(), KeyFileError> {
+    let key = load(from)?;
+    match load(to) {
+        Ok(there) if there.seed() == key.seed() => Ok(()),
+        _ => write(to, key.seed()).map(drop),
+    }
+}
+
+fn write(path: &Path, seed: &[u8; KEY_BYTES]) -> Result<SecretKey, KeyFileError> {
+    let failed = |source| KeyFileError::Io { path: path.display().to_string(), source };
     let directory = directory_of(path);
     std::fs::create_dir_all(directory).map_err(failed)?;
     let mut new = OpenOptions::new();
     let mut file = new.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(&seed)).map_err(failed)?;
+    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(seed)).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    Ok(SecretKey::from_seed(&seed))
+    Ok(SecretKey::from_seed(seed))
 }
 
 #[cfg(test)]

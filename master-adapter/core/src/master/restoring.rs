@@ -1,16 +1,48 @@
 //! A master takes up again what a former process had made durable.
 
+use std::collections::BTreeMap;
+
 use capability::statements::{Delegation, Offer, Verdict};
-use capability::{StatementId, Verified, Verifier, decode_cbor};
+use capability::{StatementId, Timestamp, Verified, Verifier, decode_cbor};
 use mesh_core::{CUSTODY_PREFIX, Now};
 
 use super::Master;
-use crate::jobs::Job;
+use crate::jobs::{Job, JobState};
 use crate::records::{
     DELEGATION_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES,
     OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in,
     task_in,
 };
+
+/// The offers among `records` that are open at `now`, of whatever project.
+///
+/// # Errors
+/// If a record is not one of this core's.
+pub fn open_offers(
+    records: &[(Vec<u8>, Vec<u8>)],
+    verifier: &dyn Verifier,
+    now: Timestamp,
+) -> Result<Vec<Verified<Offer>>, RestoreError> {
+    let mut open = BTreeMap::new();
+    for (key, value) in records {
+        match key.first().copied() {
+            Some(OFFER_PREFIX) => {
+                let offer = Verified::<Offer>::parse(value, verifier)?;
+                if offer.expires > now {
+                    open.insert(name_in(key)?, offer);
+                }
+            }
+            Some(STATE_PREFIX) => {
+                let record: StateRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
+                if record.state != JobState::Open {
+                    open.remove(&name_in(key)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(open.into_values().collect())
+}
 
 impl Master {
     pub(super) fn restore_record(

@@ -167,6 +167,11 @@ impl Bench {
         self.drain();
     }
 
+    /// What is durable.
+    pub fn records(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.disk.clone().into_iter().collect()
+    }
+
     /// From the next start on `node` signs, for so long.
     pub fn delegate(&mut self, node: TestKey, lifetime: Duration) {
         self.authority = authority(self.now.wall, node, lifetime);
