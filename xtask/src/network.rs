@@ -78,6 +78,11 @@ impl Network {
         let mut init = self.program("talkoot-master");
         init.arg("init").arg("--name").arg(project).arg("--state").arg(state);
         tools::output(&mut init)?;
+        self.adapter(name, brokers)
+    }
+
+    /// Starts the adapter of the project that is in the state of `name` already.
+    pub fn adapter(&mut self, name: &str, brokers: &[&str]) -> Result<()> {
         let mut args = strings(&["run"]);
         for broker in brokers {
             args.extend(["--broker".to_owned(), self.address(broker)]);
@@ -159,6 +164,18 @@ impl Network {
         Ok(())
     }
 
+    /// Asks a process to end, and waits until it has.
+    pub fn stop(&mut self, name: &str) -> Result<()> {
+        let process = self.process(name)?;
+        let program = process.program;
+        let Some(child) = process.child.take() else { return Ok(()) };
+        terminate(&child)?;
+        match await_end(child, program)? {
+            None => Ok(()),
+            Some(unwilling) => bail!("did not end: {unwilling}"),
+        }
+    }
+
     /// Kills a process and destroys its disk.
     pub fn destroy(&mut self, name: &str) -> Result<()> {
         self.kill(name)?;
@@ -181,8 +198,7 @@ impl Network {
             let of_program = self.processes.values_mut().filter(|it| it.program == program);
             let children: Vec<_> = of_program.filter_map(|it| it.child.take()).collect();
             for child in &children {
-                let id = child.id().to_string();
-                tools::output(Command::new("kill").args(["-TERM", &id]))?;
+                terminate(child)?;
             }
             for child in children {
                 unwilling.extend(await_end(child, program)?);
@@ -228,6 +244,11 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
+}
+
+fn terminate(child: &Child) -> Result<()> {
+    let id = child.id().to_string();
+    tools::output(Command::new("kill").args(["-TERM", &id])).map(drop)
 }
 
 /// Waits for a child that was asked to end; gives its name if it had to be killed.

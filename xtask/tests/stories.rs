@@ -60,6 +60,27 @@ impl Story {
         submit.spawn().expect("talkoot-master submit starts")
     }
 
+    /// Writes a job of one task that sleeps for so long; gives its file.
+    fn write_sleepy_job(&self, name: &str, seconds: u64) -> PathBuf {
+        let folder = self.network.state(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        let module = wat::parse_str(sleeper(seconds)).expect("the sleeper assembles");
+        std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
+        let job = format!(
+            "name = \"{name}\"\n[requirements]\nruntimes = [\"wasm\"]\n[[step]]\nname = \"sleep\"\n\
+             run = [\"sleeper.wasm\"]\n[limits]\nwall = \"2m\"\nmemory = \"64 MiB\"\ndisk = \"16 MiB\"\n"
+        );
+        std::fs::write(folder.join("job.toml"), job).expect("written");
+        folder.join("job.toml")
+    }
+
+    /// Runs a command of `talkoot-master` on the state of process `name`; gives what it prints.
+    fn master(&self, name: &str, arguments: &[&str]) -> String {
+        let mut command = self.network.program("talkoot-master");
+        command.args(arguments).arg("--state").arg(self.network.state(name));
+        tools::output(&mut command).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
     /// Waits until `count` events satisfy `wanted`.
     fn wait_for(&self, count: usize, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let (mut mark, mut last) = (0, None);
@@ -149,9 +170,8 @@ fn the_only_broker_with_custody_of_results_is_destroyed_with_its_disk() {
 #[test]
 fn a_volunteer_is_killed_in_the_middle_of_a_task_and_another_runs_it() {
     let mut story = Story::begin(2);
-    let job = story.network.state("slow");
-    write_slow_job(&job);
-    let submit = story.submit(&job.join("job.toml"));
+    let job = story.write_sleepy_job("slow", 5);
+    let submit = story.submit(&job);
     let started = story.wait_for(1, "the task to start", |event| event.name == "started");
 
     story.network.kill(&started.who).expect("killed");
@@ -162,6 +182,73 @@ fn a_volunteer_is_killed_in_the_middle_of_a_task_and_another_runs_it() {
     let ran_by: Vec<_> = story.network.events().all();
     let ran_by = ran_by.iter().filter(|event| event.name == "finished").map(|event| &event.who);
     assert!(ran_by.clone().all(|who| *who != started.who) && ran_by.count() == 1);
+}
+
+#[test]
+fn a_node_key_that_leaked_is_revoked_while_a_job_runs_and_a_new_one_goes_on() {
+    let mut story = Story::begin(1);
+    let stolen = ["node.key", "registration.statement", "delegation.statement", "api-token"];
+    let thief = story.network.state("thief");
+    std::fs::create_dir(&thief).expect("a folder");
+    for file in stolen {
+        std::fs::copy(story.network.state("master").join(file), thief.join(file)).expect("copied");
+    }
+    let submit = |story: &Story, name: &str, seconds: u64| {
+        let job = story.write_sleepy_job(name, seconds);
+        story.master("master", &["submit", &job.display().to_string()]).trim().to_owned()
+    };
+    let slow = submit(&story, "slow", 60);
+    story.wait_for(1, "the task to start", |event| event.name == "started");
+    let quick = submit(&story, "quick", 0);
+    story.wait_for(2, "both offers to be published", |event| event.name == "published");
+
+    // Every broker hears of it. The volunteer would at its next renewal, within 10 s; here it meets
+    // one of its brokers anew before that, and asks what is new.
+    story.master("master", &["revoke", "--reason", "leaked"]);
+    let revoked = story.network.events().mark();
+    for broker in ["broker-a", "broker-b", "broker-c"] {
+        story.wait_for(1, "the brokers to hear of it", |event| event.is(broker, "key revoked"));
+    }
+    story.network.stop("broker-c").expect("stopped");
+    story.network.start_again("broker-c").expect("started again");
+    let met =
+        story.wait_for(2, "the broker to be met again", |event| event.is("broker-c", "listening"));
+    let reason = "the key that offered it was revoked";
+    let stopped = story.wait_for(1, "the task to be given up", |event| {
+        event.is("volunteer-1", "leases released") && event.field("reason") == reason
+    });
+    let (declared, given_up) = (story.network.events().all()[revoked..].to_vec(), stopped.at);
+    let declared = declared.iter().find(|event| event.name == "key change declared");
+    let declared = declared.expect("the home has acknowledged it").at;
+    println!(
+        "given up {:.1} s after the home knew, {:.1} s after the other broker was back",
+        given_up.saturating_sub(declared).as_secs_f64(),
+        given_up.saturating_sub(met.at).as_secs_f64()
+    );
+
+    // Whoever has the key publishes nothing with it.
+    story.network.adapter("thief", &["broker-a"]).expect("the thief's adapter");
+    let bait = story.write_sleepy_job("bait", 0);
+    story.master("thief", &["submit", &bait.display().to_string()]);
+    let refused =
+        story.wait_for(1, "the thief to be refused", |event| event.is("thief", "not published"));
+    println!("the thief's broker: {}", refused.field("reason"));
+    assert!(refused.field("reason").contains("the key that signed it was revoked"));
+    story.network.kill("thief").expect("killed");
+
+    // With a new key the jobs go on under the ids that they had.
+    story.master("master", &["cancel", &slow]);
+    story.master("master", &["rotate"]);
+    story.network.kill("master").expect("killed");
+    story.network.start_again("master").expect("started again");
+    story.master("master", &["wait", &quick]);
+    let all = story.network.events().all();
+    let accepted: Vec<_> = all.iter().filter(|event| event.name == "accepted").collect();
+    assert_eq!(accepted.len(), 1, "{}", story.last_events());
+    assert_eq!(accepted[0].field("offer"), quick[..8]);
+    let stolen_work = all[revoked..].iter().filter(|it| it.is("volunteer-1", "leased")).count();
+    assert_eq!(stolen_work, 1, "{}", story.last_events());
+    story.network.end().expect("every process ends when asked");
 }
 
 #[test]
@@ -233,36 +320,23 @@ fn assemble_sweep(directory: &Path) -> PathBuf {
     folder.join("job.toml")
 }
 
-/// A job of one task that sleeps for five seconds.
-fn write_slow_job(folder: &Path) {
-    const SLEEPER: &str = r#"
+/// A module that sleeps for so long.
+fn sleeper(seconds: u64) -> String {
+    let nanoseconds = seconds * 1_000_000_000;
+    format!(
+        r#"
         (module
           (import "wasi_snapshot_preview1" "poll_oneoff"
             (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
           (memory (export "memory") 1)
           (func (export "_start")
-            ;; one subscription at 0: the monotonic clock, 5e9 ns from now
+            ;; one subscription at 0: the monotonic clock, in nanoseconds from now
             (i32.store (i32.const 16) (i32.const 1))
-            (i64.store (i32.const 24) (i64.const 5000000000))
+            (i64.store (i32.const 24) (i64.const {nanoseconds}))
             (drop (call $poll_oneoff
               (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))
-    "#;
-    const JOB: &str = r#"
-        name = "slow"
-        [requirements]
-        runtimes = ["wasm"]
-        [[step]]
-        name = "sleep"
-        run = ["sleeper.wasm"]
-        [limits]
-        wall = "1m"
-        memory = "64 MiB"
-        disk = "16 MiB"
-    "#;
-    std::fs::create_dir(folder).expect("a folder");
-    let module = wat::parse_str(SLEEPER).expect("the sleeper assembles");
-    std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
-    std::fs::write(folder.join("job.toml"), JOB).expect("written");
+        "#
+    )
 }
 
 fn await_exit(child: &mut Child) -> Option<i32> {
