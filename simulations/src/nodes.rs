@@ -10,7 +10,7 @@ use std::sync::Arc;
 use broker_core::{Broker, GossipToken, GossipVerdict, ReconcileNews, ReconcileQuery};
 use capability::statements::TaskId;
 use capability::{BlobHash, Capabilities, PublicKey, Signer, StatementId, Verifier};
-use master_core::{Authority, JobState, Master, NewJob, lease_of};
+use master_core::{Authority, JobState, Master, NewJob, lease_of, ownership_of};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Gossip, HandoverAnswer,
     HandoverFailed, Mono, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
@@ -359,7 +359,9 @@ impl Core for MasterNode {
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
             Arrival::HandedIn { from, bundle, missing, reply } => {
                 let lease = lease_of(&bundle, &self.verifier);
-                Input::Handover { from, bundle, lease, missing, reply: ReplyId(reply) }
+                let ownership = ownership_of(&bundle, &self.verifier);
+                let reply = ReplyId(reply);
+                Input::Handover { from, bundle, lease, ownership, missing, reply }
             }
             Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
             Arrival::Submit { job, reply } => Input::Submit { job, reply: ReplyId(reply) },

@@ -136,6 +136,8 @@ pub struct Settled {
     pub result: StatementId,
     /// Whose it is.
     pub volunteer: PublicKey,
+    /// Who vouched for the volunteer, if anybody did.
+    pub owner: Option<PublicKey>,
     /// Whether the task passed.
     pub passed: bool,
     /// The volunteer's broker.
@@ -144,15 +146,15 @@ pub struct Settled {
 
 impl From<SettledRecord> for Settled {
     fn from(record: SettledRecord) -> Self {
-        let SettledRecord { result, volunteer, passed, via } = record;
-        Self { result, volunteer, passed, via }
+        let SettledRecord { result, volunteer, owner, passed, via } = record;
+        Self { result, volunteer, owner, passed, via }
     }
 }
 
 impl From<Settled> for SettledRecord {
     fn from(settled: Settled) -> Self {
-        let Settled { result, volunteer, passed, via } = settled;
-        Self { result, volunteer, passed, via }
+        let Settled { result, volunteer, owner, passed, via } = settled;
+        Self { result, volunteer, owner, passed, via }
     }
 }
 

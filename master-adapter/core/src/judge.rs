@@ -1,6 +1,6 @@
 //! What a result is worth: the rules, each with the words in which the volunteer hears of it.
 
-use capability::statements::{Credit, Ended, JobResult, Lease, Log, Verdict};
+use capability::statements::{Credit, Ended, JobResult, Lease, Log, Ownership, Verdict};
 use capability::{Limits, PublicKey, Timestamp, Verified, Verifier};
 use mesh_core::{Bundle, Cargo};
 
@@ -23,6 +23,26 @@ pub fn lease_of(bundle: &Bundle, verifier: &dyn Verifier) -> Option<Verified<Lea
         Cargo::Result(result) => Verified::check(&result.lease, verifier).ok(),
         Cargo::Receipt(_) => None,
     }
+}
+
+/// The ownership inside a result on its way, if it is a sound statement. For [`Input::Handover`].
+///
+/// [`Input::Handover`]: crate::Input::Handover
+pub fn ownership_of(bundle: &Bundle, verifier: &dyn Verifier) -> Option<Verified<Ownership>> {
+    match &bundle.cargo {
+        Cargo::Result(result) => Verified::check(result.ownership.as_ref()?, verifier).ok(),
+        Cargo::Receipt(_) => None,
+    }
+}
+
+/// Whose `volunteer` is, if `ownership` holds at `now` (S76).
+pub(crate) fn owner_of(
+    volunteer: PublicKey,
+    ownership: Option<&Verified<Ownership>>,
+    now: Timestamp,
+) -> Option<PublicKey> {
+    let ownership = ownership.filter(|it| it.current(now).is_ok())?;
+    ownership.nodes.contains(&volunteer).then(|| ownership.signer())
 }
 
 /// What the judge finds.

@@ -1,6 +1,6 @@
 //! What enters the core and what leaves it.
 
-use capability::statements::{Credit, JobResult, Lease, TaskId};
+use capability::statements::{Credit, JobResult, Lease, Ownership, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
@@ -66,6 +66,8 @@ pub enum Input {
         bundle: Bundle,
         /// The lease inside the result, as [`lease_of`](crate::lease_of) checked it.
         lease: Option<Verified<Lease>>,
+        /// The ownership inside the result, as [`ownership_of`](crate::ownership_of) checked it.
+        ownership: Option<Verified<Ownership>>,
         /// Blobs of the bundle that are not in the blob store. They are asked for only if the
         /// result counts, so that strangers cannot fill the disk.
         missing: Vec<BlobHash>,
@@ -188,6 +190,8 @@ pub enum News {
         passed: bool,
         /// What the volunteer earned.
         credit: Credit,
+        /// The owner that vouched for the volunteer, if one did.
+        owner: Option<PublicKey>,
         /// The volunteer's broker, by which it came.
         via: PublicKey,
         /// The broker that handed it over.

@@ -52,6 +52,8 @@ pub(crate) struct StateRecord {
 pub(crate) struct SettledRecord {
     pub(crate) result: StatementId,
     pub(crate) volunteer: PublicKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<PublicKey>,
     pub(crate) passed: bool,
     pub(crate) via: PublicKey,
 }

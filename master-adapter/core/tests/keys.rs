@@ -5,11 +5,13 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Credit, Offer, Verdict};
+use capability::statements::{Credit, Offer, Ownership, Verdict};
 use capability::{Payload, Signer, Verified};
 use master_core::{Input, JobState, News, REHOME_AFTER, open_offers};
 use mesh_core::{Answer, Ask, CallFailed, HandoverAnswer};
-use support::{Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby};
+use support::{
+    Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby, volunteer,
+};
 
 /// Its own node, and its project.
 fn node() -> TestKey {
@@ -158,7 +160,7 @@ fn an_offer_that_is_not_signed_again_durably_is_not_published() {
 
 #[test]
 fn work_that_was_done_under_the_former_key_still_counts_once() {
-    let (mut bench, former) = Bench::with_job(2);
+    let (mut bench, former) = Bench::with_job(3);
     let judged = Draft::new(&former, 0, 1).sign();
     assert_eq!(bench.verdict_of(&judged), Verdict::Accepted(Credit(5)));
     rotate(&mut bench, 30 * DAY);
@@ -166,7 +168,11 @@ fn work_that_was_done_under_the_former_key_still_counts_once() {
     published(&mut bench);
     let late = Draft::new(&former, 1, 1).sign();
     assert_eq!(bench.verdict_of(&late), Verdict::Accepted(Credit(5)));
-    assert_eq!(bench.master.job(former.id()).map(|job| job.state()), Some(JobState::Done));
+    let told = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| match ask {
+        Ask::Publish { settled, .. } => Some(settled),
+        _ => None,
+    });
+    assert_eq!(told, Some(vec![(0, 1)]), "the home would lease it again");
 
     // Nor is what was judged before judged anew; its receipt is by the new key.
     assert_eq!(bench.deliver(&judged), Some(HandoverAnswer::Taken));
@@ -221,4 +227,26 @@ fn open_jobs_are_told_from_the_records_alone() {
     bench.submit(job(1)).expect("a sound job");
     bench.pass(8 * DAY);
     assert_eq!(open(&bench), [], "it has expired");
+}
+
+// Owners.
+
+#[test]
+fn whose_a_machine_is_is_kept_with_its_result_while_the_ownership_holds() {
+    let (mut bench, offer) = Bench::with_job(3);
+    let owned = |node: u8, until: Duration| {
+        let expires = offer.issued + until;
+        let payload = Ownership { nodes: vec![volunteer(node).public()], expires };
+        Some(Verified::sign(payload, &key(50)))
+    };
+    let over = Duration::ZERO;
+    bench.pass(Duration::from_secs(600));
+    for (task, ownership) in [(0, owned(1, DAY)), (1, owned(1, over)), (2, None)] {
+        let draft = Draft { ownership, ..Draft::new(&offer, task, 1) };
+        assert_eq!(bench.verdict_of(&draft.sign()), Verdict::Accepted(Credit(5)));
+    }
+    bench.restart();
+    let job = bench.master.job(offer.id()).expect("the job");
+    let owners: Vec<_> = job.settled().map(|(_, settled)| settled.owner).collect();
+    assert_eq!(owners, [Some(key(50).public()), None, None]);
 }

@@ -48,6 +48,14 @@ struct Accepted {
     result: Arc<Verified<JobResult>>,
 }
 
+/// What only the core knows of an accepted result.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    passed: bool,
+    owner: Option<PublicKey>,
+    via: PublicKey,
+}
+
 impl Archive {
     /// Indexes what the records hold. Offers come before results, as their keys do.
     pub fn restore(
@@ -63,7 +71,7 @@ impl Archive {
                 }
                 Some(RESULT_PREFIX) => {
                     let result: Verified<JobResult> = Verified::parse(value, &Ed25519)?;
-                    archive.accept(ids.of(result.task.offer), &result, None, None, blobs);
+                    archive.accept(ids.of(result.task.offer), &result, None, blobs);
                 }
                 _ => {}
             }
@@ -84,6 +92,7 @@ impl Archive {
                 if let Some(accepted) = entry.tasks.get_mut(&(task.task, task.replica)) {
                     accepted.view.passed = settled.passed;
                     accepted.view.via = Some(settled.via);
+                    accepted.view.owner = settled.owner;
                 }
             }
         }
@@ -127,8 +136,9 @@ impl Archive {
                     entry.explanation = Some(explanation.clone());
                 }
             }
-            News::Accepted { task, result, passed, via, .. } => {
-                self.accept(task.offer, result, Some(*passed), Some(*via), blobs);
+            News::Accepted { task, result, passed, owner, via, .. } => {
+                let judged = Judged { passed: *passed, owner: *owner, via: *via };
+                self.accept(task.offer, result, Some(judged), blobs);
             }
             News::JobDone { offer, .. } => self.set_state(*offer, JobState::Done),
             News::Withdrawn { offer } => {
@@ -245,8 +255,7 @@ impl Archive {
         &mut self,
         job: StatementId,
         result: &Verified<JobResult>,
-        passed: Option<bool>,
-        via: Option<PublicKey>,
+        judged: Option<Judged>,
         blobs: &BlobStore,
     ) {
         let Some(entry) = self.jobs.get_mut(&job) else { return };
@@ -256,13 +265,14 @@ impl Archive {
             task: result.task.task,
             replica: result.task.replica,
             result: result.id(),
-            passed: passed.unwrap_or(result.ended == Ended::Passed),
+            passed: judged.map_or(result.ended == Ended::Passed, |it| it.passed),
             ended: describe(&result.ended),
             platform: result.platform.clone(),
             system: result.system.clone(),
             runtime: result.runtime.clone(),
             volunteer: result.signer(),
-            via,
+            owner: judged.and_then(|it| it.owner),
+            via: judged.map(|it| it.via),
             wall_ms: result.steps.iter().map(|step| step.wall_ms).fold(0, u64::saturating_add),
             cpu_ms: result.credit().0,
             finished: result.finished,
@@ -291,7 +301,26 @@ impl Entry {
             explanation: self.explanation.clone(),
             passed,
             failed,
+            one_owner: self.of_one_owner(),
         }
+    }
+
+    /// Tasks with all of their replicas in, which are all of one owner's machines.
+    fn of_one_owner(&self) -> u32 {
+        if self.offer.replicas < 2 {
+            return 0;
+        }
+        let mut tasks = BTreeMap::<u32, (u16, BTreeSet<PublicKey>)>::new();
+        for Accepted { view, .. } in self.tasks.values() {
+            let (replicas, owners) = tasks.entry(view.task).or_default();
+            *replicas += 1;
+            // Whoever has no owner stands for itself.
+            owners.insert(view.owner.unwrap_or(view.volunteer));
+        }
+        let alone = |(replicas, owners): &(u16, BTreeSet<PublicKey>)| {
+            *replicas == self.offer.replicas && owners.len() == 1
+        };
+        u32::try_from(tasks.into_values().filter(alone).count()).unwrap_or(u32::MAX)
     }
 
     /// Tasks with all of their replicas in: how many passed, and how many did not.

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use capability::{Ed25519, PublicKey, StatementId};
-use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of};
+use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of, ownership_of};
 use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
@@ -177,8 +177,9 @@ impl EventLoop {
         };
         let missing = self.link.missing(&bundle);
         let lease = lease_of(&bundle, &Ed25519);
+        let ownership = ownership_of(&bundle, &Ed25519);
         let reply = self.wait(Waiting::Handover(reply));
-        self.give(Input::Handover { from, bundle, lease, missing, reply });
+        self.give(Input::Handover { from, bundle, lease, ownership, missing, reply });
     }
 
     fn on_command(&mut self, command: Command) {

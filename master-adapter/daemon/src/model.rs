@@ -81,7 +81,7 @@ pub struct Complaint {
 /// One element of `GET /api/v1/jobs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
-    /// The offer's name.
+    /// The job's id: that of its first offer. A new node key signs open offers again, with new ids.
     pub offer: StatementId,
     /// The job's name.
     pub name: String,
@@ -109,6 +109,9 @@ pub struct JobView {
     pub passed: u32,
     /// Tasks that did not.
     pub failed: u32,
+    /// Tasks whose replicas are in, and all of one owner: they do not confirm one another.
+    #[serde(default)]
+    pub one_owner: u32,
 }
 
 impl JobView {
@@ -139,6 +142,9 @@ pub struct TaskView {
     pub runtime: Runtime,
     /// Whose machine.
     pub volunteer: PublicKey,
+    /// The owner that vouched for the volunteer, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<PublicKey>,
     /// The volunteer's broker; the result came from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<PublicKey>,

@@ -50,6 +50,10 @@ fn job(job: &JobView) -> String {
         plural(u64::from(job.tasks), "task"),
         job.failed,
     );
+    if job.one_owner > 0 {
+        let tasks = plural(u64::from(job.one_owner), "task");
+        write!(line, ", replicas of {tasks} by one owner alone").expect("to a string");
+    }
     if let Some(trouble) = &job.trouble {
         write!(line, "  ({})", escape_line(trouble)).expect("to a string");
     }
@@ -105,6 +109,9 @@ pub fn task(task: &TaskView) -> String {
         write!(line, " ({})", escape_line(&task.system)).expect("to a string");
     }
     write!(line, ", {}, volunteer {}", task.runtime, task.volunteer.short()).expect("to a string");
+    if let Some(owner) = task.owner {
+        write!(line, " of owner {}", owner.short()).expect("to a string");
+    }
     if let Some(via) = task.via {
         write!(line, " via broker {}", via.short()).expect("to a string");
     }

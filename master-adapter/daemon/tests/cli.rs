@@ -161,7 +161,7 @@ fn a_project_passes_on_once_and_keeps_its_former_key() {
         let name = path.file_name()?.to_str()?;
         (name.starts_with("project-")).then(|| std::fs::read(&path).expect("readable"))
     });
-    assert_eq!(kept.collect::<Vec<_>>(), [key.clone()]);
+    assert_eq!(kept.collect::<Vec<_>>(), std::slice::from_ref(&key));
     first_log(state, "broker not reached");
 
     // Cut off before its last step.

@@ -266,7 +266,7 @@ fn an_owner_signs_a_machine_elsewhere_and_the_machine_takes_the_file() {
     let file = file.to_str().unwrap();
     owner(machine.path(), &["set", file]);
     let said = shown(machine.path());
-    assert_eq!((&said["owner"], &said["flaw"]), (&key.clone().into(), &Value::Null));
+    assert_eq!((&said["owner"], &said["flaw"]), (&key.into(), &Value::Null));
 
     let wrong = run(other.path(), &["owner", "set", file]);
     check_fails(&wrong, 3, &format!("owner sign {}", node_key(other.path())));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use capability::statements::{JobResult, Lease, Receipt, TaskId};
+use capability::statements::{JobResult, Lease, Ownership, Receipt, TaskId};
 use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
 use super::{MAX_RECEIPTS_WAITING, Master, Pending};
 use crate::jobs::{Job, JobState, Settled};
-use crate::judge::{Court, Finding};
+use crate::judge::{Court, Finding, owner_of};
 use crate::message::{Action, News};
 use crate::records::{
     Judgement, SettledRecord, delegation_key, judgement_key, result_key, settled_key, state_key,
@@ -23,6 +23,7 @@ pub(super) struct Arrival {
     pub(super) from: PublicKey,
     pub(super) via: PublicKey,
     pub(super) lease: Option<Verified<Lease>>,
+    pub(super) ownership: Option<Verified<Ownership>>,
     pub(super) missing: Vec<BlobHash>,
     pub(super) reply: ReplyId,
 }
@@ -101,6 +102,7 @@ impl Master {
         }
         let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
         writes.extend(self.remember_delegation());
+        let owner = owner_of(volunteer, arrival.ownership.as_ref(), judgement.issued);
         self.judgements.insert(id, judgement);
         let job = self.jobs.get_mut(result.task.offer);
         let job = job.expect("only a result of a known job is not rejected");
@@ -113,17 +115,23 @@ impl Master {
                 vec![News::Again { task, result: id, volunteer, reason }.into()]
             }
             Finding::Settles { passed, credit } => {
-                let settled = Settled { result: id, volunteer, passed: *passed, via: arrival.via };
+                let (passed, via) = (*passed, arrival.via);
+                let settled = Settled { result: id, volunteer, owner, passed, via };
                 job.settle(task.task, task.replica, settled);
+                if result.task.offer != job.offer().id() {
+                    // The home knows nothing of that offer any more, and would lease the task again.
+                    job.publish_anew();
+                }
                 let record = SettledRecord::from(settled);
                 writes.push(Write::put(settled_key(task), encode_cbor(&record)));
                 writes.push(Write::put(result_key(id), result.envelope().as_bytes()));
                 let accepted = News::Accepted {
                     task,
                     result: result.clone(),
-                    passed: *passed,
+                    passed,
                     credit: *credit,
-                    via: arrival.via,
+                    owner,
+                    via,
                     from: arrival.from,
                 };
                 let mut news = vec![accepted.into()];

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Package, Permissions, Receipt,
-    Registration, Revocation, StepReport, TaskId, Verdict,
+    Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Ownership, Package,
+    Permissions, Receipt, Registration, Revocation, StepReport, TaskId, Verdict,
 };
 use capability::{
     BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
     Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
 };
-use master_core::{Action, Authority, Input, Master, NewJob, News, lease_of};
+use master_core::{Action, Authority, Input, Master, NewJob, News, lease_of, ownership_of};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, KeyChange, Mono, Now,
     ReplyId, Write,
@@ -264,8 +264,10 @@ impl Bench {
     ) -> ReplyId {
         let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: home().public() };
         let lease = lease_of(&bundle, &TestVerifier);
+        let ownership = ownership_of(&bundle, &TestVerifier);
+        let from = home().public();
         let reply = self.reply();
-        self.give(Input::Handover { from: home().public(), bundle, lease, missing, reply });
+        self.give(Input::Handover { from, bundle, lease, ownership, missing, reply });
         reply
     }
 
@@ -357,6 +359,7 @@ pub struct Draft {
     pub ended: Ended,
     pub cpu_ms: u64,
     pub artifacts: Vec<Artifact>,
+    pub ownership: Option<Verified<Ownership>>,
 }
 
 impl Draft {
@@ -372,6 +375,7 @@ impl Draft {
             ended: Ended::Passed,
             cpu_ms: 5,
             artifacts: Vec::new(),
+            ownership: None,
         }
     }
 
@@ -408,7 +412,7 @@ impl Draft {
             platform: Platform::new("linux", "x86_64").expect("a platform"),
             system: String::new(),
             runtime: Runtime::Native,
-            ownership: None,
+            ownership: self.ownership.map(|it| it.envelope().clone()),
             started: self.offer.issued,
             finished: self.offer.issued,
             expires: self.offer.expires,
