@@ -146,7 +146,7 @@ impl Identity {
                 Failure::say(Exit::Input, message).hint("sign them with `talkoot-master delegate`")
             );
         }
-        let delegation = self.statement(&self.delegation_file())?;
+        let delegation = self.delegation()?;
         Authority::new(node, registration, delegation).ok_or_else(|| {
             Failure::say(Exit::State, "the delegation is not this project's to this node key")
                 .hint("run `talkoot-master delegate`")
@@ -161,6 +161,11 @@ impl Identity {
     /// Who the project is.
     pub fn registration(&self) -> Outcome<Verified<Registration>> {
         self.statement(&self.registration_file())
+    }
+
+    /// What lets the node key speak.
+    pub fn delegation(&self) -> Outcome<Verified<Delegation>> {
+        self.statement(&self.delegation_file())
     }
 
     /// The state directory.

@@ -53,7 +53,7 @@ impl Identity {
     ) -> Outcome<KeyChange> {
         self.project()?;
         let signer = project_key(&key_file.unwrap_or_else(|| self.project_key_file()))?;
-        let key = key.map_or_else(|| self.node_key().map(|node| node.public()), Ok)?;
+        let key = key.map_or_else(|| self.delegate_key(), Ok)?;
         self.revoke_by(&signer, key, reason, now)
     }
 
@@ -76,7 +76,7 @@ impl Identity {
     pub fn rotate(&self, reason: String, checks: Vec<Check>, now: Timestamp) -> Outcome<Rotated> {
         let registration = self.registration()?;
         let project = self.key_of(&registration)?;
-        let former = self.node_key()?.public();
+        let former = self.delegate_key()?;
         let fresh = self.state().join("node-new.key");
         let node = key_file::load_or_create(&fresh)?.public();
         // Before the key is replaced: it could not be named afterwards.
@@ -142,8 +142,13 @@ impl Identity {
 
     /// Whether `change` is about this adapter's key.
     pub fn is_own_node(&self, change: &KeyChange) -> bool {
-        let node = self.node_key().map(|node| node.public());
+        let node = self.delegate_key();
         matches!((change, node), (KeyChange::Revocation(it), Ok(node)) if it.key == node)
+    }
+
+    /// The key that may sign, also when its file was lost.
+    fn delegate_key(&self) -> Outcome<PublicKey> {
+        Ok(self.delegation()?.node)
     }
 
     /// Fails if the project has revoked this adapter's key or itself: a delegation would be worth

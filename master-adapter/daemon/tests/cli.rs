@@ -137,6 +137,9 @@ fn a_rotated_adapter_has_another_key_that_it_may_sign_with() {
     assert!(run(state, &["delegate"]).status.success());
     first_log(state, "broker not reached");
 
+    std::fs::remove_file(state.join("node.key")).expect("lost");
+    assert!(run(state, &["rotate"]).status.success(), "the delegation knows which key it was");
+    let (key, _) = identity(state);
     std::fs::remove_file(state.join("project.key")).expect("removed");
     fails(state, &["rotate"], 5, "bring the project key back");
     assert_eq!(identity(state).0, key, "nothing was begun");
