@@ -35,16 +35,6 @@ pub fn ownership_of(bundle: &Bundle, verifier: &dyn Verifier) -> Option<Verified
     }
 }
 
-/// Whose `volunteer` is, if `ownership` holds at `now` (S76).
-pub(crate) fn owner_of(
-    volunteer: PublicKey,
-    ownership: Option<&Verified<Ownership>>,
-    now: Timestamp,
-) -> Option<PublicKey> {
-    let ownership = ownership.filter(|it| it.current(now).is_ok())?;
-    ownership.nodes.contains(&volunteer).then(|| ownership.signer())
-}
-
 /// What the judge finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {

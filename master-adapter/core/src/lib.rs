@@ -16,6 +16,7 @@ mod jobs;
 mod judge;
 mod master;
 mod message;
+mod owners;
 mod records;
 
 pub use authority::Authority;

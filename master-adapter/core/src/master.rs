@@ -2,6 +2,7 @@
 
 mod declaring;
 mod judging;
+mod owning;
 mod publishing;
 mod restoring;
 mod signing_again;
@@ -19,6 +20,7 @@ use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
 use crate::message::{Action, CancelError, Input};
+use crate::owners::Owners;
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
 use judging::Arrival;
 use publishing::Question;
@@ -51,6 +53,8 @@ pub struct Master {
     declarations: Declarations,
     declaring: BTreeMap<CallId, (PublicKey, StatementId)>,
     standing: Standing,
+    owners: Owners,
+    asking_of_owners: Option<CallId>,
     next_call: u64,
     outbox: Outbox<Action>,
     commits: u64,
@@ -111,6 +115,8 @@ impl Master {
             declarations: Declarations::default(),
             declaring: BTreeMap::new(),
             standing: Standing::Trusted,
+            owners: Owners::default(),
+            asking_of_owners: None,
             next_call: 0,
             outbox: Outbox::default(),
             commits: 0,
@@ -122,6 +128,7 @@ impl Master {
         for (key, value) in records {
             master.restore_record(&key, &value, verifier, now)?;
         }
+        master.meet_owners();
         master.sign_again(now);
         master.pump(now);
         Ok(master)
@@ -290,6 +297,7 @@ impl Master {
             }
             self.hand_over(now);
             self.ask_what_is_due(now);
+            self.ask_of_owners(now);
         }
         self.wake = self.next_due(now.mono).filter(|at| *at > now.mono).min();
     }
@@ -333,7 +341,8 @@ impl Master {
         });
         let custody = self.custody.next_wake().filter(|_| home.is_some());
         let told = self.declarations.next_wake(now);
-        let others = [self.homes.next_wake(), custody, told, Some(self.next_expiry)];
+        let owners = self.owners.next_wake().filter(|_| home.is_some());
+        let others = [self.homes.next_wake(), custody, told, owners, Some(self.next_expiry)];
         of_jobs.chain(others.into_iter().flatten())
     }
 }

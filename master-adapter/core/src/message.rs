@@ -263,6 +263,14 @@ pub enum News {
         /// Why, for people.
         reason: String,
     },
+    /// Brokers tell that an owner whose machines made results has passed on to another key; or, if it
+    /// is the same one, that it has not after all.
+    OwnerMoved {
+        /// The key that vouched.
+        owner: PublicKey,
+        /// The key in whose hands it is now.
+        heir: PublicKey,
+    },
     /// The project has revoked the key of this node: nothing is offered or judged any more.
     Revoked,
 }

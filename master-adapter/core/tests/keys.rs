@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Credit, Offer, Ownership, Verdict};
-use capability::{Payload, Signer, Verified};
+use capability::statements::{Credit, Offer, Ownership, Succession, Verdict};
+use capability::{Payload, PublicKey, Signer, Verified};
 use master_core::{Input, JobState, News, REHOME_AFTER, open_offers};
-use mesh_core::{Answer, Ask, CallFailed, HandoverAnswer};
+use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, KeyChange};
 use support::{
     Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby, volunteer,
 };
@@ -249,4 +249,66 @@ fn whose_a_machine_is_is_kept_with_its_result_while_the_ownership_holds() {
     let job = bench.master.job(offer.id()).expect("the job");
     let owners: Vec<_> = job.settled().map(|(_, settled)| settled.owner).collect();
     assert_eq!(owners, [Some(key(50).public()), None, None]);
+}
+
+/// The question about owners that is under way.
+fn asked_of_owners(bench: &mut Bench) -> Option<(CallId, Vec<PublicKey>)> {
+    std::iter::from_fn(|| bench.asked()).find_map(|(_, call, ask)| match ask {
+        Ask::KeyChanges { of } => Some((call, of)),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_home_is_asked_about_owners_who_may_have_moved_or_have_ended() {
+    let (mut bench, offer) = Bench::with_job(3);
+    let (owner, heir, last) = (key(50), key(51), key(52));
+    let payload = Ownership { nodes: vec![volunteer(1).public()], expires: offer.expires };
+    let ownership = Verified::sign(payload, &owner);
+    let result = |task| {
+        let ownership = Some(ownership.clone());
+        Draft { ownership, ..Draft::new(&offer, task, 1) }.sign()
+    };
+    let moved = |from: TestKey, to: TestKey| {
+        let payload = Succession { successor: to.public(), expires: offer.expires };
+        KeyChange::Succession(Verified::sign(payload, &from))
+    };
+    bench.verdict_of(&result(0));
+    let (call, of) = asked_of_owners(&mut bench).expect("asked at once");
+    assert_eq!(of, [owner.public()]);
+    bench.answer(call, Err(CallFailed("it is gone".into())));
+    bench.pass(Duration::from_secs(60));
+    let (call, _) = asked_of_owners(&mut bench).expect("asked again");
+
+    // Nobody asked about the last one's.
+    let told = vec![moved(owner, heir), revocation(owner, last)];
+    bench.news();
+    bench.answer(call, Ok(Answer::KeyChanges(told)));
+    let news = News::OwnerMoved { owner: owner.public(), heir: heir.public() };
+    assert_eq!(bench.news(), [news]);
+    let (call, of) = asked_of_owners(&mut bench).expect("the heir may have moved too");
+    assert_eq!(of, [heir.public()]);
+    bench.answer(call, Ok(Answer::KeyChanges(vec![moved(heir, last)])));
+    let news: Vec<_> = [owner, heir]
+        .map(|it| it.public())
+        .into_iter()
+        .map(|owner| News::OwnerMoved { owner, heir: last.public() })
+        .collect();
+    assert_eq!(bench.news(), news);
+    let (call, _) = asked_of_owners(&mut bench).expect("and the last");
+    bench.answer(call, Ok(Answer::KeyChanges(Vec::new())));
+
+    // Asked anew after a start; a node that was revoked is nobody's from then on.
+    bench.restart();
+    bench.up(&home());
+    let (call, of) = asked_of_owners(&mut bench).expect("asked after the start");
+    assert_eq!(of, [owner.public()]);
+    bench.answer(call, Ok(Answer::KeyChanges(vec![revocation(volunteer(1), owner)])));
+    bench.verdict_of(&result(1));
+    let job = bench.master.job(offer.id()).expect("the job");
+    let owners: Vec<_> = job.settled().map(|(_, settled)| settled.owner).collect();
+    assert_eq!(owners, [Some(owner.public()), None]);
+
+    bench.pass(Duration::from_secs(60 * 60));
+    assert!(asked_of_owners(&mut bench).is_some(), "each hour");
 }

@@ -29,7 +29,11 @@ use crate::model::{
 #[derive(Debug, Default)]
 pub struct Archive {
     jobs: BTreeMap<StatementId, Entry>,
+    heirs: Heirs,
 }
+
+/// By owner that has passed on, the key in whose hands it is.
+type Heirs = BTreeMap<PublicKey, PublicKey>;
 
 #[derive(Debug)]
 struct Entry {
@@ -160,6 +164,9 @@ impl Archive {
             | News::Declared { .. }
             | News::NotDeclared { .. }
             | News::Revoked => {}
+            News::OwnerMoved { owner, heir } => {
+                self.heirs.insert(*owner, *heir);
+            }
         }
     }
 
@@ -176,14 +183,14 @@ impl Archive {
 
     /// Every job, the newest first.
     pub fn jobs(&self) -> Vec<JobView> {
-        let mut jobs: Vec<_> = self.jobs.values().map(Entry::view).collect();
+        let mut jobs: Vec<_> = self.jobs.values().map(|entry| entry.view(&self.heirs)).collect();
         jobs.sort_by_key(|job| std::cmp::Reverse((job.issued, job.offer)));
         jobs
     }
 
     /// One job.
     pub fn job(&self, offer: StatementId) -> Option<JobView> {
-        self.jobs.get(&offer).map(Entry::view)
+        self.jobs.get(&offer).map(|entry| entry.view(&self.heirs))
     }
 
     /// Accepted results of a job from task `from` on: `limit` of them, and what is left of the last
@@ -194,7 +201,7 @@ impl Archive {
             if tasks.len() >= limit && tasks.last().is_none_or(|last| last.task != *task) {
                 break;
             }
-            tasks.push(accepted.view.clone());
+            tasks.push(self.task(accepted));
         }
         Some(tasks)
     }
@@ -211,7 +218,14 @@ impl Archive {
 
     /// Everything about one accepted result.
     pub fn detail(&self, offer: StatementId, task: u32, replica: u16) -> Option<TaskDetail> {
-        self.jobs.get(&offer)?.tasks.get(&(task, replica)).map(Accepted::detail)
+        let accepted = self.jobs.get(&offer)?.tasks.get(&(task, replica))?;
+        Some(TaskDetail { summary: self.task(accepted), ..accepted.detail() })
+    }
+
+    /// With the owner in whose hands the machine is now.
+    fn task(&self, accepted: &Accepted) -> TaskView {
+        let owner = accepted.view.owner.map(|owner| heir(owner, &self.heirs));
+        TaskView { owner, ..accepted.view.clone() }
     }
 
     /// Results by kind of machine and builder.
@@ -284,7 +298,7 @@ impl Archive {
 }
 
 impl Entry {
-    fn view(&self) -> JobView {
+    fn view(&self, heirs: &Heirs) -> JobView {
         let (passed, failed) = self.tally();
         let offer = &self.offer;
         JobView {
@@ -301,12 +315,12 @@ impl Entry {
             explanation: self.explanation.clone(),
             passed,
             failed,
-            one_owner: self.of_one_owner(),
+            one_owner: self.of_one_owner(heirs),
         }
     }
 
     /// Tasks with all of their replicas in, which are all of one owner's machines.
-    fn of_one_owner(&self) -> u32 {
+    fn of_one_owner(&self, heirs: &Heirs) -> u32 {
         if self.offer.replicas < 2 {
             return 0;
         }
@@ -315,7 +329,7 @@ impl Entry {
             let (replicas, owners) = tasks.entry(view.task).or_default();
             *replicas += 1;
             // Whoever has no owner stands for itself.
-            owners.insert(view.owner.unwrap_or(view.volunteer));
+            owners.insert(view.owner.map_or(view.volunteer, |owner| heir(owner, heirs)));
         }
         let alone = |(replicas, owners): &(u16, BTreeSet<PublicKey>)| {
             *replicas == self.offer.replicas && owners.len() == 1
@@ -371,6 +385,10 @@ impl Accepted {
         let summary = self.view.clone();
         TaskDetail { summary, steps: steps.collect(), artifacts: artifacts.collect() }
     }
+}
+
+fn heir(owner: PublicKey, heirs: &Heirs) -> PublicKey {
+    heirs.get(&owner).copied().unwrap_or(owner)
 }
 
 /// The store's name for a blob.

@@ -367,6 +367,9 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
             let (statement, peer) = (change.short(), broker.short());
             tracing::warn!(statement, peer, reason, "key change not declared");
         }
+        News::OwnerMoved { owner, heir } => {
+            tracing::info!(owner = owner.short(), heir = heir.short(), "owner moved");
+        }
         News::Revoked => tracing::error!(
             "the key of this adapter was revoked; run `talkoot-master rotate` and restart it"
         ),

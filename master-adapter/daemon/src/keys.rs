@@ -133,7 +133,8 @@ impl Identity {
         }
         let names: Vec<_> = open.iter().take(MAX_NAMES).map(|it| escape_line(&it.name)).collect();
         let more = if open.len() > MAX_NAMES { ", …" } else { "" };
-        let message = format!("{} jobs are open: {}{more}", open.len(), names.join(", "));
+        let (number, names) = (open.len(), names.join(", "));
+        let message = format!("jobs are open, {number} in all: {names}{more}");
         Err(Failure::say(Exit::Input, message).hint(
             "start the adapter, wait until they are done or `talkoot-master cancel` them, and stop it \
              again",

@@ -37,7 +37,15 @@ impl Master {
         }
     }
 
-    pub(super) fn declared(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
+    pub(super) fn told_of_keys(
+        &mut self,
+        call: CallId,
+        answer: Result<Answer, CallFailed>,
+        now: Now,
+    ) {
+        if self.asking_of_owners.take_if(|it| *it == call).is_some() {
+            return self.told_of_owners(answer, now);
+        }
         let Some((broker, change)) = self.declaring.remove(&call) else { return };
         let news = match self.declarations.answered(broker, change, answer, now.mono) {
             Declared::Kept => News::Declared { change, broker },

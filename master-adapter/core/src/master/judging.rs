@@ -8,7 +8,7 @@ use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
 use super::{MAX_RECEIPTS_WAITING, Master, Pending};
 use crate::jobs::{Job, JobState, Settled};
-use crate::judge::{Court, Finding, owner_of};
+use crate::judge::{Court, Finding};
 use crate::message::{Action, News};
 use crate::records::{
     Judgement, SettledRecord, delegation_key, judgement_key, result_key, settled_key, state_key,
@@ -102,7 +102,9 @@ impl Master {
         }
         let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
         writes.extend(self.remember_delegation());
-        let owner = owner_of(volunteer, arrival.ownership.as_ref(), judgement.issued);
+        let ownership = arrival.ownership.as_ref();
+        let owner = self.owners.owner_of(volunteer, ownership, judgement.issued);
+        owner.into_iter().for_each(|owner| self.owners.meet(owner));
         self.judgements.insert(id, judgement);
         let job = self.jobs.get_mut(result.task.offer);
         let job = job.expect("only a result of a known job is not rejected");

@@ -56,7 +56,7 @@ impl Master {
 
     pub(super) fn answered(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
         let Some(question) = self.calls.remove(&call) else {
-            return self.declared(call, answer, now);
+            return self.told_of_keys(call, answer, now);
         };
         match question.about {
             About::Publication => self.publication_answered(question, answer, now),
