@@ -5,13 +5,13 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Ended, Home, JobResult, Lease, Log, Offer, StepReport, TaskId, Verdict,
+    Ended, Home, JobResult, Lease, Log, Offer, Ownership, StepReport, TaskId, Verdict,
 };
 use capability::{
     Clause, Ed25519, Explanation, Need, Obstacle, Platform, PublicKey, Runtime, SecretKey, Signer,
     Timestamp, Verified,
 };
-use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, RequestGuard};
+use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, KeyChange, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -41,6 +41,7 @@ struct Broker {
 enum Seen {
     Published(Verified<Offer>, Verified<Home>),
     Withdrawn,
+    Declared(KeyChange),
     Receipt(Verdict),
 }
 
@@ -133,6 +134,8 @@ fn respond(ask: Ask) -> (Answer, Option<Seen>) {
     match ask {
         Ask::Publish { offer, home, .. } => (Answer::Done, Some(Seen::Published(offer, home))),
         Ask::Withdraw { .. } => (Answer::Done, Some(Seen::Withdrawn)),
+        Ask::Declare { change } => (Answer::Done, Some(Seen::Declared(change))),
+        Ask::KeyChanges { .. } => (Answer::KeyChanges(Vec::new()), None),
         _ => (Answer::Explanation(explanation()), None),
     }
 }
@@ -319,6 +322,62 @@ async fn whoever_follows_a_job_waits_for_an_adapter_that_restarts_at_another_por
     assert_eq!((submission.status.code(), late.status.code()), (Some(1), Some(1)));
     assert!(shown(&submission.stdout).contains("task 0 failed"), "{submission:?}");
     assert!(shown(&late.stdout).contains("\"failed\": 1"), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_outlives_the_key_of_its_adapter_and_holds_the_project_where_it_is() {
+    let state = tempfile::tempdir().expect("made");
+    let state = state.path();
+    assert!(run(state, &["init", "--name", "example"]).await.status.success());
+    let mut broker = Broker::start().await;
+    let mut adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let submission = submit(state, "job.toml");
+    let (offer, home) = broker.published().await;
+    let pass_on = ["rotate", "--project"];
+    let refused = run(state, &pass_on).await;
+    let words = shown(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(5), "{words}");
+    assert!(words.contains("stop the adapter first"), "{words}");
+
+    adapter.kill().await.expect("killed");
+    let refused = run(state, &pass_on).await;
+    let words = shown(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{words}");
+    assert!(words.contains("jobs are open, 1 in all: hello-make\n"), "{words}");
+    assert!(!state.join("project-new.key").exists(), "nothing was begun");
+    assert!(run(state, &["rotate"]).await.status.success());
+
+    // The broker hears of it before it gets the offer anew.
+    broker.master = None;
+    let mut adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let Seen::Declared(KeyChange::Revocation(void)) = broker.next().await else {
+        panic!("a revocation before all else")
+    };
+    assert_eq!(void.key, offer.signer());
+    let (again, moved) = broker.published().await;
+    assert!(again.signer() != offer.signer() && moved.epoch == home.epoch + 1);
+
+    // Its result counts for the job that was submitted, and says whose machine it was.
+    let owner = SecretKey::from_seed(&[30; 32]);
+    let nodes = vec![volunteer_key().public()];
+    let ownership = Verified::sign(Ownership { nodes, expires: again.expires }, &owner);
+    let ownership = Some(ownership.envelope().clone());
+    let payload = (*result(&again, &moved, Ended::Passed)).clone();
+    let passed = Verified::sign(JobResult { ownership, ..payload }, &volunteer_key());
+    assert!(matches!(broker.hand_over(passed).await, Verdict::Accepted(_)));
+    let output = submission.await.expect("no panic");
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output.stderr));
+    let of_owner = format!(" of owner {}", owner.public().short());
+    assert!(shown(&output.stdout).contains(&of_owner), "{}", shown(&output.stdout));
+
+    adapter.kill().await.expect("killed");
+    broker.master = None;
+    let _adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let results = run(state, &["results", &offer.id().to_string()]).await;
+    assert!(shown(&results.stdout).contains(&of_owner), "{}", shown(&results.stdout));
 }
 
 /// A command while it runs.
