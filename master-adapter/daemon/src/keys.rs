@@ -155,7 +155,7 @@ impl Identity {
     /// Fails if the project has revoked this adapter's key or itself: a delegation would be worth
     /// nothing.
     pub fn refuse_revoked(&self, now: Timestamp) -> Outcome {
-        let (project, node) = (self.project()?, self.node_key()?.public());
+        let project = self.project()?;
         let mut book = KeyBook::default();
         for change in self.key_changes().load(now)? {
             if let KeyChange::Revocation(it) = change {
@@ -167,7 +167,10 @@ impl Identity {
             return Err(Failure::say(Exit::Input, message)
                 .hint("make another one in another --state with `talkoot-master init`"));
         }
-        if book.is_void_for(node, project) {
+        // Where there is no key one will be made.
+        let is_void =
+            self.node_key_file().exists() && book.is_void_for(self.node_key()?.public(), project);
+        if is_void {
             return Err(Failure::say(Exit::Input, "the key of this adapter was revoked")
                 .hint("make a new one with `talkoot-master rotate`"));
         }

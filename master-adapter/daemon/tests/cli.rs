@@ -138,6 +138,8 @@ fn a_rotated_adapter_has_another_key_that_it_may_sign_with() {
     first_log(state, "broker not reached");
 
     std::fs::remove_file(state.join("node.key")).expect("lost");
+    assert!(run(state, &["delegate"]).status.success(), "another one is made");
+    std::fs::remove_file(state.join("node.key")).expect("lost");
     assert!(run(state, &["rotate"]).status.success(), "the delegation knows which key it was");
     let (key, _) = identity(state);
     std::fs::remove_file(state.join("project.key")).expect("removed");

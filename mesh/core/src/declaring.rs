@@ -103,7 +103,8 @@ impl Declarations {
         if let Some(hearer) = hearer {
             hearer.under_way = None;
             if settled {
-                hearer.settled.insert(id);
+                // It may have been taken back meanwhile.
+                hearer.settled.extend(self.changes.contains_key(&id).then_some(id));
                 hearer.failures = 0;
             } else {
                 hearer.fail(now);

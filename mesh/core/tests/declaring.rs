@@ -1,5 +1,4 @@
 //! Key changes and the brokers that are told of them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
@@ -82,6 +81,19 @@ fn a_broker_that_does_not_take_it_is_told_again_and_holds_nothing_up() {
     }
     declarations.set([revocation(1), revocation(2)]);
     assert_eq!(told(&mut declarations, after(0)).len(), 1, "what is new is told at once");
+}
+
+#[test]
+fn what_was_taken_back_while_it_was_told_does_not_stand_for_what_is_new() {
+    let mut declarations = Declarations::default();
+    declarations.set([revocation(1)]);
+    declarations.broker_up(broker(1));
+    let (to, id) = told(&mut declarations, NOW)[0];
+    declarations.set([revocation(2)]);
+    declarations.answered(to, id, Ok(Answer::Done), NOW);
+    let (to, id) = told(&mut declarations, NOW)[0];
+    declarations.answered(to, id, Err(CallFailed("it is gone".into())), NOW);
+    assert_eq!(declarations.next_wake(NOW), Some(after(1)));
 }
 
 #[test]

@@ -268,6 +268,12 @@ fn an_owner_signs_a_machine_elsewhere_and_the_machine_takes_the_file() {
     let said = shown(machine.path());
     assert_eq!((&said["owner"], &said["flaw"]), (&key.into(), &Value::Null));
 
+    // As through a pipe.
+    let mut set = volunteer(machine.path());
+    let piped = std::fs::File::open(file).unwrap();
+    let set = set.args(["owner", "set", "-"]).stdin(piped).output().unwrap();
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+
     let wrong = run(other.path(), &["owner", "set", file]);
     check_fails(&wrong, 3, &format!("owner sign {}", node_key(other.path())));
     std::fs::write(file, &signed[..signed.len() / 2]).unwrap();
