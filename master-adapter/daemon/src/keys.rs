@@ -80,7 +80,9 @@ impl Identity {
         let fresh = self.state().join("node-new.key");
         let node = key_file::load_or_create(&fresh)?.public();
         // Before the key is replaced: it could not be named afterwards.
-        self.revoke_by(&project, former, reason, now)?;
+        if !self.key_book(now)?.is_void_for(former, project.public()) {
+            self.revoke_by(&project, former, reason, now)?;
+        }
         rename(&fresh, &self.node_key_file())?;
         let expires = self.delegate_by(&project, &registration, checks, now)?;
         Ok(Rotated { former, node, expires })
@@ -141,6 +143,17 @@ impl Identity {
         ))
     }
 
+    /// What revocations in the state directory add up to.
+    fn key_book(&self, now: Timestamp) -> Outcome<KeyBook> {
+        let mut book = KeyBook::default();
+        for change in self.key_changes().load(now)? {
+            if let KeyChange::Revocation(it) = change {
+                book.revoke(&it);
+            }
+        }
+        Ok(book)
+    }
+
     /// Whether `change` is about this adapter's key.
     pub fn is_own_node(&self, change: &KeyChange) -> bool {
         let node = self.delegate_key();
@@ -155,13 +168,7 @@ impl Identity {
     /// Fails if the project has revoked this adapter's key or itself: a delegation would be worth
     /// nothing.
     pub fn refuse_revoked(&self, now: Timestamp) -> Outcome {
-        let project = self.project()?;
-        let mut book = KeyBook::default();
-        for change in self.key_changes().load(now)? {
-            if let KeyChange::Revocation(it) = change {
-                book.revoke(&it);
-            }
-        }
+        let (project, book) = (self.project()?, self.key_book(now)?);
         if book.is_void(project.into()) {
             let message = "the project has revoked itself, and has ended";
             return Err(Failure::say(Exit::Input, message)

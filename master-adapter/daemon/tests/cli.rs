@@ -114,6 +114,10 @@ fn a_revoked_adapter_is_not_delegated_to_again_and_says_so_when_it_runs() {
 
     let told = first_log(state, "was revoked");
     assert!(told.contains("ERROR") && told.contains("talkoot-master rotate"), "{told}");
+    assert!(run(state, &["rotate"]).status.success());
+    let changes = std::fs::read_dir(state.join("key-changes")).expect("there").count();
+    assert_eq!(changes, 1, "the key was void already");
+    first_log(state, "broker not reached");
 }
 
 /// What the adapter with this state says that it signs with.
