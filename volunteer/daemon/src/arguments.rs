@@ -199,7 +199,7 @@ pub enum OwnerCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Says for ever that a machine is yours no more, as when it was stolen. Without a node key: that
+    /// Says for ever that a machine is yours no more, as when it was stolen. With --owner-key: that
     /// the owner key itself is void. Give the file to `owner set` on another machine.
     Revoke {
         /// The node key of the machine.
