@@ -10,6 +10,7 @@ mod offers;
 mod own_checks;
 mod reader;
 mod spec;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};

@@ -46,6 +46,36 @@ fn the_milder_clause_lets_in_half_of_those_that_the_clause_alone_keeps_out() {
     check(&[Fact::Unknown], equals("gnu"), None);
     check(&words, one_of(&["x"; MAX_ALTERNATIVES]), None);
     check(&words, Clause::Absent { fact: name("a") }, None);
+
+    let set = |words: &[&str]| words.iter().copied().collect::<Fact>();
+    let sets = [set(&["aes"]), set(&["aes", "avx"]), set(&["sse"]), "avx".into()];
+    check(&sets, includes(&["aes", "avx", "avx2"]), Some((includes(&["aes", "avx"]), 1)));
+    check(&sets[..1], includes(&["aes", "avx"]), Some((includes(&["aes"]), 1)));
+    // Of equals the first goes.
+    check(&[set(&["a"]), set(&["b"])], includes(&["a", "b"]), Some((includes(&["b"]), 1)));
+    check(&sets[2..], includes(&["aes", "avx"]), None);
+    check(&sets[2..], includes(&["aes"]), None);
+}
+
+#[test]
+fn in_a_group_the_part_becomes_milder_that_gains_most() {
+    let machines: Vec<_> = [("3.20", 8), ("3.20", 6), ("3.22", 1), ("4.0", 1)]
+        .map(|(version, cores)| machine(&[("a", version.into()), ("b", Fact::Number(cores))]))
+        .into();
+    let cores = |amount| Clause::AtLeast { fact: name("b"), amount };
+    let relaxed = |clause: Clause| {
+        let explanation = explain(&machines, &job(vec![clause]));
+        explanation.obstacles[0].relaxed.clone().map(|it| (it.clause, it.gains))
+    };
+    // Any part of alternatives can let in whom they keep out.
+    let either = |range, amount| Clause::Any(vec![version(range), cores(amount)]);
+    assert_eq!(relaxed(either(">=5", 9)), Some((either(">=3.20", 9), 4)));
+    assert_eq!(relaxed(either(">=3.22", 9)), Some((either(">=3.20", 9), 2)));
+    // Of what must hold together, only the one that does not.
+    let both = |range, amount| Clause::All(vec![version(range), cores(amount)]);
+    assert_eq!(relaxed(both(">=3.20", 8)), Some((both(">=3.20", 1), 3)));
+    assert_eq!(relaxed(both(">=3.22", 8)), Some((both(">=3.22", 1), 2)));
+    assert_eq!(relaxed(both(">=5", 9)), None);
 }
 
 #[test]
@@ -281,7 +311,8 @@ fn facts() -> impl Strategy<Value = Fact> {
         4 => "[0-4](\\.[0-2]){0,2}".prop_map(Fact::Text),
         3 => (0_u64..5).prop_map(Fact::Number),
         1 => any::<bool>().prop_map(Fact::Flag),
-        1 => Just(["x"].into_iter().collect()),
+        2 => prop::sample::subsequence(vec!["x", "y", "z"], 0..4)
+            .prop_map(|words| words.into_iter().collect()),
     ]
 }
 
@@ -322,6 +353,12 @@ fn clauses() -> impl Strategy<Value = Clause> {
             fact,
             range: range.parse().expect("a range")
         }),
+        (names(), prop::sample::subsequence(vec!["x", "y", "z"], 1..4)).prop_map(
+            |(fact, words)| Clause::Includes {
+                fact,
+                words: words.into_iter().map(str::to_owned).collect(),
+            }
+        ),
         names().prop_map(|fact| Clause::Present { fact }),
         names().prop_map(|fact| Clause::Absent { fact }),
     ];
@@ -366,6 +403,11 @@ fn equals(value: &str) -> Clause {
 fn one_of(values: &[&str]) -> Clause {
     let values = values.iter().map(|value| Fact::from(*value)).collect();
     Clause::OneOf { fact: name("a"), values }
+}
+
+fn includes(words: &[&str]) -> Clause {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    Clause::Includes { fact: name("a"), words }
 }
 
 fn version(range: &str) -> Clause {

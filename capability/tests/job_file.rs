@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use capability::{
-    CborError, Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Preference,
-    Problem, Requirements, Resource, Runtime, Step,
+    CborError, Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need,
+    Preference, Problem, Requirements, Resource, Runtime, Step,
 };
+use proptest::prelude::*;
 
 const FULL: &str = r#"name = "hello-make"
 builder = "gcc"
@@ -176,6 +177,88 @@ enough = 4
         ]
     );
     assert_sound(&file);
+}
+
+proptest! {
+    #[test]
+    fn what_a_job_file_requires_can_be_written_as_a_line_of_one(clause in sayable()) {
+        let line = clause.in_job_file();
+        let file = SMALL.replacen("[[step]]", &format!("{line}\n[[step]]"), 1);
+        let read = JobFile::parse(&file).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let read: Vec<_> = read.requirements.clauses[3..].iter().map(in_order).collect();
+        prop_assert_eq!(read, [in_order(&clause)], "{}", line);
+    }
+}
+
+/// Clauses that job files can say.
+fn sayable() -> impl Strategy<Value = Clause> {
+    let present = |fact: &str| Clause::Present { fact: name(fact) };
+    let version = |fact: &str, range: &str| Clause::Version {
+        fact: name(fact),
+        range: range.parse().expect("a range"),
+    };
+    let equals = |fact: &str, value: Fact| Clause::Equals { fact: name(fact), value };
+    let words = |fact: &str, words: &[&str]| Clause::Includes {
+        fact: name(fact),
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    let at_least = |fact: &str, amount| Clause::AtLeast { fact: name(fact), amount };
+    let at_most = |fact: &str, amount| Clause::AtMost { fact: name(fact), amount };
+    let between =
+        |fact: &str, low, high| Clause::All(vec![at_least(fact, low), at_most(fact, high)]);
+    let leaf = prop::sample::select(vec![
+        equals("os", "linux".into()),
+        equals("label", "the \"big\" C:\\ one".into()),
+        equals("check.abcdefgh234567ab.gpu", false.into()),
+        Clause::OneOf { fact: name("os"), values: vec!["linux".into(), "macos".into()] },
+        words("cpu.features", &["avx2", "aes"]),
+        words("labels", &["lab"]),
+        version("tool.cmake", ">=3.22, <4"),
+        version("tool.cmake", "^3"),
+        version("tool.g++", "=12.2.0"),
+        version("library.zlib", "~1.3"),
+        present("tool.cmake"),
+        present("tool.cmkae"),
+        present("label"),
+        at_least("cpu.level", 3),
+        at_most("machine.memory", (2 << 30) - 1),
+        at_least("machine.memory", 2 << 30),
+        between("machine.memory", 1 << 30, 2 << 30),
+        between("cpu.level", 2, 3),
+    ]);
+    leaf.prop_recursive(2, 6, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Clause::All),
+            prop::collection::vec(inner.clone(), 1..3).prop_map(Clause::Any),
+            inner.prop_map(|clause| Clause::Not(Box::new(clause))),
+        ]
+    })
+}
+
+/// The same, whatever the order of a group: a table has its fields in one of its own.
+fn in_order(clause: &Clause) -> Clause {
+    let sorted = |clauses: &[Clause]| {
+        let mut clauses: Vec<_> = clauses.iter().map(in_order).collect();
+        clauses.sort_by_cached_key(|clause| format!("{clause:?}"));
+        clauses
+    };
+    match clause {
+        Clause::All(clauses) => Clause::All(sorted(clauses)),
+        Clause::Any(clauses) => Clause::Any(sorted(clauses)),
+        Clause::Not(clause) => Clause::Not(Box::new(in_order(clause))),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn donations_are_fields_of_their_own() {
+    let donates = |resource, amount| Clause::Donates { resource, amount }.in_job_file();
+    assert_eq!(donates(Resource::Cores, 2), "requirements.cores = 2");
+    assert_eq!(donates(Resource::Memory, 3 << 29), "requirements.memory = \"1536 MiB\"");
+    // 1 GiB less a byte has no unit that would be exact.
+    assert_eq!(donates(Resource::Disk, (1 << 30) - 1), "limits.disk = 1073741823");
+    let runtimes = Need::Runtimes(vec![Runtime::Native, Runtime::Wasm]);
+    assert_eq!(runtimes.in_job_file(), "requirements.runtimes = [\"native\", \"wasm\"]");
 }
 
 #[test]
@@ -358,7 +441,11 @@ fn a_mistake_in_a_field_is_told_with_its_place() {
     // Amounts.
     check("tasks = 40", "tasks = 0", "3:9: tasks: 0 is not between 1 and 100000");
     check("tasks = 40", "tasks = 100_001", "3:9: tasks: 100001 is not between 1 and 100000");
-    check("cores = 2", "cores = -1", "9:9: requirements.cores: -1 is not between 1 and 4294967295");
+    check(
+        "cores = 2",
+        "cores = -1",
+        "9:9: requirements.cores: -1 is not between 1 and 4294967295",
+    );
     check("\"3d\"", "\"31d\"", "4:11: expires: it must be above zero and at most 30days");
     check("\"3d\"", "\"0s\"", "4:11: expires: it must be above zero and at most 30days");
     check(

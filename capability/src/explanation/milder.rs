@@ -1,6 +1,6 @@
 //! A milder clause in place of one that alone keeps machines out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::{Comparator, Op, Prerelease, Version, VersionReq};
 
@@ -12,27 +12,51 @@ use crate::requirements::{Clause, MAX_ALTERNATIVES, Resource};
 /// Amounts of bytes are suggested in whole ones of these: nobody writes more digits.
 const MIB: u64 = 1 << 20;
 
-/// Whether [`milder`] has an answer for such clauses.
-pub(crate) fn can_be_milder(clause: &Clause) -> bool {
+/// The clauses of which one may become milder: `clause` itself, or what stands in a group.
+pub(crate) fn parts(clause: &Clause) -> &[Clause] {
+    match clause {
+        Clause::All(clauses) | Clause::Any(clauses) => clauses,
+        other => std::slice::from_ref(other),
+    }
+}
+
+/// Whether [`milder`] has an answer for such parts.
+pub(crate) fn can_be_milder(part: &Clause) -> bool {
     matches!(
-        clause,
+        part,
         Clause::AtLeast { .. }
             | Clause::AtMost { .. }
             | Clause::Donates { .. }
             | Clause::Version { .. }
             | Clause::Equals { .. }
             | Clause::OneOf { .. }
+            | Clause::Includes { .. }
     )
 }
 
 /// The milder clause that keeps the sense of `clause`, and how many of the machines it would let in
-/// that `clause` alone keeps out. `found` has, for each of those, what stands beside the clause where
-/// all else holds.
+/// that `clause` alone keeps out. `found` has, for each of its [`parts`], what stands beside that part
+/// on each machine that it would let in by holding.
 ///
 /// A bound moves to the median of the machines, so that it lets half of them in; a range of versions
-/// becomes a bound. What may be one of some values may also be the commonest other one.
-pub(crate) fn milder(clause: &Clause, found: &[Vec<Fact>]) -> Option<Relaxed> {
-    match clause {
+/// becomes a bound. What may be one of some values may also be the commonest other one; of some words
+/// one is not needed. In a group the part changes of which a milder one gains most.
+pub(crate) fn milder(clause: &Clause, found: &[Vec<Vec<Fact>>]) -> Option<Relaxed> {
+    let relaxed = parts(clause).iter().zip(found).enumerate();
+    let relaxed = relaxed.filter_map(|(at, (part, found))| Some((at, milder_part(part, found)?)));
+    // Of equals the first, where `max_by_key` gives the last.
+    let relaxed: Vec<_> = relaxed.collect();
+    let (at, part) = relaxed.into_iter().rev().max_by_key(|(_, relaxed)| relaxed.gains)?;
+    let mut clause = clause.clone();
+    match &mut clause {
+        Clause::All(clauses) | Clause::Any(clauses) => clauses[at] = part.clause,
+        other => *other = part.clause,
+    }
+    Some(Relaxed { clause, gains: part.gains })
+}
+
+fn milder_part(part: &Clause, found: &[Vec<Fact>]) -> Option<Relaxed> {
+    match part {
         Clause::AtLeast { fact, .. } => {
             let (amount, gains) = lower(best(found, number, Ord::max))?;
             Some(Relaxed { clause: Clause::AtLeast { fact: fact.clone(), amount }, gains })
@@ -60,8 +84,28 @@ pub(crate) fn milder(clause: &Clause, found: &[Vec<Fact>]) -> Option<Relaxed> {
             let values = values.iter().cloned().chain([other]).collect();
             Some(Relaxed { clause: Clause::OneOf { fact: fact.clone(), values }, gains })
         }
+        Clause::Includes { fact, words } if words.len() > 1 => {
+            let (spared, gains) = dearest(words, found)?;
+            let words = words.iter().filter(|word| *word != spared).cloned().collect();
+            Some(Relaxed { clause: Clause::Includes { fact: fact.clone(), words }, gains })
+        }
         _ => None,
     }
+}
+
+/// The one of `words` without which most machines would have them all, and how many those are.
+fn dearest<'w>(words: &'w BTreeSet<String>, found: &[Vec<Fact>]) -> Option<(&'w String, u64)> {
+    let has_others = |fact: &Fact, spared: &String| match fact {
+        Fact::Set(has) => words.iter().all(|word| word == spared || has.contains(word)),
+        _ => false,
+    };
+    let gains = |spared: &String| {
+        let let_in = |machine: &&Vec<Fact>| machine.iter().any(|fact| has_others(fact, spared));
+        found.iter().filter(let_in).count() as u64
+    };
+    let gains = words.iter().rev().map(|spared| (spared, gains(spared)));
+    // Of equals the first, where `max_by_key` gives the last.
+    gains.max_by_key(|(_, gains)| *gains).filter(|(_, gains)| *gains > 0)
 }
 
 /// The most machines that one other value would let in, and that value.

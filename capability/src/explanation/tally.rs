@@ -1,10 +1,10 @@
 //! Counting, one machine after the other.
 
-use super::milder::{can_be_milder, milder};
+use super::milder::{can_be_milder, milder, parts};
 use super::{Explanation, Need, Obstacle};
 use crate::facts::{Capabilities, Fact, Runtime};
 use crate::matching::Place;
-use crate::requirements::Requirements;
+use crate::requirements::{Clause, Requirements};
 
 /// How `machines` stand to `requirements`: each clause against each machine.
 pub fn explain<'m>(
@@ -33,8 +33,9 @@ struct Tally<'r> {
 #[derive(Debug, Clone, Default)]
 struct KeptOut {
     count: u64,
-    /// Of each of them, what stands beside the clause where all else holds.
-    found: Vec<Vec<Fact>>,
+    /// For each part of the clause, of each of them that it would let in by holding, what stands
+    /// beside it there.
+    found: Vec<Vec<Vec<Fact>>>,
 }
 
 impl<'r> Tally<'r> {
@@ -90,9 +91,13 @@ impl<'r> Tally<'r> {
         let kept_out = &mut self.kept_out[clause];
         kept_out.count += 1;
         let clause = &self.requirements.clauses[clause];
-        if can_be_milder(clause) {
-            let found = places.iter().filter_map(|place| place.beside(clause));
-            kept_out.found.push(found.collect());
+        kept_out.found.resize_with(parts(clause).len(), Vec::new);
+        for (part, found) in parts(clause).iter().zip(&mut kept_out.found) {
+            if can_be_milder(part) {
+                let hinges = places.iter().filter(|place| hinges(place, clause, part));
+                let beside: Vec<_> = hinges.filter_map(|place| place.beside(part)).collect();
+                found.extend((!beside.is_empty()).then_some(beside));
+            }
         }
     }
 
@@ -121,5 +126,15 @@ impl<'r> Tally<'r> {
             });
         let obstacles = std::iter::once(runtimes).chain(clauses).collect();
         Explanation::new(self.known, self.matching, obstacles)
+    }
+}
+
+/// Whether `clause`, which does not hold in `place`, would if `part` of it did.
+fn hinges(place: &Place<'_>, clause: &Clause, part: &Clause) -> bool {
+    match clause {
+        Clause::All(clauses) => {
+            clauses.iter().all(|other| std::ptr::eq(other, part) || place.satisfies(other))
+        }
+        _ => true,
     }
 }
