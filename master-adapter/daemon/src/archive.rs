@@ -175,6 +175,23 @@ impl Archive {
         self.jobs.get(&offer).map(|entry| entry.offer.name.as_str())
     }
 
+    /// A job's offer.
+    pub fn offer(&self, offer: StatementId) -> Option<&Verified<Offer>> {
+        self.jobs.get(&offer).map(|entry| &entry.offer)
+    }
+
+    /// Everybody of whom a result was accepted, those of the newest results first.
+    pub fn volunteers(&self) -> Vec<PublicKey> {
+        let mut last = BTreeMap::new();
+        for Accepted { view, .. } in self.jobs.values().flat_map(|entry| entry.tasks.values()) {
+            let finished: &mut Timestamp = last.entry(view.volunteer).or_insert(view.finished);
+            *finished = view.finished.max(*finished);
+        }
+        let mut volunteers: Vec<_> = last.into_iter().collect();
+        volunteers.sort_by_key(|(_, finished)| std::cmp::Reverse(*finished));
+        volunteers.into_iter().map(|(volunteer, _)| volunteer).collect()
+    }
+
     /// The one job whose name begins with `prefix`.
     pub fn find(&self, prefix: &str) -> Option<StatementId> {
         let mut found = self.jobs.keys().filter(|id| id.to_string().starts_with(prefix));

@@ -107,6 +107,19 @@ pub enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Tell how many machines could run a job, what keeps out the others, and what would change that.
+    Explain {
+        /// A job file, which need not be submitted; or an offer's name, or its first characters.
+        #[arg(value_name = "FILE|OFFER")]
+        job: String,
+        /// Hold the job against the machine of this volunteer instead. Of one that has returned a
+        /// result the beginning of its key or of its label will do.
+        #[arg(long, value_name = "KEY")]
+        volunteer: Option<String>,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Show the project, its brokers, its jobs, and who could run what waits.
     Status {
         /// How to reach the adapter, and how to print.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use capability::statements::Package;
 use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
@@ -104,9 +105,14 @@ impl Client {
 
     /// Submits a job.
     pub fn submit(&self, job: &NewJobRequest) -> Outcome<Submitted> {
-        let request = self.agent.post(self.url("/jobs")).header("Authorization", self.bearer());
+        self.post("/jobs", job)
+    }
+
+    /// The answer to `POST path` with `question`.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Outcome<T> {
+        let request = self.agent.post(self.url(path)).header("Authorization", self.bearer());
         let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
-        self.read(request.send_json(job))
+        self.read(request.send_json(question))
     }
 
     /// Ends a job.

@@ -1,5 +1,7 @@
 //! The commands that talk to the running adapter.
 
+mod explain;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use crate::client::Client;
 use crate::model::{JobView, MatrixView, NewJobRequest, ProjectView, TaskDetail, TaskView};
 use crate::package::{self, PackError};
 use crate::show;
+
+pub use explain::explain;
 
 /// How often the adapter is asked what is new.
 const POLL: Duration = Duration::from_millis(250);

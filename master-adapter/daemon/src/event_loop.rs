@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use capability::{Ed25519, PublicKey, StatementId};
 use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of, ownership_of};
-use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
+use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::archive::describe;
 use crate::metrics::Counters;
-use crate::rest::{Board, Command, SharedBoard};
+use crate::rest::{Board, Command, NoAnswer, SharedBoard};
 
 /// How often free disk space is measured.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
@@ -191,8 +191,27 @@ impl EventLoop {
                 let reply = self.wait(Waiting::Cancellation(offer, reply));
                 Input::Cancel { offer, reply }
             }
+            Command::AskHome { ask, reply } => return self.ask_home(ask, reply),
         };
         self.give(input);
+    }
+
+    /// Asks the home a question of which the core need not know.
+    fn ask_home(&self, ask: Ask, reply: oneshot::Sender<Result<(PublicKey, Answer), NoAnswer>>) {
+        let home = match self.master.home().map(|home| home.home) {
+            None => Err(NoAnswer::NoHome),
+            Some(home) if !self.master.is_up(home) => Err(NoAnswer::Away(home)),
+            Some(home) => Ok(home),
+        };
+        let link = self.link.clone();
+        let answer = async move {
+            let home = home?;
+            let answer = link.ask(home, &ask).await;
+            let failed = |error| NoAnswer::Failed { home, why: chain(&error) };
+            Ok((home, answer.map_err(failed)?))
+        };
+        // A client that has hung up needs no answer.
+        tokio::spawn(async move { drop(reply.send(answer.await)) });
     }
 
     fn wait(&mut self, waiting: Waiting) -> ReplyId {

@@ -67,6 +67,9 @@ fn run(cli: Cli) -> Outcome {
         Command::Wait { offer, client: args } => {
             commands::wait(&client(&args)?, &offer, args.form())
         }
+        Command::Explain { job, volunteer, client: args } => {
+            commands::explain(&client(&args)?, &job, volunteer, args.form())
+        }
         Command::Status { client: args } => commands::status(&client(&args)?, args.form()),
         Command::Results { offer, client: args } => {
             commands::results(&client(&args)?, &offer, args.form())

@@ -1,5 +1,7 @@
 //! What the REST interface says, for both of its ends.
 
+mod explained;
+
 use std::collections::BTreeMap;
 
 use capability::statements::Package;
@@ -9,6 +11,11 @@ use capability::{
 };
 use master_core::JobState;
 use serde::{Deserialize, Serialize};
+
+pub use explained::{
+    Advice, CompareRequest, ComparisonView, ExplainRequest, ExplanationView, JobInQuestion,
+    NeedView,
+};
 
 /// `GET /api/v1/project`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! The REST interface, for the command line, CI systems and pages on this machine.
 //!
-//! Whoever changes something, or reads what volunteers' machines wrote, shows the token; the rest is
-//! what a project tells the world anyway. Contents of logs and artifacts are never sent as anything
+//! Whoever changes something, has the home broker asked, or reads what volunteers' machines wrote,
+//! shows the token; the rest is what a project tells the world anyway. Contents of logs and artifacts are never sent as anything
 //! that a browser would interpret.
+
+mod explain;
 
 use std::io::{self, Seek, SeekFrom};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,9 +17,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package, Registration};
-use capability::{BlobHash, JobFile, StatementId, Verified};
+use capability::{BlobHash, JobFile, PublicKey, StatementId, Verified};
 use futures::StreamExt;
 use master_core::{CancelError, NewJob, SubmitError};
+use mesh_core::{Answer, Ask};
 use mesh_shell::{Storage, chain};
 use mesh_store::{BlobError, BlobWriter};
 use serde::Deserialize;
@@ -28,6 +31,7 @@ use crate::archive::{Archive, blob_name};
 use crate::model::{
     Complaint, JobView, MatrixView, NewJobRequest, ProjectView, Submitted, TaskDetail, TaskView,
 };
+pub use explain::NoAnswer;
 
 /// Tasks in one answer at most.
 const MAX_TASKS_AN_ANSWER: usize = 1000;
@@ -67,6 +71,13 @@ pub enum Command {
         /// Told when it is durable.
         reply: oneshot::Sender<Result<(), CancelError>>,
     },
+    /// Ask the project's home broker, which changes nothing here.
+    AskHome {
+        /// What.
+        ask: Ask,
+        /// Told who has answered and what.
+        reply: oneshot::Sender<Result<(PublicKey, Answer), NoAnswer>>,
+    },
 }
 
 /// What the interface needs.
@@ -90,6 +101,8 @@ pub fn routes(api: Api) -> Router {
         .route("/packages", post(take_package))
         .route("/jobs", post(take_job))
         .route("/jobs/{offer}", axum::routing::delete(cancel_job))
+        .route("/explain", post(explain::explain))
+        .route("/compare", post(explain::compare_one))
         .route("/jobs/{offer}/tasks/{task}/log", get(show_log))
         .route("/jobs/{offer}/tasks/{task}/artifact", get(show_artifact))
         .route_layer(middleware::from_fn_with_state(api.clone(), need_token));
@@ -386,17 +399,17 @@ mod tests {
     use super::*;
     use crate::client::Client;
 
-    const JOB: &str = "name = \"hello\"\n[requirements]\nruntimes = [\"native\"]\n\
+    pub(super) const JOB: &str = "name = \"hello\"\n[requirements]\nruntimes = [\"native\"]\n\
                        [[step]]\nname = \"greet\"\nrun = [\"echo\"]\n";
 
     /// An interface in front of nothing: commands go nowhere unless a test answers them.
-    struct Bench {
-        address: String,
-        commands: mpsc::Receiver<Command>,
+    pub(super) struct Bench {
+        pub(super) address: String,
+        pub(super) commands: mpsc::Receiver<Command>,
         _state: tempfile::TempDir,
     }
 
-    async fn bench() -> Bench {
+    pub(super) async fn bench() -> Bench {
         let state = tempfile::tempdir().expect("made");
         let storage = Storage::open(state.path(), 1 << 20).expect("opened");
         let secret = SecretKey::from_seed(&[1; 32]);
@@ -431,7 +444,7 @@ mod tests {
         Bench { address, commands, _state: state }
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         bench: &Bench,
         token: &'static str,
         ask: impl FnOnce(Client) -> T + Send + 'static,
@@ -463,6 +476,8 @@ mod tests {
                 client.cancel(&offer).err(),
                 client.bytes(&format!("/jobs/{offer}/tasks/0/log")).err(),
                 client.bytes(&format!("/jobs/{offer}/tasks/0/artifact?path=x")).err(),
+                client.post::<Complaint>("/explain", &()).err(),
+                client.post::<Complaint>("/compare", &()).err(),
             ]
         });
         for failure in refused.await {

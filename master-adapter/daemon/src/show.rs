@@ -1,5 +1,7 @@
 //! How jobs and results look on a terminal.
 
+pub mod explained;
+
 use std::fmt::Write;
 use std::time::Duration;
 

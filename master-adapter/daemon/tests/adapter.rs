@@ -5,11 +5,11 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Ended, Home, JobResult, Lease, Log, Offer, Ownership, StepReport, TaskId, Verdict,
+    Ad, Ended, Home, JobResult, Lease, Log, Offer, Ownership, StepReport, TaskId, Verdict,
 };
 use capability::{
-    Clause, Ed25519, Explanation, Need, Obstacle, Platform, PublicKey, Runtime, SecretKey, Signer,
-    Timestamp, Verified,
+    Capabilities, Clause, Ed25519, Explanation, Facts, Need, Obstacle, Platform, PublicKey,
+    Resources, Runtime, RuntimeFacts, SecretKey, Signer, Timestamp, Verified,
 };
 use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, KeyChange, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
@@ -136,6 +136,10 @@ fn respond(ask: Ask) -> (Answer, Option<Seen>) {
         Ask::Withdraw { .. } => (Answer::Done, Some(Seen::Withdrawn)),
         Ask::Declare { change } => (Answer::Done, Some(Seen::Declared(change))),
         Ask::KeyChanges { .. } => (Answer::KeyChanges(Vec::new()), None),
+        Ask::Ad { volunteer } if volunteer == volunteer_key().public() => {
+            (Answer::Ads(vec![ad()]), None)
+        }
+        Ask::Ad { .. } => (Answer::Ads(Vec::new()), None),
         _ => (Answer::Explanation(explanation()), None),
     }
 }
@@ -147,6 +151,22 @@ fn explanation() -> Explanation {
     let need = Need::Clause(Clause::Version { fact, range });
     let obstacle = Obstacle { need, excludes: 1, alone: 1, relaxed: None };
     Explanation { known: 4, matching: 3, obstacles: vec![obstacle] }
+}
+
+/// A machine with an old make, called big-one.
+fn ad() -> Verified<Ad> {
+    let mut facts = Facts::new();
+    facts.insert("tool.make", "3.81").expect("a fact");
+    facts.insert("label", "big-one").expect("a fact");
+    let inside = RuntimeFacts { strength: String::new(), facts };
+    let capabilities = Capabilities {
+        platform: Platform::new("linux", "x86_64").expect("a platform"),
+        resources: Resources { cores: 2, memory: 8 << 30, disk: 8 << 30 },
+        runtimes: [(Runtime::Native, inside)].into(),
+    };
+    let expires = now() + Duration::from_secs(600);
+    let ad = Ad { seq: 1, broker: broker_key().public(), capabilities, expires };
+    Verified::sign(ad, &volunteer_key())
 }
 
 fn now() -> Timestamp {
@@ -378,6 +398,88 @@ async fn a_job_outlives_the_key_of_its_adapter_and_holds_the_project_where_it_is
     connected(&mut broker).await;
     let results = run(state, &["results", &offer.id().to_string()]).await;
     assert!(shown(&results.stdout).contains(&of_owner), "{}", shown(&results.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_could_run_a_job_is_told_before_it_is_submitted_and_after() {
+    let state = tempfile::tempdir().expect("made");
+    let state = state.path();
+    assert!(run(state, &["init", "--name", "example"]).await.status.success());
+    let mut broker = Broker::start().await;
+    let _adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    let job = state.join("job.toml");
+    let text = "name = \"needy\"\nrequirements.runtimes = [\"native\"]\n\
+                requirements.tools.make = \">=5\"\nprefer = [{ facts.label = \"*\" }]\n\
+                [[step]]\nname = \"build\"\nrun = [\"make\"]\n";
+    std::fs::write(&job, text).expect("written");
+    let job = job.display().to_string();
+
+    let told = broker.serve_until(run(state, &["explain", &job])).await;
+    let (text, words) = (shown(&told.stdout), shown(&told.stderr));
+    assert_eq!(told.status.code(), Some(0), "{words}");
+    assert!(text.starts_with("needy: 3 of 4 machines could run it"), "{text}");
+    assert!(text.contains("        1      1  tools.make = \">=5\"\n"), "{text}");
+    assert!(text.contains("        0      0  cores = 1\n"), "{text}");
+    assert!(text.ends_with("gains, without\n  requirements.tools.make = \">=5\"\n"), "{text}");
+
+    let key = volunteer_key().public().to_string();
+    let told = broker.serve_until(run(state, &["explain", &job, "--volunteer", &key])).await;
+    let text = shown(&told.stdout);
+    assert!(text.contains(" (big-one) could not run it\n"), "{text}");
+    assert!(text.contains("  no   tool.make >=5    3.81\n"), "{text}");
+    assert!(text.contains("  rank 1000\n"), "{text}");
+
+    // Of a volunteer that has returned a result less will do; of a job that is offered, its name.
+    for early in [&key[..8], "big"] {
+        let unknown = run(state, &["explain", &job, "--volunteer", early]).await;
+        assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
+    }
+    let submission = submit(state, "job.toml");
+    let (offer, home) = broker.published().await;
+    broker.hand_over(result(&offer, &home, Ended::Passed)).await;
+    submission.await.expect("no panic");
+    let name = &offer.id().to_string()[..12];
+    for volunteer in [&key[..8], "big"] {
+        let arguments = ["explain", name, "--volunteer", volunteer, "--json"];
+        let told = broker.serve_until(run(state, &arguments)).await;
+        let text = shown(&told.stdout);
+        assert!(text.contains(&format!("\"volunteer\": \"{key}\"")), "{text} {told:?}");
+    }
+    let unknown = run(state, &["explain", "0123456789ab"]).await;
+    assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
+    assert!(shown(&unknown.stderr).contains("there is no such job"), "{unknown:?}");
+    let away = volunteer_key_of_nobody();
+    let told = broker.serve_until(run(state, &["explain", name, "--volunteer", &away])).await;
+    assert!(shown(&told.stderr).contains("has no ad of volunteer"), "{told:?}");
+}
+
+fn volunteer_key_of_nobody() -> String {
+    SecretKey::from_seed(&[21; 32]).public().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_broker_nobody_can_tell_who_could_run_a_job() {
+    let state = tempfile::tempdir().expect("made");
+    let state = state.path();
+    assert!(run(state, &["init", "--name", "example"]).await.status.success());
+    let mut broker = Broker::start().await;
+    let _adapter = start_adapter(state, &broker);
+    connected(&mut broker).await;
+    drop(broker);
+    let job = example("job.toml").display().to_string();
+    let told = async {
+        loop {
+            let told = run(state, &["explain", &job]).await;
+            assert_eq!(told.status.code(), Some(4), "{told:?}");
+            // The connection has to be missed first.
+            if shown(&told.stderr).contains("is not connected") {
+                return told;
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await.expect("in time");
+    assert!(shown(&told.stderr).contains("talkoot-master status"), "{told:?}");
 }
 
 /// A command while it runs.

@@ -201,6 +201,19 @@ fn a_wrong_job_file_is_told_with_its_line() {
     std::fs::write(&job, "name = \"hello\"\n[requirments]\n").expect("written");
     let job = job.display().to_string();
     fails(state.path(), &["submit", &job], 3, "job.toml:2:2: unknown field \"requirments\"");
+    fails(state.path(), &["explain", &job], 3, "job.toml:2:2: unknown field \"requirments\"");
+}
+
+#[test]
+fn what_is_to_be_explained_is_a_file_or_an_offer() {
+    let state = project();
+    let state = state.path();
+    fails(state, &["explain"], 2, "Usage");
+    fails(state, &["explain", "no-such-job.toml"], 3, "no-such-job.toml");
+    fails(state, &["explain", ""], 3, "cannot read the job file");
+    // Only an adapter can tell whether there is such an offer.
+    let offer = "0123456789ABCDEF";
+    fails(state, &["explain", offer, "--http", UNUSED_PORT], 4, "talkoot-master run");
 }
 
 #[test]
