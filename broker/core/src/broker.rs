@@ -34,6 +34,7 @@ use crate::counts::Counts;
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
 use crate::handed_out::HandedOut;
+use crate::head_starts::HeadStarts;
 use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
@@ -120,6 +121,8 @@ pub struct Broker {
     handed_out: HandedOut,
     /// Offers that volunteers may want now and could not have before.
     fresh_offers: BTreeSet<StatementId>,
+    /// Those of them that not all who wait have been shown.
+    head_starts: HeadStarts,
     /// When the ads behind a class were asked for last.
     ads_asked: BTreeMap<(PublicKey, Class), Mono>,
     /// When the summaries of a linked broker are looked through for ads to ask for.
@@ -186,6 +189,7 @@ impl Broker {
             // A project's delegates together get what one origin gets.
             handed_out: HandedOut::default(),
             fresh_offers: BTreeSet::new(),
+            head_starts: HeadStarts::default(),
             ads_asked: BTreeMap::new(),
             ads_due: BTreeMap::new(),
             in_hand: BTreeMap::new(),
@@ -237,6 +241,7 @@ impl Broker {
         let sometimes = [
             self.leases.next_lapse(),
             self.pulls.next_end(),
+            self.head_starts.next_end(),
             self.summaries.due(),
             self.exchanges.values().filter_map(Exchange::next_start).min(),
             self.custody_wake,

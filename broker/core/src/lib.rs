@@ -15,6 +15,7 @@ mod counts;
 mod exchange;
 mod gossip_set;
 mod handed_out;
+mod head_starts;
 mod inquiries;
 mod lease_table;
 mod offer_book;
@@ -39,6 +40,7 @@ pub use gossip_set::{
     MAX_OFFERS, MAX_OFFERS_A_PROJECT, MAX_PROJECTS, MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER,
     MAX_WITHDRAWALS, MAX_WITHDRAWALS_A_SIGNER,
 };
+pub use head_starts::HEAD_START;
 pub use inquiries::{MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER};
 pub use lease_table::{
     LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS, MAX_REPLICAS_A_PROJECT,

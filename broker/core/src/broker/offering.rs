@@ -1,16 +1,33 @@
-//! Which offers a volunteer is shown.
+//! Which offers a volunteer is shown, and who is shown a fresh one first.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Lease, Offer};
-use capability::{Payload, PublicKey, Requirements, Verified, evaluate};
+use capability::{
+    Payload, PublicKey, Requirements, Runtime, StatementId, Verified, rank, satisfies,
+};
 use mesh_core::{Answer, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
 
 use super::Broker;
+use crate::head_starts::Turn;
+use crate::pulls::Pull;
+
+/// Who is shown which fresh offers that are kept from others.
+#[derive(Default)]
+struct Shown {
+    to: BTreeMap<PublicKey, BTreeSet<StatementId>>,
+    /// Who has its turn before whom.
+    in_turn: Vec<PublicKey>,
+}
 
 impl Broker {
-    /// Answers the volunteer's pull if there is something for it.
+    /// Answers the volunteer's pull if there is something for it that is not kept for others.
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
-        let Some(pull) = self.pulls.of(volunteer) else { return };
-        let mut offers = self.offers_for(volunteer, &pull.wants, now);
+        let offers = self.offers_for(volunteer, |offer| !self.head_starts.has(offer), now);
+        self.answer_pull_with(volunteer, offers, now);
+    }
+
+    fn answer_pull_with(&mut self, volunteer: PublicKey, mut offers: Vec<Offered>, now: Now) {
         if !offers.is_empty()
             && let Some(pull) = self.pulls.end(volunteer)
         {
@@ -21,24 +38,64 @@ impl Broker {
         }
     }
 
-    /// Ends pulls that waited in vain, and answers those that one of the fresh offers suits.
+    /// Ends pulls that waited in vain, and answers those that one of the fresh offers suits: the best
+    /// machines first (rules C1 to C3).
     pub(super) fn match_pulls(&mut self, now: Now) {
         while let Some(pull) = self.pulls.expire(now) {
             self.reply(pull.reply, Answer::Offers(Vec::new()));
         }
-        let fresh = std::mem::take(&mut self.fresh_offers);
-        if fresh.is_empty() {
-            return;
-        }
-        for volunteer in self.pulls.volunteers() {
-            let suits = self.pulls.of(volunteer).is_some_and(|pull| {
-                let fresh = fresh.iter().filter_map(|id| self.book.offer(*id));
-                fresh.into_iter().any(|offer| self.suits(offer, volunteer, &pull.wants, now))
-            });
-            if suits {
-                self.answer_pull(volunteer, now);
+        let mut fresh = std::mem::take(&mut self.fresh_offers);
+        let for_all: BTreeSet<_> = self.head_starts.end(now.mono).into_iter().collect();
+        fresh.extend(&for_all);
+        let waiting = if fresh.is_empty() { Vec::new() } else { self.pulls.volunteers() };
+        let mut shown = Shown::default();
+        for offer in fresh {
+            let mut suited = self.suited(offer, &waiting, &shown, now);
+            let first = if for_all.contains(&offer) { suited.len() } else { self.open(offer) };
+            if first < suited.len() {
+                self.head_starts.begin(offer, now.mono);
+                suited.truncate(first);
             }
+            suited.into_iter().for_each(|volunteer| shown.show(offer, volunteer));
         }
+        // Who waits has been shown all else.
+        for volunteer in shown.in_turn {
+            let first = &shown.to[&volunteer];
+            let offers = self.offers_for(volunteer, |offer| first.contains(&offer), now);
+            self.answer_pull_with(volunteer, offers, now);
+        }
+    }
+
+    /// Those of `waiting` that `offer` suits and that can be shown one more, in the order of their
+    /// turns.
+    fn suited(
+        &self,
+        offer: StatementId,
+        waiting: &[PublicKey],
+        shown: &Shown,
+        now: Now,
+    ) -> Vec<PublicKey> {
+        let Some(offer) = self.book.offer(offer) else { return Vec::new() };
+        let waiting = waiting.iter().filter(|volunteer| shown.has_room_for(**volunteer));
+        let turn = |volunteer: &PublicKey| {
+            let wants = &self.pulls.of(*volunteer)?.wants;
+            let runtime = self.runtime_for(offer, *volunteer, wants, now)?;
+            let machine = &self.ads.own(*volunteer)?.capabilities;
+            let rank = rank(machine, &runtime, &offer.requirements.rank);
+            Some((Turn::of(*volunteer, rank, offer.id()), *volunteer))
+        };
+        let mut turns: Vec<_> = waiting.filter_map(turn).collect();
+        turns.sort_unstable();
+        turns.into_iter().map(|(_, volunteer)| volunteer).collect()
+    }
+
+    /// Replicas of `offer` that can be claimed: of one whose home is elsewhere, as many as it has.
+    fn open(&self, offer: StatementId) -> usize {
+        let in_all = |offer: &Verified<Offer>| {
+            let replicas = u64::from(offer.tasks) * u64::from(offer.replicas);
+            usize::try_from(replicas).unwrap_or(usize::MAX)
+        };
+        self.leases.open(offer).or_else(|| self.book.offer(offer).map(in_all)).unwrap_or_default()
     }
 
     /// A project that was given tasks stands back behind those that were given fewer.
@@ -55,12 +112,21 @@ impl Broker {
         }
     }
 
-    /// Offers for `volunteer`: of the projects that had least first, and the oldest of each.
-    fn offers_for(&self, volunteer: PublicKey, wants: &Wants, now: Now) -> Vec<Offered> {
+    /// Offers that suit the pull of `volunteer`, of those that it `may_see`: of the projects that had
+    /// least first, and the oldest of each.
+    fn offers_for(
+        &self,
+        volunteer: PublicKey,
+        may_see: impl Fn(StatementId) -> bool,
+        now: Now,
+    ) -> Vec<Offered> {
+        let Some(Pull { wants, .. }) = self.pulls.of(volunteer) else { return Vec::new() };
         let mut projects: Vec<_> = self.book.projects().collect();
         projects.sort_by_key(|project| self.handed_out.to(*project));
         let offers = projects.into_iter().flat_map(|project| self.book.offers_of(project));
-        let suiting = offers.filter(|offer| self.suits(offer, volunteer, wants, now));
+        let suiting = offers
+            .filter(|offer| may_see(offer.id()))
+            .filter(|offer| self.runtime_for(offer, volunteer, wants, now).is_some());
         let offered = suiting.filter_map(|offer| {
             Some(Offered {
                 offer: offer.clone(),
@@ -78,35 +144,34 @@ impl Broker {
         self.counts.of(offer.id(), now.mono, count).map(|all| all.saturating_sub(1))
     }
 
-    fn suits(
+    /// The runtime in which `volunteer` could run `offer`, if it wants to and a task may be open.
+    fn runtime_for(
         &self,
         offer: &Verified<Offer>,
         volunteer: PublicKey,
         wants: &Wants,
         now: Now,
-    ) -> bool {
-        let Some(ad) = self.ads.own(volunteer) else { return false };
+    ) -> Option<Runtime> {
+        let ad = self.ads.own(volunteer)?;
         let wanted = wants.projects.is_empty() || wants.projects.contains(&offer.project);
-        wanted
+        let may = wanted
             && !wants.except.contains(&offer.id())
             && offer.expires() > now.wall
             && has_room(offer, wants)
-            && self.can_be_claimed(offer)
-            && match evaluate(&ad.capabilities, &offer.requirements) {
-                Ok(fits) if wants.runtimes.contains(&fits.runtime) => true,
-                // Another runtime of the job's may do.
-                Ok(_) => {
-                    let mut runtimes = offer.requirements.runtimes.clone();
-                    runtimes.retain(|runtime| wants.runtimes.contains(runtime));
-                    let clauses = offer.requirements.clauses.clone();
-                    evaluate(
-                        &ad.capabilities,
-                        &Requirements { runtimes, clauses, rank: Vec::new() },
-                    )
-                    .is_ok()
-                }
-                Err(_) => false,
-            }
+            && self.can_be_claimed(offer);
+        if !may {
+            return None;
+        }
+        let first = satisfies(&ad.capabilities, &offer.requirements)?;
+        if wants.runtimes.contains(first) {
+            return Some(first.clone());
+        }
+        // Another runtime of the job's may do.
+        let mut runtimes = offer.requirements.runtimes.clone();
+        runtimes.retain(|runtime| wants.runtimes.contains(runtime));
+        let clauses = offer.requirements.clauses.clone();
+        let others = Requirements { runtimes, clauses, rank: Vec::new() };
+        satisfies(&ad.capabilities, &others).cloned()
     }
 
     /// Of an offer whose home is elsewhere only that home can tell.
@@ -115,6 +180,20 @@ impl Broker {
         home.home != self.me
             || (self.leases.grants(offer.id(), home.epoch)
                 && self.leases.open(offer.id()).is_some_and(|open| open > 0))
+    }
+}
+
+impl Shown {
+    fn show(&mut self, offer: StatementId, volunteer: PublicKey) {
+        let offers = self.to.entry(volunteer).or_default();
+        if offers.is_empty() {
+            self.in_turn.push(volunteer);
+        }
+        offers.insert(offer);
+    }
+
+    fn has_room_for(&self, volunteer: PublicKey) -> bool {
+        self.to.get(&volunteer).is_none_or(|offers| offers.len() < MAX_OFFERS_AN_ANSWER)
     }
 }
 
