@@ -17,10 +17,10 @@ pub(crate) struct HeadStarts {
     ends: BTreeMap<StatementId, Mono>,
 }
 
-/// Whose turn it is: who ranks best, and among equals whom the hash of both names favours (rule C2).
-/// A volunteer would have to make a key for each offer, once it knows that.
+/// Who comes before whom: the better rank first, and among equals whom the hash of both names favours
+/// (rule C2). A volunteer would have to make a key for each offer, once it knows that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn {
+pub(crate) struct Precedence {
     rank: Reverse<u64>,
     lot: [u8; blake3::OUT_LEN],
 }
@@ -48,8 +48,8 @@ impl HeadStarts {
     }
 }
 
-impl Turn {
-    /// The turn of `volunteer`, whose machine has that rank for `offer`.
+impl Precedence {
+    /// That of `volunteer`, whose machine has that rank for `offer`.
     pub(crate) fn of(volunteer: PublicKey, rank: u64, offer: StatementId) -> Self {
         let mut lot = blake3::Hasher::new();
         lot.update(offer.as_bytes()).update(volunteer.as_bytes());

@@ -9,15 +9,15 @@ use capability::{
 use mesh_core::{Answer, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
 
 use super::Broker;
-use crate::head_starts::Turn;
+use crate::head_starts::Precedence;
 use crate::pulls::Pull;
 
 /// Who is shown which fresh offers that are kept from others.
 #[derive(Default)]
 struct Shown {
     to: BTreeMap<PublicKey, BTreeSet<StatementId>>,
-    /// Who has its turn before whom.
-    in_turn: Vec<PublicKey>,
+    /// Those volunteers, who ranks best first.
+    in_order: Vec<PublicKey>,
 }
 
 impl Broker {
@@ -59,7 +59,7 @@ impl Broker {
             suited.into_iter().for_each(|volunteer| shown.show(offer, volunteer));
         }
         // Who waits has been shown all else.
-        for volunteer in shown.in_turn {
+        for volunteer in shown.in_order {
             let first = &shown.to[&volunteer];
             let offers = self.offers_for(volunteer, |offer| first.contains(&offer), now);
             self.answer_pull_with(volunteer, offers, now);
@@ -67,7 +67,7 @@ impl Broker {
     }
 
     /// Those of `waiting` that `offer` suits and that can be shown one more, in the order of their
-    /// turns.
+    /// precedence.
     fn suited(
         &self,
         offer: StatementId,
@@ -77,16 +77,16 @@ impl Broker {
     ) -> Vec<PublicKey> {
         let Some(offer) = self.book.offer(offer) else { return Vec::new() };
         let waiting = waiting.iter().filter(|volunteer| shown.has_room_for(**volunteer));
-        let turn = |volunteer: &PublicKey| {
+        let precedence = |volunteer: &PublicKey| {
             let wants = &self.pulls.of(*volunteer)?.wants;
             let runtime = self.runtime_for(offer, *volunteer, wants, now)?;
             let machine = &self.ads.own(*volunteer)?.capabilities;
             let rank = rank(machine, &runtime, &offer.requirements.rank);
-            Some((Turn::of(*volunteer, rank, offer.id()), *volunteer))
+            Some((Precedence::of(*volunteer, rank, offer.id()), *volunteer))
         };
-        let mut turns: Vec<_> = waiting.filter_map(turn).collect();
-        turns.sort_unstable();
-        turns.into_iter().map(|(_, volunteer)| volunteer).collect()
+        let mut ranked: Vec<_> = waiting.filter_map(precedence).collect();
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, volunteer)| volunteer).collect()
     }
 
     /// Replicas of `offer` that can be claimed: of one whose home is elsewhere, as many as it has.
@@ -187,7 +187,7 @@ impl Shown {
     fn show(&mut self, offer: StatementId, volunteer: PublicKey) {
         let offers = self.to.entry(volunteer).or_default();
         if offers.is_empty() {
-            self.in_turn.push(volunteer);
+            self.in_order.push(volunteer);
         }
         offers.insert(offer);
     }
