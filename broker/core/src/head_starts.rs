@@ -26,10 +26,9 @@ pub(crate) struct Precedence {
 }
 
 impl HeadStarts {
-    /// `offer` is shown to the best now. What it has already is not prolonged, or those that are not
-    /// the best could wait for ever.
+    /// `offer` is shown to the best now.
     pub(crate) fn begin(&mut self, offer: StatementId, now: Mono) {
-        self.ends.entry(offer).or_insert(now + HEAD_START);
+        self.ends.insert(offer, now + HEAD_START);
     }
 
     /// Whether `offer` is kept from all but the best.

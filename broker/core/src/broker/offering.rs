@@ -46,6 +46,8 @@ impl Broker {
         }
         let mut fresh = std::mem::take(&mut self.fresh_offers);
         let for_all: BTreeSet<_> = self.head_starts.end(now.mono).into_iter().collect();
+        // Whoever makes an offer fresh again and again has it ranked once a second.
+        fresh.retain(|offer| !self.head_starts.has(*offer));
         fresh.extend(&for_all);
         let waiting = if fresh.is_empty() { Vec::new() } else { self.pulls.volunteers() };
         let mut shown = Shown::default();
