@@ -1,0 +1,143 @@
+//! From the pull to the receipt.
+
+use std::time::Duration;
+
+use capability::statements::{Ended, Log};
+use capability::{BlobHash, Runtime, Step};
+use mesh_core::HandoverAnswer;
+use mesh_shell::peer_key;
+use serde_json::Value;
+
+use crate::support::{Broker, ask, is_offered, start, start_with, volunteer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_pulled_run_in_the_sandbox_returned_and_credited() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "head -c 5000 /dev/zero; mkdir out; cat input >out/copy; \
+                  echo $TALKOOT_TASK_INDEX of $TALKOOT_TASK_COUNT >out/task; ls /root";
+    let step = Step { name: "all".into(), run: ["sh", "-c", script].map(str::to_owned).into() };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("input", b"answer")]).await;
+    let daemon = start(directory.path(), &broker.address.clone());
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+
+    let (peer, result) = broker.serve().await;
+
+    assert_eq!(result.ended, Ended::Failed, "there is no /root inside: {:?}", result.steps);
+    assert_eq!((result.task.task, result.steps[0].exit), (4, Some(2)));
+    assert!(matches!(result.steps[0].log, Log::Blob { size: 5000.., .. }));
+    let artifacts: Vec<_> = result.artifacts.iter().map(|it| (it.path.as_str(), it.hash)).collect();
+    let expected =
+        [("out/copy", BlobHash::of(b"answer")), ("out/task", BlobHash::of(b"4 of 100000\n"))];
+    assert_eq!(artifacts, expected);
+    assert!(!result.system.is_empty());
+    let jobs = directory.path().join("state/jobs");
+    assert!(std::fs::read_dir(jobs).unwrap().next().is_none(), "something was left behind");
+    assert_eq!(peer, peer_key(result.signer()));
+
+    assert_eq!(broker.give_receipt(peer, &result).await, HandoverAnswer::Taken);
+    let results = ask(directory.path(), &["results", "--json"]);
+    assert_eq!(results["projects"][0]["credit"], 1234);
+    assert_eq!(
+        (&results["undelivered"], &results["receipts"][0]["verdict"]),
+        (&0.into(), &"accepted".into())
+    );
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_of_the_sweep_computes_its_share() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = wat::parse_str(include_str!("../../../../examples/sweep/sweep.wat")).unwrap();
+    let step = Step { name: "sweep".into(), run: vec!["sweep.wasm".into()] };
+    let files: [(&str, &[u8]); 2] = [("sweep.wasm", &module), ("out/placeholder", b"")];
+    let mut broker = Broker::start(Runtime::Wasm, vec![step], &files).await;
+    let _daemon = start(directory.path(), &broker.address.clone());
+    if !is_offered(directory.path(), "wasm") {
+        return broker.expect_no_claim().await;
+    }
+
+    let (_, result) = broker.serve().await;
+
+    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+    let Log::Inline(log) = &result.steps[0].log else { panic!("a short log") };
+    assert!(log.starts_with(b"task 4 of 100000: n in [4000, 5000)"), "{result:?}");
+    assert_eq!(result.runtime, Runtime::Wasm);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_machine_says_that_it_drains_or_has_paused() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: ["sleep", "4"].map(str::to_owned).into() };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
+    let _daemon = start(directory.path(), &broker.address.clone());
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let owner = tokio::task::spawn_blocking(move || {
+        let status = || ask(&path, &["status", "--json"]);
+        let wish = |wish: &str| assert!(volunteer(&path).arg(wish).status().unwrap().success());
+        while status()["jobs"][0]["stage"] != "running" {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        wish("drain");
+        let draining = status();
+        wish("resume");
+        wish("pause");
+        let paused = status();
+        wish("resume");
+        (draining, paused)
+    });
+
+    let (_, result) = broker.serve().await;
+
+    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+    let (draining, paused) = owner.await.unwrap();
+    assert_eq!(
+        (&draining["idle"], &draining["jobs"][0]["stage"]),
+        (&Value::Null, &"running".into())
+    );
+    assert_eq!(draining["obstacle"]["reason"], "draining: nothing new is taken");
+    assert_eq!(paused["jobs"][0]["stage"], "paused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: vec!["true".to_owned()] };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
+    broker.offered.others = Some(5);
+    broker.show(vec![broker.offered.clone()]);
+    let rare = "[policy]\nothers = { at-most = 2 }\n";
+    let daemon = start_with(directory.path(), &broker.address.clone(), rare);
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let owner = tokio::task::spawn_blocking(move || {
+        loop {
+            match ask(&path, &["why", "--json"])["declined"].as_array() {
+                Some(declined) if !declined.is_empty() => break declined[0].clone(),
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+
+    let declined = tokio::select! {
+        _ = broker.serve() => panic!("it ran in spite of the policy"),
+        declined = owner => declined.unwrap(),
+    };
+
+    let reason = "your policy says no: needs others of at most 2, this offer has 5";
+    assert_eq!((&declined["reason"], &declined["name"]), (&reason.into(), &"hello".into()));
+    drop(daemon);
+
+    broker.forget_pull();
+    broker.show(vec![broker.offered.clone()]);
+    let common = "[policy]\nothers = { at-most = 5 }\n";
+    let _daemon = start_with(directory.path(), &broker.address.clone(), common);
+    let (_, result) = broker.serve().await;
+    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+}

@@ -1,0 +1,5 @@
+//! The daemon at a broker that is played by the test, over TCP.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod jobs;
+mod support;
