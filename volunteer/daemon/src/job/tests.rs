@@ -8,7 +8,7 @@ use super::*;
 use crate::runtimes::{Measured, Step as RunningStep};
 
 /// Runs shell scripts in the work directory, without any sandbox.
-struct Shell;
+pub(super) struct Shell;
 
 impl JobRuntime for Shell {
     fn runtime(&self) -> Runtime {
@@ -32,18 +32,18 @@ impl JobRuntime for Shell {
         let variables = step.environment.iter();
         let exports: String =
             variables.map(|(name, value)| format!("export {name}='{value}'; ")).collect();
-        let script = format!("cd '{}'; {exports}{}", step.work.display(), step.command[0]);
-        crate::runtimes::plain_shell(&script, step.limits)
+        let script = format!("{exports}{}", step.command[0]);
+        crate::runtimes::plain_shell(&script, step.work, step.limits)
     }
 }
 
-struct Site {
+pub(super) struct Site {
     directory: tempfile::TempDir,
-    place: Place,
+    pub place: Place,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
         let jobs = directory.path().join("jobs");

@@ -196,8 +196,8 @@ fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
 
 /// A shell without a sandbox, for tests of what is around a step.
 #[cfg(test)]
-pub fn plain_shell(script: &str, limits: Limits) -> Result<Step, String> {
+pub fn plain_shell(script: &str, work: &Path, limits: Limits) -> Result<Step, String> {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
-    let work = concat!(env!("CARGO_MANIFEST_DIR"), "/src").into();
+    let work = work.to_owned();
     plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work })
 }

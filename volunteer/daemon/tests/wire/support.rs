@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Receipt, Registration,
+    Ad, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Receipt, Registration,
     TaskId, Verdict,
 };
 use capability::{
-    BlobHash, Ed25519, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Runtime, SecretKey,
-    Signer, Step, Timestamp, Verified,
+    BlobHash, Clause, Ed25519, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Runtime,
+    SecretKey, Signer, Step, Timestamp, Verified,
 };
 use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, Offered, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Reply, Role};
@@ -49,7 +49,9 @@ pub struct Broker {
     /// A pull for which there was nothing to show.
     held: Option<Reply>,
     /// What is told of the project.
-    registration: Option<Verified<Registration>>,
+    pub registration: Option<Verified<Registration>>,
+    /// The newest ad.
+    pub ad: Option<Verified<Ad>>,
     guard: RequestGuard,
     blobs: BTreeSet<BlobHash>,
 }
@@ -88,9 +90,18 @@ impl Broker {
             offered,
             held: None,
             registration: None,
+            ad: None,
             guard: RequestGuard::new(key(BROKER).public()),
             blobs: BTreeSet::new(),
         }
+    }
+
+    /// An offer of the same steps under `name` that also needs `clauses`.
+    pub fn offer_that_needs(&self, name: &str, clauses: Vec<Clause>) -> Offered {
+        let mut offer = (*self.offered.offer).clone();
+        name.clone_into(&mut offer.name);
+        offer.requirements.clauses = clauses;
+        Offered { offer: Verified::sign(offer, &key(ADAPTER)), ..self.offered.clone() }
     }
 
     /// Answers the pull that waits, or the next one, with `offers` and nothing else.
@@ -115,6 +126,16 @@ impl Broker {
             if let Some(result) = self.serve_next().await {
                 return result;
             }
+        }
+    }
+
+    /// Answers whatever the volunteer asks until its ad is as `wanted`; gives that.
+    pub async fn serve_until_ad(&mut self, wanted: impl Fn(&Ad) -> bool) -> Verified<Ad> {
+        loop {
+            if let Some(ad) = self.ad.as_ref().filter(|ad| wanted(ad)) {
+                return ad.clone();
+            }
+            assert!(self.serve_next().await.is_none(), "a result that nobody waits for");
         }
     }
 
@@ -158,6 +179,7 @@ impl Broker {
         let answer = match ask {
             Ask::Advertise { ad } => {
                 assert_eq!((ad.signer(), ad.broker), (peer, key(BROKER).public()));
+                self.ad = Some(ad);
                 Answer::Done
             }
             Ask::Pull { .. } => match self.show.take() {
