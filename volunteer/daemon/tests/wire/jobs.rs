@@ -17,7 +17,7 @@ async fn a_job_is_pulled_run_in_the_sandbox_returned_and_credited() {
                   echo $TALKOOT_TASK_INDEX of $TALKOOT_TASK_COUNT >out/task; ls /root";
     let step = Step { name: "all".into(), run: ["sh", "-c", script].map(str::to_owned).into() };
     let mut broker = Broker::start(Runtime::Native, vec![step], &[("input", b"answer")]).await;
-    let daemon = start(directory.path(), &broker.address.clone());
+    let daemon = start(directory.path(), &broker.address);
     if !is_offered(directory.path(), "native") {
         return broker.expect_no_claim().await;
     }
@@ -53,7 +53,7 @@ async fn a_module_of_the_sweep_computes_its_share() {
     let step = Step { name: "sweep".into(), run: vec!["sweep.wasm".into()] };
     let files: [(&str, &[u8]); 2] = [("sweep.wasm", &module), ("out/placeholder", b"")];
     let mut broker = Broker::start(Runtime::Wasm, vec![step], &files).await;
-    let _daemon = start(directory.path(), &broker.address.clone());
+    let _daemon = start(directory.path(), &broker.address);
     if !is_offered(directory.path(), "wasm") {
         return broker.expect_no_claim().await;
     }
@@ -71,7 +71,7 @@ async fn a_busy_machine_says_that_it_drains_or_has_paused() {
     let directory = tempfile::tempdir().unwrap();
     let step = Step { name: "all".into(), run: ["sleep", "4"].map(str::to_owned).into() };
     let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
-    let _daemon = start(directory.path(), &broker.address.clone());
+    let _daemon = start(directory.path(), &broker.address);
     if !is_offered(directory.path(), "native") {
         return broker.expect_no_claim().await;
     }
@@ -111,7 +111,7 @@ async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another
     broker.offered.others = Some(5);
     broker.show(vec![broker.offered.clone()]);
     let rare = "[policy]\nothers = { at-most = 2 }\n";
-    let daemon = start_with(directory.path(), &broker.address.clone(), rare);
+    let daemon = start_with(directory.path(), &broker.address, rare);
     if !is_offered(directory.path(), "native") {
         return broker.expect_no_claim().await;
     }
@@ -134,10 +134,10 @@ async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another
     assert_eq!((&declined["reason"], &declined["name"]), (&reason.into(), &"hello".into()));
     drop(daemon);
 
-    broker.forget_pull();
+    broker.forget_ad_and_pull();
     broker.show(vec![broker.offered.clone()]);
     let common = "[policy]\nothers = { at-most = 5 }\n";
-    let _daemon = start_with(directory.path(), &broker.address.clone(), common);
+    let _daemon = start_with(directory.path(), &broker.address, common);
     let (_, result) = broker.serve().await;
     assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
 }

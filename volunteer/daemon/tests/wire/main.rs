@@ -1,5 +1,6 @@
 //! The daemon at a broker that is played by the test, over TCP.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod jobs;
 mod support;

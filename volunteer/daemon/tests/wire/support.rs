@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Receipt, Registration,
-    TaskId, Verdict,
+    Ad, Check, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Permissions,
+    Receipt, Registration, TaskId, Verdict,
 };
 use capability::{
     BlobHash, Clause, Ed25519, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Runtime,
@@ -20,9 +20,9 @@ use mesh_shell::{Clock, public_key};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub fn key(n: u8) -> SecretKey {
+fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
@@ -31,7 +31,7 @@ const TASKS: u32 = 100_000;
 
 const BROKER: u8 = 21;
 const ADAPTER: u8 = 22;
-pub const PROJECT: u8 = 23;
+const PROJECT: u8 = 23;
 
 pub fn project() -> ProjectKey {
     key(PROJECT).public().into()
@@ -41,7 +41,7 @@ pub struct Broker {
     net: Net,
     events: mpsc::Receiver<Event>,
     pub address: String,
-    pub now: Timestamp,
+    now: Timestamp,
     package: tempfile::NamedTempFile,
     pub offered: Offered,
     /// What the next pull is answered with.
@@ -49,9 +49,9 @@ pub struct Broker {
     /// A pull for which there was nothing to show.
     held: Option<Reply>,
     /// What is told of the project.
-    pub registration: Option<Verified<Registration>>,
+    registration: Option<Verified<Registration>>,
     /// The newest ad.
-    pub ad: Option<Verified<Ad>>,
+    ad: Option<Verified<Ad>>,
     guard: RequestGuard,
     blobs: BTreeSet<BlobHash>,
 }
@@ -115,8 +115,22 @@ impl Broker {
         };
     }
 
-    /// The volunteer has ended, and with it the pull that waits.
-    pub fn forget_pull(&mut self) {
+    /// Tells whoever asks that the project has these `checks`.
+    pub fn tell(&mut self, checks: Vec<Check>) {
+        let registration = Registration {
+            name: "checked".into(),
+            homepage: String::new(),
+            keywords: Vec::new(),
+            permissions: Permissions { runtimes: vec![Runtime::Native], network: false },
+            checks,
+            expires: self.now + DAY,
+        };
+        self.registration = Some(Verified::sign(registration, &key(PROJECT)));
+    }
+
+    /// The volunteer has ended, and with it its ad and the pull that waits.
+    pub fn forget_ad_and_pull(&mut self) {
+        self.ad = None;
         self.held = None;
     }
 
@@ -136,6 +150,14 @@ impl Broker {
                 return ad.clone();
             }
             assert!(self.serve_next().await.is_none(), "a result that nobody waits for");
+        }
+    }
+
+    /// Answers whatever the volunteer asks as long as `what` takes.
+    pub async fn serve_while<T>(&mut self, what: impl Future<Output = T>) -> T {
+        tokio::select! {
+            _ = self.serve() => panic!("a result that nobody waits for"),
+            done = what => done,
         }
     }
 
