@@ -26,7 +26,6 @@ pub struct Network {
 struct Process {
     program: &'static str,
     args: Vec<String>,
-    state: PathBuf,
     child: Option<Child>,
     /// Where it can be dialled, for brokers.
     address: String,
@@ -48,6 +47,12 @@ impl Network {
     /// What the processes log.
     pub fn events(&self) -> &Arc<Events> {
         &self.events
+    }
+
+    /// Writes the configuration of process `name`, which is not there yet.
+    pub fn configure(&self, name: &str, toml: &str) -> Result<()> {
+        let path = self.config(name);
+        std::fs::write(&path, toml).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Starts a broker that knows the brokers named; gives the address at which it can be dialled.
@@ -74,10 +79,8 @@ impl Network {
 
     /// Makes a project and starts its adapter at `brokers`, the first of which is its home.
     pub fn master(&mut self, name: &str, project: &str, brokers: &[&str]) -> Result<()> {
-        let state = self.state(name);
-        let mut init = self.program("talkoot-master");
-        init.arg("init").arg("--name").arg(project).arg("--state").arg(state);
-        tools::output(&mut init)?;
+        let mut init = self.program_of(name, "talkoot-master");
+        tools::output(init.args(["init", "--name", project]))?;
         self.adapter(name, brokers)
     }
 
@@ -92,9 +95,8 @@ impl Network {
 
     /// The project URI of master `name`.
     pub fn uri(&self, name: &str) -> Result<String> {
-        let mut uri = self.program("talkoot-master");
-        uri.arg("uri").arg("--state").arg(self.state(name));
-        Ok(tools::output(&mut uri)?.trim().to_owned())
+        let mut uri = self.program_of(name, "talkoot-master");
+        Ok(tools::output(uri.arg("uri"))?.trim().to_owned())
     }
 
     /// Starts a volunteer that donates `cores` cores to the projects with `uris`.
@@ -117,16 +119,26 @@ impl Network {
 
     /// Makes volunteer `name` trust the project with `uri`.
     pub fn pin(&self, name: &str, uri: &str) -> Result<()> {
-        let mut pin = self.program("talkoot-volunteer");
-        pin.args(["project", "add", uri, "--allow", "native,wasm"]);
-        tools::output(pin.arg("--state").arg(self.state(name))).map(drop)
+        let mut pin = self.program_of(name, "talkoot-volunteer");
+        tools::output(pin.args(["project", "add", uri, "--allow", "native,wasm"])).map(drop)
     }
 
     /// `talkoot-master submit` for master `name`, ready to be run.
     pub fn submit(&self, name: &str, job: &Path) -> Command {
-        let mut submit = self.program("talkoot-master");
-        submit.arg("submit").arg(job).arg("--wait").arg("--state").arg(self.state(name));
+        let mut submit = self.program_of(name, "talkoot-master");
+        submit.arg("submit").arg(job).arg("--wait");
         submit
+    }
+
+    /// `program` with the state and, if there is one, the configuration of process `name`.
+    pub fn program_of(&self, name: &str, program: &str) -> Command {
+        let mut command = self.program(program);
+        command.arg("--state").arg(self.state(name));
+        let config = self.config(name);
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
+        command
     }
 
     /// A program of the network, without arguments.
@@ -137,6 +149,10 @@ impl Network {
     /// The state directory of a process.
     pub fn state(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    fn config(&self, name: &str) -> PathBuf {
+        self.directory.join(name).with_extension("toml")
     }
 
     /// Where a broker can be dialled.
@@ -208,18 +224,16 @@ impl Network {
     }
 
     fn spawn(&mut self, name: &str, program: &'static str, args: &[String]) -> Result<()> {
-        let state = self.state(name);
         let (address, http) = (String::new(), String::new());
-        let process = Process { program, args: args.to_vec(), state, child: None, address, http };
+        let process = Process { program, args: args.to_vec(), child: None, address, http };
         self.processes.insert(name.to_owned(), process);
         self.start(name, program, args)
     }
 
     fn start(&mut self, name: &str, program: &'static str, args: &[String]) -> Result<()> {
         let mark = self.events.mark();
-        let mut command = self.program(program);
+        let mut command = self.program_of(name, program);
         command.args(args).args(["--http", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--state").arg(&self.process(name)?.state);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         self.events.follow(name, child.stderr.take().expect("stderr was piped"));
