@@ -11,7 +11,7 @@ use std::time::Duration;
 use capability::statements::Check;
 use capability::{
     BlobHash, Capabilities, CborError, Fact, FactName, Facts, Limits, ProjectKey, Resources,
-    Runtime, decode_cbor, encode_cbor,
+    Runtime, Timestamp, decode_cbor, encode_cbor,
 };
 use mesh_core::{Mono, Write};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,7 @@ pub(crate) struct Checks {
 struct Done {
     basis: BlobHash,
     finding: CheckFinding,
+    at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -79,12 +80,14 @@ struct Running {
 pub struct CheckView<'v> {
     /// Whose it is.
     pub project: ProjectKey,
-    /// Its name.
-    pub name: &'v str,
+    /// As the project has registered it.
+    pub check: &'v Check,
     /// The name of what it finds.
     pub fact: FactName,
     /// What the ad says, or why it says nothing.
     pub value: Result<Fact, String>,
+    /// When it ran, if it need not run again as things are.
+    pub at: Option<Timestamp>,
 }
 
 impl Checks {
@@ -221,7 +224,7 @@ impl Volunteer {
         };
         let (project, check) = key.clone();
         self.news(News::Checked { project, check, finding: finding.clone() });
-        let done = Done { basis, finding };
+        let done = Done { basis, finding, at: self.now.wall };
         let record = encode_cbor(&(&key.0, &key.1, &done));
         self.commit(vec![Write::put(record_key(&key), record)], Vec::new());
         self.checks.done.insert(key, done);
@@ -251,15 +254,22 @@ impl Volunteer {
     /// The checks of trusted projects, by project and in the order of their registrations.
     pub fn checks(&self) -> impl Iterator<Item = CheckView<'_>> {
         self.registrations.checks().map(|(project, check)| {
-            let (name, fact) = (check.name.as_str(), check.fact(project));
+            let fact = check.fact(project);
             let value = self.stated(&fact, check).cloned().ok_or_else(|| self.why(project, check));
-            CheckView { project, name, fact, value }
+            let at = self.ran_at(project, check);
+            CheckView { project, check, fact, value, at }
         })
     }
 
     fn stated(&self, fact: &FactName, check: &Check) -> Option<&Fact> {
         let runtime = self.machine.as_ref()?.runtimes.get(&check.runtime)?;
         runtime.facts.get(fact.as_str())
+    }
+
+    fn ran_at(&self, project: ProjectKey, check: &Check) -> Option<Timestamp> {
+        let basis = basis(check, self.may_run(project, check).ok()?);
+        let done = self.checks.done.get(&(project, check.name.clone()))?;
+        (done.basis == basis).then_some(done.at)
     }
 
     /// Why nothing is stated of what `check` finds.

@@ -122,8 +122,12 @@ fn advertises(bench: &mut Bench) -> bool {
     bench.seen.iter().any(ad)
 }
 
+fn ran_at(bench: &Bench, name: &str) -> Option<Timestamp> {
+    bench.volunteer.checks().find(|it| it.check.name == name).expect("such a check").at
+}
+
 fn value(bench: &Bench, name: &str) -> Result<Fact, String> {
-    bench.volunteer.checks().find(|check| check.name == name).expect("such a check").value
+    bench.volunteer.checks().find(|it| it.check.name == name).expect("such a check").value
 }
 
 // From the pin to the ad.
@@ -235,6 +239,29 @@ fn what_a_registration_has_brought_ends_with_it() {
 }
 
 // When a check runs.
+
+#[test]
+fn when_a_check_ran_is_known_as_long_as_that_counts() {
+    let mut bench = told(vec![check("fails"), check("make-works")], 2);
+    assert_eq!(ran_at(&bench, "make-works"), None);
+    bench.pass(7 * SECOND);
+    assert_eq!(runs(&mut bench).as_deref(), Some("fails"));
+    bench.handle(Input::Checked(CheckEnd::Failed("exited with 1".into())));
+    let first = bench.now.wall;
+    bench.pass(SECOND);
+    passes(&mut bench, "make-works", "true");
+    assert_eq!(ran_at(&bench, "fails"), Some(first));
+    assert_eq!(ran_at(&bench, "make-works"), Some(bench.now.wall));
+
+    let mut bench = bench.restart();
+    bench.handle(Input::Capabilities(with_make("4.3", 2)));
+    bench.handle(trusting(&[Runtime::Native]));
+    assert_eq!(ran_at(&bench, "fails"), Some(first), "and over a restart");
+    bench.handle(Input::Capabilities(with_make("4.4", 2)));
+    assert_eq!(ran_at(&bench, "fails"), None, "it is to run again");
+    bench.handle(trusting(&[Runtime::Wasm]));
+    assert_eq!(ran_at(&bench, "make-works"), None, "it may not run");
+}
 
 #[test]
 fn a_check_runs_again_when_a_fact_that_it_depends_on_has_changed() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use capability::statements::{Receipt, Verdict};
-use capability::{BlobHash, FactName, Resources, Runtime, StatementId};
+use capability::{BlobHash, Fact, FactName, Resources, Runtime, StatementId};
 use serde::{Deserialize, Serialize};
 use volunteer_core::{CheckView, Decline, Declined, Idle, JobView, Stage, Volunteer};
 
@@ -118,12 +118,18 @@ pub struct ProjectStatus {
 pub struct CheckStatus {
     /// Its name.
     pub name: String,
+    /// In which runtime it runs.
+    pub runtime: Runtime,
     /// The name of the fact that it finds.
     pub fact: FactName,
+    /// The facts on whose change it runs again.
+    pub depends: Vec<FactName>,
     /// What the ad says of it.
-    pub value: Option<String>,
+    pub value: Option<Fact>,
     /// Why the ad says nothing.
     pub reason: Option<String>,
+    /// When it ran, as RFC 3339, if it need not run again as things are.
+    pub at: Option<String>,
 }
 
 /// One offer that is not taken.
@@ -166,10 +172,12 @@ pub struct ReceiptStatus {
 impl CheckStatus {
     /// What has come of it, for people.
     pub fn outcome(&self) -> String {
-        match (&self.value, &self.reason) {
-            (Some(value), _) => format!("{} = {value}", self.name),
+        let Self { name, value, reason, at, .. } = self;
+        let at = at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default();
+        match (value, reason) {
+            (Some(value), _) => format!("{name} = {value}{at}"),
             (None, reason) => {
-                format!("{} says nothing: {}", self.name, reason.as_deref().unwrap_or_default())
+                format!("{name} says nothing: {}{at}", reason.as_deref().unwrap_or_default())
             }
         }
     }
@@ -263,11 +271,19 @@ fn projects(core: &Volunteer) -> Vec<ProjectStatus> {
 }
 
 fn check(check: CheckView<'_>) -> CheckStatus {
-    let CheckView { name, fact, value, .. } = check;
-    let name = name.to_owned();
-    match value {
-        Ok(value) => CheckStatus { name, fact, value: Some(value.to_string()), reason: None },
-        Err(reason) => CheckStatus { name, fact, value: None, reason: Some(reason) },
+    let CheckView { check, fact, value, at, .. } = check;
+    let (value, reason) = match value {
+        Ok(value) => (Some(value), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    CheckStatus {
+        name: check.name.clone(),
+        runtime: check.runtime.clone(),
+        fact,
+        depends: check.depends.clone(),
+        value,
+        reason,
+        at: at.map(|at| at.to_string()),
     }
 }
 

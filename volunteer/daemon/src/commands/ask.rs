@@ -146,9 +146,9 @@ pub fn wish(common: &CommonArgs, whom: &Whom, wish: &str) -> Outcome {
     Ok(())
 }
 
-/// The offers that the daemon with this state directory declines; none if there is no daemon.
-pub fn declined_by_daemon(common: &CommonArgs) -> Vec<DeclinedStatus> {
-    fetch(common, &Whom { http: None }).map(|status| status.declined).unwrap_or_default()
+/// What the daemon with this state directory says, if one runs.
+pub fn running(common: &CommonArgs) -> Option<Status> {
+    fetch(common, &Whom { http: None }).ok()
 }
 
 fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {

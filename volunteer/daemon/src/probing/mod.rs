@@ -24,8 +24,9 @@ use self::cache::{Cache, Known};
 use self::exchange::{REQUEST_NAME, Request};
 use crate::runtimes::Isolation;
 
+pub use self::exchange::Sought;
 pub use self::survey::{Lost, Survey};
-pub use self::table::{MAX_OWN, Origin, OwnTool, Table};
+pub use self::table::{MAX_OWN, Origin, OwnTool, Row, Table};
 
 /// The argument that makes this program the prober.
 pub const PROBER: &str = "__probe";

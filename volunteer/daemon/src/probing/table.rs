@@ -30,7 +30,8 @@ pub struct Table(BTreeMap<FactName, Row>);
 pub struct Row {
     /// What kind of thing it is, in one word.
     pub group: String,
-    sought: Sought,
+    /// The file that it depends on.
+    pub sought: Sought,
     command: Vec<String>,
     pattern: String,
     /// How one comes by it.

@@ -55,7 +55,10 @@ fn outcomes(directory: &Path) -> Outcomes {
     let checks = found["projects"][0]["checks"].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let outcome = |check: &Value| {
-        let outcome = text(&check["value"]).ok_or_else(|| text(&check["reason"]).unwrap());
+        let outcome = match &check["value"] {
+            Value::Null => Err(text(&check["reason"]).unwrap()),
+            value => Ok(text(value).unwrap_or_else(|| value.to_string())),
+        };
         (text(&check["name"]).unwrap(), outcome)
     };
     checks.iter().map(outcome).collect()
@@ -140,7 +143,7 @@ async fn hostile_checks_cost_their_own_facts_alone() {
         ("not-there", "no: it exited with 127: cannot execute /nowhere/program"),
         ("reads", "no: it exited with 1: cat: "),
         ("screen", "no: the first line of its output has control characters"),
-        ("silent", "yes"),
+        ("silent", "true"),
         ("writes-out", "no: it exited with 2: sh: 1: cannot create "),
     ];
     for (name, expected) in expected {
@@ -151,7 +154,7 @@ async fn hostile_checks_cost_their_own_facts_alone() {
     }
     let ad = broker.serve_until_ad(|ad| stated(ad, "silent").is_some()).await;
     for (name, outcome) in &found {
-        assert_eq!(stated(&ad, name).map(|fact| fact.to_string()), outcome.clone().ok(), "{name}");
+        assert_eq!(stated(&ad, name).is_some(), outcome.is_ok(), "{name}");
     }
     assert!(!is_running("86397"), "a process was left behind");
     let jobs = directory.path().join("state/jobs");
@@ -222,4 +225,51 @@ async fn a_pause_ends_the_check_that_runs_and_later_it_runs_again() {
 
     let ad = broker.serve_until_ad(|ad| stated(ad, "slow").is_some()).await;
     assert_eq!(stated(&ad, "slow"), Some("done".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_tells_what_checks_have_found_and_goes_by_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut broker = broker().await;
+    let depends = vec!["tool.bash".parse().unwrap(), "tool.zig".parse().unwrap()];
+    broker.tell(vec![
+        script("answer", "echo 42"),
+        Check { depends, ..script("zig-works", "zig version || exit 3") },
+    ]);
+    let _daemon = start(directory.path(), &broker.address);
+    expect_sandbox(directory.path());
+    let ran = |found: &Outcomes| found.values().all(|it| *it != Err("it runs".to_owned()));
+    broker.serve_until_ad(|ad| stated(ad, "answer").is_some()).await;
+    let both = outcomes_once(directory.path(), move |found| {
+        ran(found) && found["zig-works"] != Err("it waits for its turn".to_owned())
+    });
+    broker.serve_while(both).await;
+
+    let found = ask(directory.path(), &["doctor", "--json"]);
+    let [answer, zig] = found["projects"][0]["checks"].as_array().unwrap().as_slice() else {
+        panic!("{found}");
+    };
+    assert_eq!((&answer["value"], &answer["missing"]), (&42.into(), &Value::Array(Vec::new())));
+    let reason = zig["reason"].as_str().unwrap();
+    assert!(reason.starts_with("it exited with 3: sh: 1: zig: not found"), "{reason}");
+    assert!(answer["at"].is_string() && zig["at"].is_string(), "{found}");
+    assert_eq!(
+        (&zig["missing"][0]["what"], &zig["missing"][1]),
+        (&"tool.zig".into(), &Value::Null)
+    );
+
+    let job = directory.path().join("job.toml");
+    let fits = |answer: u32| {
+        let text = format!(
+            "name = \"checked\"\nlimits.memory = \"64 MiB\"\n\
+             [requirements]\nruntimes = [\"native\"]\nfacts.\"check.answer\" = {{ at-least = {answer} }}\n\
+             [[step]]\nname = \"a\"\nrun = [\"a\"]\n"
+        );
+        std::fs::write(&job, text).unwrap();
+        volunteer(directory.path()).args(["doctor", "--job"]).arg(&job).output().unwrap()
+    };
+    let said = fits(42);
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("check answer = 42 (20"), "{text}");
+    assert_eq!(fits(43).status.code(), Some(6));
 }

@@ -1,7 +1,9 @@
 //! `doctor`: what works on this machine, what does not, and how to get what is missing.
 
+mod checks;
 mod fitting;
 mod gpu;
+mod packager;
 mod print;
 mod remedy;
 
@@ -13,8 +15,10 @@ use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, Outcome};
 use serde::Serialize;
 
+use self::checks::Tried;
 use self::fitting::Fitting;
 use self::gpu::Gpu;
+use self::packager::Packager;
 use self::remedy::{Remedies, Remedy};
 use super::{ask, print_json};
 use crate::arguments::{DoctorArgs, RunArgs};
@@ -22,7 +26,7 @@ use crate::config::{self, Settings};
 use crate::pins::{Entry, Pins};
 use crate::probing::{Lost, Memory};
 use crate::runtimes::{self, Probe};
-use crate::status::{self, DeclinedStatus, RuntimeStatus};
+use crate::status::{self, DeclinedStatus, RuntimeStatus, Status};
 
 /// All that is found out.
 #[derive(Debug, Serialize)]
@@ -31,6 +35,8 @@ struct Diagnosis {
     /// Seen outside the sandbox, and no fact.
     gpus: Vec<Gpu>,
     projects: Vec<Project>,
+    /// Whether a daemon runs here: it alone knows of checks, and of offers that are declined.
+    daemon_runs: bool,
     /// How the job file fits, if there is one.
     job: Option<Fitting>,
 }
@@ -58,7 +64,9 @@ struct Project {
     name: String,
     /// The runtimes that its jobs may use, and why one does not work here.
     runtimes: BTreeMap<Runtime, Option<String>>,
-    /// Offers that the running daemon declines; none if no daemon runs.
+    /// Its checks, as far as the running daemon has heard of them.
+    checks: Vec<Tried>,
+    /// Offers that the running daemon declines.
     declined: Vec<Declined>,
 }
 
@@ -101,18 +109,23 @@ fn diagnose(
     job: Option<&Path>,
 ) -> Outcome<Diagnosis> {
     let lost = probes.iter().flat_map(|probe| probe.lost.iter());
-    let remedies = Remedies::new(&settings.table, lost.cloned().collect());
-    let machine = Capabilities {
+    let mut machine = Capabilities {
         platform: Platform::current(),
         resources: settings.donated,
         runtimes: runtimes::offered(probes),
     };
+    let native = machine.runtimes.get(&Runtime::Native);
+    let packager = native.map_or(Packager::Unknown, |native| Packager::of(&native.facts));
+    let remedies = Remedies::new(&settings.table, lost.cloned().collect(), packager);
+    let daemon = ask::running(common);
+    checks::state(&mut machine, daemon.as_ref().map_or(&[], |status| &status.projects));
     // A job file with a mistake is to be told before anything is shown.
     let job = job.map(|path| Fitting::of(path, &machine, &remedies)).transpose()?;
     Ok(Diagnosis {
         runtimes: probes.iter().map(in_runtime).collect(),
         gpus: gpu::outside(Path::new("/sys/class/drm")),
-        projects: projects(common, settings, probes, &remedies)?,
+        daemon_runs: daemon.is_some(),
+        projects: projects(settings, probes, daemon, &machine, &remedies)?,
         job,
     })
 }
@@ -129,12 +142,14 @@ fn in_runtime(probe: &Probe) -> InRuntime {
 }
 
 fn projects(
-    common: &CommonArgs,
     settings: &Settings,
     probes: &[Probe],
+    daemon: Option<Status>,
+    machine: &Capabilities,
     remedies: &Remedies<'_>,
 ) -> Outcome<Vec<Project>> {
-    let mut declined = ask::declined_by_daemon(common);
+    let (known, mut declined) =
+        daemon.map(|status| (status.projects, status.declined)).unwrap_or_default();
     let pins = Pins::load(&settings.state)?;
     let obstacle = |runtime: &Runtime| match probes.iter().find(|it| it.runtime == *runtime) {
         Some(probe) => probe.found.as_ref().err().cloned(),
@@ -142,11 +157,13 @@ fn projects(
     };
     let project = |entry: &Entry| {
         let key = entry.key.to_string();
+        let checks = known.iter().filter(|it| it.project == key).flat_map(|it| it.checks.clone());
         let own = declined.extract_if(.., |it| it.project == key);
         let declined = own
             .map(|status| Declined { missing: remedies.named_in(&status.advice.reason), status });
         Project {
             declined: declined.collect(),
+            checks: checks.map(|check| Tried::new(check, machine, remedies)).collect(),
             name: entry.name.clone(),
             runtimes: entry.runtimes.iter().map(|it| (it.clone(), obstacle(it))).collect(),
             key,

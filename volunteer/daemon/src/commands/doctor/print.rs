@@ -47,6 +47,10 @@ pub fn all(diagnosis: &Diagnosis, table: &Table, timing: Timing) {
     }
     diagnosis.gpus.iter().for_each(print_gpu);
     diagnosis.projects.iter().for_each(print_project);
+    if !diagnosis.daemon_runs && !diagnosis.projects.is_empty() {
+        say!("");
+        say!("no daemon runs here, which would know what checks have found and what is declined");
+    }
     if let Some(job) = &diagnosis.job {
         say!("");
         say!("job {}", job.name);
@@ -138,7 +142,7 @@ fn print_gpu(gpu: &Gpu) {
 }
 
 fn print_project(project: &Project) {
-    let Project { key, name, runtimes, declined } = project;
+    let Project { key, name, runtimes, checks, declined } = project;
     say!("");
     say!("project {}", if name.is_empty() { key } else { name });
     for (runtime, obstacle) in runtimes {
@@ -146,6 +150,10 @@ fn print_project(project: &Project) {
             None => say!("  may use {runtime}, which works"),
             Some(obstacle) => say!("  may use {runtime}, which does not work: {obstacle}"),
         }
+    }
+    for check in checks {
+        say!("  check {}", check.status.outcome());
+        print_missing(&check.missing);
     }
     for declined in declined {
         say!("  declined {}: {}", declined.status.name, declined.status.advice.reason);

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use capability::{Clause, Comparison, Fact, FactName, Judged, Resource};
 use serde::Serialize;
 
-use crate::probing::{Lost, Origin, Table};
+use super::Packager;
+use crate::probing::{Lost, Origin, Row, Table};
 
 /// What to do about something that is missing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,12 +22,13 @@ pub struct Remedy {
 pub struct Remedies<'a> {
     table: &'a Table,
     lost: Vec<Lost>,
+    packager: Packager,
 }
 
 impl<'a> Remedies<'a> {
-    /// From the `table`, and what was found and is no fact.
-    pub fn new(table: &'a Table, lost: Vec<Lost>) -> Self {
-        Self { table, lost }
+    /// From the `table`, what was found and is no fact, and who installs packages here.
+    pub fn new(table: &'a Table, lost: Vec<Lost>, packager: Packager) -> Self {
+        Self { table, lost, packager }
     }
 
     /// For every need that does not hold somewhere; each once.
@@ -42,9 +44,12 @@ impl<'a> Remedies<'a> {
     /// For the tools and libraries that a `reason` names, as sentences for people do.
     pub fn named_in(&self, reason: &str) -> Vec<Remedy> {
         let words = reason.split([' ', ',', ';', '(', ')']);
-        let facts = words.filter_map(|word| self.table.get_key_value(word));
-        let missing: BTreeSet<_> =
-            facts.filter_map(|(fact, _)| self.for_fact(fact, None)).collect();
+        self.to_get(words.filter_map(|word| self.table.get_key_value(word)).map(|(fact, _)| fact))
+    }
+
+    /// For `facts` that are not here; each once.
+    pub fn to_get<'f>(&self, facts: impl Iterator<Item = &'f FactName>) -> Vec<Remedy> {
+        let missing: BTreeSet<_> = facts.filter_map(|fact| self.for_fact(fact, None)).collect();
         missing.into_iter().collect()
     }
 
@@ -69,7 +74,7 @@ impl<'a> Remedies<'a> {
         let lost = self.lost.iter().find(|lost| lost.fact == fact.as_str());
         let remedy = match (self.table.get_key_value(fact.as_str()), lost, found) {
             (_, Some(lost), _) => format!("it is there, but {}", lost.reason),
-            (Some((_, row)), None, None) => get(&row.origin),
+            (Some((_, row)), None, None) => self.get(row),
             (Some(_), None, Some(found)) => format!(
                 "{found} is here; a newer one can be put into /usr/local, where jobs find it first"
             ),
@@ -77,16 +82,16 @@ impl<'a> Remedies<'a> {
         };
         Some(Remedy { what: fact.to_string(), remedy })
     }
-}
 
-fn get(origin: &Origin) -> String {
-    match origin {
-        Origin::Debian(package) => {
-            format!("apt install {package} (its name in Debian; others call it much the same)")
+    fn get(&self, row: &Row) -> String {
+        match &row.origin {
+            Origin::Debian(package) => self.packager.install(&row.sought, package),
+            Origin::Page(page) => {
+                format!("see {page}, and install it below /usr/local for all users")
+            }
+            Origin::Own => "see its `[[tool]]` in the configuration".to_owned(),
+            Origin::System => "it comes with the system".to_owned(),
         }
-        Origin::Page(page) => format!("see {page}, and install it below /usr/local for all users"),
-        Origin::Own => "see its `[[tool]]` in the configuration".to_owned(),
-        Origin::System => "it comes with the system".to_owned(),
     }
 }
 
@@ -107,7 +112,9 @@ fn elsewhere(fact: &str) -> Option<&'static str> {
             Some("say it in `name` or `labels` of the configuration, if it is so")
         }
         "hours" => Some("see `hours` in the configuration"),
-        "check" => Some("a check of the project finds it, or not, when the project is trusted"),
+        "check" => Some(
+            "a check of a project finds it, or not, once the project is trusted and the daemon runs",
+        ),
         _ => None,
     }
 }
@@ -142,7 +149,7 @@ mod tests {
         let table = Table::built_in();
         let lost =
             Lost { fact: "tool.mvn".to_owned(), reason: "ends with exit code 1: no".to_owned() };
-        let remedies = Remedies::new(&table, vec![lost]);
+        let remedies = Remedies::new(&table, vec![lost], Packager::Apt);
         let found = remedies.of(&compare(&machine(), &job.requirements));
         let found: Vec<_> = found.iter().map(|it| (it.what.as_str(), it.remedy.as_str())).collect();
         assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -155,7 +162,7 @@ mod tests {
     fn what_is_missing_has_a_remedy() {
         check("tools.gcc = \">=10\"", &[]);
         check("tools.gcc = \">=13\"", &[("tool.gcc", "12.2.0 is here; a newer one")]);
-        check("tools.ninja = \"*\"", &[("tool.ninja", "apt install ninja-build (")]);
+        check("tools.ninja = \"*\"", &[("tool.ninja", "apt install ninja-build")]);
         check("tools.zig = \"*\"", &[("tool.zig", "see https://ziglang.org/download")]);
         check("tools.mvn = \"*\"", &[("tool.mvn", "it is there, but ends with exit code 1: no")]);
         check("tools.frobnicate = \"*\"", &[("tool.frobnicate", "add `[[tool]]`")]);
@@ -173,7 +180,7 @@ mod tests {
     #[test]
     fn a_sentence_of_the_daemon_is_enough_to_go_by() {
         let table = Table::built_in();
-        let remedies = Remedies::new(&table, Vec::new());
+        let remedies = Remedies::new(&table, Vec::new(), Packager::Apt);
         let reason =
             "needs (tool.ninja >=1 or tool.frob), this machine's native runtime does not fit";
         let named = remedies.named_in(reason);
