@@ -91,6 +91,10 @@ pub enum Input {
     Pause,
     /// The owner lends it again.
     Resume,
+    /// The hours in which the machine works have begun. Without hours it always works.
+    OnDuty,
+    /// They are over: nothing new is taken; what is in hand goes on.
+    OffDuty,
     /// Nothing new is taken; what runs may end. [`News::Drained`] tells when.
     Drain,
     /// The process is to end soon: jobs are stopped and their leases released.
@@ -394,6 +398,9 @@ pub enum Idle {
     /// The owner wants the process to end.
     #[error("draining: nothing new is taken")]
     Draining,
+    /// The owner lends the machine at other hours.
+    #[error("outside of the hours in which this machine works: nothing new is taken")]
+    OffDuty,
     /// The probes of the machine have not ended yet.
     #[error("the machine is still being probed")]
     Probing,

@@ -208,7 +208,7 @@ impl Volunteer {
     }
 
     fn may_check(&self) -> bool {
-        self.mode == Mode::Open && self.disk_free >= DISK_RESERVE
+        self.mode == Mode::Open && !self.off_duty && self.disk_free >= DISK_RESERVE
     }
 
     pub(crate) fn checked(&mut self, end: CheckEnd) {

@@ -131,6 +131,7 @@ impl Volunteer {
         match (self.mode, &self.machine) {
             (Mode::Paused, _) => Some(Idle::Paused),
             (Mode::Draining | Mode::Quitting, _) => Some(Idle::Draining),
+            (Mode::Open, _) if self.off_duty => Some(Idle::OffDuty),
             (Mode::Open, None) => Some(Idle::Probing),
             (Mode::Open, Some(machine)) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
             _ if self.trust.is_empty() => Some(Idle::NoPins),

@@ -71,6 +71,8 @@ pub struct Volunteer {
     pub(crate) outbox: Outbox<Action>,
     next_commit: u64,
     pub(crate) mode: Mode,
+    /// Whether this is outside of the hours in which the machine works.
+    pub(crate) off_duty: bool,
     pub(crate) drained: bool,
     pub(crate) disk_free: u64,
     pub(crate) faults: Faults,
@@ -141,6 +143,7 @@ impl Volunteer {
             outbox: Outbox::default(),
             next_commit: 0,
             mode: Mode::Open,
+            off_duty: false,
             drained: false,
             disk_free: u64::MAX,
             faults: Faults::default(),
@@ -204,6 +207,8 @@ impl Volunteer {
             Input::DiskFree(bytes) => self.disk_measured(bytes),
             Input::Pause => self.pause(),
             Input::Resume => self.resume(),
+            Input::OnDuty => self.off_duty = false,
+            Input::OffDuty => self.off_duty = true,
             Input::Drain => self.drain(),
             Input::Quit => self.quit(),
             Input::Wake => {}

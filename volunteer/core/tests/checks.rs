@@ -403,6 +403,18 @@ fn nothing_runs_while_the_owner_has_paused_drains_or_the_disk_is_full() {
 }
 
 #[test]
+fn no_check_begins_outside_of_the_hours_and_what_runs_ends() {
+    let mut bench = told(vec![check("first"), check("second")], 2);
+    bench.handle(Input::OffDuty);
+    assert!(!is_stopped(&mut bench));
+    passes(&mut bench, "first", "true");
+    bench.pass(60 * SECOND);
+    assert_eq!(runs(&mut bench), None);
+    bench.handle(Input::OnDuty);
+    passes(&mut bench, "second", "true");
+}
+
+#[test]
 fn quitting_stops_the_check() {
     let mut bench = told(vec![check("make-works")], 2);
     bench.handle(Input::Quit);

@@ -253,6 +253,37 @@ fn nothing_is_taken_while_the_disk_is_full_or_the_owner_has_paused() {
     bench.take(|it| (*it == Action::Proceed { lease: order.lease }).then_some(()));
 }
 
+#[test]
+fn outside_of_its_hours_a_machine_takes_nothing_new_and_finishes_what_it_has() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::OffDuty);
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::OffDuty));
+    assert_eq!(bench.volunteer.idle(), None, "it still works on what it has");
+    bench.pass(10 * SECOND);
+    assert_eq!(renewals(&mut bench).len(), 1);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    assert!(bench.find_handover().is_some());
+    bench.pass(60 * SECOND);
+    assert_eq!((bench.find_pull(), bench.claims()), (None, false));
+    assert_eq!(bench.volunteer.idle(), Some(Idle::OffDuty));
+
+    bench.handle(Input::OnDuty);
+    bench.run_offer(&offered("b", 1, 1));
+}
+
+#[test]
+fn an_offer_that_comes_after_the_hours_is_not_claimed() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.handle(Input::OffDuty);
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    assert!(!bench.claims());
+    bench.handle(Input::OnDuty);
+    bench.pass(SECOND);
+    bench.run_offer(&offered("a", 1, 1));
+}
+
 /// What one task of a job called `name` takes of the disk: its limit, and its package once.
 const TASK_DISK: u64 = 1 << 30;
 const PACKAGE_DISK: u64 = 1000;

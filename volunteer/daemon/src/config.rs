@@ -43,7 +43,7 @@ pub struct Config {
     name: String,
     /// Words for masters to go by.
     labels: BTreeSet<Label>,
-    /// When the machine works, in local time. Default: always.
+    /// When the machine takes work, in local time. Default: always.
     hours: Option<Hours>,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
@@ -95,8 +95,8 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # Default: none.
 #labels = ["lab"]
 
-# When the machine works, in local time: the facts `hours` and `hours.daily`. So far they are words to
-# masters and nothing more: work goes on outside them. Default: always.
+# When the machine takes work, in local time; what is under way at the end goes on. Masters see it as
+# the facts `hours` and `hours.daily`. Default: always.
 #hours = "22:00-07:00"
 
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
@@ -135,7 +135,7 @@ pub struct Settings {
     pub name: String,
     /// Words for masters to go by.
     pub labels: BTreeSet<Label>,
-    /// When the machine works, in local time; always, if absent.
+    /// When the machine takes work, in local time; always, if absent.
     pub hours: Option<Hours>,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
@@ -148,15 +148,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the owner may not have meant: more is donated than there is; hours that are not kept.
+    /// What the owner may not have meant: more is donated than there is.
     pub fn doubts(&self) -> Vec<String> {
-        let mut doubts = doubts(self.donated, &machine(&self.state));
-        if let Some(hours) = self.hours {
-            doubts.push(format!(
-                "`hours` tells masters {hours}, and this version works at other times as well"
-            ));
-        }
-        doubts
+        doubts(self.donated, &machine(&self.state))
     }
 
     /// What the owner says of the machine in its ad.

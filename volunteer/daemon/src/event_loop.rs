@@ -29,7 +29,7 @@ use crate::status::{self, Status, blob_name};
 // A task is not taken where the sandbox would not start it.
 const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RESERVE);
 
-/// Between two looks at the pins, the owner and the disk.
+/// Between two looks at the pins, the owner, the disk and the hours.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long jobs may take to end, and leases to be released, once the process is asked to end.
@@ -206,6 +206,7 @@ impl EventLoop {
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Pins(self.pins.for_core()));
         self.handle(Input::DiskFree(self.disk_free));
+        self.keep_hours();
         self.take_owner();
         self.take_key_changes();
         self.probe();
@@ -315,6 +316,13 @@ impl EventLoop {
         }
         self.disk_free = self.link.storage().free();
         self.handle(Input::DiskFree(self.disk_free));
+        self.keep_hours();
+    }
+
+    fn keep_hours(&mut self) {
+        if let Some(hours) = self.settings.hours {
+            self.handle(if hours.hold_now() { Input::OnDuty } else { Input::OffDuty });
+        }
     }
 
     fn take_pins(&mut self) {

@@ -366,6 +366,7 @@ fn idle_hint(idle: &Idle) -> &'static str {
     match idle {
         Idle::Paused => "talkoot-volunteer resume",
         Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
+        Idle::OffDuty => "see `hours` in the configuration",
         Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",
         Idle::NoPins => "talkoot-volunteer project add <URI that the project publishes>",
         Idle::NoBroker => "check the addresses of brokers in the configuration, and the network",

@@ -469,6 +469,28 @@ fn a_project_is_told_which_of_its_runtimes_works() {
 
 // A running daemon.
 
+#[test]
+fn a_daemon_keeps_its_hours_in_local_time() {
+    let minute = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let minute = minute.as_secs() / 60;
+    let time = |ahead: u64| {
+        let minute = (minute + ahead) % (24 * 60);
+        format!("{:02}:{:02}", minute / 60, minute % 60)
+    };
+    // From in two hours to in four, in the zone of Greenwich.
+    let hours = format!("runtimes = []\nhours = \"{}-{}\"\n", time(120), time(240));
+    let reason = |zone: &str| {
+        let directory = with_config(&hours);
+        let mut command = volunteer(directory.path());
+        command.env("TZ", zone);
+        let mut daemon = Daemon::start_as(command, &["--cores", "1"]);
+        // The first is that the machine is still being probed, or what is wanted here.
+        daemon.wait_for("idle")["reason"].as_str().unwrap().to_owned()
+    };
+    assert!(reason("UTC0").starts_with("outside of the hours"));
+    assert_eq!(reason("AHEAD-3"), "no runtime works on this machine");
+}
+
 struct Daemon {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
@@ -477,7 +499,10 @@ struct Daemon {
 impl Daemon {
     /// Starts one without a runtime to try, so that it is ready at once.
     fn start(directory: &Path, more: &[&str]) -> Self {
-        let mut command = volunteer(directory);
+        Self::start_as(volunteer(directory), more)
+    }
+
+    fn start_as(mut command: Command, more: &[&str]) -> Self {
         command.args(["--log-format", "json", "run", "--http", "127.0.0.1:0"]).args(more);
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();

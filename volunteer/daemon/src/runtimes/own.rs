@@ -17,7 +17,7 @@ pub struct Own {
     pub name: String,
     /// Words for masters to go by.
     pub labels: BTreeSet<Label>,
-    /// When the machine works; always, if absent.
+    /// When the machine takes work; always, if absent.
     pub hours: Option<Hours>,
     /// What is donated.
     pub donated: Resources,
@@ -60,6 +60,19 @@ impl Own {
 }
 
 impl Hours {
+    /// Whether it is that time now. Follows the zone and the clock of the machine as they change.
+    pub fn hold_now(self) -> bool {
+        let now = jiff::Zoned::now().time();
+        // Neither is ever below 0 or above 59.
+        let minutes = |number: i8| u16::try_from(number).unwrap_or_default();
+        self.hold_at(minutes(now.hour()) * 60 + minutes(now.minute()))
+    }
+
+    /// Whether `minute` of the day is among them; the end is not.
+    fn hold_at(self, minute: u16) -> bool {
+        (minute + DAY - self.from) % DAY < (self.to + DAY - self.from) % DAY
+    }
+
     /// Whole hours of each day.
     fn daily(self) -> u64 {
         u64::from((self.to + DAY - self.from) % DAY / 60)
@@ -144,6 +157,20 @@ mod tests {
             assert!(error.contains("is not hours of the day"), "{error}");
         }
         assert!("07:00-07:00".parse::<Hours>().expect_err("empty").contains("leave `hours` out"));
+    }
+
+    #[test]
+    fn hours_begin_and_end_to_the_minute() {
+        let check = |text: &str, within: &[&str], outside: &[&str]| {
+            let hours: Hours = text.parse().expect(text);
+            let holds = |time: &&str| hours.hold_at(minutes(time).expect(time));
+            assert!(within.iter().all(holds), "{text}");
+            assert!(!outside.iter().any(holds), "{text}");
+        };
+        check("08:30-17:00", &["08:30", "16:59"], &["08:29", "17:00", "00:00", "23:59"]);
+        check("22:00-07:00", &["22:00", "23:59", "00:00", "06:59"], &["07:00", "21:59", "12:00"]);
+        check("00:00-23:59", &["00:00", "23:58"], &["23:59"]);
+        check("12:00-00:00", &["12:00", "23:59"], &["00:00", "11:59"]);
     }
 
     #[test]
