@@ -81,6 +81,8 @@ impl Default for Config {
 mod tests {
     use std::io::Write;
 
+    use capability::statements::{Permissions, Registration};
+    use capability::{Clause, JobFile, SecretKey, Timestamp, Verified};
     use mesh_shell::{Exit, config};
 
     use super::*;
@@ -96,6 +98,32 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/master.toml");
         let example: Config = config::load("master", Some(path.as_ref())).expect("it is sound");
         assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn the_check_that_is_shown_as_an_example_can_be_signed_and_required() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating/master.md");
+        let page = std::fs::read_to_string(page).expect("it is there");
+        let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let [check, needs] = blocks.collect::<Vec<_>>().try_into().expect("a check and its use");
+        let permissions = Permissions { runtimes: vec![Runtime::Native], network: false };
+        let registration = Registration {
+            name: "example".to_owned(),
+            homepage: String::new(),
+            keywords: Vec::new(),
+            permissions,
+            checks: load(check).expect(check).checks(),
+            expires: Timestamp(1),
+        };
+        let registration = Verified::sign(registration, &SecretKey::from_seed(&[1; 32]));
+        let job = format!(
+            "name = \"job\"\nrequirements.runtimes = [\"native\"]\n{needs}\
+             [[step]]\nname = \"all\"\nrun = [\"make\"]\n"
+        );
+        let job = JobFile::parse_for(&job, &registration).expect(&job);
+        let fact = registration.checks[0].fact(registration.signer().into());
+        let needed = Clause::Equals { fact, value: true.into() };
+        assert!(job.requirements.clauses.contains(&needed), "{:?}", job.requirements);
     }
 
     #[test]
