@@ -244,7 +244,7 @@ impl Kind {
     const fn rules_of_shape(self) -> &'static [&'static str] {
         match self {
             Self::Ad | Self::Result => &["S20"],
-            Self::Offer => &["S43", "S44"],
+            Self::Offer => &["S20", "S43", "S44"],
             _ => &[],
         }
     }

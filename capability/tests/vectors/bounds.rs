@@ -170,7 +170,7 @@ fn requirements() -> Vec<Vector> {
         rank("rank-scale", "S43: a scale of 0", vec![clause(("less", 1, "n", 0))]),
         with_value(
             "offer-runtime-name",
-            "S43: a runtime of 33 characters",
+            "S20: a runtime of 33 characters",
             &samples::offer(),
             MASTER,
             |it| {

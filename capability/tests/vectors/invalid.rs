@@ -366,12 +366,22 @@ fn key_changes() -> Vec<Vector> {
     let itself = Succession { successor: samples::public(VOLUNTEER), ..samples::succession() };
     let stranger = JobResult { ownership: owned_by(1), ..samples::result() };
     let large = JobResult { ownership: owned_by(120), ..samples::result() };
+    let forged = {
+        let header = Header::new(Kind::Ownership.number(), OWNER);
+        alone(&header, &encode_cbor(&samples::ownership()), OTHER)
+    };
+    let forged = Some(Envelope::parse(&forged).expect("sound but for its signature"));
+    let forged = JobResult { ownership: forged, ..samples::result() };
+    let lease = Some(samples::result().lease);
+    let leased = JobResult { ownership: lease, ..samples::result() };
     let reason = "x".repeat(257);
     let verbose = Revocation { reason, ..samples::revocation() };
     vec![
         signed("ownership-of-1025-nodes", "S72: 1,025 nodes", &crowd, OWNER),
         signed("succession-to-itself", "S73: a key that follows itself", &itself, VOLUNTEER),
         signed("ownership-of-others", "S75: an ownership of others", &stranger, VOLUNTEER),
+        signed("ownership-forged", "S6: an ownership by somebody else", &forged, VOLUNTEER),
+        signed("ownership-of-another-kind", "S4: a lease for an ownership", &leased, VOLUNTEER),
         signed("ownership-too-large", "S75: an ownership of 120 nodes", &large, VOLUNTEER),
         signed("revocation-reason", "S10: a reason of 257 bytes", &verbose, VOLUNTEER),
     ]

@@ -66,9 +66,9 @@ RESOURCES = shape.record(
 )
 
 
-def runtime(rule: str) -> shape.Shape:
-    """The name of a runtime."""
-    return shape.word(r"[a-z0-9_-]{1,32}", rule)
+RUNTIME = shape.word(r"[a-z0-9_-]{1,32}", "S20")
+
+NAME = shape.word(FACT_NAME, "S20")
 
 
 def _strength(item: Item, name: str) -> str:
@@ -82,11 +82,11 @@ _INSIDE = shape.record(
     {},
     {
         "strength": _strength,
-        "facts": shape.table(shape.word(FACT_NAME, "S20"), _fact, MAX_FACTS, "S20"),
+        "facts": shape.table(NAME, _fact, MAX_FACTS, "S20"),
     },
 )
 
 CAPABILITIES = shape.record(
     {"platform": PLATFORM, "resources": RESOURCES},
-    {"runtimes": shape.table(runtime("S20"), _INSIDE, MAX_RUNTIMES, "S20")},
+    {"runtimes": shape.table(RUNTIME, _INSIDE, MAX_RUNTIMES, "S20")},
 )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import facts, jobs, requirements, shape
+from . import checks, facts, jobs, requirements, shape
 from .cbor import Item
 from .refusal import require
 from .shape import HASH, KEY, array, choice, record, statement, text, unsigned
@@ -34,14 +34,12 @@ class Kind:
     shape: shape.Shape
     check: Callable[[Payload], None] = lambda _payload: None
     """Refuses what the shape cannot tell."""
-    is_for_project: bool = False
-    """Whether it is signed by a delegated key (S7)."""
 
 
 def _summary_class(item: Item, name: str) -> Payload:
     return record(
         {
-            "runtime": facts.runtime("S3"),
+            "runtime": facts.RUNTIME,
             "cores-log2": unsigned(32),
             "memory-log2": unsigned(32),
             "count": unsigned(32),
@@ -66,11 +64,15 @@ _REGISTRATION = record(
     {
         "name": NAME,
         "permissions": record(
-            {"runtimes": array(facts.runtime("S3"), 0, 8, "S30")}, {"network": shape.boolean}
+            {"runtimes": array(facts.RUNTIME, 0, 8, "S30")}, {"network": shape.boolean}
         ),
         "expires": TIME,
     },
-    {"homepage": text(256), "keywords": array(text(32), 0, 16, "S30")},
+    {
+        "homepage": text(256),
+        "keywords": array(text(32), 0, 16, "S30"),
+        "checks": array(checks.CHECK, 0, checks.MAX_CHECKS, "S33"),
+    },
 )
 
 
@@ -79,6 +81,7 @@ def _check_registration(payload: Payload) -> None:
     homepage = payload.get("homepage", "")
     is_web = homepage == "" or homepage.startswith(("https://", "http://"))
     require(is_web, "S30", "a homepage that is no web address")
+    checks.check_together(payload.get("checks", []), payload["permissions"]["runtimes"])
 
 
 _DELEGATION = record({"node": KEY, "expires": TIME})
@@ -123,7 +126,7 @@ _CLAIM = record(
         "offer": HASH,
         "epoch": unsigned(),
         "count": unsigned(16, 1, 256, "S50"),
-        "runtime": facts.runtime("S3"),
+        "runtime": facts.RUNTIME,
         "ad": statement,
         "nonce": unsigned(),
         "expires": TIME,
@@ -136,7 +139,7 @@ _LEASE = record(
         **_TASK,
         "epoch": unsigned(),
         "volunteer": KEY,
-        "runtime": facts.runtime("S3"),
+        "runtime": facts.RUNTIME,
         "granted": TIME,
         "term-ms": unsigned(64, 1000, rule="S51"),
         "expires": TIME,
@@ -187,7 +190,7 @@ _RESULT = record(
         "ended": choice(("passed", "failed"), {"limit": REASON, "machine": REASON}),
         "steps": array(_STEP_REPORT, 0, 64, "S60"),
         "platform": facts.PLATFORM,
-        "runtime": facts.runtime("S3"),
+        "runtime": facts.RUNTIME,
         "started": TIME,
         "finished": TIME,
         "expires": TIME,
@@ -195,6 +198,7 @@ _RESULT = record(
     {
         "artifacts": array(record({"path": _artifact_path, **_BLOB}), 0, 256, "S61"),
         "system": text(128),
+        "ownership": statement,
     },
 )
 
@@ -227,25 +231,30 @@ _REQUEST = record({"audience": KEY, "nonce": unsigned(), "expires": TIME, "body"
 
 AD = Kind(1, "ad", DAY_MS, _AD)
 DELEGATION = Kind(4, "delegation", 366 * DAY_MS, _DELEGATION)
-OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER, is_for_project=True)
+HOME = Kind(5, "home", 366 * DAY_MS, _HOME, _check_home)
+OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER)
+RESULT = Kind(11, "result", 30 * DAY_MS, _RESULT)
+RECEIPT = Kind(12, "receipt", 366 * DAY_MS, _RECEIPT)
+SUCCESSION = Kind(15, "succession", 366 * DAY_MS, _SUCCESSION)
+OWNERSHIP = Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP)
 
 ALL = (
     AD,
     Kind(2, "summary", HOUR_MS, _SUMMARY),
     Kind(3, "registration", 366 * DAY_MS, _REGISTRATION, _check_registration),
     DELEGATION,
-    Kind(5, "home", 366 * DAY_MS, _HOME, _check_home, is_for_project=True),
+    HOME,
     OFFER,
     Kind(7, "withdrawal", 30 * DAY_MS, _WITHDRAWAL),
     Kind(8, "claim", HOUR_MS, _CLAIM),
     Kind(9, "lease", 30 * DAY_MS, _LEASE),
     Kind(10, "renewal", HOUR_MS, _RENEWAL),
-    Kind(11, "result", 30 * DAY_MS, _RESULT),
-    Kind(12, "receipt", 366 * DAY_MS, _RECEIPT, is_for_project=True),
+    RESULT,
+    RECEIPT,
     Kind(13, "broker card", DAY_MS, _BROKER_CARD),
     Kind(14, "revocation", 366 * DAY_MS, _REVOCATION),
-    Kind(15, "succession", 366 * DAY_MS, _SUCCESSION),
-    Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP),
+    SUCCESSION,
+    OWNERSHIP,
     Kind(17, "request", MINUTE_MS, _REQUEST),
 )
 

@@ -118,7 +118,7 @@ def _any(item: Item, _name: str) -> Item:
 
 
 _SHAPE = shape.record(
-    {"runtimes": shape.array(facts.runtime("S43"), 1, facts.MAX_RUNTIMES, "S43")},
+    {"runtimes": shape.array(facts.RUNTIME, 1, facts.MAX_RUNTIMES, "S43")},
     {
         "clauses": shape.array(_any),
         "rank": shape.array(_any, 0, MAX_PREFERENCES, "S43"),

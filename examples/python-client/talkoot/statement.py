@@ -1,5 +1,7 @@
 """Statements: read and checked, or made."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +17,9 @@ VERSION = 1
 
 SKEW_MS = 5 * kinds.MINUTE_MS
 
+MAX_OWNERSHIP_BYTES = 4096
+"""What a result may carry (S75)."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -23,6 +28,8 @@ class Statement:
     kind: Kind
     payload: Payload
     envelope: Envelope
+    delegation: Statement | None = None
+    """Why the signer may say this, if it speaks for a project (S7)."""
 
     @property
     def id(self) -> bytes:
@@ -40,6 +47,8 @@ class Statement:
         require(now < expires + SKEW_MS, "S8", f"expired at {expires}")
         latest = now + self.kind.longest_ms + SKEW_MS
         require(expires <= latest, "S9", f"expires at {expires}, later than {latest}")
+        if self.delegation:
+            self.delegation.check_time(now)
 
 
 def read(data: bytes, kind: Kind) -> Statement:
@@ -56,18 +65,35 @@ def check(sealed: Envelope, kind: Kind) -> Statement:
     payload = kind.shape(cbor.decode(sealed.payload), kind.name)
     kind.check(payload)
     require(sealed.is_genuine(), "S6", "the signature is not the signer's")
-    if kind.is_for_project:
-        _check_authority(payload, header.signer)
-    return Statement(kind, payload, sealed)
+    return Statement(kind, payload, sealed, _check_signer(kind, payload, header.signer))
 
 
-def _check_authority(payload: Payload, signer: bytes) -> None:
+def _check_signer(kind: Kind, payload: Payload, signer: bytes) -> Statement | None:
+    """Checks what the payload says of its signer; gives the delegation, if there is to be one."""
+    if kind in (kinds.HOME, kinds.OFFER, kinds.RECEIPT):
+        return _check_delegation(payload, signer)
+    if kind is kinds.SUCCESSION:
+        require(payload["successor"] != signer, "S73", "a key that follows itself")
+    if kind is kinds.RESULT and "ownership" in payload:
+        _check_ownership(payload["ownership"], signer)
+    return None
+
+
+def _check_delegation(payload: Payload, signer: bytes) -> Statement:
     delegation = check(payload["delegation"], kinds.DELEGATION)
     ours = delegation.signer == payload["project"]
     require(ours, "S7", "the delegation is another project's")
     require(delegation.payload["node"] == signer, "S7", "the delegation is to another key")
     outlived = payload["expires"] <= delegation.payload["expires"]
     require(outlived, "S7", "it outlives its delegation")
+    return delegation
+
+
+def _check_ownership(sealed: Envelope, volunteer: bytes) -> None:
+    size = len(sealed.data)
+    require(size <= MAX_OWNERSHIP_BYTES, "S75", f"an ownership of {size} bytes")
+    ownership = check(sealed, kinds.OWNERSHIP)
+    require(volunteer in ownership.payload["nodes"], "S75", "an ownership of others")
 
 
 def sign(kind: Kind, payload: dict[str, Item], key: SecretKey) -> bytes:
