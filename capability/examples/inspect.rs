@@ -56,7 +56,7 @@ fn report(file: &str, bytes: &[u8], now: Timestamp) -> Outcome {
             Outcome::Taken
         }
         Err(error) => {
-            println!("{file}: refused by {}: {}", error.rules().join(" or "), chain(&error));
+            println!("{file}: refused by {}: {}", error.rule(), chain(&error));
             Outcome::Refused
         }
     }

@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::invalid::Invalid;
+
 /// Arrays and maps nest no deeper: the deepest statement uses 8 levels.
 pub const MAX_DEPTH: usize = 16;
 
@@ -35,6 +37,21 @@ pub enum CborError {
     /// Sound CBOR, but not of the expected shape.
     #[error("CBOR of another shape: {0}")]
     Shape(String),
+    /// Of the expected shape, but beyond a limit that is looked at while decoding.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl CborError {
+    /// The rule of `docs/spec/statements.md` that is broken.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "S1",
+            Self::Malformed | Self::NotDeterministic | Self::Forbidden => "S2",
+            Self::Shape(_) => "S3",
+            Self::Invalid(invalid) => invalid.rule,
+        }
+    }
 }
 
 /// Encodes `value`, with the keys of every map in bytewise order of their encodings.
@@ -65,7 +82,9 @@ pub fn decode_value(bytes: &[u8], limit: usize) -> Result<Value, CborError> {
 }
 
 fn shape<T: DeserializeOwned>(value: &Value) -> Result<T, CborError> {
-    value.deserialized().map_err(|error| CborError::Shape(error.to_string()))
+    value.deserialized().map_err(|ciborium::value::Error::Custom(text)| {
+        Invalid::of_text(&text).map_or(CborError::Shape(text), CborError::Invalid)
+    })
 }
 
 fn to_bytes(value: &Value) -> Vec<u8> {

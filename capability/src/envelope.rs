@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::cbor::{self, CborError};
+use crate::invalid::Invalid;
 use crate::key::{
     PublicKey, SIGNATURE_BYTES, Signature, Signer, StatementId, ToBeSigned, Verifier,
 };
@@ -45,6 +46,17 @@ pub enum EnvelopeError {
     /// S4: the protected header is not the one that the profile prescribes.
     #[error("a protected header outside the profile")]
     Header,
+}
+
+impl EnvelopeError {
+    /// The rule of `docs/spec/statements.md` that is broken.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Cbor(source) => source.rule(),
+            Self::Shape(_) => "S3",
+            Self::Header => "S4",
+        }
+    }
 }
 
 /// A statement as it travels: parsed, with its id, its signature not yet checked.
@@ -352,7 +364,8 @@ impl<'de> Deserialize<'de> for Envelope {
             }
 
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Envelope, E> {
-                Envelope::parse(bytes).map_err(E::custom)
+                Envelope::parse(bytes)
+                    .map_err(|error| E::custom(Invalid::new(error.rule(), error.to_string())))
             }
         }
 

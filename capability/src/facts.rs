@@ -15,11 +15,19 @@ mod fact;
 mod machine;
 mod stated;
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::Deserializer;
+use serde::de::{self, Visitor};
+
 pub use self::fact::{Fact, FactName};
 pub(crate) use self::fact::{is_set_word, shortened};
 pub(crate) use self::machine::is_word;
 pub use self::machine::*;
 pub use self::stated::Facts;
+use crate::invalid::Invalid;
 
 /// Facts of one runtime: a well equipped machine has about 150 tools, and 512 of average size
 /// still fit into a statement.
@@ -34,13 +42,17 @@ pub const MAX_SET: usize = 256;
 pub const MAX_WORD: usize = 32;
 
 /// Gives `$name`, which derives serde's traits with `remote = "Self"`, a decoder that ends with
-/// its own `validate`, so that there is no decoded value that breaks a limit.
+/// its own `validate`, so that there is no decoded value that breaks a limit. In a statement a limit
+/// has a rule, which `$told` adds to the error.
 macro_rules! validated_on_decoding {
     ($name:ty) => {
+        validated_on_decoding!($name, std::convert::identity);
+    };
+    ($name:ty, $told:expr) => {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let value = <$name>::deserialize(deserializer)?;
-                value.validate().map_err(serde::de::Error::custom)?;
+                value.validate().map_err($told).map_err(serde::de::Error::custom)?;
                 Ok(value)
             }
         }
@@ -53,6 +65,31 @@ macro_rules! validated_on_decoding {
     };
 }
 pub(crate) use validated_on_decoding;
+
+/// Reads a word of this module from a text, and from nothing else.
+///
+/// Nor from bytes: serde hands over the fields of flattened structures by way of a buffer that takes
+/// them for a text where the reader would. On the wire a value has one form (S3).
+fn word<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err = FactsError>,
+{
+    struct Word<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err = FactsError>> Visitor<'_> for Word<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(|error| E::custom(Invalid::from(error)))
+        }
+    }
+
+    deserializer.deserialize_str(Word(PhantomData))
+}
 
 /// A description of a machine breaks a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -89,4 +126,10 @@ pub enum FactsError {
     /// The sandbox's description is too long or has control characters.
     #[error("strength of runtime {0} is over {MAX_STRENGTH} bytes or has control characters")]
     Strength(Runtime),
+}
+
+impl From<FactsError> for Invalid {
+    fn from(error: FactsError) -> Self {
+        Self::new("S20", error.to_string())
+    }
 }

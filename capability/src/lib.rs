@@ -16,6 +16,7 @@ mod envelope;
 mod explanation;
 mod facts;
 mod index;
+mod invalid;
 mod job_file;
 mod key;
 mod key_book;
@@ -39,6 +40,7 @@ pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
 pub use explanation::*;
 pub use facts::*;
 pub use index::*;
+pub use invalid::Invalid;
 pub use job_file::*;
 pub use key::{
     BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,
@@ -51,7 +53,7 @@ pub use policy::{Finding, OfOffer, Policy};
 pub use project_uri::{MAX_URI_BYTES, ProjectUri, UriError};
 pub use quantity::*;
 pub use requirements::*;
-pub use statement::{Invalid, Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
+pub use statement::{Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
 pub use version::parse_version;
 pub use vocabulary::{

@@ -31,6 +31,7 @@ pub use self::preference::Preference;
 use crate::facts::{
     Fact, FactName, FactsError, MAX_RUNTIMES, Runtime, shortened, validated_on_decoding,
 };
+use crate::invalid::Invalid;
 
 /// Clauses of one job, those inside others and in preferences included: an order of magnitude above
 /// what a job file of a large project asks for, and few enough to judge a job in microseconds.
@@ -75,7 +76,7 @@ pub struct Requirements {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rank: Vec<Preference>,
 }
-validated_on_decoding!(Requirements);
+validated_on_decoding!(Requirements, Invalid::from);
 
 /// What a machine's owner donates in amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -124,6 +125,12 @@ pub enum RequirementsError {
     /// A value breaks a limit of facts.
     #[error("a value is not one that a fact can have")]
     Value(#[source] FactsError),
+}
+
+impl From<RequirementsError> for Invalid {
+    fn from(error: RequirementsError) -> Self {
+        Self::new("S43", error.to_string())
+    }
 }
 
 impl Requirements {

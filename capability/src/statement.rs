@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::cbor::{self, CborError};
 use crate::envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
+use crate::invalid::Invalid;
 use crate::key::{PublicKey, Signer, StatementId, Verifier};
 use crate::statements::Delegation;
 use crate::time::Timestamp;
@@ -122,28 +123,6 @@ pub trait Payload: Serialize + DeserializeOwned {
     }
 }
 
-/// A payload breaks a rule of its kind.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{rule}: {reason}")]
-pub struct Invalid {
-    /// The rule's number in `docs/spec/statements.md`.
-    pub rule: &'static str,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl Invalid {
-    /// Rule `rule` is broken because of `reason`.
-    pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
-        Self { rule, reason: reason.into() }
-    }
-
-    /// Breaks `rule` unless `holds`.
-    pub fn unless(holds: bool, rule: &'static str, reason: &str) -> Result<(), Self> {
-        if holds { Ok(()) } else { Err(Self::new(rule, reason)) }
-    }
-}
-
 /// A statement was refused.
 #[derive(Debug, Error)]
 pub enum StatementError {
@@ -212,40 +191,17 @@ pub enum StatementError {
 }
 
 impl StatementError {
-    /// The rules of `docs/spec/statements.md` that may be broken: mostly one.
-    pub fn rules(&self) -> Vec<&'static str> {
+    /// The rule of `docs/spec/statements.md` that is broken.
+    pub fn rule(&self) -> &'static str {
         match self {
-            Self::Envelope(EnvelopeError::Shape(_)) => vec!["S3"],
-            Self::Envelope(EnvelopeError::Cbor(source)) => rules_of_encoding(source, &[]),
-            Self::Payload { kind, source } => rules_of_encoding(source, kind.rules_of_shape()),
-            Self::Envelope(EnvelopeError::Header) | Self::Kind { .. } | Self::Version { .. } => {
-                vec!["S4"]
-            }
-            Self::Forged(_) => vec!["S6"],
-            Self::Unauthorized { .. } => vec!["S7"],
-            Self::Expired { .. } => vec!["S8"],
-            Self::TooLong { .. } => vec!["S9"],
-            Self::Invalid { source, .. } => vec![source.rule],
-        }
-    }
-}
-
-fn rules_of_encoding(error: &CborError, of_shape: &[&'static str]) -> Vec<&'static str> {
-    match error {
-        CborError::TooLarge { .. } => vec!["S1"],
-        CborError::Malformed | CborError::NotDeterministic | CborError::Forbidden => vec!["S2"],
-        CborError::Shape(_) => [&["S3"], of_shape].concat(),
-    }
-}
-
-impl Kind {
-    /// The rules whose limits are looked at while a payload is decoded: those of facts, requirements
-    /// and jobs.
-    const fn rules_of_shape(self) -> &'static [&'static str] {
-        match self {
-            Self::Ad | Self::Result => &["S20"],
-            Self::Offer => &["S20", "S43", "S44"],
-            _ => &[],
+            Self::Envelope(source) => source.rule(),
+            Self::Payload { source, .. } => source.rule(),
+            Self::Kind { .. } | Self::Version { .. } => "S4",
+            Self::Forged(_) => "S6",
+            Self::Unauthorized { .. } => "S7",
+            Self::Expired { .. } => "S8",
+            Self::TooLong { .. } => "S9",
+            Self::Invalid { source, .. } => source.rule,
         }
     }
 }

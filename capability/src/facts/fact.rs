@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{FactsError, MAX_FACT_NAME, MAX_FACT_TEXT, MAX_SET, MAX_WORD};
 use crate::version::parse_version;
 
 /// The name of a fact: 1 to [`MAX_FACT_NAME`] bytes of `a-z`, `0-9` and `._+-`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub struct FactName(String);
 
 /// The value of a fact.
@@ -61,11 +61,9 @@ impl FromStr for FactName {
     }
 }
 
-impl TryFrom<String> for FactName {
-    type Error = FactsError;
-
-    fn try_from(name: String) -> Result<Self, FactsError> {
-        name.parse()
+impl<'de> Deserialize<'de> for FactName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::word(deserializer)
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Facts, FactsError, MAX_WORD, shortened, validated_on_decoding};
+use crate::invalid::Invalid;
 
 /// Runtimes of one machine.
 pub const MAX_RUNTIMES: usize = 16;
@@ -44,7 +45,7 @@ pub struct Capabilities {
     #[serde(default)]
     pub runtimes: BTreeMap<Runtime, RuntimeFacts>,
 }
-validated_on_decoding!(Capabilities);
+validated_on_decoding!(Capabilities, Invalid::from);
 
 /// An operating system and an architecture, in Rust's names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub struct Platform {
     os: String,
     arch: String,
 }
-validated_on_decoding!(Platform);
+validated_on_decoding!(Platform, Invalid::from);
 
 /// What the owner of a machine donates to all jobs together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,8 +69,8 @@ pub struct Resources {
 }
 
 /// A way to run a job.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "String")]
 pub enum Runtime {
     /// Programs of the machine's own platform, in a sandbox.
     Native,
@@ -189,11 +190,9 @@ impl FromStr for Runtime {
     }
 }
 
-impl TryFrom<String> for Runtime {
-    type Error = FactsError;
-
-    fn try_from(name: String) -> Result<Self, FactsError> {
-        name.parse()
+impl<'de> Deserialize<'de> for Runtime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::word(deserializer)
     }
 }
 

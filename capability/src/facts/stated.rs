@@ -8,6 +8,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Fact, FactName, FactsError, MAX_FACTS};
+use crate::invalid::Invalid;
 
 /// Facts by name, within [`MAX_FACTS`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -90,7 +91,9 @@ impl<'de> Visitor<'de> for FactsVisitor {
             if facts.0.contains_key(&name) {
                 return Err(A::Error::custom(format_args!("fact {name} is stated twice")));
             }
-            facts.insert_named(name, fact).map_err(A::Error::custom)?;
+            facts
+                .insert_named(name, fact)
+                .map_err(|error| A::Error::custom(Invalid::from(error)))?;
         }
         Ok(facts)
     }

@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::{shortened, validated_on_decoding};
+use crate::invalid::Invalid;
 
 /// Steps of a job.
 pub const MAX_STEPS: usize = 64;
@@ -60,7 +61,7 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
 }
-validated_on_decoding!(JobSpec);
+validated_on_decoding!(JobSpec, Invalid::from);
 
 /// One command of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +156,12 @@ pub enum JobSpecError {
     /// `tap` names no step.
     #[error("there is no step {0:?} that could write TAP")]
     TapStep(String),
+}
+
+impl From<JobSpecError> for Invalid {
+    fn from(error: JobSpecError) -> Self {
+        Self::new("S44", error.to_string())
+    }
 }
 
 impl JobSpec {

@@ -1,12 +1,12 @@
 //! Clauses and preferences as arrays that begin with their kind.
 
 use semver::VersionReq;
-use serde::de::Error as _;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Clause, Preference};
 use crate::facts::{Fact, FactName, shortened};
+use crate::invalid::Invalid;
 use crate::term::Term;
 
 impl Clause {
@@ -148,15 +148,17 @@ fn kind_alone<S: Serializer>(kind: &str, serializer: S) -> Result<S::Ok, S::Erro
 impl<'de> Deserialize<'de> for Clause {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let term = Term::deserialize(deserializer)?;
-        Self::of_term(term).ok_or_else(|| D::Error::custom(NO_KIND))
+        Self::of_term(term).ok_or_else(no_kind)
     }
 }
 
 impl<'de> Deserialize<'de> for Preference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let term = Term::deserialize(deserializer)?;
-        Self::of_term(term).ok_or_else(|| D::Error::custom(NO_KIND))
+        Self::of_term(term).ok_or_else(no_kind)
     }
 }
 
-const NO_KIND: &str = "expected an array that begins with a kind";
+fn no_kind<E: serde::de::Error>() -> E {
+    E::custom(Invalid::new("S43", "expected an array that begins with a kind"))
+}

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Permissions;
 use crate::facts::{FactName, MAX_FACT_NAME, MAX_WORD, Runtime, is_word, shortened};
+use crate::invalid::Invalid;
 use crate::key::ProjectKey;
-use crate::statement::Invalid;
 
 /// Checks of one project: what no fact tells are a few things.
 pub const MAX_CHECKS: usize = 16;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, check_text};
+use crate::invalid::Invalid;
 use crate::key::{PublicKey, Verifier};
-use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
 
 /// A year and a day: no delegation that a revocation ends can hold longer (S71).

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{DAY, TaskId};
 use crate::Envelope;
 use crate::facts::Runtime;
+use crate::invalid::Invalid;
 use crate::key::{ProjectKey, PublicKey, StatementId};
-use crate::statement::{Invalid, Kind, Payload};
+use crate::statement::{Kind, Payload};
 use crate::time::Timestamp;
 
 /// Tasks that one claim can ask for, and leases that one renewal can name.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, check_text, strictly};
+use super::{DAY, check_text};
 use crate::facts::{Capabilities, MAX_WORD, Runtime};
+use crate::invalid::Invalid;
 use crate::key::PublicKey;
-use crate::statement::{Invalid, Kind, Payload};
+use crate::statement::{Kind, Payload};
 use crate::time::Timestamp;
 
 /// Length of a shard's name in bytes: two words and a hyphen, so that each platform has one.
@@ -57,7 +58,6 @@ pub struct ClassCount {
 #[serde(rename_all = "kebab-case")]
 pub struct Class {
     /// The runtime.
-    #[serde(deserialize_with = "strictly::runtime")]
     pub runtime: Runtime,
     /// Binary logarithm of the donated cores.
     pub cores_log2: u32,
@@ -104,8 +104,7 @@ impl Payload for Ad {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        let complaint = |error: crate::facts::FactsError| Invalid::new("S20", error.to_string());
-        self.capabilities.validate().map_err(complaint)
+        Ok(self.capabilities.validate()?)
     }
 }
 

@@ -28,8 +28,9 @@ pub use result::{
 
 use std::time::Duration;
 
+use crate::invalid::Invalid;
 use crate::key::{ProjectKey, PublicKey, Verifier};
-use crate::statement::{Invalid, Kind, StatementError, Verified};
+use crate::statement::{Kind, StatementError, Verified};
 use crate::time::Timestamp;
 use crate::{Envelope, Payload};
 

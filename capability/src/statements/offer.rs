@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{DAY, ForProject, check_text, strictly};
 use crate::Envelope;
+use crate::invalid::Invalid;
 use crate::job_file::JobSpec;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
 use crate::requirements::Requirements;
-use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
 
 /// Tasks in one offer at most: the home broker keeps some bytes for each.
@@ -97,8 +98,8 @@ impl Payload for Offer {
         Invalid::unless((1..=16).contains(&self.replicas), "S41", "1 to 16 replicas")?;
         let size = self.package.size;
         Invalid::unless(size <= MAX_PACKAGE_BYTES, "S42", "a package of over 1 GiB")?;
-        self.requirements.validate().map_err(|error| Invalid::new("S43", error.to_string()))?;
-        self.job.validate().map_err(|error| Invalid::new("S44", error.to_string()))
+        self.requirements.validate()?;
+        Ok(self.job.validate()?)
     }
 
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {

@@ -8,8 +8,9 @@ use super::check::{self, Check};
 use super::{DAY, ForProject, check_text};
 use crate::Envelope;
 use crate::facts::Runtime;
+use crate::invalid::Invalid;
 use crate::key::{ProjectKey, PublicKey, Verifier};
-use crate::statement::{Invalid, Kind, Payload, StatementError};
+use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
 
 /// A project's public entry, signed by the project key.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::invalid::Invalid;
 use crate::key::PublicKey;
-use crate::statement::{Invalid, Kind, Payload};
+use crate::statement::{Kind, Payload};
 use crate::time::Timestamp;
 
 /// A question to one peer, bound to it and to a moment, so that nobody can ask it again.

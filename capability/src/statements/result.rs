@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{DAY, ForProject, Ownership, TaskId, check_text};
 use crate::Envelope;
 use crate::facts::{Platform, Runtime};
+use crate::invalid::Invalid;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
-use crate::statement::{Invalid, Kind, Payload, StatementError, Verified};
+use crate::statement::{Kind, Payload, StatementError, Verified};
 use crate::time::Timestamp;
 
 /// A step's log up to this size travels inside its result; a larger one is a blob.

@@ -1,14 +1,13 @@
-//! Decoders for the fields of flattened structures.
+//! A decoder for fields of flattened structures.
 //!
-//! Serde hands such fields over by way of a buffer that takes a text for bytes, and bytes for a text.
-//! On the wire a value has one form (S3), or readers in other languages would differ from this one.
+//! Serde hands such fields over by way of a buffer that takes a text for bytes. On the wire a value has
+//! one form (S3), or readers in other languages would differ from this one.
 
 use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-use crate::facts::Runtime;
 use crate::key::StatementId;
 
 /// An id from bytes and from nothing else.
@@ -29,23 +28,4 @@ pub fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StatementId, D::
     }
 
     deserializer.deserialize_bytes(Bytes)
-}
-
-/// A runtime from a text and from nothing else.
-pub fn runtime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Runtime, D::Error> {
-    struct Text;
-
-    impl Visitor<'_> for Text {
-        type Value = Runtime;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the name of a runtime")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Runtime, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-
-    deserializer.deserialize_str(Text)
 }

@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::statements::{
-    BrokerCard, Ended, Home, Intent, Ownership, Permissions, Receipt, Registration, Renewal,
+    BrokerCard, Claim, Ended, Home, Intent, Ownership, Permissions, Receipt, Registration, Renewal,
     Revocation, Summary, Verdict, Withdrawal,
 };
-use capability::{JobSpec, Kind, Payload, Verified, encode_cbor};
+use capability::{Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
 use ciborium::Value;
 
 use super::Vector;
 use super::by_hand::{Header, alone, generic};
 use super::curve;
 use super::samples::{
-    self, BROKER, HOUR, MASTER, NOW, OWNER, PROJECT, VOLUNTEER, secret, withdrawal,
+    self, BROKER, HOUR, MASTER, NOW, OTHER, OWNER, PROJECT, VOLUNTEER, secret, withdrawal,
 };
 
 /// All of them.
 pub fn variants() -> Vec<Vector> {
     let groups = [least(), choices(), bounds_of_time(), of_a_later_version()];
-    groups.into_iter().flatten().chain([of_a_mixed_key()]).collect()
+    groups.into_iter().flatten().chain([of_a_mixed_key(), with_a_forged_ad()]).collect()
 }
 
 fn signed<T: Payload>(name: &str, comment: &str, payload: T, seed: u8) -> Vector {
@@ -193,6 +193,15 @@ fn of_a_mixed_key() -> Vector {
             .into(),
         bytes: sound.expect("one of eight does"),
     }
+}
+
+/// S3: nobody has acted on the ad yet.
+fn with_a_forged_ad() -> Vector {
+    let header = Header::new(Kind::Ad.number(), VOLUNTEER);
+    let ad = alone(&header, &encode_cbor(&samples::ad()), OTHER);
+    let ad = Envelope::parse(&ad).expect("sound but for its signature");
+    let comment = "a claim with an ad that the volunteer did not sign, which is the home's to see";
+    signed("claim-with-a-forged-ad", comment, Claim { ad, ..samples::claim() }, VOLUNTEER)
 }
 
 fn by_value(name: &str, comment: &str, kind: Kind, payload: &Value, seed: u8) -> Vector {

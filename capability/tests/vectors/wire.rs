@@ -213,7 +213,20 @@ fn embedded() -> Vec<Vector> {
         entries(&mut value).insert(0, (Value::from("later"), Value::Null));
         alone(&delegated, &cbor(&value), PROJECT)
     };
+    let claim = |name: &str, comment: &str, ad: Vec<u8>| {
+        with_value(name, comment, &samples::claim(), VOLUNTEER, |it: &mut Value| {
+            *entry(it, "ad") = Value::Bytes(ad);
+        })
+    };
+    let ad = encode_cbor(&samples::ad());
+    let advertised = Header::new(Kind::Ad.number(), VOLUNTEER);
     vec![
+        claim("ad-with-a-trailing-byte", "S2: a byte after the ad inside", {
+            [alone(&advertised, &ad, VOLUNTEER), vec![0]].concat()
+        }),
+        claim("ad-of-another-algorithm", "S4: an ad inside that is not signed by EdDSA", {
+            alone(&Header { algorithm: -7, ..advertised }, &ad, VOLUNTEER)
+        }),
         home("delegation-of-a-later-version", "S4: a delegation of version 2", {
             alone(&later, &delegation, PROJECT)
         }),
@@ -221,15 +234,7 @@ fn embedded() -> Vec<Vector> {
             alone(&other, &ownership, PROJECT)
         }),
         home("delegation-with-null", "S2: a null inside the delegation", long),
-        with_value(
-            "claim-without-ad",
-            "S3: an ad that is no statement",
-            &samples::claim(),
-            VOLUNTEER,
-            |it| {
-                *entry(it, "ad") = Value::Bytes(b"ad".to_vec());
-            },
-        ),
+        claim("claim-without-ad", "S3: an ad that is no statement", b"ad".to_vec()),
         with_value(
             "lease-in-full",
             "S3: a lease that is no byte string",
