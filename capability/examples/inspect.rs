@@ -15,10 +15,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 use std::{env, fs};
 
-use capability::statements::{
-    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
-    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
-};
+use capability::statements::OfKind;
 use capability::{Ed25519, Envelope, Kind, Payload, StatementError, Timestamp, Verified};
 use data_encoding::HEXLOWER_PERMISSIVE;
 
@@ -95,41 +92,28 @@ fn read(file: &str) -> Result<Vec<u8>, Box<dyn Error>> {
 
 fn inspect(bytes: &[u8], now: Timestamp) -> Result<String, StatementError> {
     let envelope = Envelope::parse(bytes)?;
-    let describe = match envelope.kind() {
-        Some(Kind::Summary) => describe::<Summary>,
-        Some(Kind::Registration) => describe::<Registration>,
-        Some(Kind::Delegation) => describe::<Delegation>,
-        Some(Kind::Home) => describe::<Home>,
-        Some(Kind::Offer) => describe::<Offer>,
-        Some(Kind::Withdrawal) => describe::<Withdrawal>,
-        Some(Kind::Claim) => describe::<Claim>,
-        Some(Kind::Lease) => describe::<Lease>,
-        Some(Kind::Renewal) => describe::<Renewal>,
-        Some(Kind::Result) => describe::<JobResult>,
-        Some(Kind::Receipt) => describe::<Receipt>,
-        Some(Kind::BrokerCard) => describe::<BrokerCard>,
-        Some(Kind::Revocation) => describe::<Revocation>,
-        Some(Kind::Succession) => describe::<Succession>,
-        Some(Kind::Ownership) => describe::<Ownership>,
-        Some(Kind::Request) => describe::<Request>,
-        // An unknown kind is refused as not the one expected.
-        _ => describe::<Ad>,
-    };
-    describe(&envelope, now)
+    // An unknown kind is refused as not the one expected.
+    envelope.kind().unwrap_or(Kind::Ad).apply(Describe { envelope: &envelope, now })
 }
 
-fn describe<T: Payload + Debug>(
-    envelope: &Envelope,
+struct Describe<'a> {
+    envelope: &'a Envelope,
     now: Timestamp,
-) -> Result<String, StatementError> {
-    let statement = Verified::<T>::check(envelope, &Ed25519)?;
-    statement.current(now)?;
-    Ok(format!(
-        "{}\n  signer {}\n  id {}\n  expires {}\n{:#?}",
-        T::KIND,
-        statement.signer(),
-        statement.id(),
-        statement.expires(),
-        *statement
-    ))
+}
+
+impl OfKind for Describe<'_> {
+    type Output = Result<String, StatementError>;
+
+    fn of<T: Payload + Debug + PartialEq>(self) -> Self::Output {
+        let statement = Verified::<T>::check(self.envelope, &Ed25519)?;
+        statement.current(self.now)?;
+        Ok(format!(
+            "{}\n  signer {}\n  id {}\n  expires {}\n{:#?}",
+            T::KIND,
+            statement.signer(),
+            statement.id(),
+            statement.expires(),
+            *statement
+        ))
+    }
 }

@@ -6,15 +6,12 @@
 mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use capability::statements::{
-    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
-    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
-};
+use capability::statements::OfKind;
 use capability::{
     CborError, Ed25519, EnvelopeError, JobFile, Kind, MAX_STATEMENT_BYTES, Payload, StatementError,
     Verified, encode_cbor,
@@ -246,31 +243,18 @@ fn statement_rule(vector: &Vector) -> String {
 /// Checks a vector as its kind, at the time for which the vectors are made; gives its payload,
 /// encoded anew.
 fn check(vector: &Vector) -> Result<Vec<u8>, StatementError> {
-    fn as_kind<T: Payload>(bytes: &[u8]) -> Result<Vec<u8>, StatementError> {
-        let statement = Verified::<T>::parse(bytes, &Ed25519)?;
+    vector.kind.apply(Check(&vector.bytes))
+}
+
+struct Check<'a>(&'a [u8]);
+
+impl OfKind for Check<'_> {
+    type Output = Result<Vec<u8>, StatementError>;
+
+    fn of<T: Payload + Debug + PartialEq>(self) -> Self::Output {
+        let statement = Verified::<T>::parse(self.0, &Ed25519)?;
         statement.current(NOW)?;
         Ok(encode_cbor(&*statement))
-    }
-    let bytes = &vector.bytes;
-    match vector.kind {
-        Kind::Ad => as_kind::<Ad>(bytes),
-        Kind::Summary => as_kind::<Summary>(bytes),
-        Kind::Registration => as_kind::<Registration>(bytes),
-        Kind::Delegation => as_kind::<Delegation>(bytes),
-        Kind::Home => as_kind::<Home>(bytes),
-        Kind::Offer => as_kind::<Offer>(bytes),
-        Kind::Withdrawal => as_kind::<Withdrawal>(bytes),
-        Kind::Claim => as_kind::<Claim>(bytes),
-        Kind::Lease => as_kind::<Lease>(bytes),
-        Kind::Renewal => as_kind::<Renewal>(bytes),
-        Kind::Result => as_kind::<JobResult>(bytes),
-        Kind::Receipt => as_kind::<Receipt>(bytes),
-        Kind::BrokerCard => as_kind::<BrokerCard>(bytes),
-        Kind::Revocation => as_kind::<Revocation>(bytes),
-        Kind::Succession => as_kind::<Succession>(bytes),
-        Kind::Ownership => as_kind::<Ownership>(bytes),
-        Kind::Request => as_kind::<Request>(bytes),
-        kind => panic!("{kind} is not specified"),
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::fmt::Debug;
 
-use capability::statements::{
-    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
-    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
-};
+use capability::statements::OfKind;
 use capability::{
     Capabilities, Envelope, Kind, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements, Signature,
     ToBeSigned, Verified, Verifier, decode_cbor, encode_cbor, evaluate, rank, satisfies,
@@ -25,10 +22,7 @@ impl Verifier for Gullible {
 pub fn statement(data: &[u8]) {
     let Ok(envelope) = Envelope::parse(data) else { return };
     assert_eq!(envelope.as_bytes(), data, "the bytes that came are those that go");
-    match envelope.kind() {
-        Some(kind) => of_kind(kind, Check(&envelope)),
-        None => of_kind(Kind::Ad, Check(&envelope)),
-    }
+    envelope.kind().unwrap_or(Kind::Ad).apply(Check(&envelope));
 }
 
 /// A payload that is taken is encoded as it came, but for what this version does not know, and
@@ -36,7 +30,7 @@ pub fn statement(data: &[u8]) {
 pub fn payload(data: &[u8]) {
     let Some((first, data)) = data.split_first() else { return };
     let kinds = Kind::ALL;
-    of_kind(kinds[usize::from(*first) % kinds.len()], Decode(data));
+    kinds[usize::from(*first) % kinds.len()].apply(Decode(data));
 }
 
 /// However odd a machine and a job are, all ways to ask whether they fit agree. The first two bytes
@@ -57,38 +51,12 @@ pub fn matching(data: &[u8]) {
     }
 }
 
-/// Something to do with a payload whose type is known by its kind alone.
-trait Visit {
-    fn visit<T: Payload + Debug + PartialEq>(self);
-}
-
-fn of_kind(kind: Kind, visit: impl Visit) {
-    match kind {
-        Kind::Ad => visit.visit::<Ad>(),
-        Kind::Summary => visit.visit::<Summary>(),
-        Kind::Registration => visit.visit::<Registration>(),
-        Kind::Delegation => visit.visit::<Delegation>(),
-        Kind::Home => visit.visit::<Home>(),
-        Kind::Offer => visit.visit::<Offer>(),
-        Kind::Withdrawal => visit.visit::<Withdrawal>(),
-        Kind::Claim => visit.visit::<Claim>(),
-        Kind::Lease => visit.visit::<Lease>(),
-        Kind::Renewal => visit.visit::<Renewal>(),
-        Kind::Result => visit.visit::<JobResult>(),
-        Kind::Receipt => visit.visit::<Receipt>(),
-        Kind::BrokerCard => visit.visit::<BrokerCard>(),
-        Kind::Revocation => visit.visit::<Revocation>(),
-        Kind::Succession => visit.visit::<Succession>(),
-        Kind::Ownership => visit.visit::<Ownership>(),
-        Kind::Request => visit.visit::<Request>(),
-        new => unreachable!("{new:?} has no law yet"),
-    }
-}
-
 struct Check<'a>(&'a Envelope);
 
-impl Visit for Check<'_> {
-    fn visit<T: Payload + Debug + PartialEq>(self) {
+impl OfKind for Check<'_> {
+    type Output = ();
+
+    fn of<T: Payload + Debug + PartialEq>(self) {
         if let Ok(statement) = Verified::<T>::check(self.0, &Gullible) {
             assert_eq!(statement.id(), self.0.id());
         }
@@ -97,8 +65,10 @@ impl Visit for Check<'_> {
 
 struct Decode<'a>(&'a [u8]);
 
-impl Visit for Decode<'_> {
-    fn visit<T: Payload + Debug + PartialEq>(self) {
+impl OfKind for Decode<'_> {
+    type Output = ();
+
+    fn of<T: Payload + Debug + PartialEq>(self) {
         let Ok(payload) = decode_cbor::<T>(self.0, MAX_STATEMENT_BYTES) else { return };
         // Whether it is sound is another question, which has an answer too.
         let _ = payload.validate();
