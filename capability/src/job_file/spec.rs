@@ -187,7 +187,7 @@ impl JobSpec {
             }
         }
         self.limits.validate()?;
-        Globs::new(&self.artifacts)?;
+        parsed(&self.artifacts)?;
         match &self.tap {
             Some(tap) if !names.contains(tap.as_str()) => {
                 Err(JobSpecError::TapStep(shortened(tap)))
@@ -262,15 +262,11 @@ impl Globs {
     /// # Errors
     /// If there are too many, or one is not a pattern, is absolute or leads out by `..`.
     pub fn new(patterns: &[String]) -> Result<Self, JobSpecError> {
-        if patterns.len() > MAX_PATTERNS {
-            return Err(JobSpecError::PatternCount(patterns.len()));
-        }
         let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            check_pattern(pattern)?;
-            set.add(glob(pattern).map_err(|error| refused(pattern, error.kind()))?);
+        for glob in parsed(patterns)? {
+            set.add(glob);
         }
-        // The set as a whole can be too large although its members are not.
+        // Its automaton has an upper bound, which patterns within their own bounds stay below.
         set.build().map(Self).map_err(|error| refused("the patterns together", error.kind()))
     }
 
@@ -278,6 +274,15 @@ impl Globs {
     pub fn matches(&self, path: impl AsRef<std::path::Path>) -> bool {
         self.0.is_match(path)
     }
+}
+
+/// Reads patterns and makes no automaton of them yet: that takes a thousand bytes for each of theirs,
+/// and most readers of an offer match nothing.
+fn parsed(patterns: &[String]) -> Result<Vec<globset::Glob>, JobSpecError> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err(JobSpecError::PatternCount(patterns.len()));
+    }
+    patterns.iter().map(|pattern| parsed_one(pattern)).collect()
 }
 
 fn glob(pattern: &str) -> Result<globset::Glob, globset::Error> {
@@ -289,6 +294,10 @@ fn refused(pattern: &str, reason: &impl ToString) -> JobSpecError {
 }
 
 pub(super) fn check_pattern(pattern: &str) -> Result<(), JobSpecError> {
+    parsed_one(pattern).map(drop)
+}
+
+fn parsed_one(pattern: &str) -> Result<globset::Glob, JobSpecError> {
     let reason = if !(1..=MAX_PATTERN).contains(&pattern.len()) {
         "it must have 1 to 256 bytes"
     } else if pattern.starts_with('/') {
@@ -296,7 +305,7 @@ pub(super) fn check_pattern(pattern: &str) -> Result<(), JobSpecError> {
     } else if pattern.split('/').any(|part| part == "..") {
         "it must not lead out by \"..\""
     } else {
-        return glob(pattern).map(drop).map_err(|error| refused(pattern, error.kind()));
+        return glob(pattern).map_err(|error| refused(pattern, error.kind()));
     };
     Err(refused(pattern, &reason))
 }
