@@ -20,7 +20,7 @@ use super::samples::{
 
 /// All of them.
 pub fn variants() -> Vec<Vector> {
-    let groups = [least(), choices(), bounds_of_time(), of_a_later_version()];
+    let groups = [least(), choices(), odd(), bounds_of_time(), of_a_later_version()];
     groups.into_iter().flatten().chain([of_a_mixed_key(), with_a_forged_ad()]).collect()
 }
 
@@ -110,6 +110,22 @@ fn choices() -> Vec<Vector> {
         receipt("receipt-rejected", "a rejection", Verdict::Rejected("late".into())),
         receipt("receipt-again", "a task that is open again", Verdict::Again("no log".into())),
         signed("renewal-release", "leases given back", release, VOLUNTEER),
+    ]
+}
+
+/// What a reader might think that a rule refuses.
+fn odd() -> Vec<Vector> {
+    let script = "printf 'int main(void) { return 0; }\n' | cc -x c -\n\ta.out";
+    let mut registration = samples::registration();
+    registration.checks[0].command = vec!["sh".into(), "-c".into(), script.into()];
+    registration.checks[0].depends.clear();
+    let shard = Summary { shard: "anywhere".into(), ..samples::summary() };
+    let mut names = samples::ownership();
+    names.nodes.push(names.nodes[0]);
+    vec![
+        signed("registration-script", "arguments of several lines", registration, PROJECT),
+        signed("summary-strange-shard", "a shard that no broker knows", shard, BROKER),
+        signed("ownership-twice", "an ownership that names a node twice", names, OWNER),
     ]
 }
 
