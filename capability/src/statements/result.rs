@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 /// A step's log up to this size travels inside its result; a larger one is a blob.
 pub const MAX_INLINE_LOG_BYTES: usize = 2048;
 
+/// Bytes of the path of a file that a result names.
+const MAX_ARTIFACT_PATH: usize = 512;
+
 /// An ownership that goes with a result has at most so many bytes (S75): it names a hundred nodes.
 pub const MAX_OWNERSHIP_BYTES: usize = 4096;
 
@@ -214,12 +217,26 @@ impl Payload for JobResult {
 }
 
 impl Artifact {
-    /// S63: a path that stays where it is put.
+    /// Why no result can name a file by `path` (S10, S63); none if it can.
+    pub fn path_fault(path: &str) -> Option<&'static str> {
+        broken_by(path).map(|(_, reason)| reason)
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
-        check_text("artifact path", &self.path, 512)?;
-        let mut parts = self.path.split('/');
-        let inside = parts.all(|part| !matches!(part, "" | "." | ".."));
-        Invalid::unless(inside, "S63", "an artifact's path that leads elsewhere")
+        let invalid = |(rule, reason)| Invalid::new(rule, format!("an artifact: {reason}"));
+        broken_by(&self.path).map_or(Ok(()), |broken| Err(invalid(broken)))
+    }
+}
+
+/// The rule that a file's path breaks, and how: it is to stay where it is put, and to be shown.
+fn broken_by(path: &str) -> Option<(&'static str, &'static str)> {
+    let leads_elsewhere = |part| matches!(part, "" | "." | "..");
+    if path.len() > MAX_ARTIFACT_PATH {
+        Some(("S10", "its path is longer than 512 bytes"))
+    } else if path.contains(char::is_control) {
+        Some(("S10", "its path holds control characters"))
+    } else {
+        path.split('/').any(leads_elsewhere).then_some(("S63", "its path leads elsewhere"))
     }
 }
 

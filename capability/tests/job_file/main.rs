@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use capability::{
-    Clause, Fact, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need, Preference, Problem,
-    Requirements, Resource, Runtime, Step,
+    Clause, Fact, Globs, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need, Preference,
+    Problem, Requirements, Resource, Runtime, Step,
 };
 use proptest::prelude::*;
 
@@ -383,6 +383,14 @@ fn a_pattern_without_a_slash_excludes_at_any_depth() {
         (".gitignore", false),
     ] {
         assert_eq!(globs.matches(path), excluded, "{path}");
+    }
+}
+
+#[test]
+fn whatever_patterns_a_job_may_have_can_be_matched() {
+    for pattern in ["*", "?", "*?", "**/", "[!a]", "{*,?}", "é*"] {
+        let patterns = vec![pattern.repeat(256 / pattern.len()); 64];
+        Globs::new(&patterns).unwrap_or_else(|error| panic!("64 of {pattern}: {error}"));
     }
 }
 

@@ -12,9 +12,6 @@ use volunteer_sandbox::{CollectCaps, CollectError, Collected, Collection, Refuse
 /// Artifacts that a result can name.
 const MAX_ARTIFACTS: usize = 256;
 
-/// Bytes of an artifact's path, as results allow it.
-const MAX_PATH: usize = 512;
-
 /// Bytes of all logs together that travel inside the result, which is at most 64 KiB with all its
 /// steps and artifacts.
 pub const INLINE_LOGS: usize = 24 << 10;
@@ -71,7 +68,7 @@ pub fn artifacts(
     let mut artifacts: Vec<Artifact> = Vec::new();
     for file in files {
         let path = file.path.clone();
-        if let Some(reason) = path_fault(&path) {
+        if let Some(reason) = Artifact::path_fault(&path) {
             refused.push(Refused { path, reason });
             continue;
         }
@@ -85,15 +82,6 @@ pub fn artifacts(
     }
     refused.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(Found { artifacts, refused, unmatched })
-}
-
-/// Why a result cannot name a file by `path`, whose last name is sound.
-fn path_fault(path: &str) -> Option<&'static str> {
-    if path.len() > MAX_PATH {
-        Some("its path is longer than 512 bytes")
-    } else {
-        path.contains(char::is_control).then_some("its path holds control characters")
-    }
 }
 
 /// What is to be said about `refused` and `unmatched`, a line each and at most `limit` bytes.
