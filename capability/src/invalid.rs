@@ -5,7 +5,7 @@ use thiserror::Error;
 /// What is said breaks a rule.
 ///
 /// Some limits are looked at while a payload is decoded. There serde hands errors on as text and as
-/// nothing else, so the text begins with the rule, and [`Invalid::of_text`] finds it at the end.
+/// nothing else, so the text begins with the rule, and `Invalid::of_text` finds it at the end.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("{rule}: {reason}")]
 pub struct Invalid {
