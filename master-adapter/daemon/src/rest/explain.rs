@@ -24,7 +24,9 @@ const MAX_LABELS: usize = 64;
 #[derive(Debug, Error)]
 pub enum NoAnswer {
     /// None of the brokers has been home yet.
-    #[error("the project has no home broker yet; `talkoot-master status` shows which are connected")]
+    #[error(
+        "the project has no home broker yet; `talkoot-master status` shows which are connected"
+    )]
     NoHome,
     /// There is no connection to it.
     #[error(
