@@ -13,12 +13,14 @@
 
 mod fact;
 mod machine;
+mod runtimes;
 mod stated;
 
 pub use self::fact::{Fact, FactName};
 pub(crate) use self::fact::{is_set_word, shortened};
 pub(crate) use self::machine::is_word;
 pub use self::machine::*;
+pub use self::runtimes::Runtimes;
 pub use self::stated::Facts;
 
 /// Facts of one runtime: a well equipped machine has about 150 tools, and 512 of average size

@@ -54,7 +54,7 @@ fn word() -> impl Strategy<Value = String> {
 
 fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        5 => text().prop_map(Fact::Text),
+        5 => text().prop_map(Fact::from),
         3 => number().prop_map(Fact::Number),
         1 => any::<bool>().prop_map(Fact::Flag),
         2 => btree_set(word(), 0..4).prop_map(|words| words.iter().map(String::as_str).collect()),

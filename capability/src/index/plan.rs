@@ -11,7 +11,7 @@ use super::bits::{At, BLOCK_SLOTS, Bits};
 use super::columns::Columns;
 use super::dictionary::Selection;
 use super::labels::{Labels, Slot};
-use super::machines::{RESOURCES, amount};
+use super::machines::RESOURCES;
 use super::ranges::Ranges;
 use super::rows::{ColumnId, Rows};
 use super::value::Key;
@@ -221,7 +221,7 @@ impl Look<'_> {
                 })
             }
             Self::Amount { resource, least } => {
-                amount(rows.get(slot).resources, *resource) >= *least
+                rows.get(slot).resources.amount(*resource) >= *least
             }
             Self::Nothing => false,
         }
