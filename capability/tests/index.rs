@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use capability::{
     Capabilities, Clause, Fact, FactName, Facts, MachineIndex, OfferIndex, Platform, Preference,
-    Requirements, Resource, Resources, Runtime, RuntimeFacts, rank, satisfies,
+    Requirements, Resource, Resources, Runtime, RuntimeFacts, explain, rank, satisfies,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -227,6 +227,7 @@ fn check(
         assert_eq!(best, sorted);
     }
     assert_eq!(selected.best(), index.select(job, limit, seed).best());
+    assert_eq!(index.explain(job), explain(machines.values(), job));
 }
 
 proptest! {
