@@ -230,6 +230,22 @@ fn check(
     assert_eq!(index.explain(job), explain(machines.values(), job));
 }
 
+#[test]
+fn parts_are_the_facts_and_words_that_some_machine_has() {
+    let mut index = MachineIndex::new();
+    let words = |words: &[&str]| words.iter().copied().collect::<Fact>();
+    index.put(1, &with("features", words(&["a", "b"])));
+    assert_eq!(index.parts(), 4, "the runtime, its fact, two words");
+    index.put(2, &with("features", words(&["b", "c"])));
+    assert_eq!(index.parts(), 5);
+    index.put(1, &with("speed", 3_u64));
+    assert_eq!(index.parts(), 5, "a fact more, a word less");
+    index.remove(&2);
+    assert_eq!(index.parts(), 2);
+    index.remove(&1);
+    assert_eq!(index.parts(), 0);
+}
+
 proptest! {
     #![proptest_config(cases())]
 

@@ -134,6 +134,11 @@ fn select(index: &MachineIndex<Id>, jobs: &[Requirements]) -> Vec<BTreeSet<usize
     println!(
         "index, matching set and the best {BEST}: {times} a job; {found} matches, {ranked} ranked"
     );
+    let mut explained = Times::default();
+    for job in &jobs[..PLAIN_JOBS] {
+        explained.time(|| index.explain(job));
+    }
+    println!("index, explanation: {explained} a job");
     let pairs = million_pairs(times.count() * index.len(), took);
     println!("index: {pairs:.0} million pairs a core-second");
     let plain = jobs.iter().take(PLAIN_JOBS).map(|job| {

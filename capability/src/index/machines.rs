@@ -71,6 +71,18 @@ impl<K: Ord + Clone> MachineIndex<K> {
         self.slots.is_empty()
     }
 
+    /// Facts of each runtime, and words in their sets, that some machine has. Each takes some hundred
+    /// bytes, however few machines have it.
+    pub fn parts(&self) -> usize {
+        self.columns.parts()
+    }
+
+    /// Blocks in which each clause of a question is looked at: one for each 4,096 machines, and one
+    /// more for each kind of machine.
+    pub fn blocks(&self) -> usize {
+        self.layout.blocks() as usize
+    }
+
     /// States what machine `id` can do, in place of what it could before. What has not changed
     /// costs next to nothing.
     pub fn put(&mut self, id: K, machine: &Capabilities) {

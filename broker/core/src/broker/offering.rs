@@ -15,7 +15,9 @@ impl Broker {
             && let Some(pull) = self.pulls.end(volunteer)
         {
             for offered in &mut offers {
-                offered.others = self.others(&offered.offer, now);
+                // Those beside somebody who can.
+                let able = self.ads.matching(&offered.offer.requirements);
+                offered.others = able.map(|able| able.saturating_sub(1));
             }
             self.reply(pull.reply, Answer::Offers(offers));
         }
@@ -70,12 +72,6 @@ impl Broker {
             })
         });
         offered.take(MAX_OFFERS_AN_ANSWER).collect()
-    }
-
-    /// How many could run `offer` beside somebody who can.
-    fn others(&mut self, offer: &Verified<Offer>, now: Now) -> Option<u32> {
-        let count = || self.ads.matching(&offer.requirements);
-        self.counts.of(offer.id(), now.mono, count).map(|all| all.saturating_sub(1))
     }
 
     fn suits(
