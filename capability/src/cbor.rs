@@ -1,18 +1,32 @@
 //! Deterministic CBOR (RFC 8949 section 4.2.1): one value, one encoding.
 //!
 //! Statements use a subset: integers, text, bytes, booleans, arrays and maps. No floats, no null,
-//! no tags, no indefinite lengths. Determinism is checked on the generic value, so that keys unknown
-//! to this version pass, and are kept.
+//! no tags, no indefinite lengths. Determinism is checked before anything is decoded, so that keys
+//! unknown to this version pass, and are kept.
+
+mod reader;
+mod writer;
 
 use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+pub(crate) use self::reader::Reader;
+pub(crate) use self::writer::Writer;
 use crate::invalid::Invalid;
 
 /// Arrays and maps nest no deeper: the deepest statement uses 8 levels.
 pub const MAX_DEPTH: usize = 16;
+
+/// Major types (RFC 8949 section 3.1).
+const UNSIGNED: u8 = 0;
+const NEGATIVE: u8 = 1;
+const BYTES: u8 = 2;
+const TEXT: u8 = 3;
+const ARRAY: u8 = 4;
+const MAP: u8 = 5;
+const TAG: u8 = 6;
 
 /// Bytes are not the deterministic encoding of what was expected.
 #[derive(Debug, Error)]
@@ -66,25 +80,24 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// Decodes `bytes` if they are the one deterministic encoding of a `T`, unknown keys aside.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
-    shape(&decode_value(bytes, limit)?)
-}
-
-/// Decodes `bytes` to a generic value, under the same rules as [`decode`].
-pub fn decode_value(bytes: &[u8], limit: usize) -> Result<Value, CborError> {
-    if bytes.len() > limit {
-        return Err(CborError::TooLarge { size: bytes.len(), limit });
-    }
+    read(bytes, limit)?;
     // Each level of nesting costs ciborium one level of recursion, and the leaf one more.
-    let mut value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH + 1)
+    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH + 1)
         .map_err(|_| CborError::Malformed)?;
-    sort(&mut value, MAX_DEPTH)?;
-    if to_bytes(&value) == bytes { Ok(value) } else { Err(CborError::NotDeterministic) }
-}
-
-fn shape<T: DeserializeOwned>(value: &Value) -> Result<T, CborError> {
+    // By way of a value, because ciborium's other way takes byte strings for the names of fields, and
+    // lists of numbers for byte strings.
     value.deserialized().map_err(|ciborium::value::Error::Custom(text)| {
         Invalid::of_text(&text).map_or(CborError::Shape(text), CborError::Invalid)
     })
+}
+
+/// Reads `bytes`, under the same rules as [`decode`], item by item.
+pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Reader<'_>, CborError> {
+    if bytes.len() > limit {
+        return Err(CborError::TooLarge { size: bytes.len(), limit });
+    }
+    reader::check(bytes)?;
+    Ok(Reader::new(bytes))
 }
 
 fn to_bytes(value: &Value) -> Vec<u8> {
@@ -121,6 +134,8 @@ fn sort(value: &mut Value, depth: usize) -> Result<(), CborError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn refused(bytes: &[u8]) -> CborError {
@@ -153,5 +168,58 @@ mod tests {
         assert!(matches!(refused(b""), CborError::Malformed), "nothing");
         assert!(matches!(refused(&[0x81; 500]), CborError::Malformed), "deep nesting");
         assert!(matches!(refused(&[0; 1025]), CborError::TooLarge { .. }), "size");
+    }
+
+    /// By the book: what encodes to the same bytes when its maps are sorted.
+    fn is_deterministic(bytes: &[u8]) -> bool {
+        let value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH + 1);
+        let Ok(mut value): Result<Value, _> = value else { return false };
+        sort(&mut value, MAX_DEPTH).is_ok() && to_bytes(&value) == bytes
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![0..300_i64, any::<i64>(), Just(i64::MIN), Just(-1)];
+        let simple = prop_oneof![
+            number.prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<bool>().prop_map(Value::from),
+            ".{0,30}".prop_map(Value::from),
+            prop::collection::vec(any::<u8>(), 0..300).prop_map(Value::from),
+            Just(Value::Null),
+            Just(Value::Float(1.5)),
+            Just(Value::Tag(1, Box::new(Value::from(1)))),
+        ];
+        simple.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+                prop::collection::vec((inner.clone(), inner), 0..6).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_item_by_item_is_what_encodes_to_the_same_bytes(
+            mut value in value(),
+            sorted: bool,
+            change in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            if sorted {
+                let _ = sort(&mut value, MAX_DEPTH);
+            }
+            let mut bytes = to_bytes(&value);
+            if let Some((at, byte)) = change {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            prop_assert_eq!(read(&bytes, usize::MAX).is_ok(), is_deterministic(&bytes));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused_like_by_the_book(
+            bytes in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            prop_assert_eq!(read(&bytes, usize::MAX).is_ok(), is_deterministic(&bytes));
+        }
     }
 }

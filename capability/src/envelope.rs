@@ -4,19 +4,17 @@
 //! bytes, and so have the same id. `docs/spec/statements.md` gives the rules that are cited as `S…`.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 use ciborium::Value;
-use coset::{AsCborValue, CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, iana};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::cbor::{self, CborError};
+use crate::cbor::{self, CborError, Reader, Writer};
 use crate::invalid::Invalid;
-use crate::key::{
-    PublicKey, SIGNATURE_BYTES, Signature, Signer, StatementId, ToBeSigned, Verifier,
-};
+use crate::key::{PublicKey, Signature, Signer, StatementId, ToBeSigned, Verifier};
 use crate::merkle;
 use crate::statement::Kind;
 
@@ -25,8 +23,21 @@ pub const MAX_STATEMENT_BYTES: usize = 64 * 1024;
 
 const STATEMENT_DOMAIN: &[u8] = b"talkoot/1/statement";
 const BATCH_DOMAIN: &[u8] = b"talkoot/1/batch";
-const ID_CONTEXT: &str = "talkoot 1 statement id";
+/// Has hashed the context, which would take as long as a short payload does.
+static ID_HASHER: LazyLock<blake3::Hasher> =
+    LazyLock::new(|| blake3::Hasher::new_derive_key("talkoot 1 statement id"));
 
+/// Items of a COSE_Sign1, and of a leaf of a batch.
+const SIGN1_ITEMS: u64 = 4;
+const LEAF_ITEMS: u64 = 5;
+
+/// What every Sig_structure begins with: an array of four, and its context, a text of ten letters.
+const SIGNATURE_CONTEXT: &[u8] = b"\x84\x6aSignature1";
+
+/// Labels of COSE headers, and the algorithm (RFC 9053 section 2.2).
+const ALGORITHM_LABEL: i64 = 1;
+const EDDSA: i64 = -8;
+const SIGNER_LABEL: i64 = 4;
 /// Labels of the private range of COSE headers (RFC 9052 section 1.5, below -65536).
 const KIND_LABEL: i64 = -65537;
 const VERSION_LABEL: i64 = -65538;
@@ -68,7 +79,8 @@ pub struct Envelope(Arc<Inner>);
 struct Inner {
     bytes: Vec<u8>,
     header: Header,
-    payload: Vec<u8>,
+    /// Where in the bytes the payload is.
+    payload: Range<usize>,
     seal: Seal,
     id: StatementId,
 }
@@ -83,58 +95,69 @@ struct Header {
 /// What vouches for header and payload.
 enum Seal {
     Alone { signature: Signature },
-    Leaf { root: CoseSign1, index: u32, path: Vec<merkle::Hash> },
+    Leaf { root: Root, index: u32, path: Vec<merkle::Hash> },
+}
+
+/// The root of a batch.
+struct Root {
+    header: Header,
+    payload: Vec<u8>,
+    signature: Signature,
+}
+
+/// A COSE_Sign1 of the profile (RFC 9052 section 4.2).
+#[derive(Clone, Copy)]
+struct Sign1<'a> {
+    header: Header,
+    payload: &'a [u8],
+    signature: Signature,
 }
 
 impl Envelope {
     /// Parses `bytes` without looking at the signature (S1 to S5).
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let value = cbor::decode_value(bytes, MAX_STATEMENT_BYTES)?;
-        let items = value.into_array().map_err(|_| EnvelopeError::Shape("not an array"))?;
-        match items.len() {
-            4 => Self::parse_alone(bytes, items),
-            5 => Self::parse_leaf(bytes, items),
+        let mut reader = cbor::read(bytes, MAX_STATEMENT_BYTES)?;
+        match reader.array().ok_or(EnvelopeError::Shape("not an array"))? {
+            SIGN1_ITEMS => Self::parse_alone(bytes, reader),
+            LEAF_ITEMS => Self::parse_leaf(bytes, reader),
             _ => Err(EnvelopeError::Shape("neither 4 nor 5 items")),
         }
     }
 
-    fn parse_alone(bytes: &[u8], items: Vec<Value>) -> Result<Self, EnvelopeError> {
-        let sign1 = sign1(Value::Array(items))?;
-        let header = Header::of(&sign1)?;
-        let signature = signature(&sign1)?;
-        let payload = sign1.payload.ok_or(EnvelopeError::Shape("no payload"))?;
+    fn parse_alone(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
+        let Sign1 { header, payload, signature } = Sign1::read(&mut reader)?;
         Ok(Self::new(bytes.to_vec(), header, payload, Seal::Alone { signature }))
     }
 
-    fn parse_leaf(bytes: &[u8], items: Vec<Value>) -> Result<Self, EnvelopeError> {
-        let Ok([protected, payload, root, index, path]) = <[Value; 5]>::try_from(items) else {
-            return Err(EnvelopeError::Shape("a leaf has 5 items"));
-        };
-        let protected = byte_string(protected)?;
-        let payload = byte_string(payload)?;
-        let root = sign1(root)?;
-        let signer = Header::of(&root)?.signer;
-        signature(&root)?;
-        let header = Header::parse(&protected)?;
-        if header.signer != signer || Header::of(&root)?.kind != BATCH_KIND {
+    fn parse_leaf(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
+        let protected = byte_string(&mut reader)?;
+        let payload = byte_string(&mut reader)?;
+        if reader.array() != Some(SIGN1_ITEMS) {
+            return Err(EnvelopeError::Shape("no COSE_Sign1"));
+        }
+        let root = Sign1::read(&mut reader)?;
+        let header = Header::parse(protected)?;
+        if header.signer != root.header.signer || root.header.kind != BATCH_KIND {
             return Err(EnvelopeError::Header);
         }
-        let index = index.as_integer().and_then(|index| u32::try_from(index).ok());
+        let index = reader.unsigned().and_then(|index| u32::try_from(index).ok());
         let index = index.ok_or(EnvelopeError::Shape("a leaf's index is no 32-bit number"))?;
-        let path = path.into_array().map_err(|_| EnvelopeError::Shape("a path is an array"))?;
-        let path = path.into_iter().map(|hash| {
-            byte_string(hash)?.try_into().map_err(|_| EnvelopeError::Shape("a hash has 32 bytes"))
+        let length = reader.array().ok_or(EnvelopeError::Shape("a path is an array"))?;
+        let path = (0..length).map(|_| {
+            let hash = byte_string(&mut reader)?;
+            hash.try_into().map_err(|_| EnvelopeError::Shape("a hash has 32 bytes"))
         });
         let path = path.collect::<Result<_, _>>()?;
+        let root = root.kept();
         Ok(Self::new(bytes.to_vec(), header, payload, Seal::Leaf { root, index, path }))
     }
 
     /// Seals one payload alone.
     pub(crate) fn seal(kind: Kind, version: u16, payload: Vec<u8>, signer: &dyn Signer) -> Self {
         let header = Header { kind: kind.number(), version, signer: signer.public() };
-        let (sign1, signature) = header.sign(&payload, STATEMENT_DOMAIN, signer);
-        let bytes = sign1.to_vec().expect("a COSE_Sign1 of ours encodes");
-        Self::new(bytes, header, payload, Seal::Alone { signature })
+        let signature = signer.sign(&header.to_be_signed(&payload, STATEMENT_DOMAIN));
+        let bytes = cbor::encode(&Sign1 { header, payload: &payload, signature }.value());
+        Self::new(bytes, header, &payload, Seal::Alone { signature })
     }
 
     /// Seals many payloads of one kind under one signature; a single one is sealed alone.
@@ -150,36 +173,44 @@ impl Envelope {
         }
         let header = Header { kind: kind.number(), version, signer: signer.public() };
         let ids: Vec<_> = payloads.iter().map(|payload| header.id_of(payload)).collect();
-        let (root, paths) = merkle::root_and_paths(&ids);
+        let (hash, paths) = merkle::root_and_paths(&ids);
         let count = u32::try_from(ids.len()).expect("a batch has at most 65,536 leaves");
-        let root = batch_payload(count, &root);
-        let (root, _) = Header { kind: BATCH_KIND, ..header }.sign(&root, BATCH_DOMAIN, signer);
+        let payload = batch_payload(count, &hash);
+        let root_header = Header { kind: BATCH_KIND, ..header };
+        let signature = signer.sign(&root_header.to_be_signed(&payload, BATCH_DOMAIN));
+        let root = Sign1 { header: root_header, payload: &payload, signature };
         let leaves = payloads.into_iter().zip(paths).zip(0_u32..);
         leaves
-            .map(|((payload, path), index)| Self::leaf(header, payload, &root, index, path))
+            .map(|((payload, path), index)| Self::leaf(header, payload, root, index, path))
             .collect()
     }
 
     fn leaf(
         header: Header,
         payload: Vec<u8>,
-        root: &CoseSign1,
+        root: Sign1<'_>,
         index: u32,
         path: Vec<merkle::Hash>,
     ) -> Self {
-        let root_value = root.clone().to_cbor_value().expect("a COSE_Sign1 of ours encodes");
         let bytes = cbor::encode(&Value::Array(vec![
             Value::Bytes(header.encode()),
             Value::Bytes(payload.clone()),
-            root_value,
+            root.value(),
             Value::from(index),
             Value::Array(path.iter().map(|hash| Value::Bytes(hash.to_vec())).collect()),
         ]));
-        Self::new(bytes, header, payload, Seal::Leaf { root: root.clone(), index, path })
+        Self::new(bytes, header, &payload, Seal::Leaf { root: root.kept(), index, path })
     }
 
-    fn new(bytes: Vec<u8>, header: Header, payload: Vec<u8>, seal: Seal) -> Self {
-        let id = header.id_of(&payload);
+    /// The payload is kept as a part of `bytes`, where it comes after a head of one byte, the
+    /// protected header and, in a statement alone, an empty map, which is another byte.
+    fn new(bytes: Vec<u8>, header: Header, payload: &[u8], seal: Seal) -> Self {
+        let id = header.id_of(payload);
+        let heads = if matches!(seal, Seal::Alone { .. }) { 2 } else { 1 };
+        let mut strings = Writer::default();
+        strings.byte_string(&header.encode()).byte_string(payload);
+        let end = heads + strings.into_bytes().len();
+        let payload = end - payload.len()..end;
         Self(Arc::new(Inner { bytes, header, payload, seal, id }))
     }
 
@@ -188,17 +219,16 @@ impl Envelope {
         let signer = &self.0.header.signer;
         match &self.0.seal {
             Seal::Alone { signature } => {
-                let message = self.0.header.to_be_signed(&self.0.payload, STATEMENT_DOMAIN);
+                let message = self.0.header.to_be_signed(self.payload(), STATEMENT_DOMAIN);
                 verifier.verify(signer, &message, signature)
             }
-            Seal::Leaf { root, index, path } => {
-                let payload = root.payload.as_deref().unwrap_or_default();
+            Seal::Leaf { root: Root { header, payload, signature }, index, path } => {
                 let Some(count) = batch_count(payload) else { return false };
                 let vouched = merkle::root_from(self.0.id, *index, count, path);
-                let fits = vouched.is_some_and(|hash| batch_payload(count, &hash) == payload);
-                let message = ToBeSigned::new(root.tbs_data(BATCH_DOMAIN));
-                fits && signature(root)
-                    .is_ok_and(|signature| verifier.verify(signer, &message, &signature))
+                vouched.is_some_and(|hash| batch_payload(count, &hash) == *payload) && {
+                    let message = header.to_be_signed(payload, BATCH_DOMAIN);
+                    verifier.verify_root(signer, &message, signature)
+                }
             }
         }
     }
@@ -210,7 +240,7 @@ impl Envelope {
 
     /// The signed payload's bytes.
     pub fn payload(&self) -> &[u8] {
-        &self.0.payload
+        &self.0.bytes[self.0.payload.clone()]
     }
 
     /// The statement's name; the same in both envelopes.
@@ -234,63 +264,72 @@ impl Envelope {
     }
 }
 
+impl<'a> Sign1<'a> {
+    /// Reads what comes after the beginning of the array.
+    fn read(reader: &mut Reader<'a>) -> Result<Self, EnvelopeError> {
+        let protected = byte_string(reader)?;
+        if reader.map() != Some(0) {
+            return Err(EnvelopeError::Shape("an unprotected header that is not an empty map"));
+        }
+        let payload = byte_string(reader)?;
+        let signature = byte_string(reader)?.try_into();
+        let signature = signature.map_err(|_| EnvelopeError::Shape("a signature has 64 bytes"))?;
+        Ok(Self { header: Header::parse(protected)?, payload, signature: Signature(signature) })
+    }
+
+    fn value(self) -> Value {
+        Value::Array(vec![
+            Value::Bytes(self.header.encode()),
+            Value::Map(Vec::new()),
+            Value::Bytes(self.payload.to_vec()),
+            Value::Bytes(self.signature.0.to_vec()),
+        ])
+    }
+
+    fn kept(self) -> Root {
+        Root { header: self.header, payload: self.payload.to_vec(), signature: self.signature }
+    }
+}
+
 impl Header {
-    fn cose(self) -> coset::Header {
-        HeaderBuilder::new()
-            .algorithm(iana::Algorithm::EdDSA)
-            .key_id(self.signer.as_bytes().to_vec())
-            .value(KIND_LABEL, Value::from(self.kind))
-            .value(VERSION_LABEL, Value::from(self.version))
-            .build()
-    }
-
+    /// The profile's four entries (S4).
     fn encode(self) -> Vec<u8> {
-        self.cose().to_vec().expect("a header of ours encodes")
-    }
-
-    fn of(sign1: &CoseSign1) -> Result<Self, EnvelopeError> {
-        let protected = sign1.protected.original_data.as_deref();
-        Self::parse(
-            protected.unwrap_or(&sign1.protected.header.clone().to_vec().unwrap_or_default()),
-        )
+        let mut header = Writer::default();
+        header.map(4).integer(ALGORITHM_LABEL).integer(EDDSA);
+        header.integer(SIGNER_LABEL).byte_string(self.signer.as_bytes());
+        header.integer(KIND_LABEL).integer(self.kind.into());
+        header.integer(VERSION_LABEL).integer(self.version.into());
+        header.into_bytes()
     }
 
     /// Reads the profile's four entries and requires that there be nothing else.
     fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let cose = coset::Header::from_slice(bytes).map_err(|_| EnvelopeError::Header)?;
-        let number = |label| {
-            let mut entries = cose.rest.iter();
-            let (_, value) = entries.find(|(found, _)| *found == coset::Label::Int(label))?;
-            u16::try_from(value.as_integer()?).ok()
-        };
-        let signer = cose.key_id.as_slice().try_into().ok().map(PublicKey::from_bytes);
-        let (Some(kind), Some(version), Some(signer)) =
-            (number(KIND_LABEL), number(VERSION_LABEL), signer)
-        else {
-            return Err(EnvelopeError::Header);
-        };
-        let header = Self { kind, version, signer };
-        if header.encode() == bytes { Ok(header) } else { Err(EnvelopeError::Header) }
+        Self::read(&mut Reader::new(bytes)).ok_or(EnvelopeError::Header)
     }
 
-    fn sign(self, payload: &[u8], domain: &[u8], signer: &dyn Signer) -> (CoseSign1, Signature) {
-        let signature = signer.sign(&self.to_be_signed(payload, domain));
-        let sign1 = CoseSign1Builder::new()
-            .protected(self.cose())
-            .payload(payload.to_vec())
-            .signature(signature.0.to_vec())
-            .build();
-        (sign1, signature)
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let is = |reader: &mut Reader<'_>, number| (reader.integer()? == number).then_some(());
+        (reader.map()? == 4).then_some(())?;
+        is(reader, ALGORITHM_LABEL)?;
+        is(reader, EDDSA)?;
+        is(reader, SIGNER_LABEL)?;
+        let signer = PublicKey::from_bytes(reader.bytes()?.try_into().ok()?);
+        is(reader, KIND_LABEL)?;
+        let kind = u16::try_from(reader.unsigned()?).ok()?;
+        is(reader, VERSION_LABEL)?;
+        let version = u16::try_from(reader.unsigned()?).ok()?;
+        reader.rest().is_empty().then_some(Self { kind, version, signer })
     }
 
+    /// The Sig_structure of RFC 9052 section 4.4.
     fn to_be_signed(self, payload: &[u8], domain: &[u8]) -> ToBeSigned {
-        let sign1 =
-            CoseSign1Builder::new().protected(self.cose()).payload(payload.to_vec()).build();
-        ToBeSigned::new(sign1.tbs_data(domain))
+        let mut signed = Writer::after(SIGNATURE_CONTEXT);
+        signed.byte_string(&self.encode()).byte_string(domain).byte_string(payload);
+        ToBeSigned::new(signed.into_bytes())
     }
 
     fn id_of(self, payload: &[u8]) -> StatementId {
-        let mut hasher = blake3::Hasher::new_derive_key(ID_CONTEXT);
+        let mut hasher = ID_HASHER.clone();
         hasher.update(&self.kind.to_be_bytes());
         hasher.update(&self.version.to_be_bytes());
         hasher.update(self.signer.as_bytes());
@@ -299,27 +338,8 @@ impl Header {
     }
 }
 
-fn sign1(value: Value) -> Result<CoseSign1, EnvelopeError> {
-    let sign1 =
-        CoseSign1::from_cbor_value(value).map_err(|_| EnvelopeError::Shape("no COSE_Sign1"))?;
-    if sign1.unprotected.is_empty() {
-        Ok(sign1)
-    } else {
-        Err(EnvelopeError::Shape("an unprotected header that is not empty"))
-    }
-}
-
-fn signature(sign1: &CoseSign1) -> Result<Signature, EnvelopeError> {
-    let bytes: [u8; SIGNATURE_BYTES] = sign1
-        .signature
-        .as_slice()
-        .try_into()
-        .map_err(|_| EnvelopeError::Shape("a signature has 64 bytes"))?;
-    Ok(Signature(bytes))
-}
-
-fn byte_string(value: Value) -> Result<Vec<u8>, EnvelopeError> {
-    value.into_bytes().map_err(|_| EnvelopeError::Shape("a byte string was expected"))
+fn byte_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], EnvelopeError> {
+    reader.bytes().ok_or(EnvelopeError::Shape("a byte string was expected"))
 }
 
 fn batch_payload(count: u32, root: &merkle::Hash) -> Vec<u8> {
@@ -327,8 +347,9 @@ fn batch_payload(count: u32, root: &merkle::Hash) -> Vec<u8> {
 }
 
 fn batch_count(payload: &[u8]) -> Option<u32> {
-    let items = cbor::decode_value(payload, 64).ok()?.into_array().ok()?;
-    u32::try_from(items.first()?.as_integer()?).ok()
+    let mut reader = Reader::new(payload);
+    reader.array()?;
+    u32::try_from(reader.unsigned()?).ok()
 }
 
 impl PartialEq for Envelope {

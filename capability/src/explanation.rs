@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub use tally::explain;
 
+pub(crate) use self::milder::parts;
+pub(crate) use self::tally::Tally;
+
 use crate::facts::{MAX_RUNTIMES, Runtime, validated_on_decoding};
 use crate::requirements::{Clause, MAX_CLAUSES, MAX_NESTING, RequirementsError};
 

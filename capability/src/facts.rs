@@ -13,6 +13,7 @@
 
 mod fact;
 mod machine;
+mod runtimes;
 mod stated;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use self::fact::{Fact, FactName};
 pub(crate) use self::fact::{is_set_word, shortened};
 pub(crate) use self::machine::is_word;
 pub use self::machine::*;
+pub use self::runtimes::Runtimes;
 pub use self::stated::Facts;
 use crate::invalid::Invalid;
 

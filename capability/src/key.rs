@@ -239,6 +239,11 @@ pub trait Signer: Send + Sync {
 pub trait Verifier: Send + Sync {
     /// Whether `key` made `signature` over `message`.
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool;
+
+    /// The same of the root of a batch, which each of its leaves brings along.
+    fn verify_root(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        self.verify(key, message, signature)
+    }
 }
 
 /// The verifier of every real node: strict Ed25519, which refuses weak keys and malleable encodings.

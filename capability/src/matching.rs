@@ -120,6 +120,14 @@ pub fn satisfies<'r>(
     machine: &Capabilities,
     requirements: &'r Requirements,
 ) -> Option<&'r Runtime> {
+    let enough = |clause: &Clause| match clause {
+        Clause::Donates { resource, amount } => machine.resources.amount(*resource) >= *amount,
+        _ => true,
+    };
+    // Amounts lie in the machine itself, facts somewhere else in memory.
+    if !requirements.clauses.iter().all(enough) {
+        return None;
+    }
     requirements.runtimes.iter().find(|runtime| {
         Place::inside(machine, runtime)
             .is_some_and(|place| requirements.clauses.iter().all(|clause| place.satisfies(clause)))
@@ -154,14 +162,16 @@ impl<'a> Place<'a> {
     /// What stands beside `clause`: the fact that it is about, or what is donated.
     pub(crate) fn beside(&self, clause: &Clause) -> Option<Fact> {
         match clause {
-            Clause::Donates { resource, .. } => Some(Fact::Number(self.donated(*resource))),
+            Clause::Donates { resource, .. } => {
+                Some(Fact::Number(self.resources.amount(*resource)))
+            }
             _ => self.facts.get(clause.fact()?.as_str()).cloned(),
         }
     }
 
     pub(crate) fn satisfies(&self, clause: &Clause) -> bool {
         match clause {
-            Clause::Donates { resource, amount } => self.donated(*resource) >= *amount,
+            Clause::Donates { resource, amount } => self.resources.amount(*resource) >= *amount,
             Clause::All(clauses) => clauses.iter().all(|clause| self.satisfies(clause)),
             Clause::Any(clauses) => clauses.iter().any(|clause| self.satisfies(clause)),
             // Not everything that cannot be judged is false.
@@ -171,14 +181,6 @@ impl<'a> Place<'a> {
                 let found = about_a_fact.fact().and_then(|fact| self.facts.get(fact.as_str()));
                 holds(about_a_fact, found)
             }
-        }
-    }
-
-    fn donated(&self, resource: Resource) -> u64 {
-        match resource {
-            Resource::Cores => self.resources.cores.into(),
-            Resource::Memory => self.resources.memory,
-            Resource::Disk => self.resources.disk,
         }
     }
 
@@ -194,7 +196,7 @@ impl<'a> Place<'a> {
             Clause::Donates { resource, amount } => Reason::Donation {
                 resource: *resource,
                 needed: *amount,
-                donated: self.donated(*resource),
+                donated: self.resources.amount(*resource),
             },
             Clause::Unknown { kind } => Reason::Unknown { kind: kind.clone() },
             _ => {

@@ -4,9 +4,13 @@
 //! node without a sibling moves up unchanged, as in RFC 9162. Ids and nodes are hashed in different
 //! contexts, so that a node cannot pass for a leaf.
 
+use std::sync::LazyLock;
+
 use crate::key::StatementId;
 
-const NODE_CONTEXT: &str = "talkoot 1 merkle node";
+/// Has hashed the context, which would take as long as a node does.
+static NODE_HASHER: LazyLock<blake3::Hasher> =
+    LazyLock::new(|| blake3::Hasher::new_derive_key("talkoot 1 merkle node"));
 
 /// Leaves in one batch at most: a path then has at most 16 hashes.
 pub const MAX_LEAVES: usize = 1 << 16;
@@ -55,7 +59,7 @@ pub(crate) fn root_from(leaf: StatementId, index: u32, count: u32, path: &[Hash]
 fn parent(children: &[Hash]) -> Hash {
     match children {
         [left, right] => {
-            let mut hasher = blake3::Hasher::new_derive_key(NODE_CONTEXT);
+            let mut hasher = NODE_HASHER.clone();
             hasher.update(left).update(right);
             *hasher.finalize().as_bytes()
         }

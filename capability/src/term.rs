@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use smol_str::SmolStr;
 
 use crate::facts::{Fact, MAX_SET, is_set_word};
 
@@ -30,7 +31,7 @@ const MAX_LIST: usize = MAX_SET + 1;
 impl Term {
     /// The text that a list begins with, which says what the list is, and what follows it. `None` is
     /// what is no such list.
-    pub(crate) fn into_kind(self) -> Option<(String, Vec<Self>)> {
+    pub(crate) fn into_kind(self) -> Option<(SmolStr, Vec<Self>)> {
         let Self::List(mut list) = self else { return None };
         if list.is_empty() {
             return None;
@@ -60,9 +61,9 @@ impl Term {
             Self::Fact(Fact::Text(word)) if is_set_word(&word) => Some(word),
             _ => None,
         });
-        match words.collect::<Option<Vec<String>>>() {
+        match words.collect::<Option<Vec<SmolStr>>>() {
             Some(words) if words.is_sorted_by(|left, right| left < right) => {
-                Fact::Set(words.into_iter().collect())
+                Fact::Set(words.into_iter().map(String::from).collect())
             }
             _ => Fact::Unknown,
         }
@@ -85,11 +86,7 @@ impl<'de> Visitor<'de> for TermVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Term, E> {
-        self.visit_string(text.to_owned())
-    }
-
-    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Term, E> {
-        Ok(Term::Fact(Fact::Text(text)))
+        Ok(Term::Fact(text.into()))
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Term, E> {

@@ -308,7 +308,7 @@ fn names() -> impl Strategy<Value = FactName> {
 
 fn facts() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        4 => "[0-4](\\.[0-2]){0,2}".prop_map(Fact::Text),
+        4 => "[0-4](\\.[0-2]){0,2}".prop_map(Fact::from),
         3 => (0_u64..5).prop_map(Fact::Number),
         1 => any::<bool>().prop_map(Fact::Flag),
         2 => prop::sample::subsequence(vec!["x", "y", "z"], 0..4)
@@ -334,7 +334,7 @@ fn machines() -> impl Strategy<Value = Capabilities> {
     (donated, prop::collection::btree_map(runtimes(), inside, 0..3)).prop_map(
         |((cores, memory, disk), runtimes)| Capabilities {
             resources: Resources { cores, memory, disk },
-            runtimes,
+            runtimes: runtimes.into_iter().collect(),
             ..machine(&[])
         },
     )

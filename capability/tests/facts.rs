@@ -1,5 +1,7 @@
 //! What a machine says of itself, and how it travels.
 
+use std::collections::BTreeMap;
+
 use capability::{
     Capabilities, Fact, Facts, FactsError, MAX_FACTS, Platform, Resources, Runtime, RuntimeFacts,
     decode_cbor, encode_cbor,
@@ -147,6 +149,31 @@ fn a_machine_that_breaks_a_limit_is_refused() {
 }
 
 proptest! {
+    // Up to three times as many as there are slots: most are shared.
+    #[test]
+    fn facts_are_a_map_by_name_whatever_order_they_came_in(
+        stated in prop::collection::vec(("[a-c]{1,4}|[a-c]{9,10}", 0..9_u64), 0..384),
+    ) {
+        let (mut facts, mut model) = (Facts::new(), BTreeMap::new());
+        for (name, value) in &stated {
+            facts.insert(name, *value).expect("within the limits");
+            model.insert(name.as_str(), *value);
+            prop_assert_eq!(facts.len(), model.len());
+        }
+        let found = facts.iter().map(|(name, fact)| (name.as_str(), fact.clone()));
+        let expected = model.iter().map(|(name, value)| (*name, Fact::from(*value)));
+        prop_assert!(found.eq(expected));
+        for name in ["a", "b", "cc", "abc", "abcd", "aaaaaaaaa"] {
+            prop_assert_eq!(facts.get(name).cloned(), model.get(name).map(|it| Fact::from(*it)));
+        }
+        prop_assert!(model.iter().all(|(name, it)| facts.get(name) == Some(&Fact::from(*it))));
+        let mut again = Facts::new();
+        for (name, value) in model.iter().rev() {
+            again.insert(name, *value).expect("within the limits");
+        }
+        prop_assert_eq!(facts, again);
+    }
+
     #[test]
     fn encoding_and_decoding_is_the_identity(
         stated in prop::collection::btree_map("[a-z0-9._+-]{1,64}", fact(), 0..20),
@@ -173,7 +200,7 @@ proptest! {
 
 fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        "[^\\p{Cc}]{0,60}".prop_map(Fact::Text),
+        "[^\\p{Cc}]{0,60}".prop_map(Fact::from),
         any::<u64>().prop_map(Fact::Number),
         any::<bool>().prop_map(Fact::Flag),
         Just(Fact::Unknown),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use capability::{
     Capabilities, Clause, Fact, FactName, Facts, MachineIndex, OfferIndex, Platform, Preference,
-    Requirements, Resource, Resources, Runtime, RuntimeFacts, rank, satisfies,
+    Requirements, Resource, Resources, Runtime, RuntimeFacts, explain, rank, satisfies,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -54,7 +54,7 @@ fn word() -> impl Strategy<Value = String> {
 
 fn fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        5 => text().prop_map(Fact::Text),
+        5 => text().prop_map(Fact::from),
         3 => number().prop_map(Fact::Number),
         1 => any::<bool>().prop_map(Fact::Flag),
         2 => btree_set(word(), 0..4).prop_map(|words| words.iter().map(String::as_str).collect()),
@@ -227,6 +227,23 @@ fn check(
         assert_eq!(best, sorted);
     }
     assert_eq!(selected.best(), index.select(job, limit, seed).best());
+    assert_eq!(index.explain(job), explain(machines.values(), job));
+}
+
+#[test]
+fn parts_are_the_facts_and_words_that_some_machine_has() {
+    let mut index = MachineIndex::new();
+    let words = |words: &[&str]| words.iter().copied().collect::<Fact>();
+    index.put(1, &with("features", words(&["a", "b"])));
+    assert_eq!(index.parts(), 4, "the runtime, its fact, two words");
+    index.put(2, &with("features", words(&["b", "c"])));
+    assert_eq!(index.parts(), 5);
+    index.put(1, &with("speed", 3_u64));
+    assert_eq!(index.parts(), 5, "a fact more, a word less");
+    index.remove(&2);
+    assert_eq!(index.parts(), 2);
+    index.remove(&1);
+    assert_eq!(index.parts(), 0);
 }
 
 proptest! {

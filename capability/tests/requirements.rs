@@ -265,7 +265,7 @@ fn clause() -> impl Strategy<Value = Clause> {
     let fact = || "[a-z0-9._+-]{1,64}".prop_map(|text| name(&text));
     let value = || {
         prop_oneof![
-            "[^\\p{Cc}]{0,60}".prop_map(Fact::Text),
+            "[^\\p{Cc}]{0,60}".prop_map(Fact::from),
             any::<u64>().prop_map(Fact::Number),
             any::<bool>().prop_map(Fact::Flag),
             words(0..9).prop_map(Fact::Set),

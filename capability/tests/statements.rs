@@ -8,8 +8,10 @@ use capability::statements::{
 };
 use capability::{
     Ed25519, Envelope, Payload, ProjectKey, Runtime, SecretKey, Signer, StatementError,
-    StatementId, Timestamp, Verified,
+    StatementId, Timestamp, Verified, encode_cbor,
 };
+use coset::{CborSerializable, CoseSign1Builder, HeaderBuilder, iana};
+use ed25519_dalek::{Signer as _, SigningKey};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -74,6 +76,24 @@ fn a_flattened_payload_with_bytes_survives() {
     let signed = Verified::sign(lease.clone(), &key(4));
     let parsed: Verified<Lease> = parse(signed.envelope().as_bytes()).expect("sound");
     assert_eq!(*parsed, lease);
+}
+
+#[test]
+fn a_statement_is_what_a_library_for_cose_makes_of_the_same() {
+    let (signer, payload) = (key(1), withdrawal(3));
+    let ours = Verified::sign(payload.clone(), &signer);
+    let header = HeaderBuilder::new()
+        .algorithm(iana::Algorithm::EdDSA)
+        .key_id(signer.public().as_bytes().to_vec())
+        .value(-65537, Withdrawal::KIND.number().into())
+        .value(-65538, Withdrawal::VERSION.into());
+    let secret = SigningKey::from_bytes(signer.seed());
+    let theirs = CoseSign1Builder::new()
+        .protected(header.build())
+        .payload(encode_cbor(&payload))
+        .create_signature(b"talkoot/1/statement", |signed| secret.sign(signed).to_bytes().to_vec())
+        .build();
+    assert_eq!(theirs.to_vec().expect("it encodes"), ours.envelope().as_bytes());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use capability::statements::{Ad, Class, ClassCount, Summary};
 use capability::{
-    Capabilities, Clause, Explanation, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
-    Runtime, Timestamp, Verified, encode_cbor, evaluate, explain, satisfies,
+    Capabilities, Clause, Explanation, MAX_STATEMENT_BYTES, MachineIndex, Payload, PublicKey,
+    Requirements, Runtime, Timestamp, Verified, encode_cbor, evaluate,
 };
 use mesh_core::{Mono, Now, Shard};
 
@@ -22,11 +22,15 @@ pub const AD_GRACE: Duration = Duration::from_secs(2 * 60);
 const MERGED_BELOW: u32 = 5;
 /// Bytes of the classes in one summary: a statement, less what is wrapped around them.
 const MAX_CLASSES_BYTES: usize = MAX_STATEMENT_BYTES - (1 << 10);
-/// Comparisons for one explanation at most, each some 100 ns: nobody must hold up a broker for longer
-/// than some hundredths of a second. All ads there can be, of jobs with few clauses.
-const MAX_JUDGEMENTS: usize = 300_000;
-/// The same for one count, of which a minute can have a thousand: 5,000 ads of a job with six clauses.
-const MAX_COUNT_JUDGEMENTS: usize = 30_000;
+/// Facts and words that the index tells apart at most, each some 600 bytes: several times what honest
+/// volunteers have, and less than the ads take.
+const MAX_PARTS: usize = 100_000;
+/// Comparisons for one explanation at most, each of one value with a block of machines, some 100 ns:
+/// nobody must hold up a broker for longer than some hundredths of a second. A job of 20 clauses has
+/// some hundred.
+const MAX_JUDGEMENTS: usize = 100_000;
+/// The same for one count, of which each answer to a volunteer has some.
+const MAX_COUNT_JUDGEMENTS: usize = 5_000;
 /// Bytes of ads in one answer: a frame, less what is wrapped around them.
 const MAX_ANSWER_BYTES: usize = 900 << 10;
 
@@ -35,6 +39,9 @@ const MAX_ANSWER_BYTES: usize = 900 << 10;
 pub(crate) struct AdTable {
     own: BTreeMap<PublicKey, OwnAd>,
     foreign: BTreeMap<PublicKey, Verified<Ad>>,
+    /// The machines of both, to be counted. Those that would be too much for it are left out: what
+    /// is counted is advice.
+    index: MachineIndex<PublicKey>,
 }
 
 #[derive(Debug)]
@@ -77,6 +84,7 @@ impl AdTable {
             None if self.own.len() >= MAX_ADS => Advertised::Full,
             _ => {
                 self.foreign.remove(&volunteer);
+                count_in(&mut self.index, &ad);
                 self.own.insert(volunteer, OwnAd { ad, gone: None });
                 Advertised::Newer
             }
@@ -96,11 +104,21 @@ impl AdTable {
     /// Forgets ads that have expired, and volunteers that stayed away; says whether any of ours.
     pub(crate) fn expire(&mut self, now: Now) -> bool {
         let before = self.own.len();
-        self.own.retain(|_, own| {
+        self.own.retain(|volunteer, own| {
             let away = own.gone.is_some_and(|since| since + AD_GRACE <= now.mono);
-            own.ad.expires() > now.wall && !away
+            let stays = own.ad.expires() > now.wall && !away;
+            if !stays {
+                self.index.remove(volunteer);
+            }
+            stays
         });
-        self.foreign.retain(|_, ad| ad.expires() > now.wall);
+        self.foreign.retain(|volunteer, ad| {
+            let stays = ad.expires() > now.wall;
+            if !stays {
+                self.index.remove(volunteer);
+            }
+            stays
+        });
         self.own.len() < before
     }
 
@@ -113,6 +131,7 @@ impl AdTable {
             let newer = known.is_none_or(|seq| ad.seq > seq);
             let ours = self.own.contains_key(&volunteer);
             if ad.broker == broker && ad.current(now).is_ok() && newer && room && !ours {
+                count_in(&mut self.index, &ad);
                 self.foreign.insert(volunteer, ad);
             }
         }
@@ -157,35 +176,32 @@ impl AdTable {
         self.own(volunteer).or_else(|| self.foreign.get(&volunteer))
     }
 
-    /// How the machines of the ads stand to `requirements`.
-    pub(crate) fn explain(&self, requirements: &Requirements) -> Explanation {
-        explain(self.looked_at(requirements, MAX_JUDGEMENTS), requirements)
+    /// How the machines of the ads stand to `requirements`, unless that takes too long.
+    pub(crate) fn explain(&self, requirements: &Requirements) -> Option<Explanation> {
+        let within = self.judgements(requirements) <= MAX_JUDGEMENTS;
+        within.then(|| self.index.explain(requirements))
     }
 
-    /// How many machines satisfy `requirements`, of as many as one count looks at.
-    pub(crate) fn matching(&self, requirements: &Requirements) -> u32 {
-        let looked_at = self.looked_at(requirements, MAX_COUNT_JUDGEMENTS);
-        let fit = looked_at.filter(|machine| satisfies(machine, requirements).is_some());
-        u32::try_from(fit.count()).unwrap_or(u32::MAX)
+    /// How many machines satisfy `requirements`, unless that takes too long.
+    pub(crate) fn matching(&self, requirements: &Requirements) -> Option<u32> {
+        let within = self.judgements(requirements) <= MAX_COUNT_JUDGEMENTS;
+        let count = within.then(|| self.index.select(requirements, 0, 0).len())?;
+        u32::try_from(count).ok()
     }
 
-    /// The machines of the ads, our own volunteers' first: as many as can be held against
-    /// `requirements` within that many judgements.
-    fn looked_at(
-        &self,
-        requirements: &Requirements,
-        judgements: usize,
-    ) -> impl Iterator<Item = &Capabilities> {
-        let own = self.own.values().map(|own| &own.ad);
-        let ads = own.chain(self.foreign.values()).map(|ad| &ad.capabilities);
-        ads.take(judgements / judgements_of_one(requirements))
+    /// Comparisons that hold all machines against `requirements` at most.
+    fn judgements(&self, requirements: &Requirements) -> usize {
+        let each: usize = requirements.clauses.iter().map(judgements).sum();
+        each * requirements.runtimes.len() * self.index.blocks()
     }
 }
 
-/// Comparisons that hold one machine against `requirements`, at least 1.
-fn judgements_of_one(requirements: &Requirements) -> usize {
-    let each: usize = requirements.clauses.iter().map(judgements).sum();
-    (each * requirements.runtimes.len()).max(1)
+/// Puts the machine of `ad` into `index`, if there is room.
+fn count_in(index: &mut MachineIndex<PublicKey>, ad: &Verified<Ad>) {
+    index.put(ad.signer(), &ad.capabilities);
+    if index.parts() > MAX_PARTS {
+        index.remove(&ad.signer());
+    }
 }
 
 /// Comparisons that `clause` takes, of clauses and of values.
@@ -243,7 +259,46 @@ fn merged(classes: BTreeMap<Class, u32>) -> Vec<ClassCount> {
 
 #[cfg(test)]
 mod tests {
+    use capability::{Facts, MAX_FACTS, Platform, Resources, RuntimeFacts, SecretKey};
+
     use super::*;
+
+    /// The ad of a machine with `count` facts whose names begin with `name`.
+    fn ad(volunteer: u32, name: &str, count: usize) -> Verified<Ad> {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&volunteer.to_le_bytes());
+        let mut facts = Facts::new();
+        for number in 0..count {
+            facts.insert(&format!("{name}.{number}"), true).expect("a sound fact");
+        }
+        let inside = RuntimeFacts { strength: String::new(), facts };
+        let capabilities = Capabilities {
+            platform: Platform::current(),
+            resources: Resources { cores: 1, memory: 1 << 30, disk: 1 << 30 },
+            runtimes: [(Runtime::Wasm, inside)].into(),
+        };
+        let broker = PublicKey::from_bytes([1; 32]);
+        let ad = Ad { seq: 1, broker, capabilities, expires: Timestamp(1) };
+        Verified::sign(ad, &SecretKey::from_seed(&seed))
+    }
+
+    #[test]
+    fn machines_that_would_be_too_much_for_the_index_are_kept_but_not_counted() {
+        let mut table = AdTable::default();
+        let runtimes = vec![Runtime::Wasm];
+        let job = Requirements { runtimes, clauses: Vec::new(), rank: Vec::new() };
+        let fitting = u32::try_from((MAX_PARTS - 1) / MAX_FACTS).expect("small");
+        for volunteer in 0..fitting + 3 {
+            let ad = ad(volunteer, &format!("label.{volunteer}"), MAX_FACTS);
+            assert_eq!(table.advertise(ad), Advertised::Newer);
+        }
+        assert_eq!(table.len(), fitting as usize + 3);
+        assert_eq!(table.matching(&job), Some(fitting));
+        assert!(table.index.parts() <= MAX_PARTS);
+        // What others have too is no burden.
+        table.advertise(ad(fitting + 3, "label.0", MAX_FACTS));
+        assert_eq!(table.matching(&job), Some(fitting + 1));
+    }
 
     #[test]
     fn classes_fit_into_a_statement_however_long_their_words_are() {

@@ -30,7 +30,6 @@ use crate::ad_table::AdTable;
 use crate::calls::Calls;
 use crate::card::{Dialling, OwnCard};
 use crate::contract::{Action, Direction, GossipVerdict, Input, News};
-use crate::counts::Counts;
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
 use crate::handed_out::HandedOut;
@@ -109,7 +108,6 @@ pub struct Broker {
     book: OfferBook,
     ads: AdTable,
     /// Machines that could run the offers that are shown.
-    counts: Counts,
     summaries: Summaries,
     leases: LeaseTable,
     pulls: Pulls,
@@ -178,7 +176,6 @@ impl Broker {
             known: GossipSet::default(),
             book: OfferBook::default(),
             ads: AdTable::default(),
-            counts: Counts::default(),
             summaries: Summaries::default(),
             leases: LeaseTable::default(),
             pulls: Pulls::default(),
@@ -337,7 +334,6 @@ impl Broker {
         if self.ads.expire(now) {
             self.summaries.changed(now);
         }
-        self.counts.expire(now.mono);
         self.ads_asked.retain(|_, at| *at > now.mono);
         self.leases.forget_claims(now.wall);
         self.turn.writes.extend(self.receipts.expire(now.wall));

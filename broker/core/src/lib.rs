@@ -11,7 +11,6 @@ mod calls;
 mod card;
 mod claims;
 mod contract;
-mod counts;
 mod exchange;
 mod gossip_set;
 mod handed_out;

@@ -568,9 +568,10 @@ fn a_volunteer_is_told_how_many_others_could_run_an_offer() {
 
     let ad = ad(key(41), home, 2, world.now);
     world.ask(key(41).0, home, Ask::Advertise { ad });
-    assert_eq!(others(&mut world), Some(1), "what was counted is told for a minute");
-    world.pass(Duration::from_secs(60));
     assert_eq!(others(&mut world), Some(2));
+    world.disconnect(key(41).0, home.0);
+    world.pass(Duration::from_secs(180));
+    assert_eq!(others(&mut world), Some(1), "it stayed away");
 }
 
 #[test]

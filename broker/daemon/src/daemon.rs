@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use broker_core::{Broker, BrokerConfig};
-use capability::{Ed25519, SecretKey, Signer};
+use capability::{Ed25519, RememberingRoots, SecretKey, Signer};
 use mesh_net::{Config as NetConfig, Net, Role, Topic};
 use mesh_shell::http::Web;
 use mesh_shell::{
@@ -82,7 +82,8 @@ fn restore(
         custody: settings.custody,
     };
     let records = storage.records()?;
-    Broker::restore(records, config, key.clone(), Arc::new(Ed25519), clock.now())
+    let verifier = Arc::new(RememberingRoots::new(Ed25519));
+    Broker::restore(records, config, key.clone(), verifier, clock.now())
         .context("cannot read the records in the state directory")
         .or_exit(Exit::State)
         .map_err(|failure| failure.hint(format!("state: {}", settings.state.display())))

@@ -17,20 +17,37 @@ impl Times {
         result
     }
 
-    /// How many things a second, of `each` at a time.
-    pub fn per_second(&self, each: usize) -> f64 {
-        (each * self.0.len()) as f64 / self.0.iter().sum::<Duration>().as_secs_f64()
+    /// How often it was timed.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How long half of them took at most.
+    pub fn median(&self) -> Duration {
+        self.at(0.5)
+    }
+
+    /// How long that part of them took at most.
+    fn at(&self, part: f64) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted[((sorted.len() - 1) as f64 * part) as usize]
     }
 }
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        let [median, p99, most] =
-            [0.5, 0.99, 1.0].map(|part| sorted[((sorted.len() - 1) as f64 * part) as usize]);
+        let [median, p99, most] = [0.5, 0.99, 1.0].map(|part| self.at(part));
         write!(f, "median {median:.1?}, p99 {p99:.1?}, longest {most:.1?}")
     }
+}
+
+/// How long this process has had a core, by Linux's account: other work on the machine does not
+/// count. It is told in steps of a few milliseconds.
+pub fn core_time() -> Duration {
+    let status = std::fs::read_to_string("/proc/self/schedstat").expect("Linux tells");
+    let nanoseconds = status.split(' ').next().expect("it begins with the time");
+    Duration::from_nanos(nanoseconds.parse().expect("a number"))
 }
 
 /// Memory of this process that is in use, by Linux's account.

@@ -3,7 +3,7 @@
 
 use capability::{
     Capabilities, Clause, Fact, FactName, Facts, Platform, Preference, Requirements, Resource,
-    Resources, Runtime, RuntimeFacts,
+    Resources, Runtime, RuntimeFacts, Runtimes,
 };
 use fastrand::Rng;
 
@@ -108,8 +108,7 @@ pub fn machine(rng: &mut Rng) -> Capabilities {
     state(&mut inside, "os", "wasi");
     state(&mut inside, "arch", "wasm32");
     let wasm = RuntimeFacts { strength: "wasm".into(), facts: inside };
-    let mut runtimes =
-        [(Runtime::Wasm, wasm)].into_iter().collect::<std::collections::BTreeMap<_, _>>();
+    let mut runtimes = Runtimes::from([(Runtime::Wasm, wasm)]);
     if os == "linux" || rng.u32(..10) < 3 {
         runtimes.insert(Runtime::Native, native);
     }

@@ -16,16 +16,17 @@ pub fn explain<'m>(
     tally.finish()
 }
 
-struct Tally<'r> {
+/// What has been counted so far.
+pub(crate) struct Tally<'r> {
     requirements: &'r Requirements,
-    known: u64,
-    matching: u64,
+    pub(crate) known: u64,
+    pub(crate) matching: u64,
     /// Machines that have none of the runtimes.
-    without_runtime: u64,
+    pub(crate) without_runtime: u64,
     /// Those of them in which all else holds in a runtime that the job does not name.
-    elsewhere: u64,
+    pub(crate) elsewhere: u64,
     /// By clause.
-    excluded: Vec<u64>,
+    pub(crate) excluded: Vec<u64>,
     kept_out: Vec<KeptOut>,
 }
 
@@ -39,7 +40,7 @@ struct KeptOut {
 }
 
 impl<'r> Tally<'r> {
-    fn new(requirements: &'r Requirements) -> Self {
+    pub(crate) fn new(requirements: &'r Requirements) -> Self {
         let clauses = requirements.clauses.len();
         Self {
             requirements,
@@ -73,7 +74,13 @@ impl<'r> Tally<'r> {
             let only = |failing: &Vec<usize>| *failing == [clause];
             let where_alone = places.iter().zip(&failing).filter(|(_, failing)| only(failing));
             let where_alone: Vec<_> = where_alone.map(|(place, _)| place).collect();
-            self.keep_out(clause, &where_alone);
+            if !where_alone.is_empty() {
+                let needed = &self.requirements.clauses[clause];
+                self.keep_out(clause, |_, part| {
+                    let hinging = where_alone.iter().filter(|place| hinges(place, needed, part));
+                    hinging.filter_map(|place| place.beside(part)).collect()
+                });
+            }
         }
     }
 
@@ -83,21 +90,16 @@ impl<'r> Tally<'r> {
         clauses.filter(|(_, clause)| !place.satisfies(clause)).map(|(index, _)| index).collect()
     }
 
-    /// `clause` is all that fails in `places`, which are of one machine.
-    fn keep_out(&mut self, clause: usize, places: &[&Place<'_>]) {
-        if places.is_empty() {
-            return;
-        }
+    /// `clause` alone keeps a machine out, which has `beside` a part of it, given with its number, those
+    /// facts where the clause would hold if the part did.
+    pub(crate) fn keep_out(&mut self, clause: usize, beside: impl Fn(usize, &Clause) -> Vec<Fact>) {
         let kept_out = &mut self.kept_out[clause];
         kept_out.count += 1;
-        let clause = &self.requirements.clauses[clause];
-        kept_out.found.resize_with(parts(clause).len(), Vec::new);
-        for (part, found) in parts(clause).iter().zip(&mut kept_out.found) {
-            if can_be_milder(part) {
-                let hinges = places.iter().filter(|place| hinges(place, clause, part));
-                let beside: Vec<_> = hinges.filter_map(|place| place.beside(part)).collect();
-                found.extend((!beside.is_empty()).then_some(beside));
-            }
+        let needed = &self.requirements.clauses[clause];
+        kept_out.found.resize_with(parts(needed).len(), Vec::new);
+        for (number, (part, found)) in parts(needed).iter().zip(&mut kept_out.found).enumerate() {
+            let beside = if can_be_milder(part) { beside(number, part) } else { Vec::new() };
+            found.extend((!beside.is_empty()).then_some(beside));
         }
     }
 
@@ -107,7 +109,7 @@ impl<'r> Tally<'r> {
         })
     }
 
-    fn finish(self) -> Explanation {
+    pub(crate) fn finish(self) -> Explanation {
         let runtimes = Obstacle {
             need: Need::Runtimes(self.requirements.runtimes.clone()),
             excludes: self.without_runtime,

@@ -6,20 +6,21 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use super::{FactsError, MAX_FACT_NAME, MAX_FACT_TEXT, MAX_SET, MAX_WORD};
 use crate::version::parse_version;
 
 /// The name of a fact: 1 to [`MAX_FACT_NAME`] bytes of `a-z`, `0-9` and `._+-`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(into = "String")]
-pub struct FactName(String);
+#[serde(into = "SmolStr")]
+pub struct FactName(SmolStr);
 
 /// The value of a fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// Text of up to [`MAX_FACT_TEXT`] bytes without control characters.
-    Text(String),
+    Text(SmolStr),
     /// A number; its unit belongs to the fact's name.
     Number(u64),
     /// Yes or no.
@@ -57,7 +58,7 @@ impl FromStr for FactName {
             && name
                 .bytes()
                 .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'+' | b'-'));
-        if valid { Ok(Self(name.to_owned())) } else { Err(FactsError::Name(shortened(name))) }
+        if valid { Ok(Self(name.into())) } else { Err(FactsError::Name(shortened(name))) }
     }
 }
 
@@ -67,7 +68,7 @@ impl<'de> Deserialize<'de> for FactName {
     }
 }
 
-impl From<FactName> for String {
+impl From<FactName> for SmolStr {
     fn from(name: FactName) -> Self {
         name.0
     }
@@ -124,13 +125,13 @@ impl Fact {
 
 impl From<&str> for Fact {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Text(text.into())
     }
 }
 
 impl From<String> for Fact {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }
 

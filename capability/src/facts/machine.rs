@@ -1,13 +1,13 @@
 //! A machine: its platform, what its owner donates, and its runtimes.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Facts, FactsError, MAX_WORD, shortened, validated_on_decoding};
+use super::{Facts, FactsError, MAX_WORD, Runtimes, shortened, validated_on_decoding};
 use crate::invalid::Invalid;
+use crate::requirements::Resource;
 
 /// Runtimes of one machine.
 pub const MAX_RUNTIMES: usize = 16;
@@ -43,7 +43,7 @@ pub struct Capabilities {
     pub resources: Resources,
     /// The ways in which this machine runs jobs, and what a job finds in each.
     #[serde(default)]
-    pub runtimes: BTreeMap<Runtime, RuntimeFacts>,
+    pub runtimes: Runtimes,
 }
 validated_on_decoding!(Capabilities, Invalid::from);
 
@@ -106,12 +106,23 @@ impl Capabilities {
         if self.runtimes.len() > MAX_RUNTIMES {
             return Err(FactsError::TooManyRuntimes(self.runtimes.len()));
         }
-        for (runtime, RuntimeFacts { strength, .. }) in &self.runtimes {
+        for (runtime, RuntimeFacts { strength, .. }) in self.runtimes.iter() {
             if strength.len() > MAX_STRENGTH || strength.contains(char::is_control) {
                 return Err(FactsError::Strength(runtime.clone()));
             }
         }
         Ok(())
+    }
+}
+
+impl Resources {
+    /// How much of `resource` is donated: cores, or bytes.
+    pub fn amount(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Cores => self.cores.into(),
+            Resource::Memory => self.memory,
+            Resource::Disk => self.disk,
+        }
     }
 }
 

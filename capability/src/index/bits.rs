@@ -54,6 +54,13 @@ impl Bits {
         self.combine(others, |word, other| word & !other);
     }
 
+    /// What is not in `others`.
+    pub(super) fn minus(&self, others: &Self) -> Self {
+        let mut left = *self;
+        left.subtract(others);
+        left
+    }
+
     /// Keeps what lies in `range`.
     pub(super) fn clip(&mut self, range: Range<usize>) {
         for (index, word) in self.0.as_flattened_mut().iter_mut().enumerate() {

@@ -13,6 +13,7 @@ pub(super) struct Columns {
     columns: Vec<Option<Column>>,
     free: Vec<ColumnId>,
     tables: BTreeMap<Runtime, Table>,
+    parts: usize,
 }
 
 /// The columns of a runtime.
@@ -27,10 +28,15 @@ impl Columns {
         self.columns[id as usize].as_ref().expect("a column is kept while a cell is in it")
     }
 
+    /// Columns, and words in them.
+    pub(super) fn parts(&self) -> usize {
+        self.parts
+    }
+
     /// Whether there is none, nor anything left of one.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.columns.iter().all(Option::is_none)
+        self.tables.is_empty() && self.parts == 0 && self.columns.iter().all(Option::is_none)
     }
 
     /// What the column of `cell` is about.
@@ -53,23 +59,24 @@ impl Columns {
     /// Gives `slot` the value of `fact` in a column where it has none.
     pub(super) fn insert(&mut self, slot: Slot, owner: OwnerRef<'_>, fact: &Fact) -> Cell {
         let column = self.find(owner).unwrap_or_else(|| self.create(owner));
-        Cell { column, value: self.get_mut(column).insert(slot, fact) }
+        let value = self.change(column, |column| column.insert(slot, fact));
+        Cell { column, value }
     }
 
     /// Takes the value of `cell` from `slot`, and forgets a column that nobody has a value in.
     pub(super) fn remove(&mut self, slot: Slot, cell: Cell) {
-        let column = self.get_mut(cell.column);
-        column.remove(slot, cell.value);
-        if column.slots() == 0 {
+        self.change(cell.column, |column| column.remove(slot, cell.value));
+        if self.get(cell.column).slots() == 0 {
             self.forget(cell.column);
         }
     }
 
     /// Puts the value of `fact` into `cell` of `slot`, in place of the one that it has.
     pub(super) fn replace(&mut self, slot: Slot, cell: &mut Cell, fact: &Fact) {
-        let column = self.get_mut(cell.column);
-        column.remove(slot, cell.value);
-        cell.value = column.insert(slot, fact);
+        cell.value = self.change(cell.column, |column| {
+            column.remove(slot, cell.value);
+            column.insert(slot, fact)
+        });
     }
 
     /// Chooses the labels of column `id` anew if that is worth it.
@@ -78,6 +85,16 @@ impl Columns {
         if column.is_crowded() {
             column.respace(id, rows);
         }
+    }
+
+    /// Changes column `id`, and counts the words that come and go.
+    fn change<T>(&mut self, id: ColumnId, change: impl FnOnce(&mut Column) -> T) -> T {
+        let column = self.get_mut(id);
+        let before = column.words.len();
+        let result = change(column);
+        let after = column.words.len();
+        self.parts = self.parts - before + after;
+        result
     }
 
     fn get_mut(&mut self, id: ColumnId) -> &mut Column {
@@ -99,6 +116,7 @@ impl Columns {
         });
         let owner = Owner { runtime: runtime.clone(), fact: fact.cloned() };
         self.columns[id as usize] = Some(Column::new(owner));
+        self.parts += 1;
         match (self.tables.get_mut(runtime), fact) {
             (Some(table), Some(fact)) => {
                 table.facts.insert(fact.clone(), id);
@@ -114,6 +132,7 @@ impl Columns {
     fn forget(&mut self, id: ColumnId) {
         let column = self.columns[id as usize].take().expect("it was there");
         self.free.push(id);
+        self.parts -= 1;
         match column.owner {
             Owner { runtime, fact: None } => {
                 self.tables.remove(&runtime);

@@ -8,7 +8,7 @@ use super::columns::{Columns, OwnerRef};
 use super::labels::Slot;
 use super::layout::{Kind, Layout};
 use super::rows::{Cell, Row, Rows};
-use crate::facts::{Capabilities, Fact, Resources};
+use crate::facts::{Capabilities, Fact};
 use crate::requirements::Resource;
 
 /// Every machine with what it can do, to answer which of them can run a job, and which best; see
@@ -71,6 +71,18 @@ impl<K: Ord + Clone> MachineIndex<K> {
         self.slots.is_empty()
     }
 
+    /// Facts of each runtime, and words in their sets, that some machine has. Each takes some hundred
+    /// bytes, however few machines have it.
+    pub fn parts(&self) -> usize {
+        self.columns.parts()
+    }
+
+    /// Blocks in which each clause of a question is looked at: one for each 4,096 machines, and one
+    /// more for each kind of machine.
+    pub fn blocks(&self) -> usize {
+        self.layout.blocks() as usize
+    }
+
     /// States what machine `id` can do, in place of what it could before. What has not changed
     /// costs next to nothing.
     pub fn put(&mut self, id: K, machine: &Capabilities) {
@@ -94,7 +106,7 @@ impl<K: Ord + Clone> MachineIndex<K> {
             self.columns.remove(slot, *cell);
         }
         for (amounts, resource) in self.amounts.iter_mut().zip(RESOURCES) {
-            amounts.remove(slot, amount(row.resources, resource));
+            amounts.remove(slot, row.resources.amount(resource));
         }
         self.layout.give_back(slot);
         true
@@ -105,7 +117,7 @@ impl<K: Ord + Clone> MachineIndex<K> {
         let cells = cells(machine).map(|(owner, fact)| self.columns.insert(slot, owner, fact));
         let cells: Box<[Cell]> = cells.collect();
         for (amounts, resource) in self.amounts.iter_mut().zip(RESOURCES) {
-            amounts.insert(slot, amount(machine.resources, resource));
+            amounts.insert(slot, machine.resources.amount(resource));
         }
         let row = Row { id: id.clone(), resources: machine.resources, cells };
         self.rows.insert(slot, row);
@@ -118,7 +130,8 @@ impl<K: Ord + Clone> MachineIndex<K> {
     fn change(&mut self, slot: Slot, machine: &Capabilities) {
         let row = self.rows.get_mut(slot);
         for (amounts, resource) in self.amounts.iter_mut().zip(RESOURCES) {
-            let (old, new) = (amount(row.resources, resource), amount(machine.resources, resource));
+            let old = row.resources.amount(resource);
+            let new = machine.resources.amount(resource);
             if old != new {
                 amounts.remove(slot, old);
                 amounts.insert(slot, new);
@@ -172,19 +185,10 @@ fn cells(machine: &Capabilities) -> impl Iterator<Item = (OwnerRef<'_>, &Fact)> 
     })
 }
 
-/// How much of `resource` there is.
-pub(super) fn amount(resources: Resources, resource: Resource) -> u64 {
-    match resource {
-        Resource::Cores => resources.cores.into(),
-        Resource::Memory => resources.memory,
-        Resource::Disk => resources.disk,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::{Facts, Platform, Runtime, RuntimeFacts};
+    use crate::facts::{Facts, Platform, Resources, Runtime, RuntimeFacts};
 
     #[test]
     fn what_nobody_has_any_more_leaves_nothing_behind() {

@@ -16,6 +16,7 @@ mod bits;
 mod column;
 mod columns;
 mod dictionary;
+mod explain;
 mod labels;
 mod layout;
 mod machines;

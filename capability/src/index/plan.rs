@@ -11,7 +11,7 @@ use super::bits::{At, BLOCK_SLOTS, Bits};
 use super::columns::Columns;
 use super::dictionary::Selection;
 use super::labels::{Labels, Slot};
-use super::machines::{RESOURCES, amount};
+use super::machines::RESOURCES;
 use super::ranges::Ranges;
 use super::rows::{ColumnId, Rows};
 use super::value::Key;
@@ -86,6 +86,14 @@ impl<'a> Place<'a> {
             Clause::Present { .. } => vec![Wanted::Anything],
         };
         clause.fact().map_or(Plan::Never, |fact| self.leaf(fact, wanted))
+    }
+
+    /// The plans for the parts of `clause`, if all of them must hold.
+    pub(super) fn parts(&self, clause: &'a Clause) -> Vec<Plan<'a>> {
+        match clause {
+            Clause::All(clauses) => clauses.iter().map(|clause| self.plan(clause)).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The plan for that all of `clauses` hold.
@@ -221,7 +229,7 @@ impl Look<'_> {
                 })
             }
             Self::Amount { resource, least } => {
-                amount(rows.get(slot).resources, *resource) >= *least
+                rows.get(slot).resources.amount(*resource) >= *least
             }
             Self::Nothing => false,
         }

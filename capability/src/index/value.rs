@@ -96,6 +96,17 @@ impl<T: AsRef<str>> Value<T> {
         }
     }
 
+    /// The fact that this is the value of.
+    pub(super) fn fact(&self) -> Fact {
+        match self.kind {
+            ValueKind::Flag => Fact::Flag(self.numbers[0] != 0),
+            ValueKind::Number => Fact::Number(self.numbers[0]),
+            ValueKind::Word | ValueKind::Version => Fact::from(self.text.as_ref()),
+            ValueKind::Set => self.words().collect(),
+            ValueKind::Unknown => Fact::Unknown,
+        }
+    }
+
     pub(super) fn kept(&self) -> Kept {
         Value { kind: self.kind, numbers: self.numbers, text: self.text.as_ref().into() }
     }

@@ -101,7 +101,7 @@ fn answers_are_as_specified_and_come_back() {
 #[test]
 fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could_be() {
     let asked = |texts: usize| {
-        let values = vec![Fact::Text("x".repeat(256)); MAX_ALTERNATIVES];
+        let values = vec![Fact::from("x".repeat(256)); MAX_ALTERNATIVES];
         let clauses = vec![Clause::OneOf { fact: fact(), values }; texts];
         let needs = Requirements { clauses, ..requirements() };
         let ask = Ask::Explain(JobNeeds::Requirements(needs));

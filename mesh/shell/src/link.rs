@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use capability::statements::{MAX_PACKAGE_BYTES, Package};
-use capability::{BlobHash, Ed25519, PublicKey, SecretKey, Signer};
+use capability::{BlobHash, Ed25519, PublicKey, RememberingRoots, SecretKey, Signer};
 use mesh_core::{
     Answer, Ask, Bundle, HandoverAnswer, HandoverFailed, MessageError, ReconcileAnswer,
     ReconcileAsk, seal,
@@ -104,7 +104,8 @@ impl Link {
         let request = seal(ask, to, nonce, self.clock.now().wall, self.signer.as_ref());
         let frame = request.envelope().as_bytes().to_vec();
         let answer = self.net.request(Protocol::Call, peer_key(to), frame).await?;
-        Ok(Answer::decode(&answer, &Ed25519)?)
+        // Leases that were granted together are leaves of one batch.
+        Ok(Answer::decode(&answer, &RememberingRoots::new(Ed25519))?)
     }
 
     /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.

@@ -24,15 +24,17 @@ impl Broker {
     /// Answers the volunteer's pull if there is something for it that is not kept for others.
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
         let offers = self.offers_for(volunteer, |offer| !self.head_starts.has(offer), now);
-        self.answer_pull_with(volunteer, offers, now);
+        self.answer_pull_with(volunteer, offers);
     }
 
-    fn answer_pull_with(&mut self, volunteer: PublicKey, mut offers: Vec<Offered>, now: Now) {
+    fn answer_pull_with(&mut self, volunteer: PublicKey, mut offers: Vec<Offered>) {
         if !offers.is_empty()
             && let Some(pull) = self.pulls.end(volunteer)
         {
             for offered in &mut offers {
-                offered.others = self.others(&offered.offer, now);
+                // Those beside somebody who can.
+                let able = self.ads.matching(&offered.offer.requirements);
+                offered.others = able.map(|able| able.saturating_sub(1));
             }
             self.reply(pull.reply, Answer::Offers(offers));
         }
@@ -64,7 +66,7 @@ impl Broker {
         for volunteer in shown.in_order {
             let first = &shown.to[&volunteer];
             let offers = self.offers_for(volunteer, |offer| first.contains(&offer), now);
-            self.answer_pull_with(volunteer, offers, now);
+            self.answer_pull_with(volunteer, offers);
         }
     }
 
@@ -138,12 +140,6 @@ impl Broker {
             })
         });
         offered.take(MAX_OFFERS_AN_ANSWER).collect()
-    }
-
-    /// How many could run `offer` beside somebody who can.
-    fn others(&mut self, offer: &Verified<Offer>, now: Now) -> Option<u32> {
-        let count = || self.ads.matching(&offer.requirements);
-        self.counts.of(offer.id(), now.mono, count).map(|all| all.saturating_sub(1))
     }
 
     /// The runtime in which `volunteer` could run `offer`, if it wants to and a task may be open.

@@ -22,7 +22,7 @@ pub fn runtime() -> impl Strategy<Value = Runtime> {
 /// A value that this version understands.
 pub fn known_fact() -> impl Strategy<Value = Fact> {
     prop_oneof![
-        text(64).prop_map(Fact::Text),
+        text(64).prop_map(Fact::from),
         number().prop_map(Fact::Number),
         any::<bool>().prop_map(Fact::Flag),
         btree_set(set_word(), 0..20).prop_map(Fact::Set),
@@ -49,8 +49,13 @@ fn machine() -> impl Strategy<Value = Capabilities> {
     let inside = (text(16), facts()).prop_map(|(strength, facts)| RuntimeFacts { strength, facts });
     let resources = (any::<u32>(), number(), number())
         .prop_map(|(cores, memory, disk)| Resources { cores, memory, disk });
-    (platform(), resources, btree_map(runtime(), inside, 0..4))
-        .prop_map(|(platform, resources, runtimes)| Capabilities { platform, resources, runtimes })
+    (platform(), resources, btree_map(runtime(), inside, 0..4)).prop_map(
+        |(platform, resources, runtimes)| Capabilities {
+            platform,
+            resources,
+            runtimes: runtimes.into_iter().collect(),
+        },
+    )
 }
 
 pub fn ad() -> impl Strategy<Value = Ad> {

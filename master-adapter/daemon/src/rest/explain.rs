@@ -169,7 +169,7 @@ impl Api {
 
 /// What a volunteer calls its machine. All runtimes state the same.
 fn label(machine: &Capabilities) -> Option<&str> {
-    machine.runtimes.values().find_map(|inside| match inside.facts.get("label") {
+    machine.runtimes.iter().find_map(|(_, inside)| match inside.facts.get("label") {
         Some(Fact::Text(label)) => Some(label.as_str()),
         _ => None,
     })

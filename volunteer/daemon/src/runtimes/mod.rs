@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use capability::{Facts, Runtime, RuntimeFacts};
+use capability::{Facts, Runtime, RuntimeFacts, Runtimes};
 use volunteer_sandbox::{Ending, Limits};
 
 use self::native::Native;
@@ -167,7 +167,7 @@ pub fn probe(runtimes: &[Arc<dyn JobRuntime>], own: &Own) -> Vec<Probe> {
 }
 
 /// What is advertised of `probes`.
-pub fn offered(probes: &[Probe]) -> BTreeMap<Runtime, RuntimeFacts> {
+pub fn offered(probes: &[Probe]) -> Runtimes {
     let offered = probes.iter().filter_map(|probe| {
         let found = probe.found.as_ref().ok()?;
         Some((probe.runtime.clone(), found.clone()))

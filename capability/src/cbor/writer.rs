@@ -1,0 +1,52 @@
+//! Writing CBOR item by item, each in its shortest form.
+
+use super::{BYTES, MAP, NEGATIVE, UNSIGNED};
+
+/// Bytes to which items are added. What belongs together, and in which order, the caller knows.
+#[derive(Default)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Adds to what begins with `bytes`.
+    pub(crate) fn after(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec() }
+    }
+
+    /// A map's beginning; its `entries` follow.
+    pub(crate) fn map(&mut self, entries: u64) -> &mut Self {
+        self.head(MAP, entries)
+    }
+
+    pub(crate) fn integer(&mut self, number: i64) -> &mut Self {
+        if number < 0 {
+            self.head(NEGATIVE, (-1 - number).unsigned_abs())
+        } else {
+            self.head(UNSIGNED, number.unsigned_abs())
+        }
+    }
+
+    pub(crate) fn byte_string(&mut self, contents: &[u8]) -> &mut Self {
+        self.head(BYTES, contents.len() as u64).bytes.extend(contents);
+        self
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn head(&mut self, major: u8, argument: u64) -> &mut Self {
+        let wide = argument.to_be_bytes();
+        let (info, width) = match argument {
+            0..=23 => (wide[7], 0),
+            24..=0xff => (24, 1),
+            0x100..=0xffff => (25, 2),
+            0x1_0000..=0xffff_ffff => (26, 4),
+            _ => (27, 8),
+        };
+        self.bytes.push(major << 5 | info);
+        self.bytes.extend(&wide[8 - width..]);
+        self
+    }
+}
