@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::Index;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::{Runtime, RuntimeFacts};
 
 /// The ways in which a machine runs jobs, and what a job finds in each: a map.
 ///
-/// Most machines have one or two, so they lie in a row: the nodes of a tree have room for eleven, and
-/// a look into a million machines is a wait for memory.
+/// Most machines have one or two, so they lie in a row, and two in the machine itself: the nodes of a
+/// tree have room for eleven, and a look into a million machines is a wait for memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Runtimes(
     /// In the order of runtimes, no two the same.
-    Vec<(Runtime, RuntimeFacts)>,
+    SmallVec<[(Runtime, RuntimeFacts); 2]>,
 );
 
 impl Runtimes {
@@ -52,7 +53,7 @@ impl Runtimes {
 
     /// Takes all away that `keep` does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(&Runtime, &mut RuntimeFacts) -> bool) {
-        self.0.retain_mut(|(runtime, inside)| keep(runtime, inside));
+        self.0.retain(|(runtime, inside)| keep(runtime, inside));
     }
 
     /// Takes all away.
