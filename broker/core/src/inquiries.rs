@@ -7,7 +7,7 @@ use std::time::Duration;
 use capability::PublicKey;
 use mesh_core::{Mono, Now};
 
-/// Explanations in one [`PERIOD`], in all: some tenths of the broker's time at most.
+/// Explanations in one `PERIOD`, in all: some tenths of the broker's time at most.
 pub const MAX_EXPLANATIONS: u32 = 16;
 /// And of one asker, so that one alone leaves something to the others.
 pub const MAX_EXPLANATIONS_AN_ASKER: u32 = 8;
