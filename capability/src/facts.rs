@@ -38,6 +38,9 @@ pub const MAX_FACTS: usize = 512;
 pub const MAX_FACT_NAME: usize = 64;
 /// Length of a fact's text in bytes: versions and labels, not documents.
 pub const MAX_FACT_TEXT: usize = 256;
+/// Digits that stand together in the version of a tool or a library: a date with its time has 14. What
+/// is longer is only there to be newer than whatever is required.
+pub const MAX_DIGITS: usize = 15;
 /// Words in a fact that is a set: a processor of today has some 60 features that compilers name.
 pub const MAX_SET: usize = 256;
 /// Length of the name of a runtime, an operating system or an architecture in bytes.
@@ -111,6 +114,9 @@ pub enum FactsError {
         /// Length of the text in bytes.
         length: usize,
     },
+    /// A version has a number of over [`MAX_DIGITS`].
+    #[error("fact {0} has a number of over {MAX_DIGITS} digits, which no version has")]
+    Digits(FactName),
     /// A set has too many words, or a wrong one.
     #[error(
         "fact {0} is not a set of at most {MAX_SET} words of 1 to {MAX_WORD} characters of a-z, 0-9, dot, hyphen and underscore"

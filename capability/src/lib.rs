@@ -57,7 +57,7 @@ pub use remembering::RememberingRoots;
 pub use requirements::*;
 pub use statement::{Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;
-pub use version::parse_version;
+pub use version::{has_short_numbers, parse_version};
 pub use vocabulary::{
     CPU_FEATURES, FactKind, LIBRARIES, TOOLS, fact_kind, nearest_fact, offer_fact_kind,
 };

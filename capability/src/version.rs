@@ -2,6 +2,14 @@
 
 use semver::Version;
 
+use crate::facts::MAX_DIGITS;
+
+/// Whether no more than [`MAX_DIGITS`] stand together in `text`, as in the versions of tools and
+/// libraries (rule S20).
+pub fn has_short_numbers(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit()).all(|number| number.len() <= MAX_DIGITS)
+}
+
 /// Reads a tool's version leniently as a semantic one.
 ///
 /// An epoch (`1:`) and leading letters (`go`, `v`, `jdk-`) are skipped; then come up to three

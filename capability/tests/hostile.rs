@@ -125,7 +125,20 @@ fn names_of_60_kilobytes_are_refused_by_the_rule_of_their_place() {
 // --- versions ---
 
 #[test]
-fn a_huge_version_is_a_text_like_any_other_and_one_of_65_bits_names_none() {
+fn a_version_that_would_be_newer_than_anything_is_refused_by_s20() {
+    let ad =
+        |fact: &str, version: &str| ad_with_facts(vec![(Value::from(fact), Value::from(version))]);
+    for version in ["9999999999999999999.0.0", "1:2.1000000000000000-1", "v18446744073709551616"] {
+        refused::<Ad>(&ad("tool.gcc", version), "S20");
+        refused::<Ad>(&ad("library.zlib", version), "S20");
+    }
+    for version in ["20261121174500.1", "999999999999999.999999999999999"] {
+        check::<Ad>(&ad("tool.gcc", version), VOLUNTEER).expect("a sound ad");
+    }
+}
+
+#[test]
+fn another_facts_text_may_look_like_a_huge_version_and_one_of_65_bits_names_none() {
     for (text, major) in [
         ("9999999999999999999.0.0", Some(9_999_999_999_999_999_999)),
         ("18446744073709551615.0.0", Some(u64::MAX)),

@@ -44,6 +44,11 @@ impl FactName {
         format!("tool.{tool}").parse()
     }
 
+    /// Whether it is of a family whose texts are versions (rule S20).
+    pub(crate) fn is_version(&self) -> bool {
+        ["tool.", "library."].iter().any(|family| self.0.starts_with(family))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Fact, FactName, FactsError, MAX_FACTS};
 use crate::invalid::Invalid;
+use crate::version::has_short_numbers;
 
 /// Facts by name, within [`MAX_FACTS`].
 ///
@@ -88,6 +89,12 @@ impl Facts {
 
     fn insert_named(&mut self, name: FactName, fact: Fact) -> Result<(), FactsError> {
         fact.check(&name)?;
+        if let Fact::Text(text) = &fact
+            && name.is_version()
+            && !has_short_numbers(text)
+        {
+            return Err(FactsError::Digits(name));
+        }
         let place = self.place(name.as_str());
         if self.stated.len() >= MAX_FACTS && !matches!(place, Place::Known(_)) {
             return Err(FactsError::TooMany);

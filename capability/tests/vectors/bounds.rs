@@ -42,6 +42,12 @@ fn facts() -> Vec<Vector> {
         fact("fact-no-name", "S20: a fact without a name", "", Value::from("12")),
         fact("fact-long-name", "S20: a name of 65 characters", &"x".repeat(65), Value::from("12")),
         fact("fact-text", "S20: a text of 257 bytes", "label", Value::from("x".repeat(257))),
+        fact(
+            "fact-digits",
+            "S20: a version with a number of 16 digits",
+            "tool.gcc",
+            Value::from("9999999999999999.0.0"),
+        ),
         fact("fact-control", "S20: a text with U+0085", "label", Value::from("a\u{85}b")),
     ]
 }

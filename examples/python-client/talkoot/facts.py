@@ -20,6 +20,7 @@ LATER: Value = ("later", None)
 
 FACT_NAME = r"[a-z0-9._+-]{1,64}"
 _SET_WORD = re.compile(r"[a-z0-9._-]{1,32}")
+_LONG_NUMBER = re.compile(r"[0-9]{16}")
 
 
 def read_value(item: Item) -> Value:
@@ -78,11 +79,22 @@ def _strength(item: Item, name: str) -> str:
     return text
 
 
+_FACTS = shape.table(NAME, _fact, MAX_FACTS, "S20")
+
+
+def _facts(item: Item, name: str) -> dict[str, Value]:
+    facts = _FACTS(item, name)
+    for fact, (kind, text) in facts.items():
+        if kind == "text" and fact.startswith(("tool.", "library.")):
+            require(not _LONG_NUMBER.search(text), "S20", f"{name}.{fact} has a number too long")
+    return facts
+
+
 _INSIDE = shape.record(
     {},
     {
         "strength": _strength,
-        "facts": shape.table(NAME, _fact, MAX_FACTS, "S20"),
+        "facts": _facts,
     },
 )
 

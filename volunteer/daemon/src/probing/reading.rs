@@ -1,6 +1,6 @@
 //! From what a program says to a version.
 
-use capability::parse_version;
+use capability::{has_short_numbers, parse_version};
 use regex::{Regex, RegexBuilder};
 
 /// Bytes of a version; what is longer is none.
@@ -40,7 +40,10 @@ pub fn version(answer: &str, pattern: &Regex) -> Option<String> {
 /// Whether `text` is one that ranges of versions can be tried on.
 pub fn is_version(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+~:-".contains(&byte);
-    text.len() <= MAX_VERSION && text.bytes().all(is_plain) && parse_version(text).is_some()
+    text.len() <= MAX_VERSION
+        && text.bytes().all(is_plain)
+        && has_short_numbers(text)
+        && parse_version(text).is_some()
 }
 
 /// Enough of what a program says for people to know it again.
