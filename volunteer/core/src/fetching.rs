@@ -34,6 +34,10 @@ const CLAIM_TRIES: u32 = 3;
 const FIRST_CLAIM_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_CLAIM_WAIT: Duration = Duration::from_secs(4);
 
+/// Why a claim that was under way comes to nothing.
+const NO_LONGER_TRUSTED: &str =
+    "the owner does not trust it any more, or the key that offered it was revoked";
+
 /// What is asked of the primary at present.
 #[derive(Debug, Default)]
 pub(crate) struct Fetching {
@@ -303,6 +307,9 @@ impl Volunteer {
         if claiming.claim.expires <= self.now.wall {
             return self.not_granted(claiming.claim.offer, "the claim was never answered".into());
         }
+        if !self.may_work_on(&claiming.candidate.offered.offer, &claiming.claim.runtime) {
+            return self.not_granted(claiming.claim.offer, NO_LONGER_TRUSTED.to_owned());
+        }
         let home = claiming.candidate.offered.home.home;
         let ask = Ask::Claim { claim: claiming.claim.clone(), home, hops: MAX_HOPS };
         let asked = self.ask(Call::Claim, ask);
@@ -355,14 +362,17 @@ impl Volunteer {
                 && self.work.job(lease.id()).is_none()
         };
         let mut leases: Vec<_> = leases.into_iter().filter(sound).collect();
+        // Pins and keys may have changed since it was claimed.
+        let trusted = self.may_work_on(&offer, &claim.runtime);
         // More than was asked for would be more than is donated.
-        let welcome = if self.is_leaving() { 0 } else { asked };
+        let welcome = if trusted && !self.is_leaving() { asked } else { 0 };
         for superfluous in leases.split_off(leases.len().min(welcome)) {
             self.leases.release_of(superfluous.id(), group);
         }
         if leases.is_empty() {
-            self.not_granted(claim.offer, "the broker sent no lease that holds".to_owned());
-            return;
+            let reason =
+                if trusted { "the broker sent no lease that holds" } else { NO_LONGER_TRUSTED };
+            return self.not_granted(claim.offer, reason.to_owned());
         }
         self.offers.succeeded(claim.offer);
         if leases.len() < asked {
@@ -379,6 +389,10 @@ impl Volunteer {
         }
         let commit = self.commit(writes, leased);
         ids.into_iter().for_each(|lease| self.unconfirmed.add(commit, lease));
+    }
+
+    fn may_work_on(&self, offer: &Verified<Offer>, runtime: &Runtime) -> bool {
+        self.trust.permits_offer(offer, runtime) && !self.keys.is_void(offer)
     }
 
     fn not_granted(&mut self, offer: StatementId, reason: String) {

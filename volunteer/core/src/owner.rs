@@ -37,12 +37,10 @@ impl Volunteer {
         self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.reconsider();
         self.checks_changed();
-        let unwanted = self.work.jobs().filter(|(_, job)| {
-            let (lease, offer) = (&job.lease, &job.offer);
-            let pin = self.trust.pin(&lease.project);
-            !self.trust.permits(&lease.project, &lease.runtime)
-                || pin.is_some_and(|pin| pin.revoked.contains(&offer.signer()))
-        });
+        let unwanted = self
+            .work
+            .jobs()
+            .filter(|(_, job)| !self.trust.permits_offer(&job.offer, &job.lease.runtime));
         let unwanted: Vec<_> = unwanted.map(|(lease, _)| *lease).collect();
         self.give_up(&unwanted, "the owner does not trust the project any more");
     }

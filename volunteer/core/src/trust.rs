@@ -142,6 +142,13 @@ impl Trust {
         self.pin(project).is_some_and(|pin| pin.runtimes.contains(runtime))
     }
 
+    /// Whether `offer` may still be worked on in `runtime`.
+    pub(crate) fn permits_offer(&self, offer: &Verified<Offer>, runtime: &Runtime) -> bool {
+        let pin = self.pin(&offer.project);
+        self.permits(&offer.project, runtime)
+            && pin.is_some_and(|pin| !pin.revoked.contains(&offer.signer()))
+    }
+
     /// Judges an offer for `machine`, and chooses the runtime: the first in the offer's order that
     /// is permitted and satisfies it.
     ///

@@ -5,8 +5,8 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Ended, Ownership, Revocation, Succession, Withdrawal};
-use capability::{Ed25519, PublicKey, StatementId, Verified};
+use capability::statements::{Claim, Ended, Intent, Ownership, Revocation, Succession, Withdrawal};
+use capability::{Ed25519, PublicKey, Runtime, StatementId, Verified};
 use mesh_core::{Answer, Ask, CallId, KeyChange, Offered, Refusal};
 use support::{
     ADAPTER, BROKER, Bench, ME, OTHER_BROKER, PROJECT, START, accepted, key, offered, outcome,
@@ -291,6 +291,60 @@ fn a_succession_is_shown_and_moves_no_trust() {
     assert!(bench.volunteer.trust().pin(&peer(7).into()).is_none());
     show(&mut bench, &offered("sweep", 1, 1));
     assert!(bench.claims(), "the old key is not void");
+}
+
+// Claims under way.
+
+/// A volunteer of one core that waits for the answer to its claim, and the claim.
+fn claiming() -> (Bench, CallId, Verified<Claim>) {
+    let mut bench = Bench::ready(1);
+    show(&mut bench, &offered("sweep", 1, 1));
+    let (call, claim) = bench.take_claim();
+    (bench, call, claim)
+}
+
+fn is_given_back(bench: &mut Bench, leases: &[StatementId]) {
+    let (_, ask) = bench.take_ask(|ask| matches!(ask, Ask::Renew { .. }));
+    let Ask::Renew { renewal, .. } = ask else { unreachable!() };
+    assert_eq!((renewal.intent, renewal.leases.as_slice()), (Intent::Release, leases));
+    assert_eq!(bench.volunteer.jobs().count(), 0);
+    assert!(!bench.disk.keys().any(|key| key[0] == b'l'), "no lease is kept");
+}
+
+#[test]
+fn what_was_claimed_before_its_project_was_unpinned_is_given_back() {
+    let pins = [
+        Vec::new(),
+        vec![Pin { runtimes: [Runtime::Native].into(), ..pin() }],
+        vec![Pin { revoked: [peer(ADAPTER)].into(), ..pin() }],
+    ];
+    for pins in pins {
+        let (mut bench, call, claim) = claiming();
+        bench.handle(Input::Pins(pins));
+        let leases = bench.grant(call, &claim, 0, 1);
+        is_given_back(&mut bench, &leases);
+    }
+}
+
+#[test]
+fn what_was_claimed_before_its_key_was_revoked_is_given_back() {
+    for void in [ADAPTER, PROJECT] {
+        let (mut bench, call, claim) = claiming();
+        bench.said = Some(vec![revocation(void, PROJECT)]);
+        bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+        let leases = bench.grant(call, &claim, 0, 1);
+        is_given_back(&mut bench, &leases);
+    }
+}
+
+#[test]
+fn a_claim_that_nobody_wants_any_more_is_not_repeated() {
+    let (mut bench, call, _) = claiming();
+    bench.fail(call);
+    bench.handle(Input::Pins(Vec::new()));
+    bench.pass(60 * SECOND);
+    assert!(!bench.claims());
+    assert!(bench.news().iter().any(|news| matches!(news, News::NotGranted { .. })));
 }
 
 // Withdrawn work.
