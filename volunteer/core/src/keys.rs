@@ -42,7 +42,8 @@ pub(crate) struct Keys {
     book: KeyBook,
     /// What the book says, and on what ground; durable.
     kept: BTreeMap<StatementId, KeyChange>,
-    pinned: BTreeSet<PublicKey>,
+    /// None before the owner's pins are known: a former process may have kept what they need.
+    pinned: Option<BTreeSet<PublicKey>>,
     /// By delegate, when it was of use last.
     delegates: BTreeMap<PublicKey, Mono>,
     /// When a broker answered about a key last.
@@ -69,7 +70,7 @@ impl Keys {
 
     /// From now on these projects are pinned, and no others.
     pub fn pin(&mut self, projects: impl Iterator<Item = ProjectKey>, now: Now) {
-        self.pinned = projects.map(PublicKey::from).collect();
+        self.pinned = Some(projects.map(PublicKey::from).collect());
         let all: Vec<_> = self.watched().collect();
         self.told.retain(|key, _| all.contains(key));
         all.into_iter().for_each(|key| self.want(key, now));
@@ -196,9 +197,11 @@ impl Keys {
         })
     }
 
-    /// Forgets what has expired; a pinned key never expires, and what it has said stays with it.
+    /// Forgets what has expired; a pinned key never expires, and what it has said stays with it
+    /// (S71).
     pub fn expire(&mut self, now: Timestamp) -> Vec<Write> {
         let Self { book, kept, pinned, .. } = self;
+        let Some(pinned) = pinned else { return Vec::new() };
         let over = kept.extract_if(.., |_, change| {
             change.expires() + MAX_CLOCK_SKEW <= now && !pinned.contains(&change.signer())
         });
@@ -228,7 +231,7 @@ impl Keys {
     }
 
     fn watched(&self) -> impl Iterator<Item = PublicKey> {
-        self.pinned.iter().chain(self.delegates.keys()).copied()
+        self.pinned.iter().flatten().chain(self.delegates.keys()).copied()
     }
 
     /// Asks every broker about `key`, unless one has answered lately.

@@ -30,11 +30,11 @@ impl Volunteer {
         let changed = trust != self.trust;
         self.trust = trust;
         // The first pins may be none, and a former process may have known more projects.
+        self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.forget_strangers();
         if !changed {
             return;
         }
-        self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.reconsider();
         self.checks_changed();
         let unwanted = self

@@ -272,9 +272,27 @@ fn a_pin_keeps_what_its_project_said_beyond_its_expiry() {
     bench.pass(72 * HOUR);
     assert!(bench.volunteer.is_void(project()));
 
+    // A new process is told of its pins after other things.
+    let mut bench = bench.restart();
+    assert!(bench.volunteer.is_void(project()), "after a restart");
+    assert!(bench.disk.keys().any(|key| key[0] == b'v'), "and it is still durable");
+
     bench.handle(Input::Pins(vec![Pin { project: peer(8).into(), ..pin() }]));
     bench.pass(SECOND);
     assert!(!bench.volunteer.is_void(project()), "nobody relies on it any more");
+}
+
+#[test]
+fn what_nobody_relies_on_is_forgotten_although_nothing_is_pinned() {
+    let mut bench = Bench::ready(2);
+    bench.said = Some(vec![revocation(PROJECT, PROJECT)]);
+    bench.pass(HOUR);
+    let mut volunteer = Volunteer::restore(key(ME), bench.disk.clone(), &Ed25519).unwrap();
+    let later = bench.now.after(72 * HOUR);
+    volunteer.handle(Input::Wake, later);
+    assert!(volunteer.is_void(project()), "the pins are not known yet");
+    volunteer.handle(Input::Pins(Vec::new()), later);
+    assert!(!volunteer.is_void(project()));
 }
 
 #[test]

@@ -203,8 +203,8 @@ impl EventLoop {
             "volunteer started"
         );
         self.dial();
-        self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Pins(self.pins.for_core()));
+        self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
         self.take_owner();
