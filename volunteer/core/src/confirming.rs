@@ -5,7 +5,7 @@ use capability::{Envelope, ProjectKey, PublicKey, StatementId, Verified};
 use mesh_core::{Answer, Ask, CallFailed, Declared, KeyChange};
 
 use crate::action::News;
-use crate::keys;
+use crate::key_changes::Heard;
 use crate::leases::Due;
 use crate::volunteer::{Call, Volunteer};
 
@@ -44,11 +44,11 @@ impl Volunteer {
             self.keys.unanswered(broker, self.now.mono);
             return self.decline_unconfirmed();
         };
-        let news = self.keys.answered(broker, changes, self.now);
-        if news.is_empty() {
+        let Heard { news, writes } = self.keys.answered(broker, changes, self.now);
+        if writes.is_empty() {
             return;
         }
-        self.commit(news.iter().map(keys::record).collect(), Vec::new());
+        self.commit(writes, Vec::new());
         for change in news {
             let signer = change.signer();
             match change {

@@ -7,18 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::Offer;
-use capability::{
-    Envelope, KeyBook, MAX_CLOCK_SKEW, ProjectKey, PublicKey, StatementError, StatementId,
-    Timestamp, Verified, Verifier,
-};
-use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES, MAX_KEYS_AN_ASK, Mono, Now, Write};
+use capability::{KeyBook, MAX_CLOCK_SKEW, ProjectKey, PublicKey, Timestamp, Verified, Verifier};
+use mesh_core::{KeyChange, MAX_KEYS_AN_ASK, Mono, Now, Write};
 
 use crate::backoff::Backoff;
+use crate::key_changes::{Heard, KeyChanges, Relied};
 use crate::trust::Decline;
 use crate::volunteer::RestoreError;
-
-/// First byte of the keys of records of key changes.
-pub(crate) const KEY_CHANGE_PREFIX: u8 = b'v';
 
 /// An older answer is no ground for a claim: a stolen key does harm for a day at most where brokers
 /// tell what they know.
@@ -30,24 +25,22 @@ const ROUND: Duration = Duration::from_secs(60 * 60);
 /// Delegates that are asked about at most; who has more than some has lost control of them.
 const MAX_DELEGATES: usize = 256;
 
-/// Key changes kept at most, a kibibyte each.
-const MAX_KEPT: usize = 4096;
-
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    book: KeyBook,
-    /// What the book says, and on what ground; durable.
-    kept: BTreeMap<StatementId, KeyChange>,
+    changes: KeyChanges,
     /// None before the owner's pins are known: a former process may have kept what they need.
     pinned: Option<BTreeSet<PublicKey>>,
     /// By delegate, when it was of use last.
     delegates: BTreeMap<PublicKey, Mono>,
     /// When a broker answered about a key last.
     told: BTreeMap<PublicKey, Now>,
+    /// By broker and key, when it told something that could not be kept; what others tell of the key
+    /// proves nothing meanwhile.
+    missed: BTreeMap<(PublicKey, PublicKey), Mono>,
     inquiries: BTreeMap<PublicKey, Inquiry>,
 }
 
@@ -63,9 +56,7 @@ struct Inquiry {
 impl Keys {
     /// Takes up what a former process had made durable.
     pub fn restore(&mut self, value: &[u8], verifier: &dyn Verifier) -> Result<(), RestoreError> {
-        let envelope = Envelope::parse(value).map_err(StatementError::from)?;
-        self.enter(KeyChange::check(&envelope, verifier)?);
-        Ok(())
+        Ok(self.changes.restore(value, verifier)?)
     }
 
     /// From now on these projects are pinned, and no others.
@@ -73,6 +64,7 @@ impl Keys {
         self.pinned = Some(projects.map(PublicKey::from).collect());
         let all: Vec<_> = self.watched().collect();
         self.told.retain(|key, _| all.contains(key));
+        self.missed.retain(|(_, key), _| all.contains(key));
         all.into_iter().for_each(|key| self.want(key, now));
     }
 
@@ -84,6 +76,7 @@ impl Keys {
             if let Some(oldest) = oldest {
                 self.delegates.remove(&oldest);
                 self.told.remove(&oldest);
+                self.missed.retain(|(_, key), _| *key != oldest);
             }
         }
         self.want(delegate, now);
@@ -130,30 +123,26 @@ impl Keys {
         due
     }
 
-    /// `broker` has told what it knows of the keys that it was asked about. Gives what is news, to
-    /// be made durable. Whatever else it tells nobody wanted to know.
-    pub fn answered(
-        &mut self,
-        broker: PublicKey,
-        changes: Vec<KeyChange>,
-        now: Now,
-    ) -> Vec<KeyChange> {
-        let Some(inquiry) = self.inquiries.get_mut(&broker) else { return Vec::new() };
+    /// `broker` has told what it knows of the keys that it was asked about. Whatever else it tells
+    /// nobody wanted to know. A key of which something could not be kept does not count as told.
+    pub fn answered(&mut self, broker: PublicKey, changes: Vec<KeyChange>, now: Now) -> Heard {
+        let mut heard = Heard::default();
+        let (Some(inquiry), Some(pinned)) = (self.inquiries.get_mut(&broker), &self.pinned) else {
+            return heard;
+        };
         inquiry.tries = Backoff::default();
         let asked = std::mem::take(&mut inquiry.under_way);
-        let mut news = Vec::new();
-        for change in changes {
-            let wanted = asked.contains(&change.signer())
-                && change.current(now.wall).is_ok()
-                && change.envelope().as_bytes().len() <= MAX_KEY_CHANGE_BYTES;
-            let room = self.kept.len() < MAX_KEPT && !self.kept.contains_key(&change.id());
-            if wanted && room {
-                self.enter(change.clone());
-                news.push(change);
+        let relied = Relied { pinned, delegates: &self.delegates };
+        self.missed.retain(|(by, key), _| *by != broker || !asked.contains(key));
+        for change in changes.into_iter().filter(|change| asked.contains(&change.signer())) {
+            let signer = change.signer();
+            if self.changes.hear(change, relied, now.wall, &mut heard).is_err() {
+                self.missed.insert((broker, signer), now.mono);
             }
         }
-        self.told.extend(asked.into_iter().map(|key| (key, now)));
-        news
+        let told = asked.into_iter().filter(|key| !self.missed.contains_key(&(broker, *key)));
+        self.told.extend(told.map(|key| (key, now)));
+        heard
     }
 
     /// `broker` has not answered, or not to the question.
@@ -178,12 +167,12 @@ impl Keys {
 
     /// Whether the signer of `offer` is void in its project.
     pub fn is_void(&self, offer: &Verified<Offer>) -> bool {
-        self.book.is_void_for(offer.signer(), offer.project)
+        self.changes.book().is_void_for(offer.signer(), offer.project)
     }
 
     /// What the book says.
     pub fn book(&self) -> &KeyBook {
-        &self.book
+        self.changes.book()
     }
 
     /// Whether somebody is being asked about the keys of `offer`.
@@ -197,27 +186,10 @@ impl Keys {
         })
     }
 
-    /// Forgets what has expired; a pinned key never expires, and what it has said stays with it
-    /// (S71).
+    /// Forgets what has expired, except what pinned projects have said.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Write> {
-        let Self { book, kept, pinned, .. } = self;
-        let Some(pinned) = pinned else { return Vec::new() };
-        let over = kept.extract_if(.., |_, change| {
-            change.expires() + MAX_CLOCK_SKEW <= now && !pinned.contains(&change.signer())
-        });
-        let mut writes = Vec::new();
-        for (id, change) in over {
-            match change {
-                KeyChange::Revocation(it) => book.forget_revocation(it.key, it.signer()),
-                KeyChange::Succession(it) => book.forget_succession(it.signer(), it.successor),
-            }
-            writes.push(Write::delete(record_key(id)));
-        }
-        if !writes.is_empty() {
-            // A longer revocation of a key may have been kept beside one that is over.
-            kept.values().for_each(|change| enter(book, change));
-        }
-        writes
+        let pinned = self.pinned.as_ref();
+        pinned.map(|pinned| self.changes.expire(pinned, now)).unwrap_or_default()
     }
 
     /// When, after `now`, a broker is to be asked.
@@ -248,32 +220,14 @@ impl Keys {
 
     /// Whether a broker has answered about `key` lately, by both clocks: the monotonic one stands
     /// still while a machine sleeps, the other can be set back.
-    fn is_confirmed(&self, key: PublicKey, now: Now) -> bool {
-        self.told.get(&key).is_some_and(|at| {
-            now.mono - at.mono < ANSWER_HOLDS
+    pub fn is_confirmed(&self, key: PublicKey, now: Now) -> bool {
+        let holds = |at: Mono| now.mono - at < ANSWER_HOLDS;
+        let missed = self.missed.iter().any(|((_, of), at)| *of == key && holds(*at));
+        let told = self.told.get(&key).is_some_and(|at| {
+            holds(at.mono)
                 && now.wall.since(at.wall) < ANSWER_HOLDS
                 && at.wall.since(now.wall) <= MAX_CLOCK_SKEW
-        })
+        });
+        told && !missed
     }
-
-    fn enter(&mut self, change: KeyChange) {
-        enter(&mut self.book, &change);
-        self.kept.insert(change.id(), change);
-    }
-}
-
-fn enter(book: &mut KeyBook, change: &KeyChange) {
-    match change {
-        KeyChange::Revocation(it) => book.revoke(it),
-        KeyChange::Succession(it) => book.pass_on(it),
-    };
-}
-
-/// Makes `change` durable.
-pub(crate) fn record(change: &KeyChange) -> Write {
-    Write::put(record_key(change.id()), change.envelope().as_bytes())
-}
-
-fn record_key(id: StatementId) -> Vec<u8> {
-    [&[KEY_CHANGE_PREFIX], id.as_bytes().as_slice()].concat()
 }

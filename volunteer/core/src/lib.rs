@@ -31,6 +31,7 @@ mod checks;
 mod confirming;
 mod faults;
 mod fetching;
+mod key_changes;
 mod keys;
 mod leases;
 mod ledger;

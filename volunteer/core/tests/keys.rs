@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{Claim, Ended, Intent, Ownership, Revocation, Succession, Withdrawal};
-use capability::{Ed25519, PublicKey, Runtime, StatementId, Verified};
+use capability::{Ed25519, PublicKey, Runtime, SecretKey, Signer, StatementId, Verified};
 use mesh_core::{Answer, Ask, CallId, KeyChange, Offered, Refusal};
 use support::{
     ADAPTER, BROKER, Bench, ME, OTHER_BROKER, PROJECT, START, accepted, key, offered, outcome,
@@ -309,6 +309,145 @@ fn a_succession_is_shown_and_moves_no_trust() {
     assert!(bench.volunteer.trust().pin(&peer(7).into()).is_none());
     show(&mut bench, &offered("sweep", 1, 1));
     assert!(bench.claims(), "the old key is not void");
+}
+
+// What is kept of what brokers tell.
+
+/// A key that exists nowhere but in a revocation.
+fn invented(n: u16) -> PublicKey {
+    let mut seed = [0xee; 32];
+    seed[..2].copy_from_slice(&n.to_le_bytes());
+    SecretKey::from_seed(&seed).public()
+}
+
+fn revocation_until(of: PublicKey, by: u8, lifetime: Duration) -> KeyChange {
+    let revocation = Revocation { key: of, reason: String::new(), expires: START + lifetime };
+    KeyChange::Revocation(Verified::sign(revocation, &*key(by)))
+}
+
+fn succession(of: u8, to: u8, lifetime: Duration) -> KeyChange {
+    let succession = Succession { successor: peer(to), expires: START + lifetime };
+    KeyChange::Succession(Verified::sign(succession, &*key(of)))
+}
+
+fn kept(bench: &Bench) -> usize {
+    bench.disk.keys().filter(|key| key[0] == b'v').count()
+}
+
+/// A volunteer whose broker has told `said` of the project and its delegate, in turn.
+fn told(said: &[KeyChange]) -> Bench {
+    let mut bench = silent_brokers(&[BROKER]);
+    bench.now.wall = START;
+    tell_of_both(&mut bench, said);
+    bench
+}
+
+/// Shows an offer, and answers all questions about keys from `said`.
+fn tell_of_both(bench: &mut Bench, said: &[KeyChange]) {
+    bench.said = Some(said.to_vec());
+    for (call, _, of) in bench.key_questions() {
+        let known = said.iter().filter(|change| of.contains(&change.signer()));
+        let known: Vec<_> = known.cloned().collect();
+        tell(bench, call, &known);
+    }
+    show(bench, &offered("sweep", 1, 1));
+}
+
+fn declined(bench: &Bench) -> Option<Decline> {
+    bench.volunteer.declined().next().map(|declined| declined.reason.clone())
+}
+
+#[test]
+fn a_stolen_delegate_fills_no_memory_with_keys_that_it_invents() {
+    let mut said: Vec<_> =
+        (0..5000).map(|n| revocation_until(invented(n), ADAPTER, 48 * HOUR)).collect();
+    said.push(succession(ADAPTER, STRANGER, 48 * HOUR));
+    let mut bench = told(&said);
+    assert_eq!(kept(&bench), 0);
+    assert!(bench.claims(), "it says nothing of the keys that this volunteer goes by");
+
+    bench.said = Some(vec![revocation(ADAPTER, PROJECT)]);
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    let void = News::Revoked { key: peer(ADAPTER), signer: peer(PROJECT) };
+    assert!(bench.news().contains(&void), "the project is heard");
+}
+
+#[test]
+fn what_revokes_its_own_signer_is_kept_once_and_the_longest() {
+    for by in [ADAPTER, PROJECT] {
+        let said = [12, 48, 24].map(|hours| revocation_until(peer(by), by, hours * HOUR));
+        let bench = told(&said);
+        assert_eq!(declined(&bench), Some(Decline::Revoked(peer(ADAPTER))), "by {by}");
+        assert_eq!(kept(&bench), 1, "by {by}");
+        let longest = said[1].envelope().as_bytes();
+        assert!(bench.disk.values().any(|value| value == longest), "by {by}");
+    }
+}
+
+#[test]
+fn of_a_pinned_project_so_much_is_kept_as_brokers_keep() {
+    let mut said: Vec<_> = (0..64).map(|n| revocation_until(invented(n), PROJECT, HOUR)).collect();
+    said.extend([7, 8, 9].map(|to| succession(PROJECT, to, HOUR)));
+    let mut bench = told(&said);
+    assert_eq!(kept(&bench), 64 + 2);
+    assert!(bench.claims(), "all that matters was kept");
+    assert_eq!(bench.volunteer.heir(project()), None, "it has named two");
+}
+
+#[test]
+fn a_revocation_without_room_leaves_its_signer_unconfirmed() {
+    let said: Vec<_> = (0..65).map(|n| revocation_until(invented(n), PROJECT, HOUR)).collect();
+    let mut bench = told(&said);
+    assert_eq!(kept(&bench), 64);
+    assert_eq!(declined(&bench), Some(Decline::Unconfirmed));
+
+    bench.said = Some(Vec::new());
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    bench.pass(2 * SECOND);
+    show(&mut bench, &offered("sweep", 1, 1));
+    assert!(!bench.claims(), "another broker does not know it, which proves nothing");
+}
+
+#[test]
+fn there_is_room_for_what_revokes_the_signer_or_a_delegate_in_use() {
+    for of in [ADAPTER, PROJECT] {
+        let mut said: Vec<_> =
+            (0..64).map(|n| revocation_until(invented(n), PROJECT, HOUR)).collect();
+        let mut bench = told(&said);
+        said.push(revocation(of, PROJECT));
+        bench.said = Some(said);
+        bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+        assert_eq!(kept(&bench), 65, "of {of}");
+        let void = News::Revoked { key: peer(of), signer: peer(PROJECT) };
+        assert!(bench.news().contains(&void), "of {of}");
+    }
+}
+
+#[test]
+fn what_has_expired_gives_way_to_what_a_pinned_project_says_now() {
+    let old: Vec<_> = (0..64).map(|n| revocation_until(invented(n), PROJECT, HOUR)).collect();
+    let mut bench = told(&old);
+    bench.said = Some(vec![revocation_until(invented(64), PROJECT, 48 * HOUR)]);
+    bench.pass(2 * HOUR);
+    assert_eq!(kept(&bench), 64);
+    bench.pass(2 * SECOND);
+    let wanted = bench.said.as_ref().unwrap()[0].envelope().as_bytes().to_vec();
+    assert!(bench.disk.values().any(|value| *value == wanted));
+}
+
+#[test]
+fn a_volunteer_whose_clock_lags_does_not_take_a_key_for_good_that_it_was_told_is_void() {
+    let year = 366 * 24 * HOUR;
+    for (of, by) in [(PROJECT, PROJECT), (ADAPTER, PROJECT), (ADAPTER, ADAPTER)] {
+        let said = [revocation_until(peer(of), by, year + HOUR)];
+        let mut bench = told(&said);
+        assert!(!bench.claims(), "{by} on {of}");
+        assert_eq!(declined(&bench), Some(Decline::Unconfirmed), "{by} on {of}");
+
+        bench.now.wall = bench.now.wall + HOUR;
+        bench.pass(HOUR);
+        assert_eq!(kept(&bench), 1, "once the clock is right: {by} on {of}");
+    }
 }
 
 // Claims under way.
