@@ -1,7 +1,8 @@
 //! When the checks of trusted projects run, and what the ad says of what they have found.
 //!
-//! A check is due when its project is trusted, may use its runtime, and it has not run yet with the
-//! facts that it depends on as they are now. What it has found is durable with its **basis**, a hash
+//! A check is due when its project is trusted, may use its runtime, its key is not void, and it has not
+//! run yet with the facts that it depends on as they are now. It begins only if a broker has told
+//! lately that the key holds. What it has found is durable with its **basis**, a hash
 //! of the check and of those facts, so that a restart runs nothing again. One check runs at a time,
 //! within what is donated: it takes the next core that is free, before any new job.
 
@@ -117,18 +118,13 @@ impl Checks {
         self.due.values().map(|due| due.tries.not_before).filter(|at| *at > now).min()
     }
 
-    fn next(&self, now: Mono) -> Option<(&Key, &Due)> {
-        let mut due = self.due.iter();
-        due.find(|(_, due)| due.tries.is_over(now)).filter(|_| self.running.is_none())
-    }
-
     fn is_due(&self, key: &Key, basis: BlobHash) -> bool {
         self.due.get(key).is_some_and(|due| due.basis == basis)
     }
 }
 
 impl Volunteer {
-    /// Registrations, pins or what was measured have changed: works out anew what is due, and what
+    /// Registrations, pins, keys or what was measured have changed: works out anew what is due, and what
     /// the ad says.
     pub(crate) fn checks_changed(&mut self) {
         self.forget_findings();
@@ -178,6 +174,9 @@ impl Volunteer {
         if check.runtime != Runtime::Native {
             return Err("checks can run in the native runtime only");
         }
+        if self.is_void(project) {
+            return Err("the project has revoked its key");
+        }
         if !self.trust.permits(&project, &check.runtime) {
             return Err("the project may not use its runtime here");
         }
@@ -195,7 +194,7 @@ impl Volunteer {
         if free.cores < takes.cores || free.memory < takes.memory || free.disk < takes.disk {
             return;
         }
-        let Some((key, due)) = self.checks.next(self.now.mono) else { return };
+        let Some((key, due)) = self.next_check() else { return };
         let running = Running { key: key.clone(), basis: due.basis, takes, stopping: false };
         let order = CheckOrder { project: key.0, check: due.check.clone(), limits };
         self.checks.running = Some(running);
@@ -204,7 +203,19 @@ impl Volunteer {
 
     /// Whether a check waits for room, which no new job may take before it.
     pub(crate) fn check_waits(&self) -> bool {
-        self.may_check() && self.checks.next(self.now.mono).is_some()
+        self.may_check() && self.next_check().is_some()
+    }
+
+    fn next_check(&self) -> Option<(&Key, &Due)> {
+        let mut due = self.checks.due.iter().filter(|_| !self.checks.is_running());
+        due.find(|((project, _), due)| {
+            due.tries.is_over(self.now.mono) && self.is_confirmed(*project)
+        })
+    }
+
+    /// Whether a broker has told lately that the key of `project` holds, as is wanted of claims.
+    fn is_confirmed(&self, project: ProjectKey) -> bool {
+        self.keys.is_confirmed(project.into(), self.now)
     }
 
     fn may_check(&self) -> bool {
@@ -283,6 +294,9 @@ impl Volunteer {
             (Some(_), _) if runs => "it runs".to_owned(),
             (Some(due), _) if !due.reason.is_empty() => {
                 format!("it could not be run and is tried again: {}", due.reason)
+            }
+            (Some(_), _) if !self.is_confirmed(project) => {
+                "no broker has told within a day whether the project's key still holds".to_owned()
             }
             (Some(_), _) => "it waits for its turn".to_owned(),
             (None, Some(Done { finding: CheckFinding::Nothing(reason), .. })) => reason.clone(),

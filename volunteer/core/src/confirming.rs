@@ -61,6 +61,7 @@ impl Volunteer {
         let void = self.work.jobs().filter(|(_, job)| self.keys.is_void(&job.offer));
         let void: Vec<_> = void.map(|(lease, _)| *lease).collect();
         self.give_up(&void, "the key that offered it was revoked");
+        self.checks_changed();
     }
 
     /// The home no longer knows an offer that is worked on. A revocation would explain it.

@@ -112,11 +112,11 @@ impl Volunteer {
         self.registrations.asking.insert(project, tries);
     }
 
-    /// Keeps `registration` if its project is trusted and nothing newer is known.
+    /// Keeps `registration` if its project is trusted, its key not void, and nothing newer known.
     pub(crate) fn learn(&mut self, registration: Verified<Registration>) {
         let project = project_of(&registration);
         let holds = registration.current(self.now.wall).is_ok();
-        let trusted = self.trust.pin(&project).is_some();
+        let trusted = self.trust.pin(&project).is_some() && !self.is_void(project);
         if !holds || !trusted || !self.registrations.is_newer(&registration) {
             return;
         }

@@ -5,9 +5,9 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Check, Permissions, Registration};
+use capability::statements::{Check, Permissions, Registration, Revocation};
 use capability::{Capabilities, Clause, Fact, ProjectKey, Runtime, SecretKey, Timestamp, Verified};
-use mesh_core::{Answer, Ask, CallId};
+use mesh_core::{Answer, Ask, CallId, KeyChange};
 use support::{
     ADAPTER, BROKER, Bench, OTHER_BROKER, PROJECT, START, accepted, key, machine, offered,
     offered_in, outcome, peer, pin, project, result_in,
@@ -419,6 +419,68 @@ fn quitting_stops_the_check() {
     let mut bench = told(vec![check("make-works")], 2);
     bench.handle(Input::Quit);
     assert!(is_stopped(&mut bench));
+}
+
+// Keys.
+
+fn void() -> Vec<KeyChange> {
+    let revocation = Revocation { key: peer(PROJECT), reason: String::new(), expires: START + DAY };
+    vec![KeyChange::Revocation(Verified::sign(revocation, &*key(PROJECT)))]
+}
+
+#[test]
+fn nothing_runs_or_is_stated_in_the_name_of_a_void_key() {
+    let mut bench = told(vec![check("first"), check("second")], 2);
+    passes(&mut bench, "first", "true");
+    assert_eq!(advertised(&mut bench, "first"), Some(Fact::Flag(true)));
+    assert_eq!(runs(&mut bench).as_deref(), Some("second"));
+
+    bench.said = Some(void());
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    assert!(is_stopped(&mut bench));
+    bench.handle(Input::Checked(CheckEnd::NotRun("stopped".into())));
+    assert_eq!(advertised(&mut bench, "first"), None);
+    bench.pass(60 * SECOND);
+    assert_eq!(runs(&mut bench), None);
+    assert!(value(&bench, "second").unwrap_err().contains("revoked"));
+}
+
+#[test]
+fn what_a_void_key_registers_is_not_learnt() {
+    let mut bench = told(vec![check("old")], 2);
+    passes(&mut bench, "old", "true");
+    bench.said = Some(void());
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    bench.pass(600 * SECOND);
+    let (call, _) = take_question(&mut bench);
+    let newer = registration_by(&key(PROJECT), vec![check("new")], 11);
+    bench.answer(call, Answer::Registrations(vec![newer]));
+    let names: Vec<_> = bench.volunteer.checks().map(|it| it.check.name.clone()).collect();
+    assert_eq!(names, ["old"]);
+}
+
+#[test]
+fn a_check_waits_until_a_broker_has_told_whether_the_key_holds() {
+    let mut bench = Bench::new();
+    bench.said = None;
+    bench.handle(Input::Capabilities(with_make("4.3", 2)));
+    bench.handle(trusting(&[Runtime::Native]));
+    bench.connect(BROKER);
+    let (call, _) = take_question(&mut bench);
+    bench.answer(call, Answer::Registrations(vec![registration(vec![check("make-works")])]));
+    assert_eq!(runs(&mut bench), None);
+    assert!(value(&bench, "make-works").unwrap_err().contains("no broker has told"));
+
+    let (call, ..) = bench.key_questions().remove(0);
+    bench.answer(call, Answer::KeyChanges(Vec::new()));
+    passes(&mut bench, "make-works", "true");
+
+    bench.handle(Input::Capabilities(with_make("4.4", 2)));
+    assert!(runs(&mut bench).is_some());
+    bench.pass(25 * 60 * 60 * SECOND);
+    bench.handle(Input::Checked(CheckEnd::NotRun("no sandbox".into())));
+    bench.pass(60 * SECOND);
+    assert_eq!(runs(&mut bench), None, "the answer is too old");
 }
 
 // What comes of it.
