@@ -185,7 +185,7 @@ impl Volunteer {
         runtime.map(|runtime| &runtime.facts).ok_or("its runtime does not work here")
     }
 
-    /// Starts the next check if there is room for it.
+    /// Starts the next check if there is room for it. What is claimed may take all that is free.
     pub(crate) fn run_checks(&mut self) {
         let Some(machine) = self.machine.as_ref().filter(|_| self.may_check()) else { return };
         let limits = limits(machine.resources);
@@ -201,9 +201,11 @@ impl Volunteer {
         self.outbox.push(Action::RunCheck(order));
     }
 
-    /// Whether a check waits for room, which no new job may take before it.
-    pub(crate) fn check_waits(&self) -> bool {
-        self.may_check() && self.next_check().is_some()
+    fn may_check(&self) -> bool {
+        self.mode == Mode::Open
+            && !self.off_duty
+            && self.disk_free >= DISK_RESERVE
+            && !self.fetching.is_claiming()
     }
 
     fn next_check(&self) -> Option<(&Key, &Due)> {
@@ -216,10 +218,6 @@ impl Volunteer {
     /// Whether a broker has told lately that the key of `project` holds, as is wanted of claims.
     fn is_confirmed(&self, project: ProjectKey) -> bool {
         self.keys.is_confirmed(project.into(), self.now)
-    }
-
-    fn may_check(&self) -> bool {
-        self.mode == Mode::Open && !self.off_duty && self.disk_free >= DISK_RESERVE
     }
 
     pub(crate) fn checked(&mut self, end: CheckEnd) {

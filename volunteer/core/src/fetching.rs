@@ -95,6 +95,11 @@ impl Fetching {
         }
     }
 
+    /// Whether leases may come.
+    pub fn is_claiming(&self) -> bool {
+        matches!(self.state, State::Claiming(_))
+    }
+
     pub fn next_wake(&self) -> Option<Mono> {
         match &self.state {
             State::Nothing => Some(self.pull.not_before),
@@ -109,11 +114,11 @@ impl Fetching {
 impl Volunteer {
     /// Retries the claim, claims the next candidate, or pulls: whatever comes first.
     pub(crate) fn fetch_work(&mut self) {
-        if matches!(self.fetching.state, State::Claiming(_)) {
+        if self.fetching.is_claiming() {
             return self.retry_claim();
         }
         let on_trial = self.faults.is_on_trial() && !self.work.is_empty();
-        if on_trial || self.check_waits() || self.obstacle().is_some() {
+        if on_trial || self.obstacle().is_some() {
             self.fetching.candidates.clear();
             return;
         }

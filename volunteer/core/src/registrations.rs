@@ -16,16 +16,22 @@ use crate::volunteer::{Call, Volunteer};
 pub(crate) const REGISTRATION_PREFIX: u8 = b'p';
 
 /// Between two questions about a project that the broker knows. A job that requires a new check
-/// waits so long at most.
+/// waits so long, or twice if another one had just come.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// The same for one that it does not know: its first offer may be the next thing that it hears.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// Between two registrations that replace those before them: each can bring checks that have not run.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
 /// The registrations of trusted projects.
 #[derive(Debug, Default)]
 pub(crate) struct Registrations {
     known: BTreeMap<ProjectKey, Verified<Registration>>,
+    /// By project of which one was learnt, when the last one came in the place of another, that may
+    /// have been over by then.
+    replaced: BTreeMap<ProjectKey, Option<Mono>>,
     asking: BTreeMap<ProjectKey, Backoff>,
     under_way: bool,
 }
@@ -58,6 +64,17 @@ impl Registrations {
     fn forget(&mut self, is_over: impl Fn(&Verified<Registration>) -> bool) -> Vec<Write> {
         let over = self.known.extract_if(.., |_, registration| is_over(registration));
         over.map(|(project, _)| Write::delete(record_key(project))).collect()
+    }
+
+    fn keep(&mut self, project: ProjectKey, registration: Verified<Registration>, now: Mono) {
+        let is_first = !self.replaced.contains_key(&project);
+        self.replaced.insert(project, (!is_first).then_some(now));
+        self.known.insert(project, registration);
+    }
+
+    fn is_too_soon(&self, project: &ProjectKey, now: Mono) -> bool {
+        let replaced = self.replaced.get(project).copied().flatten();
+        replaced.is_some_and(|at| now - at < REPLACE_INTERVAL)
     }
 
     fn is_newer(&self, registration: &Verified<Registration>) -> bool {
@@ -112,16 +129,18 @@ impl Volunteer {
         self.registrations.asking.insert(project, tries);
     }
 
-    /// Keeps `registration` if its project is trusted, its key not void, and nothing newer known.
+    /// Keeps `registration` if its project is trusted, its key not void, nothing newer known,
+    /// and the last one was not replaced just now.
     pub(crate) fn learn(&mut self, registration: Verified<Registration>) {
         let project = project_of(&registration);
         let holds = registration.current(self.now.wall).is_ok();
         let trusted = self.trust.pin(&project).is_some() && !self.is_void(project);
-        if !holds || !trusted || !self.registrations.is_newer(&registration) {
+        let too_soon = self.registrations.is_too_soon(&project, self.now.mono);
+        if !holds || !trusted || too_soon || !self.registrations.is_newer(&registration) {
             return;
         }
         let write = Write::put(record_key(project), registration.envelope().as_bytes());
-        self.registrations.known.insert(project, registration);
+        self.registrations.keep(project, registration, self.now.mono);
         self.commit(vec![write], Vec::new());
         self.checks_changed();
     }
@@ -138,6 +157,7 @@ impl Volunteer {
     pub(crate) fn forget_strangers(&mut self) {
         let (trust, registrations) = (&self.trust, &mut self.registrations);
         registrations.asking.retain(|project, _| trust.pin(project).is_some());
+        registrations.replaced.retain(|project, _| trust.pin(project).is_some());
         let writes = registrations.forget(|it| trust.pin(&project_of(it)).is_none());
         self.forgotten(writes);
     }

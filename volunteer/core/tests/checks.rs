@@ -563,6 +563,88 @@ fn a_check_takes_the_next_free_core_before_any_new_job() {
     bench.receive(accepted(&result_in(&bundle)));
 }
 
+#[test]
+fn no_check_takes_the_core_that_a_claim_is_about() {
+    let mut bench = told(Vec::new(), 1);
+    let newer = registration_by(&key(PROJECT), vec![check("make-works")], 11);
+    bench.pass(600 * SECOND);
+    let (question, _) = take_question(&mut bench);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("sweep", 9, 1)]));
+    let (call, _) = bench.take_claim();
+    bench.answer(question, Answer::Registrations(vec![newer]));
+    assert_eq!(runs(&mut bench), None);
+    bench.answer(call, Answer::Refused(mesh_core::Refusal::NoTask));
+    passes(&mut bench, "make-works", "true");
+}
+
+#[test]
+fn a_check_that_lacks_memory_keeps_no_job_from_the_cores_that_are_free() {
+    let mut bench = told(Vec::new(), 2);
+    let mut small = with_make("4.3", 2);
+    small.resources.memory = capability::Limits::default().memory + (100 << 20);
+    bench.handle(Input::Capabilities(small));
+    advertised(&mut bench, "");
+    bench.run_offer(&offered("sweep", 1, 1));
+    bench.pass(600 * SECOND);
+    let (call, _) = take_question(&mut bench);
+    let newer = registration_by(&key(PROJECT), vec![check("make-works")], 11);
+    bench.answer(call, Answer::Registrations(vec![newer]));
+    assert_eq!(runs(&mut bench), None);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(Vec::new()));
+    bench.pass(2 * SECOND);
+    assert!(bench.find_pull().is_some());
+}
+
+#[test]
+fn a_project_changes_its_checks_every_ten_minutes_at_most() {
+    let mut bench = told(Vec::new(), 2);
+    for (minute, days) in (11..).enumerate().take(10) {
+        let newer = registration_by(&key(PROJECT), vec![check(&format!("at-{minute}"))], days);
+        let (call, _) = bench.take_pull();
+        let with = mesh_core::Offered { registration: Some(newer), ..offered("sweep", 1, 9) };
+        bench.answer(call, Answer::Offers(vec![with]));
+        let first = (minute == 0).then_some("at-0");
+        assert_eq!(runs(&mut bench).as_deref(), first, "after {minute} min");
+        bench.handle(Input::Checked(CheckEnd::Failed("exited with 1".into())));
+        bench.pass(60 * SECOND);
+    }
+    let (call, _) = take_question(&mut bench);
+    let newer = registration_by(&key(PROJECT), vec![check("later")], 30);
+    bench.answer(call, Answer::Registrations(vec![newer]));
+    passes(&mut bench, "later", "true");
+}
+
+#[test]
+fn a_registration_that_is_soon_over_brings_no_other_sooner() {
+    let mut bench = Bench::new();
+    bench.handle(Input::Capabilities(with_make("4.3", 2)));
+    bench.handle(trusting(&[Runtime::Native]));
+    bench.connect(BROKER);
+    let brief = |minutes: u32| {
+        let brief = (*registration(vec![check("brief")])).clone();
+        let brief = Registration { expires: START + 60 * SECOND * minutes, ..brief };
+        Verified::sign(brief, &*key(PROJECT))
+    };
+    let (call, _) = take_question(&mut bench);
+    bench.answer(call, Answer::Registrations(vec![brief(1)]));
+    bench.pass(7 * 60 * SECOND);
+    let with = mesh_core::Offered { registration: Some(brief(8)), ..offered("sweep", 1, 9) };
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![with]));
+    assert!(runs(&mut bench).is_some());
+    bench.handle(Input::Checked(CheckEnd::Failed("exited with 1".into())));
+    bench.pass(7 * 60 * SECOND);
+    assert_eq!(bench.volunteer.checks().count(), 0);
+    bench.seen.retain(|action| !matches!(action, Action::RunCheck(_)));
+    let next = registration_by(&key(PROJECT), vec![check("next")], 20);
+    let with = mesh_core::Offered { registration: Some(next), ..offered("sweep", 1, 9) };
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![with]));
+    assert_eq!(runs(&mut bench), None);
+}
+
 // Questions.
 
 #[test]
