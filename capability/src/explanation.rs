@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use tally::explain;
 
-pub(crate) use self::milder::parts;
+pub(crate) use self::milder::{can_be_milder, parts};
 pub(crate) use self::tally::Tally;
 
 use crate::facts::{MAX_RUNTIMES, Runtime, validated_on_decoding};

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::facts::{Capabilities, Fact, FactName, Facts, Resources, Runtime};
+use crate::index::Key;
 use crate::quantity::format_bytes;
 use crate::requirements::{Clause, Preference, Requirements, Resource};
 
@@ -100,7 +101,7 @@ pub fn evaluate(machine: &Capabilities, requirements: &Requirements) -> Result<M
     // These name no runtime.
     let mut reasons = nowhere.reasons(&global, &Runtime::Native);
     let donated = reasons.is_empty();
-    for runtime in &requirements.runtimes {
+    for runtime in requirements.distinct_runtimes() {
         let Some(inside) = machine.runtimes.get(runtime) else {
             reasons.push(Reason::NoRuntime { runtime: runtime.clone() });
             continue;
@@ -128,7 +129,7 @@ pub fn satisfies<'r>(
     if !requirements.clauses.iter().all(enough) {
         return None;
     }
-    requirements.runtimes.iter().find(|runtime| {
+    requirements.distinct_runtimes().find(|runtime| {
         Place::inside(machine, runtime)
             .is_some_and(|place| requirements.clauses.iter().all(|clause| place.satisfies(clause)))
     })
@@ -166,6 +167,16 @@ impl<'a> Place<'a> {
                 Some(Fact::Number(self.resources.amount(*resource)))
             }
             _ => self.facts.get(clause.fact()?.as_str()).cloned(),
+        }
+    }
+
+    /// The same, to be counted.
+    pub(crate) fn key_beside(&self, clause: &Clause) -> Option<Key<'a>> {
+        match clause {
+            Clause::Donates { resource, .. } => {
+                Some(Key::of_number(self.resources.amount(*resource)))
+            }
+            _ => self.facts.get(clause.fact()?.as_str()).map(Key::of),
         }
     }
 

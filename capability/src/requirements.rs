@@ -145,6 +145,14 @@ impl Requirements {
         check_together(&self.clauses, &self.rank)
     }
 
+    /// The runtimes, each where it is named first: nothing forbids to name one again, which says
+    /// nothing more.
+    pub fn distinct_runtimes(&self) -> impl Iterator<Item = &Runtime> {
+        let named_before = |at: usize, it: &Runtime| self.runtimes[..at].contains(it);
+        let named = self.runtimes.iter().enumerate();
+        named.filter(move |(at, it)| !named_before(*at, it)).map(|(_, it)| it)
+    }
+
     /// The text that fact `name` must equal, where a clause says so.
     ///
     /// With `os` and `arch` it tells which gossip shard an offer belongs to.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use allocation_counter::measure;
 use capability::statements::OfKind;
 use capability::{
-    Capabilities, Ed25519, Envelope, Kind, MAX_STATEMENT_BYTES, Payload, Requirements, Verified,
-    decode_cbor, encode_cbor,
+    Capabilities, Clause, Ed25519, Envelope, Fact, Facts, Kind, MAX_CLAUSES, MAX_RUNTIMES, MAX_SET,
+    MAX_STATEMENT_BYTES, MachineIndex, Payload, Platform, Requirements, Resources, Runtime,
+    RuntimeFacts, Verified, decode_cbor, encode_cbor,
 };
 use ciborium::Value;
 use data_encoding::HEXLOWER;
@@ -102,6 +103,42 @@ fn keys_and_patterns_take_no_more_than_their_share() {
         let steps = Value::Array(vec![Value::Map(step.into())]);
         let job = [("steps", steps), ("artifacts", serialized(&patterns))].map(entry);
         check(&pattern, &encode_cbor(&Value::Map(job.into())));
+    }
+}
+
+#[test]
+fn an_explanation_takes_no_memory_for_the_sets_of_machines() {
+    let words: Vec<String> = (0..MAX_SET).map(|word| format!("word-{word}")).collect();
+    let mut index = MachineIndex::new();
+    for number in 0..20 {
+        let own = format!("own-{number}");
+        let set: Fact = words.iter().skip(1).chain([&own]).map(String::as_str).collect();
+        let mut facts = Facts::new();
+        facts.insert("features", set).expect("a fact");
+        let inside = RuntimeFacts { strength: String::new(), facts };
+        let machine = Capabilities {
+            platform: Platform::new("linux", "x86_64").expect("a platform"),
+            resources: Resources { cores: 1, memory: 1, disk: 1 },
+            runtimes: [(Runtime::Native, inside)].into(),
+        };
+        index.put(number, &machine);
+    }
+    let fact = || "features".parse().expect("the name of a fact");
+    let lacked = |number: usize| format!("lacked-{number}");
+    let one_word = |number| Clause::Includes { fact: fact(), words: [lacked(number)].into() };
+    let two_words = |number| Clause::Includes {
+        fact: fact(),
+        words: [lacked(number), words[1].clone()].into(),
+    };
+    let equal = |number| Clause::Equals { fact: fact(), value: lacked(number).as_str().into() };
+    let parts: [&dyn Fn(usize) -> Clause; 3] = [&one_word, &two_words, &equal];
+    for part in parts {
+        let any = Clause::Any((1..MAX_CLAUSES).map(part).collect());
+        let runtimes = vec![Runtime::Native; MAX_RUNTIMES];
+        let job = Requirements { runtimes, clauses: vec![any], rank: Vec::new() };
+        job.validate().expect("it may be asked");
+        let taken = measure(|| assert_eq!(index.explain(&job).matching, 0)).bytes_max;
+        assert!(taken < 1 << 20, "{taken} bytes for {job:?}");
     }
 }
 

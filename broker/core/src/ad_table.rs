@@ -29,7 +29,10 @@ const MAX_PARTS: usize = 100_000;
 /// nobody must hold up a broker for longer than some hundredths of a second. A job of 20 clauses has
 /// some hundred.
 const MAX_JUDGEMENTS: usize = 100_000;
-/// The same for one count, of which each answer to a volunteer has some.
+/// Values that one explanation looks at one by one at most, each some 200 ns: ten of each machine that a
+/// full broker knows.
+const MAX_LOOKS: usize = 10 * (MAX_ADS + MAX_FOREIGN_ADS);
+/// Judgements for one count, of which each answer to a volunteer has some.
 const MAX_COUNT_JUDGEMENTS: usize = 5_000;
 /// Bytes of ads in one answer: a frame, less what is wrapped around them.
 const MAX_ANSWER_BYTES: usize = 900 << 10;
@@ -178,7 +181,8 @@ impl AdTable {
 
     /// How the machines of the ads stand to `requirements`, unless that takes too long.
     pub(crate) fn explain(&self, requirements: &Requirements) -> Option<Explanation> {
-        let within = self.judgements(requirements) <= MAX_JUDGEMENTS;
+        let within = self.judgements(requirements) <= MAX_JUDGEMENTS
+            && self.index.looks(requirements) <= MAX_LOOKS;
         within.then(|| self.index.explain(requirements))
     }
 
@@ -192,7 +196,7 @@ impl AdTable {
     /// Comparisons that hold all machines against `requirements` at most.
     fn judgements(&self, requirements: &Requirements) -> usize {
         let each: usize = requirements.clauses.iter().map(judgements).sum();
-        each * requirements.runtimes.len() * self.index.blocks()
+        each * requirements.distinct_runtimes().count() * self.index.blocks()
     }
 }
 
@@ -259,7 +263,10 @@ fn merged(classes: BTreeMap<Class, u32>) -> Vec<ClassCount> {
 
 #[cfg(test)]
 mod tests {
-    use capability::{Facts, MAX_FACTS, Platform, Resources, RuntimeFacts, SecretKey};
+    use capability::{
+        Fact, Facts, MAX_CLAUSES, MAX_FACTS, MAX_RUNTIMES, Platform, Resources, RuntimeFacts,
+        SecretKey,
+    };
 
     use super::*;
 
@@ -298,6 +305,32 @@ mod tests {
         // What others have too is no burden.
         table.advertise(ad(fitting + 3, "label.0", MAX_FACTS));
         assert_eq!(table.matching(&job), Some(fitting + 1));
+    }
+
+    #[test]
+    fn what_looks_at_too_many_values_one_by_one_is_not_explained() {
+        let mut table = AdTable::default();
+        let count = MAX_LOOKS / (MAX_CLAUSES - 1);
+        for volunteer in 0..=u32::try_from(count).expect("small") {
+            table.advertise(ad(volunteer, "label", 1));
+        }
+        let fact = || "label.0".parse().expect("a fact's name");
+        let part =
+            |number: usize| Clause::Equals { fact: fact(), value: Fact::from(number as u64) };
+        let any = |parts: usize| Requirements {
+            runtimes: vec![Runtime::Wasm; MAX_RUNTIMES],
+            clauses: vec![Clause::Any((0..parts).map(part).collect())],
+            rank: Vec::new(),
+        };
+        // The same runtime again is no second one.
+        let explained = table.explain(&any(MAX_CLAUSES - 2)).expect("few enough");
+        assert_eq!(explained.obstacles[0].alone, count as u64 + 1);
+        assert_eq!(table.explain(&any(MAX_CLAUSES - 1)), None);
+        // What has nothing milder is only counted.
+        let one_word = Clause::Includes { fact: fact(), words: [String::from("word")].into() };
+        let words = Clause::Any(vec![one_word; MAX_CLAUSES - 1]);
+        let job = Requirements { clauses: vec![words], ..any(1) };
+        assert!(table.explain(&job).is_some());
     }
 
     #[test]

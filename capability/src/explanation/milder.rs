@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use semver::{Comparator, Op, Prerelease, Version, VersionReq};
 
 use super::Relaxed;
-use crate::cbor;
-use crate::facts::Fact;
+use crate::index::{Key, ValueKind};
 use crate::requirements::{Clause, MAX_ALTERNATIVES, Resource};
 
 /// Amounts of bytes are suggested in whole ones of these: nobody writes more digits.
 const MIB: u64 = 1 << 20;
+
+/// What machines have beside a part of a clause: the values of one machine in the job's runtimes, each
+/// once and in order, by how many machines have them so.
+pub(crate) type Found<'a> = BTreeMap<Vec<Key<'a>>, u64>;
 
 /// The clauses of which one may become milder: `clause` itself, or what stands in a group.
 pub(crate) fn parts(clause: &Clause) -> &[Clause] {
@@ -22,26 +25,55 @@ pub(crate) fn parts(clause: &Clause) -> &[Clause] {
 
 /// Whether [`milder`] has an answer for such parts.
 pub(crate) fn can_be_milder(part: &Clause) -> bool {
-    matches!(
-        part,
+    match part {
         Clause::AtLeast { .. }
-            | Clause::AtMost { .. }
-            | Clause::Donates { .. }
-            | Clause::Version { .. }
-            | Clause::Equals { .. }
-            | Clause::OneOf { .. }
-            | Clause::Includes { .. }
-    )
+        | Clause::AtMost { .. }
+        | Clause::Donates { .. }
+        | Clause::Version { .. }
+        | Clause::Equals { .. } => true,
+        Clause::OneOf { values, .. } => values.len() < MAX_ALTERNATIVES,
+        Clause::Includes { words, .. } => words.len() > 1,
+        _ => false,
+    }
+}
+
+/// What of `value`, which does not satisfy `part`, says which milder one it would satisfy, if any does:
+/// of a set the only word that it lacks.
+pub(crate) fn gist<'a>(part: &'a Clause, value: Key<'a>) -> Option<Key<'a>> {
+    let tells = match part {
+        Clause::AtLeast { .. } | Clause::AtMost { .. } | Clause::Donates { .. } => {
+            value.kind == ValueKind::Number
+        }
+        Clause::Version { .. } => value.kind == ValueKind::Version,
+        Clause::Includes { words, .. } => return lacking(words, &value).map(Key::of_word),
+        _ => value.kind != ValueKind::Unknown,
+    };
+    tells.then_some(value)
+}
+
+/// The one of `words` that `set` lacks, if it is one.
+fn lacking<'w>(words: &'w BTreeSet<String>, set: &Key<'_>) -> Option<&'w str> {
+    if set.kind != ValueKind::Set {
+        return None;
+    }
+    // Both are in order.
+    let mut has = set.words().peekable();
+    let mut lacking = words.iter().map(String::as_str).filter(|word| {
+        while has.next_if(|it| it < word).is_some() {}
+        has.peek() != Some(word)
+    });
+    let first = lacking.next()?;
+    lacking.next().is_none().then_some(first)
 }
 
 /// The milder clause that keeps the sense of `clause`, and how many of the machines it would let in
-/// that `clause` alone keeps out. `found` has, for each of its [`parts`], what stands beside that part
-/// on each machine that it would let in by holding.
+/// that `clause` alone keeps out. `found` has, for each of its [`parts`], the [`gist`] of what stands
+/// beside that part on the machines that it would let in by holding.
 ///
 /// A bound moves to the median of the machines, so that it lets half of them in; a range of versions
 /// becomes a bound. What may be one of some values may also be the commonest other one; of some words
 /// one is not needed. In a group the part changes of which a milder one gains most.
-pub(crate) fn milder(clause: &Clause, found: &[Vec<Vec<Fact>>]) -> Option<Relaxed> {
+pub(crate) fn milder(clause: &Clause, found: &[Found<'_>]) -> Option<Relaxed> {
     let relaxed = parts(clause).iter().zip(found).enumerate();
     let relaxed = relaxed.filter_map(|(at, (part, found))| Some((at, milder_part(part, found)?)));
     // Of equals the first, where `max_by_key` gives the last.
@@ -55,19 +87,20 @@ pub(crate) fn milder(clause: &Clause, found: &[Vec<Vec<Fact>>]) -> Option<Relaxe
     Some(Relaxed { clause, gains: part.gains })
 }
 
-fn milder_part(part: &Clause, found: &[Vec<Fact>]) -> Option<Relaxed> {
+fn milder_part(part: &Clause, found: &Found<'_>) -> Option<Relaxed> {
     match part {
         Clause::AtLeast { fact, .. } => {
-            let (amount, gains) = lower(best(found, number, Ord::max))?;
+            let (amount, gains) = lower(best(found, Key::number, Ord::max))?;
             Some(Relaxed { clause: Clause::AtLeast { fact: fact.clone(), amount }, gains })
         }
         Clause::AtMost { fact, .. } => {
-            let (amount, gains) = upper(best(found, number, Ord::min))?;
+            let (amount, gains) = upper(best(found, Key::number, Ord::min))?;
             Some(Relaxed { clause: Clause::AtMost { fact: fact.clone(), amount }, gains })
         }
         Clause::Donates { resource, .. } => {
-            let donated = best(found, number, Ord::max).into_iter();
-            let (amount, gains) = lower(donated.map(|amount| rounded(*resource, amount)))?;
+            let donated = best(found, Key::number, Ord::max).into_iter();
+            let (amount, gains) =
+                lower(donated.map(|(amount, count)| (rounded(*resource, amount), count)))?;
             Some(Relaxed { clause: Clause::Donates { resource: *resource, amount }, gains })
         }
         Clause::Version { fact, range } => {
@@ -76,65 +109,45 @@ fn milder_part(part: &Clause, found: &[Vec<Fact>]) -> Option<Relaxed> {
         }
         Clause::Equals { fact, value } => {
             let (other, gains) = commonest(found)?;
-            let values = vec![value.clone(), other];
+            let values = vec![value.clone(), other.fact()];
             Some(Relaxed { clause: Clause::OneOf { fact: fact.clone(), values }, gains })
         }
-        Clause::OneOf { fact, values } if values.len() < MAX_ALTERNATIVES => {
+        Clause::OneOf { fact, values } => {
             let (other, gains) = commonest(found)?;
-            let values = values.iter().cloned().chain([other]).collect();
+            let values = values.iter().cloned().chain([other.fact()]).collect();
             Some(Relaxed { clause: Clause::OneOf { fact: fact.clone(), values }, gains })
         }
-        Clause::Includes { fact, words } if words.len() > 1 => {
-            let (spared, gains) = dearest(words, found)?;
-            let words = words.iter().filter(|word| *word != spared).cloned().collect();
+        Clause::Includes { fact, words } => {
+            let (spared, gains) = commonest(found)?;
+            let words = words.iter().filter(|word| **word != spared.text).cloned().collect();
             Some(Relaxed { clause: Clause::Includes { fact: fact.clone(), words }, gains })
         }
         _ => None,
     }
 }
 
-/// The one of `words` without which most machines would have them all, and how many those are.
-fn dearest<'w>(words: &'w BTreeSet<String>, found: &[Vec<Fact>]) -> Option<(&'w String, u64)> {
-    let has_others = |fact: &Fact, spared: &String| match fact {
-        Fact::Set(has) => words.iter().all(|word| word == spared || has.contains(word)),
-        _ => false,
-    };
-    let gains = |spared: &String| {
-        let let_in = |machine: &&Vec<Fact>| machine.iter().any(|fact| has_others(fact, spared));
-        found.iter().filter(let_in).count() as u64
-    };
-    let gains = words.iter().rev().map(|spared| (spared, gains(spared)));
-    // Of equals the first, where `max_by_key` gives the last.
-    gains.max_by_key(|(_, gains)| *gains).filter(|(_, gains)| *gains > 0)
-}
-
-/// The most machines that one other value would let in, and that value.
-fn commonest(found: &[Vec<Fact>]) -> Option<(Fact, u64)> {
-    // By encoding, which is an order that facts have not.
-    let mut counts: BTreeMap<Vec<u8>, (&Fact, u64)> = BTreeMap::new();
-    for machine in found {
-        let known = machine.iter().filter(|fact| **fact != Fact::Unknown);
-        let distinct: BTreeMap<_, _> = known.map(|fact| (cbor::encode(fact), fact)).collect();
-        for (encoded, fact) in distinct {
-            counts.entry(encoded).or_insert((fact, 0)).1 += 1;
-        }
+/// The value that most machines have, and how many those are.
+fn commonest<'f, 'a>(found: &'f Found<'a>) -> Option<(&'f Key<'a>, u64)> {
+    let mut counts: BTreeMap<&Key<'_>, u64> = BTreeMap::new();
+    for (values, machines) in found {
+        values.iter().for_each(|value| *counts.entry(value).or_default() += machines);
     }
     // Of equals the first, where `max_by_key` gives the last.
-    let (fact, count) = counts.into_values().rev().max_by_key(|(_, count)| *count)?;
-    Some((fact.clone(), count))
+    counts.into_iter().rev().max_by_key(|(_, count)| *count)
 }
 
-fn wider(range: &VersionReq, found: &[Vec<Fact>]) -> Option<(VersionReq, u64)> {
+fn wider(range: &VersionReq, found: &Found<'_>) -> Option<(VersionReq, u64)> {
     let Some(floor) = range.comparators.iter().filter_map(floor).max() else {
-        let (bound, gains) = upper(best(found, Fact::version, Ord::min))?;
+        let (bound, gains) = upper(best(found, Key::version, Ord::min))?;
         return Some((bounded(Op::LessEq, &bound), gains));
     };
-    let versions = best(found, Fact::version, Ord::max);
+    let versions = best(found, Key::version, Ord::max);
     let (median, _) = lower(versions.iter().cloned())?;
     // Not above what the range takes already.
     let bound = median.min(floor);
-    let gains = versions.iter().filter(|version| **version >= bound).count();
-    Some((bounded(Op::GreaterEq, &bound), gains as u64))
+    let taken = versions.iter().filter(|(version, _)| *version >= bound);
+    let gains = taken.map(|(_, machines)| machines).sum();
+    Some((bounded(Op::GreaterEq, &bound), gains))
 }
 
 /// A version that nothing which `comparator` takes is below, if it has such.
@@ -155,34 +168,53 @@ fn bounded(op: Op, bound: &Version) -> VersionReq {
     VersionReq { comparators: vec![comparator] }
 }
 
-/// The best that each machine has, of those that have any.
-fn best<T>(found: &[Vec<Fact>], read: fn(&Fact) -> Option<T>, better: fn(T, T) -> T) -> Vec<T> {
-    found.iter().filter_map(|machine| machine.iter().filter_map(read).reduce(better)).collect()
+/// The best that each machine has, of those that have any, and how many machines that are.
+fn best<'f, 'a, T>(
+    found: &'f Found<'a>,
+    read: fn(&'f Key<'a>) -> Option<T>,
+    better: fn(T, T) -> T,
+) -> Vec<(T, u64)> {
+    let best = found.iter().filter_map(|(values, machines)| {
+        Some((values.iter().filter_map(read).reduce(better)?, *machines))
+    });
+    best.collect()
 }
 
-/// The largest bound from below that half of `values` keep, and how many do.
-fn lower<T: Ord + Clone>(values: impl IntoIterator<Item = T>) -> Option<(T, u64)> {
-    let mut values: Vec<T> = values.into_iter().collect();
-    values.sort_unstable();
-    let bound = values.get(values.len().checked_sub(1)? / 2)?.clone();
-    let keep = values.len() - values.partition_point(|value| *value < bound);
-    Some((bound, keep as u64))
+/// The largest bound from below that half of the machines with these `values` keep, and how many do.
+fn lower<T: Ord + Clone>(values: impl IntoIterator<Item = (T, u64)>) -> Option<(T, u64)> {
+    let (values, all) = in_order(values);
+    let (bound, below, _) = median(&values, all.checked_sub(1)? / 2)?;
+    Some((bound, all - below))
 }
 
-/// The smallest bound from above that half of `values` keep, and how many do.
-fn upper<T: Ord + Clone>(values: impl IntoIterator<Item = T>) -> Option<(T, u64)> {
-    let mut values: Vec<T> = values.into_iter().collect();
-    values.sort_unstable();
-    let bound = values.get(values.len() / 2)?.clone();
-    let keep = values.partition_point(|value| *value <= bound);
-    Some((bound, keep as u64))
+/// The smallest bound from above that half of the machines with these `values` keep, and how many do.
+fn upper<T: Ord + Clone>(values: impl IntoIterator<Item = (T, u64)>) -> Option<(T, u64)> {
+    let (values, all) = in_order(values);
+    let (bound, below, at) = median(&values, all / 2)?;
+    Some((bound, below + at))
 }
 
-fn number(fact: &Fact) -> Option<u64> {
-    match fact {
-        Fact::Number(number) => Some(*number),
-        _ => None,
+/// Each value once with its machines, in order, and how many machines there are.
+fn in_order<T: Ord>(values: impl IntoIterator<Item = (T, u64)>) -> (BTreeMap<T, u64>, u64) {
+    let (mut counts, mut all) = (BTreeMap::new(), 0);
+    for (value, machines) in values {
+        *counts.entry(value).or_default() += machines;
+        all += machines;
     }
+    (counts, all)
+}
+
+/// The value of the machine that `before` others come before, and how many machines are below that
+/// value and at it.
+fn median<T: Clone>(values: &BTreeMap<T, u64>, before: u64) -> Option<(T, u64, u64)> {
+    let mut below = 0;
+    for (value, machines) in values {
+        if before < below + machines {
+            return Some((value.clone(), below, *machines));
+        }
+        below += machines;
+    }
+    None
 }
 
 fn rounded(resource: Resource, amount: u64) -> u64 {

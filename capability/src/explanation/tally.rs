@@ -1,8 +1,9 @@
 //! Counting, one machine after the other.
 
-use super::milder::{can_be_milder, milder, parts};
+use super::milder::{Found, can_be_milder, gist, milder, parts};
 use super::{Explanation, Need, Obstacle};
-use crate::facts::{Capabilities, Fact, Runtime};
+use crate::facts::{Capabilities, Runtime};
+use crate::index::Key;
 use crate::matching::Place;
 use crate::requirements::{Clause, Requirements};
 
@@ -17,8 +18,8 @@ pub fn explain<'m>(
 }
 
 /// What has been counted so far.
-pub(crate) struct Tally<'r> {
-    requirements: &'r Requirements,
+pub(crate) struct Tally<'a> {
+    requirements: &'a Requirements,
     pub(crate) known: u64,
     pub(crate) matching: u64,
     /// Machines that have none of the runtimes.
@@ -27,20 +28,19 @@ pub(crate) struct Tally<'r> {
     pub(crate) elsewhere: u64,
     /// By clause.
     pub(crate) excluded: Vec<u64>,
-    kept_out: Vec<KeptOut>,
+    kept_out: Vec<KeptOut<'a>>,
 }
 
 /// The machines that one clause alone keeps out.
 #[derive(Debug, Clone, Default)]
-struct KeptOut {
+struct KeptOut<'a> {
     count: u64,
-    /// For each part of the clause, of each of them that it would let in by holding, what stands
-    /// beside it there.
-    found: Vec<Vec<Vec<Fact>>>,
+    /// For each part of the clause, what stands beside it where it would let a machine in by holding.
+    found: Vec<Found<'a>>,
 }
 
-impl<'r> Tally<'r> {
-    pub(crate) fn new(requirements: &'r Requirements) -> Self {
+impl<'a> Tally<'a> {
+    pub(crate) fn new(requirements: &'a Requirements) -> Self {
         let clauses = requirements.clauses.len();
         Self {
             requirements,
@@ -53,9 +53,9 @@ impl<'r> Tally<'r> {
         }
     }
 
-    fn count(&mut self, machine: &Capabilities) {
+    fn count(&mut self, machine: &'a Capabilities) {
         self.known += 1;
-        let runtimes = self.requirements.runtimes.iter();
+        let runtimes = self.requirements.distinct_runtimes();
         let places: Vec<_> =
             runtimes.filter_map(|runtime| Place::inside(machine, runtime)).collect();
         if places.is_empty() {
@@ -78,7 +78,7 @@ impl<'r> Tally<'r> {
                 let needed = &self.requirements.clauses[clause];
                 self.keep_out(clause, |_, part| {
                     let hinging = where_alone.iter().filter(|place| hinges(place, needed, part));
-                    hinging.filter_map(|place| place.beside(part)).collect()
+                    hinging.filter_map(|place| place.key_beside(part)).collect()
                 });
             }
         }
@@ -91,15 +91,27 @@ impl<'r> Tally<'r> {
     }
 
     /// `clause` alone keeps a machine out, which has `beside` a part of it, given with its number, those
-    /// facts where the clause would hold if the part did.
-    pub(crate) fn keep_out(&mut self, clause: usize, beside: impl Fn(usize, &Clause) -> Vec<Fact>) {
+    /// values where the clause would hold if the part did.
+    ///
+    /// Many machines have few values between them, so that values are counted and not collected.
+    pub(crate) fn keep_out(
+        &mut self,
+        clause: usize,
+        beside: impl Fn(usize, &Clause) -> Vec<Key<'a>>,
+    ) {
         let kept_out = &mut self.kept_out[clause];
         kept_out.count += 1;
         let needed = &self.requirements.clauses[clause];
-        kept_out.found.resize_with(parts(needed).len(), Vec::new);
-        for (number, (part, found)) in parts(needed).iter().zip(&mut kept_out.found).enumerate() {
-            let beside = if can_be_milder(part) { beside(number, part) } else { Vec::new() };
-            found.extend((!beside.is_empty()).then_some(beside));
+        kept_out.found.resize_with(parts(needed).len(), Found::new);
+        let counted = parts(needed).iter().zip(&mut kept_out.found).enumerate();
+        for (number, (part, found)) in counted.filter(|(_, (part, _))| can_be_milder(part)) {
+            let beside = beside(number, part).into_iter();
+            let mut values: Vec<_> = beside.filter_map(|value| gist(part, value)).collect();
+            values.sort_unstable();
+            values.dedup();
+            if !values.is_empty() {
+                *found.entry(values).or_default() += 1;
+            }
         }
     }
 

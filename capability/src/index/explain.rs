@@ -6,8 +6,9 @@ use super::labels::Slot;
 use super::machines::MachineIndex;
 use super::plan::{Place, Plan};
 use super::ranges::{Ranges, lowest};
-use crate::explanation::{Explanation, Tally, parts};
-use crate::facts::{Fact, Runtime};
+use super::value::Key;
+use crate::explanation::{Explanation, Tally, can_be_milder, parts};
+use crate::facts::Runtime;
 use crate::requirements::{Clause, Requirements};
 
 /// A runtime with what the job needs in it.
@@ -47,13 +48,18 @@ struct Alone<'a> {
 impl<K: Ord + Clone> MachineIndex<K> {
     /// How the machines stand to `job`: what [`crate::explain`] says of them.
     pub fn explain(&self, job: &Requirements) -> Explanation {
-        let named: Vec<_> = job.runtimes.iter().filter_map(|it| self.view(it, job)).collect();
+        let named: Vec<_> = job.distinct_runtimes().filter_map(|it| self.view(it, job)).collect();
         let known: Vec<_> = Runtime::KNOWN.iter().filter_map(|it| self.view(it, job)).collect();
         let mut tally = Tally::new(job);
         for block in 0..self.layout.blocks() {
             self.count(block, &named, &known, job, &mut tally);
         }
         tally.finish()
+    }
+
+    /// Values that [`MachineIndex::explain`] looks at one by one, at most.
+    pub fn looks(&self, job: &Requirements) -> usize {
+        self.len() * job.distinct_runtimes().count() * looks(&job.clauses)
     }
 
     fn view<'a>(&'a self, runtime: &'a Runtime, job: &'a Requirements) -> Option<View<'a>> {
@@ -69,15 +75,18 @@ impl<K: Ord + Clone> MachineIndex<K> {
         })
     }
 
-    fn count(
-        &self,
+    fn count<'a>(
+        &'a self,
         block: u32,
         named: &[View<'_>],
         known: &[View<'_>],
         job: &Requirements,
-        tally: &mut Tally<'_>,
+        tally: &mut Tally<'a>,
     ) {
         let taken = self.layout.taken(block);
+        if taken.is_empty() {
+            return;
+        }
         let inside: Vec<_> = named.iter().map(|view| self.inside(block, view, taken)).collect();
         let (mut without, mut out, mut matching) = (*taken, Bits::NONE, Bits::NONE);
         for Inside { present, failing, .. } in &inside {
@@ -166,13 +175,25 @@ impl<K: Ord + Clone> MachineIndex<K> {
     }
 
     /// What stands beside `clause`: the fact that it is about, or what is donated.
-    fn beside(&self, slot: Slot, runtime: &Runtime, clause: &Clause) -> Option<Fact> {
+    fn beside(&self, slot: Slot, runtime: &Runtime, clause: &Clause) -> Option<Key<'_>> {
         if let Clause::Donates { resource, .. } = clause {
-            return Some(Fact::Number(self.rows.get(slot).resources.amount(*resource)));
+            return Some(Key::of_number(self.rows.get(slot).resources.amount(*resource)));
         }
         let (id, column) = self.columns.fact(runtime, clause.fact()?)?;
-        Some(column.value(self.rows.value(slot, id)?).fact())
+        Some(column.value(self.rows.value(slot, id)?).key())
     }
+}
+
+/// Looks at one machine in one runtime, where one clause alone can keep it out. For a set its words are
+/// passed, too.
+fn looks(clauses: &[Clause]) -> usize {
+    let at = |part: &Clause| match part {
+        Clause::Includes { words, .. } => words.len(),
+        _ => 1,
+    };
+    let clauses = clauses.iter().map(parts);
+    let each = clauses.map(|parts| parts.iter().filter(|it| can_be_milder(it)).map(at).sum());
+    each.max().unwrap_or_default()
 }
 
 impl Failing {

@@ -34,3 +34,4 @@ mod wanted;
 pub use machines::MachineIndex;
 pub use offers::OfferIndex;
 pub use select::{Ranked, Selected};
+pub(crate) use value::{Key, ValueKind};

@@ -55,7 +55,7 @@ impl<K: Ord + Clone> MachineIndex<K> {
     /// put in the order of their places in the index, in a circle from one that `seed` says, so that
     /// the same seed gives the same machines, and other seeds share the work out.
     pub fn select<'a>(&'a self, job: &'a Requirements, limit: usize, seed: u64) -> Selected<'a, K> {
-        let ways: Vec<_> = job.runtimes.iter().filter_map(|it| self.way(it, job)).collect();
+        let ways: Vec<_> = job.distinct_runtimes().filter_map(|it| self.way(it, job)).collect();
         let blocks = self.layout.blocks();
         let slots = u64::from(blocks) * BLOCK_SLOTS as u64;
         let start = Slot::try_from(seed % slots.max(1)).expect("slots have numbers of this type");

@@ -9,7 +9,7 @@ use crate::version::parse_version;
 
 /// Kinds of values, in their order: all numbers stand in a row, and all texts that name versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ValueKind {
+pub(crate) enum ValueKind {
     Flag,
     Number,
     /// A text that names no version.
@@ -27,19 +27,29 @@ pub(super) enum ValueKind {
 /// A flag and a number are the first of `numbers`, a version is all three. A set's words are its
 /// text, in order, with spaces between them, which no word has.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Value<T> {
-    pub(super) kind: ValueKind,
+pub(crate) struct Value<T> {
+    pub(crate) kind: ValueKind,
     pub(super) numbers: [u64; 3],
-    pub(super) text: T,
+    pub(crate) text: T,
 }
 
 /// A value to look for.
-pub(super) type Key<'a> = Value<Cow<'a, str>>;
+pub(crate) type Key<'a> = Value<Cow<'a, str>>;
 /// A value that is kept.
 pub(super) type Kept = Value<Box<str>>;
 
 impl<'a> Key<'a> {
-    pub(super) fn of(fact: &'a Fact) -> Self {
+    /// That of a number.
+    pub(crate) fn of_number(number: u64) -> Self {
+        Self { kind: ValueKind::Number, numbers: [number, 0, 0], text: "".into() }
+    }
+
+    /// That of a text that names no version.
+    pub(crate) fn of_word(word: &'a str) -> Self {
+        Self { kind: ValueKind::Word, numbers: [0; 3], text: word.into() }
+    }
+
+    pub(crate) fn of(fact: &'a Fact) -> Self {
         let plain = |kind, number| Self { kind, numbers: [number, 0, 0], text: "".into() };
         match fact {
             Fact::Flag(flag) => plain(ValueKind::Flag, u64::from(*flag)),
@@ -68,17 +78,17 @@ impl<T: AsRef<str>> Value<T> {
         self.kind.cmp(&other.kind).then_with(numbers).then_with(texts)
     }
 
-    pub(super) fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         (self.kind == ValueKind::Number).then_some(self.numbers[0])
     }
 
-    pub(super) fn version(&self) -> Option<Version> {
+    pub(crate) fn version(&self) -> Option<Version> {
         let [major, minor, patch] = self.numbers;
         (self.kind == ValueKind::Version).then(|| Version::new(major, minor, patch))
     }
 
     /// The words of a set; none of anything else.
-    pub(super) fn words(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         let text = if self.kind == ValueKind::Set { self.text.as_ref() } else { "" };
         text.split(' ').filter(|word| !word.is_empty())
     }
@@ -97,7 +107,7 @@ impl<T: AsRef<str>> Value<T> {
     }
 
     /// The fact that this is the value of.
-    pub(super) fn fact(&self) -> Fact {
+    pub(crate) fn fact(&self) -> Fact {
         match self.kind {
             ValueKind::Flag => Fact::Flag(self.numbers[0] != 0),
             ValueKind::Number => Fact::Number(self.numbers[0]),
@@ -105,6 +115,12 @@ impl<T: AsRef<str>> Value<T> {
             ValueKind::Set => self.words().collect(),
             ValueKind::Unknown => Fact::Unknown,
         }
+    }
+
+    /// This value as one to look for.
+    pub(super) fn key(&self) -> Key<'_> {
+        let text = Cow::Borrowed(self.text.as_ref());
+        Value { kind: self.kind, numbers: self.numbers, text }
     }
 
     pub(super) fn kept(&self) -> Kept {
