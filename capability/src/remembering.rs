@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::key::{PublicKey, Signature, ToBeSigned, Verifier};
 
 /// Roots that are remembered: the batches whose leaves a node sees mixed together are some dozens,
-/// and a thousand take 64 KiB. Whoever signs more only has each of his own verified again.
+/// and a thousand take 64 KiB. The oldest goes first, whoever signed it: who signs a thousand batches
+/// has those of others verified again, which costs time and nothing else.
 const MAX_ROOTS: usize = 1024;
 
 /// A verifier that remembers the roots of batches that were genuine, so that a batch of 256 costs
