@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use allocation_counter::measure;
 use capability::statements::OfKind;
 use capability::{
-    Capabilities, Clause, Ed25519, Envelope, Fact, Facts, Kind, MAX_CLAUSES, MAX_RUNTIMES, MAX_SET,
-    MAX_STATEMENT_BYTES, MachineIndex, Payload, Platform, Requirements, Resources, Runtime,
-    RuntimeFacts, Verified, decode_cbor, encode_cbor,
+    Capabilities, Clause, Ed25519, Envelope, Fact, Facts, Kind, MAX_CLAUSES, MAX_PREFERENCES,
+    MAX_RUNTIMES, MAX_SET, MAX_STATEMENT_BYTES, MachineIndex, Payload, Platform, Preference,
+    Requirements, Resources, Runtime, RuntimeFacts, Verified, decode_cbor, encode_cbor,
 };
 use ciborium::Value;
 use data_encoding::HEXLOWER;
@@ -140,6 +140,29 @@ fn an_explanation_takes_no_memory_for_the_sets_of_machines() {
         let taken = measure(|| assert_eq!(index.explain(&job).matching, 0)).bytes_max;
         assert!(taken < 1 << 20, "{taken} bytes for {job:?}");
     }
+}
+
+#[test]
+fn who_only_counts_machines_plans_no_preferences() {
+    let mut facts = Facts::new();
+    facts.insert("features", "none").expect("a fact");
+    let inside = RuntimeFacts { strength: String::new(), facts };
+    let mut index = MachineIndex::new();
+    let machine = Capabilities {
+        platform: Platform::new("linux", "x86_64").expect("a platform"),
+        resources: Resources { cores: 1, memory: 1, disk: 1 },
+        runtimes: [(Runtime::Native, inside)].into(),
+    };
+    index.put(0, &machine);
+    let fact = || "features".parse().expect("the name of a fact");
+    let clause = || Clause::Present { fact: fact() };
+    let prefers = Preference::Holds { weight: 1, clause: clause() };
+    let plain =
+        Requirements { runtimes: vec![Runtime::Native], clauses: vec![clause()], rank: Vec::new() };
+    let ranked = Requirements { rank: vec![prefers; MAX_PREFERENCES], ..plain.clone() };
+    let taken =
+        |job: &Requirements| measure(|| assert_eq!(index.select(job, 0, 0).len(), 1)).bytes_total;
+    assert_eq!(taken(&ranked), taken(&plain));
 }
 
 /// Lets everything that reads bytes of peers read `bytes`.

@@ -9,7 +9,7 @@ use super::plan::{Place, Plan};
 use super::preferences::Preferences;
 use super::ranges::{Ranges, lowest};
 use crate::facts::Runtime;
-use crate::requirements::Requirements;
+use crate::requirements::{Clause, Preference, Requirements};
 
 /// The machines that satisfy a job, as they were when it was asked.
 #[derive(Debug)]
@@ -55,7 +55,10 @@ impl<K: Ord + Clone> MachineIndex<K> {
     /// put in the order of their places in the index, in a circle from one that `seed` says, so that
     /// the same seed gives the same machines, and other seeds share the work out.
     pub fn select<'a>(&'a self, job: &'a Requirements, limit: usize, seed: u64) -> Selected<'a, K> {
-        let ways: Vec<_> = job.distinct_runtimes().filter_map(|it| self.way(it, job)).collect();
+        // Whoever wants none of them ranks none.
+        let rank = if limit == 0 { &[][..] } else { &job.rank };
+        let ways: Vec<_> =
+            job.distinct_runtimes().filter_map(|it| self.way(it, &job.clauses, rank)).collect();
         let blocks = self.layout.blocks();
         let slots = u64::from(blocks) * BLOCK_SLOTS as u64;
         let start = Slot::try_from(seed % slots.max(1)).expect("slots have numbers of this type");
@@ -67,6 +70,9 @@ impl<K: Ord + Clone> MachineIndex<K> {
         for turn in 0..blocks + u32::from(blocks > 0) {
             let block = (first + turn) % blocks;
             let mut left = *self.layout.taken(block);
+            if left.is_empty() {
+                continue;
+            }
             if turn == 0 {
                 left.clip(at.into()..BLOCK_SLOTS);
             } else if turn == blocks {
@@ -103,7 +109,12 @@ impl<K: Ord + Clone> MachineIndex<K> {
         Selected { index: self, best: best.collect(), found, count }
     }
 
-    fn way<'a>(&'a self, runtime: &'a Runtime, job: &'a Requirements) -> Option<Way<'a>> {
+    fn way<'a>(
+        &'a self,
+        runtime: &'a Runtime,
+        clauses: &'a [Clause],
+        rank: &'a [Preference],
+    ) -> Option<Way<'a>> {
         let presence = self.columns.presence(runtime)?;
         let width = presence.dictionary.width();
         let place = Place { runtime, columns: &self.columns, amounts: &self.amounts };
@@ -111,8 +122,8 @@ impl<K: Ord + Clone> MachineIndex<K> {
             runtime,
             presence,
             present: Ranges::new(vec![lowest(width)..1 << width], width),
-            needs: place.all(&job.clauses),
-            preferences: Preferences::new(place, &job.rank),
+            needs: place.all(clauses),
+            preferences: Preferences::new(place, rank),
         })
     }
 }
