@@ -231,6 +231,24 @@ fn check(
 }
 
 #[test]
+fn what_a_machine_has_made_up_and_left_is_not_looked_through() {
+    let mut index = MachineIndex::new();
+    let mut machine = with("a", 1_u64);
+    for number in 0..300 {
+        machine.platform = Platform::new("linux", &format!("arch{number}")).expect("words");
+        index.put(0, &machine);
+        assert_eq!(index.blocks(), 1, "after {number}");
+    }
+    let fact = "a".parse().expect("the name of a fact");
+    let job = asking(Clause::Present { fact }, Vec::new());
+    check(&[(0, machine)].into(), &index, &job, 1, 7);
+    assert!(index.remove(&0));
+    assert_eq!(index.blocks(), 0);
+    assert_eq!(index.explain(&job), explain([], &job));
+    assert!(index.select(&job, 1, 0).is_empty());
+}
+
+#[test]
 fn parts_are_the_facts_and_words_that_some_machine_has() {
     let mut index = MachineIndex::new();
     let words = |words: &[&str]| words.iter().copied().collect::<Fact>();

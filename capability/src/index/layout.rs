@@ -37,12 +37,19 @@ pub(super) struct Layout {
     /// Free slots of each kind, of which 0 is for all that have no blocks of their own.
     free: Vec<Vec<Slot>>,
     kinds: BTreeMap<Kind, usize>,
+    /// Blocks in which nothing is left. They wait for machines of their kinds.
+    empty: usize,
 }
 
 impl Layout {
-    /// How many blocks there are.
+    /// How many blocks there are, those in which nothing is left included.
     pub(super) fn blocks(&self) -> u32 {
         u32::try_from(self.blocks.len()).expect("slots have numbers of this type")
+    }
+
+    /// How many blocks have a machine.
+    pub(super) fn used(&self) -> usize {
+        self.blocks.len() - self.empty
     }
 
     /// The slots of `block` that are taken.
@@ -61,13 +68,17 @@ impl Layout {
         let kind = self.number(kind);
         let slot = self.free[kind].pop().unwrap_or_else(|| self.add_block(kind));
         let (block, at) = locate(slot);
-        self.taken[block as usize].insert(at);
+        let taken = &mut self.taken[block as usize];
+        self.empty -= usize::from(taken.is_empty());
+        taken.insert(at);
         slot
     }
 
     pub(super) fn give_back(&mut self, slot: Slot) {
         let (block, at) = locate(slot);
-        self.taken[block as usize].remove(at);
+        let taken = &mut self.taken[block as usize];
+        taken.remove(at);
+        self.empty += usize::from(taken.is_empty());
         self.free[self.blocks[block as usize]].push(slot);
     }
 
@@ -91,6 +102,7 @@ impl Layout {
         let first = self.blocks() * BLOCK_SLOTS as Slot;
         self.blocks.push(kind);
         self.taken.push(Bits::NONE);
+        self.empty += 1;
         // The lowest is taken first.
         self.free[kind].extend((first + 1..first + BLOCK_SLOTS as Slot).rev());
         first

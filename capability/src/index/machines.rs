@@ -78,9 +78,9 @@ impl<K: Ord + Clone> MachineIndex<K> {
     }
 
     /// Blocks in which each clause of a question is looked at: one for each 4,096 machines, and one
-    /// more for each kind of machine.
+    /// more for each kind of machine. Those that have none left are passed over.
     pub fn blocks(&self) -> usize {
-        self.layout.blocks() as usize
+        self.layout.used()
     }
 
     /// States what machine `id` can do, in place of what it could before. What has not changed
