@@ -39,6 +39,7 @@ use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
 use crate::receipts::Receipts;
+use crate::rests::Rests;
 use crate::summaries::Summaries;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
@@ -121,6 +122,7 @@ pub struct Broker {
     fresh_offers: BTreeSet<StatementId>,
     /// Those of them that not all who wait have been shown.
     head_starts: HeadStarts,
+    rests: Rests,
     /// When the ads behind a class were asked for last.
     ads_asked: BTreeMap<(PublicKey, Class), Mono>,
     /// When the summaries of a linked broker are looked through for ads to ask for.
@@ -187,6 +189,7 @@ impl Broker {
             handed_out: HandedOut::default(),
             fresh_offers: BTreeSet::new(),
             head_starts: HeadStarts::default(),
+            rests: Rests::default(),
             ads_asked: BTreeMap::new(),
             ads_due: BTreeMap::new(),
             in_hand: BTreeMap::new(),
@@ -239,6 +242,7 @@ impl Broker {
             self.leases.next_lapse(),
             self.pulls.next_end(),
             self.head_starts.next_end(),
+            self.rests.next_end(),
             self.summaries.due(),
             self.exchanges.values().filter_map(Exchange::next_start).min(),
             self.custody_wake,

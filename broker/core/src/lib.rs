@@ -22,6 +22,7 @@ mod pool;
 mod pulls;
 mod receipts;
 mod record;
+mod rests;
 mod summaries;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_core::HEAD_START;
-use capability::statements::{Ad, Offer};
+use capability::statements::{Ad, Intent, Offer};
 use capability::{
     Capabilities, Facts, Platform, Preference, PublicKey, Requirements, Resources, Runtime,
     RuntimeFacts, StatementId, Verified,
@@ -79,11 +79,12 @@ impl Waiting {
         shown
     }
 
-    fn claim(&mut self, volunteer: u8, offer: &Verified<Offer>) {
+    fn claim(&mut self, volunteer: u8, offer: &Verified<Offer>) -> StatementId {
         let asking = Asking { volunteer: key(volunteer), at: key(HOME), home: key(HOME), epoch: 1 };
         let claim = asking.claim(offer.id(), 1, 0, self.world.now);
         let granted = leases(self.world.ask(key(volunteer).0, key(HOME), claim));
         assert_eq!(granted.len(), 1);
+        granted[0].id()
     }
 }
 
@@ -251,4 +252,49 @@ fn of_an_offer_from_elsewhere_the_best_know_first_too() {
     assert_eq!(waiting.shown(&offer), [51]);
     waiting.world.pass(HEAD_START);
     assert_eq!(waiting.shown(&offer), [50]);
+}
+
+#[test]
+fn an_offer_whose_tasks_open_again_and_again_is_ranked_once_a_second() {
+    let mut waiting = Waiting::with(&[(51, 16)]);
+    waiting.world.pass(Duration::from_secs(5));
+    let offer = offer(1, &waiting);
+    waiting.publish(&offer);
+    assert_eq!(waiting.shown(&offer), [51]);
+    let lease = waiting.claim(51, &offer);
+    waiting.advertise(50, &[(Runtime::Wasm, 4)]);
+    waiting.pull(50, wants());
+    let asking = Asking { volunteer: key(51), at: key(HOME), home: key(HOME), epoch: 1 };
+    let release = asking.renewal(offer.id(), vec![lease], Intent::Release, waiting.world.now);
+    waiting.world.ask(key(51).0, key(HOME), release);
+    assert_eq!(waiting.shown(&offer), []);
+    waiting.world.pass(Duration::from_secs(1));
+    assert_eq!(waiting.shown(&offer), [50]);
+}
+
+#[test]
+fn the_same_home_in_other_words_makes_no_offer_fresh() {
+    let mut waiting = Waiting::with(&[(50, 4)]);
+    let (far, other) = (key(2), key(3));
+    for broker in [far, other] {
+        waiting.world.join(broker);
+        waiting.world.connect(key(HOME).0, broker.0);
+    }
+    waiting.world.pass(Duration::from_secs(5));
+    let offer = offer(1, &waiting);
+    let publish = |waiting: &mut Waiting, epoch: u64, at: Key| {
+        let publication = publication(project(0), &offer, epoch, at, waiting.world.now);
+        assert_eq!(waiting.world.ask(project(0).master.0, at, publication), Answer::Done);
+    };
+    publish(&mut waiting, 1, far);
+    assert_eq!(waiting.shown(&offer), [50]);
+    // Waits on, for others.
+    waiting.pull(50, Wants { except: vec![offer.id()], ..wants() });
+    let wake = |waiting: &Waiting| waiting.world.broker(key(HOME)).next_wake();
+    let rested = waiting.world.now.mono + Duration::from_secs(1);
+    waiting.world.pass(SHORT);
+    for (epoch, at) in [(1, far), (2, far), (3, other)] {
+        publish(&mut waiting, epoch, at);
+        assert_eq!(wake(&waiting) == Some(rested), at.0 == other.0, "in epoch {epoch}");
+    }
 }

@@ -151,7 +151,10 @@ impl Broker {
             let bytes = home.envelope().as_bytes();
             self.turn.writes.push(Write::put(record::home(project), bytes));
         }
-        self.fresh_offers.extend(self.book.offers_of(project).map(Verified::id));
+        // The same broker's word in other words opens no task that was not.
+        if self.book.home(project).is_none_or(|known| known.home != home.home) {
+            self.fresh_offers.extend(self.book.offers_of(project).map(Verified::id));
+        }
         self.news(News::HomeKnown { project, epoch, peer: home.home });
         self.book.insert_home(home);
         self.custody.retry();

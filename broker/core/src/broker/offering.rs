@@ -46,14 +46,17 @@ impl Broker {
         while let Some(pull) = self.pulls.expire(now) {
             self.reply(pull.reply, Answer::Offers(Vec::new()));
         }
-        let mut fresh = std::mem::take(&mut self.fresh_offers);
+        let mut fresh = self.rests.due(std::mem::take(&mut self.fresh_offers), now.mono);
         let for_all: BTreeSet<_> = self.head_starts.end(now.mono).into_iter().collect();
-        // Whoever makes an offer fresh again and again has it ranked once a second.
+        // All will see it when the head start ends.
         fresh.retain(|offer| !self.head_starts.has(*offer));
         fresh.extend(&for_all);
         let waiting = if fresh.is_empty() { Vec::new() } else { self.pulls.volunteers() };
         let mut shown = Shown::default();
         for offer in fresh {
+            if !waiting.is_empty() {
+                self.rests.begin(offer, now.mono);
+            }
             let mut suited = self.suited(offer, &waiting, &shown, now);
             let first = if for_all.contains(&offer) { suited.len() } else { self.open(offer) };
             if first < suited.len() {
