@@ -7,7 +7,7 @@ use std::time::Duration;
 use capability::statements::{Ad, Class, ClassCount, Summary};
 use capability::{
     Capabilities, Clause, Explanation, MAX_STATEMENT_BYTES, MachineIndex, Payload, PublicKey,
-    Requirements, Runtime, Timestamp, Verified, encode_cbor, evaluate,
+    Requirements, Runtime, StatementId, Timestamp, Verified, encode_cbor, evaluate,
 };
 use mesh_core::{Mono, Now, Shard};
 
@@ -83,7 +83,7 @@ impl AdTable {
         let volunteer = ad.signer();
         match self.own.get(&volunteer) {
             Some(known) if known.ad.id() == ad.id() => Advertised::Known,
-            Some(known) if known.ad.seq >= ad.seq => Advertised::Older,
+            Some(known) if newness(&known.ad) > newness(&ad) => Advertised::Older,
             None if self.own.len() >= MAX_ADS => Advertised::Full,
             _ => {
                 self.foreign.remove(&volunteer);
@@ -129,9 +129,9 @@ impl AdTable {
     pub(crate) fn learn(&mut self, broker: PublicKey, ads: Vec<Verified<Ad>>, now: Timestamp) {
         for ad in ads {
             let volunteer = ad.signer();
-            let known = self.foreign.get(&volunteer).map(|known| known.seq);
+            let known = self.foreign.get(&volunteer);
             let room = known.is_some() || self.foreign.len() < MAX_FOREIGN_ADS;
-            let newer = known.is_none_or(|seq| ad.seq > seq);
+            let newer = known.is_none_or(|known| newness(&ad) > newness(known));
             let ours = self.own.contains_key(&volunteer);
             if ad.broker == broker && ad.current(now).is_ok() && newer && room && !ours {
                 count_in(&mut self.index, &ad);
@@ -198,6 +198,11 @@ impl AdTable {
         let each: usize = requirements.clauses.iter().map(judgements).sum();
         each * requirements.distinct_runtimes().count() * self.index.blocks()
     }
+}
+
+/// Of two ads of one volunteer the one holds of which this is the larger.
+fn newness(ad: &Verified<Ad>) -> (u64, Timestamp, StatementId) {
+    (ad.seq, ad.expires(), ad.id())
 }
 
 /// Puts the machine of `ad` into `index`, if there is room.
@@ -272,8 +277,6 @@ mod tests {
 
     /// The ad of a machine with `count` facts whose names begin with `name`.
     fn ad(volunteer: u32, name: &str, count: usize) -> Verified<Ad> {
-        let mut seed = [7; 32];
-        seed[..4].copy_from_slice(&volunteer.to_le_bytes());
         let mut facts = Facts::new();
         for number in 0..count {
             facts.insert(&format!("{name}.{number}"), true).expect("a sound fact");
@@ -286,7 +289,13 @@ mod tests {
         };
         let broker = PublicKey::from_bytes([1; 32]);
         let ad = Ad { seq: 1, broker, capabilities, expires: Timestamp(1) };
-        Verified::sign(ad, &SecretKey::from_seed(&seed))
+        Verified::sign(ad, &SecretKey::from_seed(&seed(volunteer)))
+    }
+
+    fn seed(volunteer: u32) -> [u8; 32] {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&volunteer.to_le_bytes());
+        seed
     }
 
     #[test]
@@ -305,6 +314,31 @@ mod tests {
         // What others have too is no burden.
         table.advertise(ad(fitting + 3, "label.0", MAX_FACTS));
         assert_eq!(table.matching(&job), Some(fitting + 1));
+    }
+
+    #[test]
+    fn of_ads_with_one_number_the_same_holds_everywhere() {
+        let now = Timestamp(0);
+        let (later, other) = (ad(1, "later", 1), ad(1, "other", 1));
+        let ad = |it: &Verified<Ad>, expires| {
+            let changed = Ad { expires: Timestamp(expires), ..Ad::clone(it) };
+            Verified::sign(changed, &SecretKey::from_seed(&seed(1)))
+        };
+        let (short, [less, more]) = (ad(&later, 1), {
+            let mut pair = [ad(&later, 2), ad(&other, 2)];
+            pair.sort_by_key(Verified::id);
+            pair
+        });
+        let volunteer = short.signer();
+        for order in [[&short, &less, &more], [&more, &less, &short], [&less, &more, &short]] {
+            let (mut own, mut foreign) = (AdTable::default(), AdTable::default());
+            for ad in order {
+                own.advertise(ad.clone());
+                foreign.learn(ad.broker, vec![ad.clone()], now);
+            }
+            assert_eq!(own.of(volunteer), Some(&more));
+            assert_eq!(foreign.of(volunteer), Some(&more));
+        }
     }
 
     #[test]
