@@ -298,3 +298,16 @@ fn the_same_home_in_other_words_makes_no_offer_fresh() {
         assert_eq!(wake(&waiting) == Some(rested), at.0 == other.0, "in epoch {epoch}");
     }
 }
+
+#[test]
+fn an_offer_that_is_published_again_is_not_fresh() {
+    let mut waiting = Waiting::with(&[(50, 4)]);
+    waiting.world.pass(Duration::from_secs(5));
+    let offer = offer(1, &waiting);
+    waiting.publish(&offer);
+    assert_eq!(waiting.shown(&offer), [50]);
+    waiting.pull(50, Wants { except: vec![offer.id()], ..wants() });
+    let rested = waiting.world.now.mono + Duration::from_secs(1);
+    waiting.publish(&offer);
+    assert_ne!(waiting.world.broker(key(HOME)).next_wake(), Some(rested));
+}

@@ -213,8 +213,11 @@ impl Broker {
             self.turn.acknowledgements.push(Action::News(taken));
         }
         if let Some(epoch) = granted_in {
+            // The same again opens nothing, nor does what is settled.
+            if news || !self.leases.grants(id, epoch) {
+                self.fresh_offers.insert(id);
+            }
             self.turn.writes.extend(self.leases.begin(&offer, epoch, &settled));
-            self.fresh_offers.insert(id);
         }
         self.pull_ads_soon(now);
         Ok(())
