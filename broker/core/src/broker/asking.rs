@@ -152,8 +152,11 @@ impl Broker {
         if !self.inquiries.allow(from, now) {
             return Err(Refusal::Full("too many questions about machines, ask again".to_owned()));
         }
-        let too_much = "it would take too long to explain: too many clauses, values or runtimes";
-        self.ads.explain(requirements).ok_or_else(|| Refusal::Full(too_much.to_owned()))
+        self.ads.explain(requirements).ok_or_else(|| {
+            invalid(
+                "it would take too long to explain; name fewer clauses, alternatives or runtimes",
+            )
+        })
     }
 
     fn advertise(&mut self, from: PublicKey, ad: Verified<Ad>, now: Now) -> Result<(), Refusal> {

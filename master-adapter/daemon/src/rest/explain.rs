@@ -269,6 +269,7 @@ mod tests {
             (Err(NoAnswer::Away(home())), "is not connected"),
             (Err(failed()), "lost"),
             (Ok(Answer::Refused(Refusal::Full("questions".into()))), "ask again"),
+            (Ok(Answer::Refused(Refusal::Invalid("fewer clauses".into()))), "fewer clauses"),
             (Ok(Answer::Done), "does not fit"),
         ] {
             let failure = failure(explained(&mut bench, answer).await.1);
