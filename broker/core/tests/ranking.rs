@@ -311,3 +311,40 @@ fn an_offer_that_is_published_again_is_not_fresh() {
     waiting.publish(&offer);
     assert_ne!(waiting.world.broker(key(HOME)).next_wake(), Some(rested));
 }
+
+#[test]
+fn who_waits_is_shown_fresh_offers_in_the_order_of_who_asks_anew() {
+    let mut waiting = Waiting::with(&[(50, 4)]);
+    let far = key(2);
+    waiting.world.join(far);
+    waiting.world.connect(key(HOME).0, far.0);
+    waiting.world.pass(Duration::from_secs(5));
+    // What one project was given counts against it.
+    let given = offer(1, &waiting);
+    waiting.publish(&given);
+    waiting.claim(50, &given);
+    let wants = || Wants { except: vec![given.id()], ..wants() };
+    waiting.pulls.clear();
+    waiting.pull(50, wants());
+    waiting.world.disconnect(key(HOME).0, far.0);
+    for n in [0, 1, 0, 1] {
+        waiting.world.pass(SHORT);
+        let offer = project(n).offer(1, 1, waiting.world.now);
+        let publication = publication(project(n), &offer, 2, far, waiting.world.now);
+        assert_eq!(waiting.world.ask(project(n).master.0, far, publication), Answer::Done);
+    }
+    // All of them are heard of at once.
+    waiting.world.connect(key(HOME).0, far.0);
+    let shown = |waiting: &mut Waiting| {
+        let answer = waiting.world.answer(waiting.pulls[&50]).expect("offers");
+        let offers = offered(answer);
+        assert!(offers.iter().all(|it| it.others == Some(0)));
+        offers.iter().map(|it| (it.offer.project, it.offer.issued)).collect::<Vec<_>>()
+    };
+    let fresh = shown(&mut waiting);
+    let projects: Vec<_> = fresh.iter().map(|(project, _)| *project).collect();
+    assert_eq!(projects, [1, 1, 0, 0].map(|n| project(n).name()));
+    assert!(fresh[0].1 < fresh[1].1 && fresh[2].1 < fresh[3].1, "the oldest of each first");
+    waiting.pull(50, wants());
+    assert_eq!(shown(&mut waiting), fresh);
+}

@@ -12,6 +12,9 @@ use super::Broker;
 use crate::head_starts::Precedence;
 use crate::pulls::Pull;
 
+/// How many machines suit an offer, once it was counted; it is the same for all who are shown it.
+type Able = BTreeMap<StatementId, Option<u32>>;
+
 /// Who is shown which fresh offers that are kept from others.
 #[derive(Default)]
 struct Shown {
@@ -23,17 +26,27 @@ struct Shown {
 impl Broker {
     /// Answers the volunteer's pull if there is something for it that is not kept for others.
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
-        let offers = self.offers_for(volunteer, |offer| !self.head_starts.has(offer), now);
-        self.answer_pull_with(volunteer, offers);
+        let mut projects: Vec<_> = self.book.projects().collect();
+        projects.sort_by_key(|project| self.handed_out.to(*project));
+        let offers = projects.into_iter().flat_map(|project| self.book.offers_of(project));
+        let for_all = offers.filter(|offer| !self.head_starts.has(offer.id()));
+        let offers = self.suiting(volunteer, for_all, now);
+        self.answer_pull_with(volunteer, offers, &mut Able::new());
     }
 
-    fn answer_pull_with(&mut self, volunteer: PublicKey, mut offers: Vec<Offered>) {
+    fn answer_pull_with(
+        &mut self,
+        volunteer: PublicKey,
+        mut offers: Vec<Offered>,
+        able: &mut Able,
+    ) {
         if !offers.is_empty()
             && let Some(pull) = self.pulls.end(volunteer)
         {
             for offered in &mut offers {
                 // Those beside somebody who can.
-                let able = self.ads.matching(&offered.offer.requirements);
+                let count = || self.ads.matching(&offered.offer.requirements);
+                let able = able.entry(offered.offer.id()).or_insert_with(count);
                 offered.others = able.map(|able| able.saturating_sub(1));
             }
             self.reply(pull.reply, Answer::Offers(offers));
@@ -66,10 +79,11 @@ impl Broker {
             suited.into_iter().for_each(|volunteer| shown.show(offer, volunteer));
         }
         // Who waits has been shown all else.
+        let mut able = Able::new();
         for volunteer in shown.in_order {
-            let first = &shown.to[&volunteer];
-            let offers = self.offers_for(volunteer, |offer| first.contains(&offer), now);
-            self.answer_pull_with(volunteer, offers);
+            let first = self.in_turn(&shown.to[&volunteer]);
+            let offers = self.suiting(volunteer, first, now);
+            self.answer_pull_with(volunteer, offers, &mut able);
         }
     }
 
@@ -119,21 +133,26 @@ impl Broker {
         }
     }
 
-    /// Offers that suit the pull of `volunteer`, of those that it `may_see`: of the projects that had
-    /// least first, and the oldest of each.
-    fn offers_for(
-        &self,
+    /// Those offers, of the projects that had least first, and the oldest of each.
+    fn in_turn(&self, offers: &BTreeSet<StatementId>) -> impl Iterator<Item = &Verified<Offer>> {
+        let mut offers: Vec<_> = offers.iter().filter_map(|id| self.book.offer(*id)).collect();
+        offers.sort_by_key(|offer| {
+            (self.handed_out.to(offer.project), offer.project, offer.issued, offer.id())
+        });
+        offers.into_iter()
+    }
+
+    /// Those of `offers` that suit the pull of `volunteer`, in their order, as many as fit into an
+    /// answer.
+    fn suiting<'a>(
+        &'a self,
         volunteer: PublicKey,
-        may_see: impl Fn(StatementId) -> bool,
+        offers: impl Iterator<Item = &'a Verified<Offer>>,
         now: Now,
     ) -> Vec<Offered> {
         let Some(Pull { wants, .. }) = self.pulls.of(volunteer) else { return Vec::new() };
-        let mut projects: Vec<_> = self.book.projects().collect();
-        projects.sort_by_key(|project| self.handed_out.to(*project));
-        let offers = projects.into_iter().flat_map(|project| self.book.offers_of(project));
-        let suiting = offers
-            .filter(|offer| may_see(offer.id()))
-            .filter(|offer| self.runtime_for(offer, volunteer, wants, now).is_some());
+        let suiting =
+            offers.filter(|offer| self.runtime_for(offer, volunteer, wants, now).is_some());
         let offered = suiting.filter_map(|offer| {
             Some(Offered {
                 offer: offer.clone(),
