@@ -84,6 +84,16 @@ impl Receipts {
         writes
     }
 
+    /// Forgets those that are void: their results are to be judged anew.
+    pub(crate) fn forget_void(
+        &mut self,
+        is_void: impl Fn(&Verified<Receipt>) -> bool,
+    ) -> Vec<Write> {
+        let void = self.by_result.iter().filter(|(_, kept)| is_void(&kept.receipt));
+        let void: Vec<Judged> = void.map(|(judged, _)| *judged).collect();
+        void.into_iter().filter_map(|judged| self.forget(judged)).collect()
+    }
+
     fn forget(&mut self, judged: Judged) -> Option<Write> {
         let kept = self.by_result.remove(&judged)?;
         self.by_end.remove(&(kept.until, judged));

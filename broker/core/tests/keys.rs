@@ -5,11 +5,13 @@ mod support;
 use std::time::Duration;
 
 use broker_core::GossipToken;
-use capability::statements::{BrokerCard, Intent, Lease, Offer, Revocation, Succession};
+use capability::statements::{
+    BrokerCard, Intent, JobResult, Lease, Offer, Receipt, Revocation, Succession,
+};
 use capability::{MAX_CLOCK_SKEW, StatementId, Verified};
 use mesh_core::{
-    Answer, Ask, Gossip, HandoverAnswer, KeyChange, MAX_KEY_CHANGE_BYTES, MAX_REVOCATIONS_A_SIGNER,
-    MAX_SUCCESSIONS_A_SIGNER, Now, Refusal,
+    Answer, Ask, Bundle, Gossip, HandoverAnswer, KeyChange, MAX_KEY_CHANGE_BYTES,
+    MAX_REVOCATIONS_A_SIGNER, MAX_SUCCESSIONS_A_SIGNER, Now, Refusal,
 };
 use support::*;
 
@@ -296,4 +298,82 @@ fn a_renewal_of_a_withdrawn_offer_is_answered_with_its_signers_withdrawal() {
     assert!(matches!(refusal(world.ask(key(3).0, home, late)), Refusal::Invalid(_)));
     world.restart(home);
     assert_eq!(renew(&mut world, home, &lease), Answer::Withdrawn(withdrawal));
+}
+
+/// A result of Alice's and its receipt, both of which the home has taken; its master is connected.
+fn judged(
+    world: &mut World,
+    home: Key,
+    project: Project,
+) -> (Verified<JobResult>, Verified<Receipt>) {
+    let offer = project.offer(2, 1, world.now);
+    let publication = publication(project, &offer, 1, home, world.now);
+    assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    world.connect(project.master.0, home.0);
+    let lease = leased(world, home, &offer);
+    let result = result(key(ALICE), &lease, world.now);
+    give(world, key(ALICE), home, result_bundle(&result, home));
+    let receipt = project.receipt(&result, accepted(), world.now);
+    give(world, project.master, home, receipt_bundle(&receipt, home.0));
+    (result, receipt)
+}
+
+fn give(world: &mut World, from: Key, home: Key, bundle: Bundle) {
+    assert_eq!(world.hand_over(from.0, home, bundle), HandoverAnswer::Taken);
+}
+
+fn delivered_to(world: &World, who: Key) -> Vec<StatementId> {
+    world.delivered_to(who.0).iter().map(Bundle::id).collect()
+}
+
+#[test]
+fn a_result_with_a_void_receipt_goes_to_the_master_again_who_judges_anew() {
+    for restored in [false, true] {
+        let (home, project) = (key(1), project(0));
+        let mut world = World::of(&[home]);
+        world.connect(key(ALICE).0, home.0);
+        let (result, void) = judged(&mut world, home, project);
+        assert_eq!(delivered_to(&world, key(ALICE)), [void.id()]);
+        let kept = world.receipts_on_disk(home);
+        let change = revocation(project.master, project.project, world.now);
+        assert_eq!(declare(&mut world, home, change), Answer::Done);
+        assert_eq!(world.receipts_on_disk(home).len(), 0);
+        if restored {
+            // So it was left by a broker that did not drop them.
+            world.undelete(home, kept);
+            world.restart(home);
+            assert_eq!(world.receipts_on_disk(home).len(), 0);
+            world.connect(key(ALICE).0, home.0);
+        }
+
+        let heir = Project { master: key(210), ..project };
+        let publication = publication(heir, &heir.offer(1, 1, world.now), 2, home, world.now);
+        assert_eq!(world.ask(heir.master.0, home, publication), Answer::Done);
+        world.connect(heir.master.0, home.0);
+        give(&mut world, key(ALICE), home, result_bundle(&result, home));
+        assert_eq!(delivered_to(&world, heir.master), [result.id()]);
+
+        // What is signed again was judged when it was judged.
+        let judged_at = Now { wall: void.issued, ..world.now };
+        let anew = heir.receipt(&result, accepted(), judged_at);
+        give(&mut world, heir.master, home, receipt_bundle(&anew, home.0));
+        give(&mut world, key(ALICE), home, result_bundle(&result, home));
+        assert_eq!(delivered_to(&world, key(ALICE)), [void.id(), anew.id(), anew.id()]);
+        assert_eq!(delivered_to(&world, heir.master), [result.id()], "once is enough");
+    }
+}
+
+#[test]
+fn a_void_receipt_on_its_way_is_carried_no_further() {
+    let (home, robbed) = (key(1), project(0));
+    let mut world = World::of(&[home]);
+    judged(&mut world, home, robbed);
+    let (_, sound) = judged(&mut world, home, project(1));
+    assert_eq!(world.broker(home).status().custody, 2);
+    let change = revocation(robbed.master, robbed.project, world.now);
+    assert_eq!(declare(&mut world, home, change), Answer::Done);
+    assert_eq!(world.broker(home).status().custody, 1);
+    world.restart(home);
+    world.connect(key(ALICE).0, home.0);
+    assert_eq!(delivered_to(&world, key(ALICE)), [sound.id()]);
 }

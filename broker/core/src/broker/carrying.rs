@@ -109,6 +109,23 @@ impl Broker {
         }
     }
 
+    /// Lets go the void ones of those receipts that `may_be_void`. Whoever had such a one from here
+    /// would refuse it and ask again, for ever; so his result goes to the master, who judges anew.
+    pub(super) fn drop_void_receipts(&mut self, may_be_void: impl Fn(&Verified<Receipt>) -> bool) {
+        let keys = self.book.keys();
+        let is_void = |receipt: &Verified<Receipt>| {
+            may_be_void(receipt) && keys.is_void_for(receipt.signer(), receipt.project)
+        };
+        self.turn.writes.extend(self.receipts.forget_void(is_void));
+        let on_its_way = self.custody.bundles().filter(|bundle| match &bundle.cargo {
+            Cargo::Receipt(receipt) => is_void(receipt),
+            Cargo::Result(_) => false,
+        });
+        for id in on_its_way.map(Bundle::id).collect::<Vec<_>>() {
+            self.turn.writes.extend(self.custody.discharge(id));
+        }
+    }
+
     fn may_take<T: Payload>(&self, statement: &Verified<T>, now: Now) -> Result<(), NotTaken> {
         // Without the allowance for clocks that `current` makes: it is on its way, and arrives late.
         if statement.expires() <= now.wall {

@@ -204,6 +204,9 @@ impl Broker {
             self.known.remove(&subject);
             self.forget(&subject);
         }
+        // Anybody can revoke anything: what is not about the key is not looked up.
+        let key = revocation.key;
+        self.drop_void_receipts(|it| it.signer() == key || PublicKey::from(it.project) == key);
     }
 
     fn learn_succession(&mut self, succession: &Verified<Succession>) {

@@ -168,6 +168,13 @@ impl World {
         records
     }
 
+    /// The receipts that the broker keeps.
+    pub fn receipts_on_disk(&self, broker: Key) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut records = self.nodes[&broker.0].disk.clone();
+        records.retain(|key, _| key[0] == b'r');
+        records
+    }
+
     /// As if a process had ended before it deleted those records.
     pub fn undelete(&mut self, broker: Key, records: BTreeMap<Vec<u8>, Vec<u8>>) {
         self.nodes.get_mut(&broker.0).expect("a broker").disk.extend(records);
