@@ -1,8 +1,8 @@
 //! Keys on disk: made on first start, readable by their owner alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use capability::{KEY_BYTES, SecretKey};
@@ -58,12 +58,20 @@ pub enum KeyFileError {
     Randomness(#[from] getrandom::Error),
 }
 
-/// Reads the key in `path`, or makes one there if there is no file.
+impl KeyFileError {
+    fn is(&self, kind: io::ErrorKind) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == kind)
+    }
+}
+
+/// Reads the key in `path`, or makes one there if there is no file. Of two programs that do so at once
+/// both get the same key.
 pub fn load_or_create(path: &Path) -> Result<SecretKey, KeyFileError> {
     match load(path) {
-        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            create(path)
-        }
+        Err(error) if error.is(io::ErrorKind::NotFound) => match create(path) {
+            Err(error) if error.is(io::ErrorKind::AlreadyExists) => load(path),
+            created => created,
+        },
         loaded => loaded,
     }
 }
@@ -106,15 +114,21 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), KeyFileError> {
 }
 
 fn write(path: &Path, seed: &[u8; KEY_BYTES]) -> Result<SecretKey, KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.display().to_string(), source };
-    let directory = directory_of(path);
-    std::fs::create_dir_all(directory).map_err(failed)?;
-    let mut new = OpenOptions::new();
-    let mut file = new.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(seed)).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
+    write_new(path, seed)
+        .map_err(|source| KeyFileError::Io { path: path.display().to_string(), source })?;
     Ok(SecretKey::from_seed(seed))
+}
+
+/// In one step: a full disk or a crash must not leave a file that is no key, which nobody may replace.
+fn write_new(path: &Path, seed: &[u8; KEY_BYTES]) -> io::Result<()> {
+    let directory = directory_of(path);
+    std::fs::create_dir_all(directory)?;
+    // Its owner's alone from the first, as temporary files are.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(seed))?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
@@ -133,6 +147,32 @@ mod tests {
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(load_or_create(&path).expect("read").public(), made.public());
+    }
+
+    #[test]
+    fn nobody_meets_a_key_file_that_is_half_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for n in 0..50 {
+            let path = dir.path().join(format!("{n}.key"));
+            let made = std::thread::scope(|scope| {
+                let starts = [(); 8].map(|()| scope.spawn(|| load_or_create(&path)));
+                starts.map(|it| it.join().expect("no panic").expect("a whole key").public())
+            });
+            assert_eq!(made, [load(&path).expect("read").public(); 8]);
+        }
+        let files = std::fs::read_dir(dir.path()).expect("there").count();
+        assert_eq!(files, 50, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_never_replaced() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("node.key");
+        let made = create(&path).expect("made");
+        let again = create(&path).map(|_| ()).expect_err("it is there");
+        let exists = io::ErrorKind::AlreadyExists;
+        assert!(matches!(again, KeyFileError::Io { source, .. } if source.kind() == exists));
+        assert_eq!(load(&path).expect("read").public(), made.public());
     }
 
     #[test]
