@@ -3,12 +3,13 @@
 //! The files are what is durable. Whoever runs the daemon may add one by hand, or take one back as
 //! long as no broker has heard of it.
 
+use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use capability::statements::Revocation;
-use capability::{Ed25519, Timestamp, Verified};
+use capability::{Ed25519, StatementError, Timestamp, Verified};
 use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES};
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
@@ -16,8 +17,8 @@ use crate::files::write_whole;
 use crate::link::chain;
 use crate::statement_file::{read_statement, statement_text};
 
-/// Files that are read at most. Brokers keep 64 revocations and two successions of one signer.
-const MAX_FILES: usize = 256;
+/// Statements that are told at most. Brokers keep 64 revocations and two successions of one signer.
+const MAX_TOLD: usize = 256;
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -53,8 +54,8 @@ impl KeyChanges {
         Ok(path)
     }
 
-    /// All that hold at `now`. What cannot be used is warned of and passed over: a stray file must
-    /// not keep a revocation from being told.
+    /// Those that hold at `now`, the longest first. What cannot be used is warned of and passed over: a
+    /// stray file must not keep a revocation from being told.
     pub fn load(&self, now: Timestamp) -> Outcome<Vec<KeyChange>> {
         let files = self
             .files()
@@ -62,13 +63,28 @@ impl KeyChanges {
             .or_exit(Exit::State)?;
         let mut changes = Vec::new();
         for path in files {
-            match read(&path) {
-                Ok(change) if change.current(now).is_ok() => changes.push(change),
-                Ok(_) => tracing::debug!(path = %path.display(), "key change is over"),
+            let shown = path.display();
+            match read(&path).map(|change| (change.current(now), change)) {
+                Ok((Ok(()), change)) => changes.push(change),
+                Ok((Err(StatementError::Expired { .. }), _)) => {
+                    tracing::debug!(path = %shown, "key change is over");
+                }
+                Ok((Err(error), _)) => {
+                    tracing::warn!(path = %shown, reason = %chain(&error), "key change not told yet");
+                }
                 Err(failure) => {
-                    tracing::warn!(path = %path.display(), reason = %failure, "key change not read");
+                    tracing::warn!(path = %shown, reason = %failure, "key change not read");
                 }
             }
+        }
+        changes.sort_by_key(|change| Reverse(change.expires()));
+        if changes.len() > MAX_TOLD {
+            let left_out = changes.len() - MAX_TOLD;
+            tracing::warn!(
+                left_out,
+                "there are too many key changes, those that end first are not told"
+            );
+            changes.truncate(MAX_TOLD);
         }
         Ok(changes)
     }
@@ -87,7 +103,6 @@ impl KeyChanges {
             }
         }
         files.sort();
-        files.truncate(MAX_FILES);
         Ok(files)
     }
 }
@@ -123,7 +138,7 @@ mod tests {
     use std::time::Duration;
 
     use capability::statements::Revocation;
-    use capability::{SecretKey, Signer, Verified};
+    use capability::{Payload, SecretKey, Signer, Verified};
 
     use super::*;
 
@@ -150,5 +165,37 @@ mod tests {
         assert_eq!(folder.load(NOW).expect("read").len(), 2);
         let later = NOW + Duration::from_secs(1800);
         assert_eq!(folder.load(later).expect("read"), [revocation(1, 3600)]);
+    }
+
+    #[test]
+    fn dead_files_take_no_room_from_what_holds_and_of_that_the_longest_is_told() {
+        let state = tempfile::tempdir().expect("a directory");
+        let folder = KeyChanges::in_state(state.path());
+        let lives = 3600..3600 + MAX_TOLD as u64;
+        let live: Vec<_> = lives.rev().map(|seconds| revocation(1, seconds)).collect();
+        let dead = (0..100).map(|seconds| revocation(2, seconds));
+        for change in dead.chain(live.iter().cloned()) {
+            folder.add(&change).expect("written");
+        }
+        let now = NOW + Duration::from_secs(1800);
+        assert_eq!(folder.load(now).expect("read"), live);
+
+        let (longest, shortest) = (revocation(3, 100_000), revocation(3, 3599));
+        folder.add(&longest).expect("written");
+        folder.add(&shortest).expect("written");
+        let told = folder.load(now).expect("read");
+        assert_eq!((told.len(), &told[0]), (MAX_TOLD, &longest));
+        assert!(!told.contains(&shortest) && !told.contains(&live[MAX_TOLD - 1]));
+    }
+
+    #[test]
+    fn a_change_from_a_clock_that_is_ahead_is_told_once_it_holds() {
+        let state = tempfile::tempdir().expect("a directory");
+        let folder = KeyChanges::in_state(state.path());
+        let day = Duration::from_secs(24 * 60 * 60);
+        let of_tomorrow = revocation(1, (Revocation::MAX_LIFETIME + day).as_secs());
+        folder.add(&of_tomorrow).expect("written");
+        assert_eq!(folder.load(NOW).expect("read"), []);
+        assert_eq!(folder.load(NOW + day).expect("read"), [of_tomorrow]);
     }
 }
