@@ -94,6 +94,7 @@ impl EventLoop {
         let mut disk = tokio::time::interval(DISK_PERIOD);
         let mut look = tokio::time::interval(LOOK_PERIOD);
         let mut seen = Watch::new(self.key_changes.path().to_path_buf());
+        let mut again = mesh_shell::key_change_readings();
         self.act();
         self.take_key_changes();
         loop {
@@ -117,6 +118,7 @@ impl EventLoop {
                     self.give(Input::DiskFree { bytes });
                 }
                 _ = look.tick() => if seen.has_changed() { self.take_key_changes() },
+                _ = again.tick() => self.take_key_changes(),
                 () = self.clock.sleep_until(wake) => self.give(Input::Wake),
             }
         }

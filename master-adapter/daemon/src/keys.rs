@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use capability::statements::{Check, Revocation, Succession};
-use capability::{
-    Ed25519, KeyBook, Payload, ProjectKey, PublicKey, SecretKey, Signer, Timestamp, Verified,
-};
+use capability::{Ed25519, KeyBook, ProjectKey, PublicKey, SecretKey, Signer, Timestamp, Verified};
 use master_core::open_offers;
 use mesh_core::KeyChange;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, Storage, escape_line, key_file};
+use mesh_shell::{
+    Exit, Failure, KEY_CHANGE_LIFETIME, OrExit, Outcome, Storage, escape_line, key_file,
+};
 
 use crate::identity::{Identity, project_key};
 
@@ -64,8 +64,7 @@ impl Identity {
         reason: String,
         now: Timestamp,
     ) -> Outcome<KeyChange> {
-        // The longest life is not before the end of any delegation there may be (S71).
-        let payload = Revocation { key, reason, expires: now + Revocation::MAX_LIFETIME };
+        let payload = Revocation { key, reason, expires: now + KEY_CHANGE_LIFETIME };
         let revocation = Verified::try_sign(payload, signer).or_exit(Exit::Usage)?;
         let change = KeyChange::Revocation(revocation);
         self.key_changes().add(&change)?;
@@ -111,7 +110,7 @@ impl Identity {
         self.refuse_revoked(now)?;
         self.refuse_open_jobs(now)?;
         let heir = key_file::load_or_create(fresh)?;
-        let expires = now + Succession::MAX_LIFETIME;
+        let expires = now + KEY_CHANGE_LIFETIME;
         let succession = Succession { successor: heir.public(), expires };
         let succession = KeyChange::Succession(Verified::sign(succession, &former));
         self.key_changes().add(&succession)?;

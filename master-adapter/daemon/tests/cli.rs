@@ -3,8 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
 
-use capability::{SecretKey, Signer};
+use capability::statements::{Revocation, Succession};
+use capability::{Ed25519, Payload, SecretKey, Signer, Timestamp};
+use mesh_core::KeyChange;
 
 const UNUSED_PORT: &str = "127.0.0.1:9";
 
@@ -118,6 +121,30 @@ fn a_revoked_adapter_is_not_delegated_to_again_and_says_so_when_it_runs() {
     let changes = std::fs::read_dir(state.join("key-changes")).expect("there").count();
     assert_eq!(changes, 1, "the key was void already");
     first_log(state, "broker not reached");
+}
+
+/// When the statements in `key-changes` end.
+fn ends_of_key_changes(state: &Path) -> Vec<Timestamp> {
+    let files = std::fs::read_dir(state.join("key-changes")).expect("there");
+    let ends = files.map(|entry| {
+        let envelope = mesh_shell::read_statement(&entry.expect("an entry").path());
+        let change = KeyChange::check(&envelope.expect("a statement"), &Ed25519);
+        change.expect("a key change").expires()
+    });
+    ends.collect()
+}
+
+#[test]
+fn key_changes_hold_for_brokers_whose_clocks_are_hours_behind() {
+    let state = project();
+    let state = state.path();
+    assert!(run(state, &["rotate"]).status.success());
+    assert!(run(state, &["rotate", "--project"]).status.success());
+    let behind = Timestamp::from(SystemTime::now() - Duration::from_secs(12 * 60 * 60));
+    let ends = ends_of_key_changes(state);
+    assert_eq!(ends.len(), 2);
+    let longest = [Revocation::MAX_LIFETIME, Succession::MAX_LIFETIME].map(|it| behind + it);
+    assert!(ends.iter().all(|end| longest.iter().all(|it| end < it)), "{ends:?}");
 }
 
 /// What the adapter with this state says that it signs with.

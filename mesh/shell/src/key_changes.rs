@@ -6,16 +6,26 @@
 use std::cmp::Reverse;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use capability::statements::Revocation;
-use capability::{Ed25519, StatementError, Timestamp, Verified};
+use capability::{Ed25519, Payload, StatementError, Timestamp, Verified};
 use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES};
+use tokio::time::{Instant, Interval};
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 use crate::files::write_whole;
 use crate::link::chain;
 use crate::statement_file::{read_statement, statement_text};
+
+/// How long a key change is signed for: the longest life, less a day. Who signs may have a clock that is
+/// ahead, and whoever has a right one takes nothing that lives longer than the longest.
+pub const KEY_CHANGE_LIFETIME: Duration =
+    Revocation::MAX_LIFETIME.saturating_sub(Duration::from_secs(24 * 60 * 60));
+
+/// How often the files are read again, though none has changed: time alone makes some hold.
+const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Statements that are told at most. Brokers keep 64 revocations and two successions of one signer.
 const MAX_TOLD: usize = 256;
@@ -112,6 +122,11 @@ fn read(path: &Path) -> Outcome<KeyChange> {
     KeyChange::check(&envelope, &Ed25519).map_err(|error| Failure::say(Exit::Input, chain(&error)))
 }
 
+/// When the files are read again, though none has changed; not at once.
+pub fn key_change_readings() -> Interval {
+    tokio::time::interval_at(Instant::now() + READ_AGAIN, READ_AGAIN)
+}
+
 /// What `change` says, in a line for people.
 pub fn describe_key_change(change: &KeyChange) -> String {
     let (signer, expires) = (change.signer(), change.expires());
@@ -135,10 +150,7 @@ fn by(revocation: &Verified<Revocation>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use capability::statements::Revocation;
-    use capability::{Payload, SecretKey, Signer, Verified};
+    use capability::{SecretKey, Signer};
 
     use super::*;
 

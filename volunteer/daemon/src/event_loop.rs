@@ -166,6 +166,7 @@ impl EventLoop {
         self.begin();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut key_changes = mesh_shell::key_change_readings();
         let mut quit_at: Option<Instant> = None;
         while !self.drained {
             let wake = self.core.next_wake();
@@ -180,6 +181,7 @@ impl EventLoop {
                 Some(question) = self.asked.recv() => self.answer(question),
                 () = self.clock.sleep_until(wake) => self.handle(Input::Wake),
                 _ = look.tick() => self.look(),
+                _ = key_changes.tick() => self.take_key_changes(),
                 () = self.termination.asked() => {
                     if quit_at.is_some() {
                         break;

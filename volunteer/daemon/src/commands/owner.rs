@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capability::statements::{MAX_OWNERSHIP_BYTES, Ownership, Revocation, Succession};
-use capability::{
-    Ed25519, Envelope, Kind, Payload, PublicKey, SecretKey, Signer, Timestamp, Verified,
-};
+use capability::{Ed25519, Envelope, Kind, PublicKey, SecretKey, Signer, Timestamp, Verified};
 use mesh_core::KeyChange;
 use mesh_shell::key_file::{self, KeyFileError};
 use mesh_shell::{
-    Clock, Exit, Failure, KeyChanges, OrExit, Outcome, chain, describe_key_change, escape_line,
-    outln, read_statement, statement_text, write_whole,
+    Clock, Exit, Failure, KEY_CHANGE_LIFETIME, KeyChanges, OrExit, Outcome, chain,
+    describe_key_change, escape_line, outln, read_statement, statement_text, write_whole,
 };
 use serde_json::json;
 
@@ -23,7 +21,8 @@ use crate::arguments::{Output, OwnerCommand, OwnerKey};
 use crate::daemon;
 use crate::ownership::{Ownerships, describe};
 
-/// How long an ownership and a move hold: a year, as the specification allows at most.
+/// How long an ownership and a move hold: a year, a day less than the specification allows at most, for
+/// clocks that are behind.
 const LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Does it. A running daemon notices within seconds.
@@ -165,8 +164,8 @@ fn revoke(
 ) -> Outcome {
     let signer = file.load()?;
     let key = node.unwrap_or_else(|| signer.public());
-    // The longest life (S71): who knows until when somebody counts on the key?
-    let payload = Revocation { key, reason, expires: now + Revocation::MAX_LIFETIME };
+    // Who knows until when somebody counts on the key (S71)?
+    let payload = Revocation { key, reason, expires: now + KEY_CHANGE_LIFETIME };
     let revocation = Verified::try_sign(payload, &signer).or_exit(Exit::Usage)?;
     let about = describe_key_change(&KeyChange::Revocation(revocation.clone()));
     put(output, &about, revocation.envelope())?;
