@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::authority::Authority;
 use crate::job_ids::JobIds;
 use crate::judge::{MAX_AGAIN, MAX_AGAIN_IN_ALL};
+use crate::message::RevokedKey;
 use crate::records::{SettledRecord, StateRecord};
 
 /// Offers in memory at most, those that are over but not expired included.
@@ -92,8 +93,8 @@ pub enum SubmitError {
     )]
     DelegationExpired(Timestamp),
     /// The project takes back what it let this node's key do.
-    #[error("the key of this adapter was revoked; make a new one with `talkoot-master rotate`")]
-    Revoked,
+    #[error("{0}")]
+    Revoked(RevokedKey),
     /// [`MAX_JOBS`] or [`MAX_TASKS_IN_ALL`].
     #[error("too many jobs or tasks are kept; wait until some have expired")]
     TooMany,

@@ -19,7 +19,7 @@ use mesh_core::{
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
-use crate::message::{Action, CancelError, Input};
+use crate::message::{Action, CancelError, Input, RevokedKey};
 use crate::owners::Owners;
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
 use judging::Arrival;
@@ -52,7 +52,8 @@ pub struct Master {
     calls: BTreeMap<CallId, Question>,
     declarations: Declarations,
     declaring: BTreeMap<CallId, (PublicKey, StatementId)>,
-    standing: Standing,
+    /// What the project has revoked, after which nothing that this node signs is worth anything.
+    revoked: Option<RevokedKey>,
     owners: Owners,
     asking_of_owners: Option<CallId>,
     next_call: u64,
@@ -62,14 +63,6 @@ pub struct Master {
     disk_full: bool,
     next_expiry: Mono,
     wake: Option<Mono>,
-}
-
-/// What the project says of this node's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Trusted,
-    /// Whatever it signs is worth nothing.
-    Revoked,
 }
 
 /// What becomes usable with a commit.
@@ -114,7 +107,7 @@ impl Master {
             calls: BTreeMap::new(),
             declarations: Declarations::default(),
             declaring: BTreeMap::new(),
-            standing: Standing::Trusted,
+            revoked: None,
             owners: Owners::default(),
             asking_of_owners: None,
             next_call: 0,
@@ -194,9 +187,9 @@ impl Master {
         self.jobs.iter()
     }
 
-    /// Whether the project has revoked the key of this node.
+    /// Whether the project has revoked the key of this node, or itself.
     pub fn is_revoked(&self) -> bool {
-        self.standing == Standing::Revoked
+        self.revoked.is_some()
     }
 
     /// Receipts that the home has not taken yet.
@@ -223,8 +216,8 @@ impl Master {
     }
 
     fn make_job(&self, job: NewJob, now: Now) -> Result<Job, SubmitError> {
-        if self.is_revoked() {
-            return Err(SubmitError::Revoked);
+        if let Some(key) = self.revoked {
+            return Err(SubmitError::Revoked(key));
         }
         if self.disk_full {
             return Err(SubmitError::DiskFull);

@@ -1,5 +1,7 @@
 //! What enters the core and what leaves it.
 
+use std::fmt;
+
 use capability::statements::{Credit, JobResult, Lease, Ownership, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
@@ -271,6 +273,31 @@ pub enum News {
         /// The key in whose hands it is now.
         heir: PublicKey,
     },
-    /// The project has revoked the key of this node: nothing is offered or judged any more.
-    Revoked,
+    /// Nothing is offered or judged any more: the project has revoked this key.
+    Revoked(RevokedKey),
+}
+
+/// Which key the project has revoked, so that this node cannot speak for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RevokedKey {
+    /// This node's. The project can name another one.
+    Node,
+    /// Its own. That is its end.
+    Project,
+}
+
+impl fmt::Display for RevokedKey {
+    /// What has happened and what to do about it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => {
+                "the key of this adapter was revoked; make a new one with `talkoot-master rotate`, \
+                 and restart the adapter"
+            }
+            Self::Project => {
+                "the project has revoked itself, and has ended; make another one in another --state \
+                 with `talkoot-master init`"
+            }
+        })
+    }
 }

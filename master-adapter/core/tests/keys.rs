@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capability::statements::{Credit, Offer, Ownership, Succession, Verdict};
 use capability::{Payload, PublicKey, Signer, Verified};
-use master_core::{Input, JobState, News, REHOME_AFTER, open_offers};
+use master_core::{Input, JobState, News, REHOME_AFTER, RevokedKey, open_offers};
 use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, KeyChange};
 use support::{
     Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby, volunteer,
@@ -60,7 +60,7 @@ fn a_revoked_node_tells_of_it_and_does_nothing_else_any_more() {
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
     questions(&mut bench);
     bench.give(Input::Declare(vec![revocation(node(), project())]));
-    assert!(bench.news().contains(&News::Revoked));
+    assert!(bench.news().contains(&News::Revoked(RevokedKey::Node)));
     let (_, call, ask) = bench.asked().expect("it tells of it");
     assert!(matches!(ask, Ask::Declare { .. }), "{ask:?}");
     bench.answer(call, Ok(Answer::Done));
@@ -77,6 +77,21 @@ fn a_revoked_node_tells_of_it_and_does_nothing_else_any_more() {
 
     bench.give(Input::Declare(Vec::new()));
     assert!(bench.master.is_revoked(), "nothing takes it back");
+}
+
+#[test]
+fn that_the_project_has_ended_is_told_apart_from_the_end_of_a_key_and_after_it() {
+    let mut bench = Bench::new();
+    let of_the_node = revocation(node(), project());
+    bench.give(Input::Declare(vec![of_the_node.clone()]));
+    bench.give(Input::Declare(vec![of_the_node.clone()]));
+    bench.give(Input::Declare(vec![of_the_node.clone(), revocation(project(), project())]));
+    bench.give(Input::Declare(vec![of_the_node]));
+    let told = bench.news().into_iter().filter_map(|news| match news {
+        News::Revoked(key) => Some(key),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [RevokedKey::Node, RevokedKey::Project]);
 }
 
 #[test]

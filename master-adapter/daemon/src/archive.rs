@@ -163,7 +163,7 @@ impl Archive {
             | News::SignedAgain { .. }
             | News::Declared { .. }
             | News::NotDeclared { .. }
-            | News::Revoked => {}
+            | News::Revoked(_) => {}
             News::OwnerMoved { owner, heir } => {
                 self.heirs.insert(*owner, *heir);
             }

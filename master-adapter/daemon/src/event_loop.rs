@@ -299,7 +299,7 @@ impl EventLoop {
                 board.project.epoch = Some(*epoch);
                 board.project.home = Some(*home);
             }),
-            News::Revoked => self.show(|board| board.project.revoked = true),
+            News::Revoked(_) => self.show(|board| board.project.revoked = true),
             _ => {}
         }
         let name = |offer: &StatementId| {
@@ -391,8 +391,6 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
         News::OwnerMoved { owner, heir } => {
             tracing::info!(owner = owner.short(), heir = heir.short(), "owner moved");
         }
-        News::Revoked => tracing::error!(
-            "the key of this adapter was revoked; run `talkoot-master rotate` and restart it"
-        ),
+        News::Revoked(key) => tracing::error!("{key}"),
     }
 }

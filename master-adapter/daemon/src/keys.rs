@@ -75,11 +75,13 @@ impl Identity {
     pub fn rotate(&self, reason: String, checks: Vec<Check>, now: Timestamp) -> Outcome<Rotated> {
         let registration = self.registration()?;
         let project = self.key_of(&registration)?;
+        let book = self.key_book(now)?;
+        refuse_ended(&book, project.public())?;
         let former = self.delegate_key()?;
         let fresh = self.state().join("node-new.key");
         let node = key_file::load_or_create(&fresh)?.public();
         // Before the key is replaced: it could not be named afterwards.
-        if !self.key_book(now)?.is_void_for(former, project.public()) {
+        if !book.is_void_for(former, project.public()) {
             self.revoke_by(&project, former, reason, now)?;
         }
         rename(&fresh, &self.node_key_file())?;
@@ -168,11 +170,7 @@ impl Identity {
     /// nothing.
     pub fn refuse_revoked(&self, now: Timestamp) -> Outcome {
         let (project, book) = (self.project()?, self.key_book(now)?);
-        if book.is_void(project.into()) {
-            let message = "the project has revoked itself, and has ended";
-            return Err(Failure::say(Exit::Input, message)
-                .hint("make another one in another --state with `talkoot-master init`"));
-        }
+        refuse_ended(&book, project.into())?;
         // Where there is no key one will be made.
         let is_void =
             self.node_key_file().exists() && book.is_void_for(self.node_key()?.public(), project);
@@ -182,6 +180,16 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// Fails if `project` has revoked itself: no key that it names would count.
+fn refuse_ended(book: &KeyBook, project: PublicKey) -> Outcome {
+    if book.is_void(project) {
+        let message = "the project has revoked itself, and has ended";
+        return Err(Failure::say(Exit::Input, message)
+            .hint("make another one in another --state with `talkoot-master init`"));
+    }
+    Ok(())
 }
 
 fn rename(from: &Path, to: &Path) -> Outcome {

@@ -28,7 +28,7 @@ pub struct ProjectView {
     pub uri: String,
     /// The adapter's node key.
     pub node: PublicKey,
-    /// Whether the project has revoked it.
+    /// Whether the project has revoked it, or itself.
     #[serde(default)]
     pub revoked: bool,
     /// Until when the node key may speak for the project.

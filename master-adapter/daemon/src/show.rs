@@ -23,7 +23,8 @@ pub fn project(project: &ProjectView) -> String {
     let (node, expires) = (project.node, project.delegation_expires);
     writeln!(text, "delegation until {expires}, to node key {node}").expect("to a string");
     if project.revoked {
-        text += "that key was REVOKED: run `talkoot-master rotate` and restart the adapter\n";
+        text += "that key was REVOKED: run `talkoot-master rotate` and restart the adapter; if the \
+                 project itself has ended, `rotate` says so\n";
     }
     for broker in &project.brokers {
         let role = match (&project.home, project.epoch) {

@@ -219,6 +219,12 @@ fn a_project_that_has_revoked_itself_delegates_to_nobody() {
     let revoked = run(state.path(), &["revoke", &uri.project.to_string()]);
     assert!(String::from_utf8_lossy(&revoked.stdout).contains("says the key itself"));
     fails(state.path(), &["delegate"], 3, "has ended");
+    let before = identity(state.path());
+    fails(state.path(), &["rotate"], 3, "has ended");
+    assert_eq!(identity(state.path()), before);
+    assert!(!state.path().join("node-new.key").exists(), "nothing was begun");
+    let told = first_log(state.path(), "ERROR");
+    assert!(told.contains("has ended") && !told.contains("rotate"), "{told}");
 }
 
 #[test]

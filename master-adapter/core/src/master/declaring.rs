@@ -3,8 +3,8 @@
 use capability::{KeyBook, PublicKey};
 use mesh_core::{Answer, CallFailed, CallId, Declared, KeyChange, Now};
 
-use super::{Master, Standing};
-use crate::message::{Action, News};
+use super::Master;
+use crate::message::{Action, News, RevokedKey};
 
 impl Master {
     pub(super) fn declare(&mut self, changes: Vec<KeyChange>) {
@@ -17,10 +17,15 @@ impl Master {
         }
         self.declarations.set(changes);
         let (node, project) = (self.authority.node(), self.authority.project());
+        let revoked = if book.is_void(project.into()) {
+            Some(RevokedKey::Project)
+        } else {
+            book.is_void_for(node, project).then_some(RevokedKey::Node)
+        };
         // For ever (S71): that the file is gone takes nothing back.
-        if self.standing == Standing::Trusted && book.is_void_for(node, project) {
-            self.standing = Standing::Revoked;
-            self.outbox.push(News::Revoked);
+        if let Some(key) = revoked.filter(|_| revoked > self.revoked) {
+            self.revoked = revoked;
+            self.outbox.push(News::Revoked(key));
         }
     }
 
