@@ -120,6 +120,11 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Whether it is over and its home knows.
+    pub(crate) fn is_withdrawn(self) -> bool {
+        matches!(self, Self::DoneAndWithdrawn | Self::CancelledAndWithdrawn)
+    }
+
     /// The same, after the home has taken the withdrawal.
     pub(crate) fn withdrawn(self) -> Self {
         match self {

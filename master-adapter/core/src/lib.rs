@@ -24,7 +24,7 @@ pub use homes::{MAX_BROKERS, REHOME_AFTER};
 pub use job_ids::JobIds;
 pub use jobs::{Job, JobState, MAX_JOBS, MAX_TASKS_IN_ALL, NewJob, Settled, SubmitError};
 pub use judge::{MAX_AGAIN, lease_of, ownership_of};
-pub use master::{MIN_FREE_DISK, Master, open_offers};
+pub use master::{MIN_FREE_DISK, Master, standing_offers};
 pub use message::{Action, CancelError, Input, News, RevokedKey};
 pub use records::{
     JOB_ID_PREFIX, OFFER_PREFIX, RESULT_PREFIX, RestoreError, name_in, offer_key, result_key,

@@ -24,7 +24,7 @@ use crate::owners::Owners;
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
 use judging::Arrival;
 use publishing::Question;
-pub use restoring::open_offers;
+pub use restoring::standing_offers;
 
 /// Below this much free space no job and no result is taken: a commit must never fail for want of it.
 pub const MIN_FREE_DISK: u64 = 64 << 20;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capability::statements::{Credit, Offer, Ownership, Succession, Verdict};
 use capability::{Payload, PublicKey, Signer, Verified};
-use master_core::{Input, JobState, News, REHOME_AFTER, RevokedKey, open_offers};
+use master_core::{Input, JobState, News, REHOME_AFTER, RevokedKey, standing_offers};
 use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, KeyChange};
 use support::{
     Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby, volunteer,
@@ -127,7 +127,7 @@ fn published(bench: &mut Bench) -> Verified<Offer> {
 }
 
 #[test]
-fn open_offers_are_signed_again_and_the_job_keeps_its_id_and_its_results() {
+fn standing_offers_are_signed_again_and_the_job_keeps_its_id_and_its_results() {
     let (mut bench, former) = Bench::with_job(3);
     let id = former.id();
     bench.verdict_of(&Draft::new(&former, 1, 1).sign());
@@ -234,18 +234,23 @@ fn what_was_over_under_the_former_key_stays_over() {
 }
 
 #[test]
-fn open_jobs_are_told_from_the_records_alone() {
+fn jobs_whose_offers_may_stand_are_told_from_the_records_alone() {
     let (mut bench, offer) = Bench::with_job(1);
-    let open = |bench: &Bench| {
-        let open = open_offers(&bench.records(), &TestVerifier, bench.now.wall);
-        open.expect("its own records").iter().map(|offer| offer.id()).collect::<Vec<_>>()
+    let standing = |bench: &Bench| {
+        let found = standing_offers(&bench.records(), &TestVerifier, bench.now.wall);
+        found.expect("its own records").iter().map(|offer| offer.id()).collect::<Vec<_>>()
     };
-    assert_eq!(open(&bench), [offer.id()]);
+    assert_eq!(standing(&bench), [offer.id()]);
+    questions(&mut bench);
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
-    assert_eq!(open(&bench), []);
+    assert_eq!(standing(&bench), [offer.id()], "the home would give its tasks out for days");
+    let (_, call, ask) = bench.asked().expect("the home is told");
+    assert!(matches!(ask, Ask::Withdraw { .. }), "{ask:?}");
+    bench.answer(call, Ok(Answer::Done));
+    assert_eq!(standing(&bench), []);
     bench.submit(job(1)).expect("a sound job");
     bench.pass(8 * DAY);
-    assert_eq!(open(&bench), [], "it has expired");
+    assert_eq!(standing(&bench), [], "it has expired");
 }
 
 // Owners.

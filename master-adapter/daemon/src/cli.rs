@@ -57,7 +57,7 @@ pub enum Command {
     /// adapter then: it signs what is open again, and nothing is lost.
     Rotate {
         /// Make a new project key instead, and name it as the one that follows. Volunteers have to pin it
-        /// themselves. Not while jobs are open; stop the adapter first.
+        /// themselves. Not while jobs are open or not yet withdrawn; stop the adapter first.
         #[arg(long)]
         project: bool,
         /// Why, for people; at most 256 bytes.

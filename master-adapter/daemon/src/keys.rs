@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use capability::statements::{Check, Revocation, Succession};
 use capability::{Ed25519, KeyBook, ProjectKey, PublicKey, SecretKey, Signer, Timestamp, Verified};
-use master_core::open_offers;
+use master_core::standing_offers;
 use mesh_core::KeyChange;
 use mesh_shell::{
     Exit, Failure, KEY_CHANGE_LIFETIME, OrExit, Outcome, Storage, escape_line, key_file,
@@ -110,7 +110,7 @@ impl Identity {
         let registration = self.registration()?;
         let former = self.key_of(&registration)?;
         self.refuse_revoked(now)?;
-        self.refuse_open_jobs(now)?;
+        self.refuse_standing_offers(now)?;
         let heir = key_file::load_or_create(fresh)?;
         let expires = now + KEY_CHANGE_LIFETIME;
         let succession = Succession { successor: heir.public(), expires };
@@ -120,27 +120,30 @@ impl Identity {
         self.delegate_by(&heir, &registration, checks, now).map(drop)
     }
 
-    /// Fails if the store has jobs that are not over. They are the former project's: nobody could
-    /// judge their results any more.
-    fn refuse_open_jobs(&self, now: Timestamp) -> Outcome {
+    /// Fails if the store has jobs that are not over, or of whose end the home does not know. They are
+    /// the former project's: nobody could judge their results or withdraw them any more.
+    fn refuse_standing_offers(&self, now: Timestamp) -> Outcome {
         if !self.state().join("store").exists() {
             return Ok(());
         }
         let storage = Storage::open(self.state(), u64::MAX)
             .map_err(|failure| failure.hint("stop the adapter first, if it runs"))?;
-        let open = storage.records().map(|records| open_offers(&records, &Ed25519, now));
+        let found = storage.records().map(|records| standing_offers(&records, &Ed25519, now));
         storage.close();
-        let open = open?.context("cannot read the records of jobs").or_exit(Exit::State)?;
-        if open.is_empty() {
+        let found = found?.context("cannot read the records of jobs").or_exit(Exit::State)?;
+        if found.is_empty() {
             return Ok(());
         }
-        let names: Vec<_> = open.iter().take(MAX_NAMES).map(|it| escape_line(&it.name)).collect();
-        let more = if open.len() > MAX_NAMES { ", …" } else { "" };
-        let (number, names) = (open.len(), names.join(", "));
-        let message = format!("jobs are open, {number} in all: {names}{more}");
+        let names: Vec<_> = found.iter().take(MAX_NAMES).map(|it| escape_line(&it.name)).collect();
+        let more = if found.len() > MAX_NAMES { ", …" } else { "" };
+        let (number, names) = (found.len(), names.join(", "));
+        let message = format!(
+            "jobs are open, or their home does not know yet that they are over, {number} in all: \
+             {names}{more}"
+        );
         Err(Failure::say(Exit::Input, message).hint(
             "start the adapter, wait until they are done or `talkoot-master cancel` them, and stop it \
-             again",
+             once its log says of each that it is `withdrawn`",
         ))
     }
 

@@ -7,41 +7,42 @@ use capability::{StatementId, Timestamp, Verified, Verifier, decode_cbor};
 use mesh_core::{CUSTODY_PREFIX, Now};
 
 use super::Master;
-use crate::jobs::{Job, JobState};
+use crate::jobs::Job;
 use crate::records::{
     DELEGATION_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES,
     OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in,
     task_in,
 };
 
-/// The offers among `records` that are open at `now`, of whatever project.
+/// The offers among `records` that brokers may still show at `now`, of whatever project: those of open
+/// jobs, and of jobs that are over of which the home has not taken the withdrawal yet.
 ///
 /// # Errors
 /// If a record is not one of this core's.
-pub fn open_offers(
+pub fn standing_offers(
     records: &[(Vec<u8>, Vec<u8>)],
     verifier: &dyn Verifier,
     now: Timestamp,
 ) -> Result<Vec<Verified<Offer>>, RestoreError> {
-    let mut open = BTreeMap::new();
+    let mut standing = BTreeMap::new();
     for (key, value) in records {
         match key.first().copied() {
             Some(OFFER_PREFIX) => {
                 let offer = Verified::<Offer>::parse(value, verifier)?;
                 if offer.expires > now {
-                    open.insert(name_in(key)?, offer);
+                    standing.insert(name_in(key)?, offer);
                 }
             }
             Some(STATE_PREFIX) => {
                 let record: StateRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
-                if record.state != JobState::Open {
-                    open.remove(&name_in(key)?);
+                if record.state.is_withdrawn() {
+                    standing.remove(&name_in(key)?);
                 }
             }
             _ => {}
         }
     }
-    Ok(open.into_values().collect())
+    Ok(standing.into_values().collect())
 }
 
 impl Master {
