@@ -83,7 +83,8 @@ impl Identity {
         let registration = self.registration()?;
         let project = self.key_of(&registration)?;
         self.refuse_revoked(now)?;
-        self.delegate_by(&project, &registration, checks, now)
+        let registration = Registration { checks, ..(*registration).clone() };
+        self.delegate_by(&project, &registration, now)
     }
 
     /// The project key, which must be the one that signed `registration`.
@@ -96,16 +97,15 @@ impl Identity {
         Ok(project)
     }
 
-    /// Signs, by the key `project`, a delegation, and `registration` anew with these `checks`.
+    /// Signs, by the key `project`, a delegation, and `registration` for another year.
     pub fn delegate_by(
         &self,
         project: &SecretKey,
         registration: &Registration,
-        checks: Vec<Check>,
         now: Timestamp,
     ) -> Outcome<Timestamp> {
         let expires = now + REGISTRATION_LIFETIME;
-        let renewed = Registration { checks, expires, ..registration.clone() };
+        let renewed = Registration { expires, ..registration.clone() };
         renewed.validate().or_exit(Exit::Input)?;
         self.delegate_with(project, renewed, now)
     }
@@ -312,6 +312,12 @@ mod tests {
         let unsound = identity.delegate(vec![check("Two Words")], NOW).expect_err("no word");
         assert_eq!(unsound.exit(), Exit::Input);
         identity.delegate(vec![check("simd")], NOW).expect("signed");
+        assert!(identity.authority(node(), &[check("simd")]).is_ok());
+
+        // Keys are rotated where the configuration may not be.
+        identity.rotate(String::new(), NOW).expect("rotated");
+        assert!(identity.authority(node(), &[check("simd")]).is_ok());
+        identity.pass_on(NOW).expect("passed on");
         assert!(identity.authority(node(), &[check("simd")]).is_ok());
     }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use capability::statements::{Check, Revocation, Succession};
+use capability::statements::{Revocation, Succession};
 use capability::{Ed25519, KeyBook, ProjectKey, PublicKey, SecretKey, Signer, Timestamp, Verified};
 use master_core::standing_offers;
 use mesh_core::KeyChange;
@@ -71,8 +71,9 @@ impl Identity {
         Ok(change)
     }
 
-    /// Makes a new node key, with a delegation to it, and revokes the former one.
-    pub fn rotate(&self, reason: String, checks: Vec<Check>, now: Timestamp) -> Outcome<Rotated> {
+    /// Makes a new node key, with a delegation to it, and revokes the former one. The registration keeps
+    /// its checks: where the keys are the configuration may not be.
+    pub fn rotate(&self, reason: String, now: Timestamp) -> Outcome<Rotated> {
         let registration = self.registration()?;
         let project = self.key_of(&registration)?;
         let book = self.key_book(now)?;
@@ -85,13 +86,13 @@ impl Identity {
             self.revoke_by(&project, former, reason, now)?;
         }
         rename(&fresh, &self.node_key_file())?;
-        let expires = self.delegate_by(&project, &registration, checks, now)?;
+        let expires = self.delegate_by(&project, &registration, now)?;
         Ok(Rotated { former, node, expires })
     }
 
     /// Makes a new project key that follows the present one, and signs registration and delegation
-    /// with it.
-    pub fn pass_on(&self, checks: Vec<Check>, now: Timestamp) -> Outcome<Heir> {
+    /// with it. The registration keeps its checks.
+    pub fn pass_on(&self, now: Timestamp) -> Outcome<Heir> {
         let former = project_key(&self.project_key_file())?;
         let kept = self.state().join(format!("project-{}.key", former.public().short()));
         let fresh = self.state().join("project-new.key");
@@ -99,14 +100,14 @@ impl Identity {
         let is_signed =
             fresh.exists() && key_file::load(&fresh)?.public() == self.registration()?.signer();
         if !is_signed {
-            self.sign_heir(&fresh, &kept, checks, now)?;
+            self.sign_heir(&fresh, &kept, now)?;
         }
         rename(&fresh, &self.project_key_file())?;
         Ok(Heir { former: former.public().into(), project: self.project()?, kept })
     }
 
     /// All of it but that the key in `fresh` takes the place of the former one.
-    fn sign_heir(&self, fresh: &Path, kept: &Path, checks: Vec<Check>, now: Timestamp) -> Outcome {
+    fn sign_heir(&self, fresh: &Path, kept: &Path, now: Timestamp) -> Outcome {
         let registration = self.registration()?;
         let former = self.key_of(&registration)?;
         self.refuse_revoked(now)?;
@@ -117,7 +118,7 @@ impl Identity {
         let succession = KeyChange::Succession(Verified::sign(succession, &former));
         self.key_changes().add(&succession)?;
         key_file::copy(&self.project_key_file(), kept)?;
-        self.delegate_by(&heir, &registration, checks, now).map(drop)
+        self.delegate_by(&heir, &registration, now).map(drop)
     }
 
     /// Fails if the store has jobs that are not over, or of whose end the home does not know. They are

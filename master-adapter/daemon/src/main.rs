@@ -53,8 +53,8 @@ fn run(cli: Cli) -> Outcome {
         }
         Command::Delegate => delegate(&identity, config.checks()),
         Command::Revoke { key, reason, key_file } => revoke(&identity, key, reason, key_file),
-        Command::Rotate { project: false, reason } => rotate(&identity, reason, config.checks()),
-        Command::Rotate { project: true, .. } => pass_on(&identity, config.checks()),
+        Command::Rotate { project: false, reason } => rotate(&identity, reason),
+        Command::Rotate { project: true, .. } => pass_on(&identity),
         Command::Run { http, brokers } => {
             let http = http.unwrap_or(config.http);
             serve(config, brokers, http, state)
@@ -129,9 +129,8 @@ fn revoke(
     Ok(())
 }
 
-fn rotate(identity: &Identity, reason: String, checks: Vec<Check>) -> Outcome {
-    let Rotated { former, node, expires } =
-        identity.rotate(reason, checks, Clock::new().now().wall)?;
+fn rotate(identity: &Identity, reason: String) -> Outcome {
+    let Rotated { former, node, expires } = identity.rotate(reason, Clock::new().now().wall)?;
     eprintln!(
         "{former} is void\ndelegated to the new node key {node} until {expires}\nrestart a running \
          adapter: it signs open offers again, and tells its brokers before anything else"
@@ -139,8 +138,8 @@ fn rotate(identity: &Identity, reason: String, checks: Vec<Check>) -> Outcome {
     Ok(())
 }
 
-fn pass_on(identity: &Identity, checks: Vec<Check>) -> Outcome {
-    let Heir { former, project, kept } = identity.pass_on(checks, Clock::new().now().wall)?;
+fn pass_on(identity: &Identity) -> Outcome {
+    let Heir { former, project, kept } = identity.pass_on(Clock::new().now().wall)?;
     eprintln!(
         "the project {former} is followed by {project}\nThe new key is {}: move it to a safe place. \
          The former one is {}: keep it, it alone can revoke the former project.\nNext: start the \
