@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use capability::{JobFile, MAX_JOB_FILE, MAX_OUTPUT, StatementId};
 use mesh_shell::out::put;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line, read_text};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -69,15 +69,10 @@ pub fn submit(client: &Client, path: &Path, replicas: u16, follow: Follow, form:
 }
 
 fn read_job(path: &Path) -> Outcome<(String, JobFile)> {
-    let shown = path.display();
-    let cannot = || format!("cannot read the job file {shown}");
-    let file = File::open(path).with_context(cannot).or_exit(Exit::Input)?;
-    let mut text = String::new();
-    let limit = MAX_JOB_FILE as u64 + 1;
-    file.take(limit).read_to_string(&mut text).with_context(cannot).or_exit(Exit::Input)?;
+    let text = read_text(path, "the job file", MAX_JOB_FILE)?;
     match JobFile::parse(&text) {
         Ok(job) => Ok((text, job)),
-        Err(error) => Err(Failure::say(Exit::Input, format!("{shown}:{error}"))),
+        Err(error) => Err(Failure::say(Exit::Input, format!("{}:{error}", path.display()))),
     }
 }
 

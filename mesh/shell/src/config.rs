@@ -6,18 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
 use capability::{QuantityError, parse_bytes};
 use clap::Args;
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 
 use crate::dirs;
-use crate::exit::{Exit, Failure, OrExit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::files::read_text;
 use crate::logs::LogArgs;
 
 /// A longer configuration is a mistake, such as the name of a log file.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+const MAX_CONFIG_BYTES: usize = 1 << 20;
 
 /// The flags that every command of every program has.
 #[derive(Debug, Clone, Args)]
@@ -91,7 +91,7 @@ impl File {
     }
 
     fn read(path: PathBuf) -> Outcome<Self> {
-        let text = read(&path)?;
+        let text = read_text(&path, "the configuration", MAX_CONFIG_BYTES)?;
         Ok(Self { path, text })
     }
 
@@ -106,21 +106,6 @@ impl File {
                 .hint("fields and units are documented in docs/operating")
         })
     }
-}
-
-fn read(path: &Path) -> Outcome<String> {
-    let shown = path.display();
-    let size = std::fs::metadata(path)
-        .with_context(|| format!("cannot read the configuration {shown}"))
-        .or_exit(Exit::Input)?
-        .len();
-    if size > MAX_CONFIG_BYTES {
-        let message = format!("the configuration {shown} has {size} bytes");
-        return Err(Failure::say(Exit::Input, message).hint("at most 1 MiB is read"));
-    }
-    std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {shown}"))
-        .or_exit(Exit::Input)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -1,14 +1,33 @@
 //! Small files of the state directory: written in one step, and looked at now and then.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
+use capability::format_bytes;
 
-use crate::exit::{Exit, OrExit, Outcome};
+use crate::exit::{Exit, Failure, OrExit, Outcome};
+
+/// Reads the text in `path`, which is `what` to people. No more than `limit` bytes are looked at, also of
+/// what tells no size, such as a device.
+pub fn read_text(path: &Path, what: &str, limit: usize) -> Outcome<String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {what} {shown}"))
+        .or_exit(Exit::Input)?;
+    if bytes.len() > limit {
+        let hint = format!("at most {} are read", format_bytes(limit as u64));
+        return Err(Failure::say(Exit::Input, format!("{what} {shown} is too long")).hint(hint));
+    }
+    String::from_utf8(bytes)
+        .with_context(|| format!("{what} {shown} is no text"))
+        .or_exit(Exit::Input)
+}
 
 /// Writes `bytes` to `path`, with the access rights `mode`, so that whoever reads finds the old
 /// contents or the new, and never half of them. Makes the directory if there is none.
@@ -77,5 +96,21 @@ mod tests {
         assert_eq!(mode & 0o777, 0o644);
         let left = std::fs::read_dir(directory.path().join("deep")).expect("there").count();
         assert_eq!(left, 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_text_is_read_as_far_as_its_limit_and_a_device_without_an_end_is_too_long() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            read_text(&path, "the note", 4).map_err(|failure| format!("{failure:?}"))
+        };
+        assert_eq!(read(b"four"), Ok("four".to_owned()));
+        assert!(read(b"fives").expect_err("a byte more").contains("is too long"));
+        assert!(read(b"\xff").expect_err("no UTF-8").contains("is no text"));
+        // Its metadata say that it is empty.
+        read_text(Path::new("/dev/zero"), "the note", 4).expect_err("it has no end");
+        read_text(&directory.path().join("none"), "the note", 4).expect_err("not there");
     }
 }

@@ -6,9 +6,13 @@ mod owner;
 mod policy;
 mod project;
 
-use capability::Signer;
+use std::path::Path;
+
+use capability::{JobFile, MAX_JOB_FILE, Signer};
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, OrExit, Outcome, config as shell_config, default_config, logs, outln};
+use mesh_shell::{
+    Exit, Failure, OrExit, Outcome, config as shell_config, default_config, logs, outln, read_text,
+};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, ROLE, TEMPLATE};
@@ -59,6 +63,15 @@ fn init(common: &CommonArgs) -> Outcome {
     std::fs::write(&path, TEMPLATE).or_exit(Exit::State)?;
     outln!("configuration: {}", path.display());
     Ok(())
+}
+
+/// Reads the job file at `path`.
+fn read_job(path: &Path) -> Outcome<JobFile> {
+    let text = read_text(path, "the job file", MAX_JOB_FILE)?;
+    JobFile::parse(&text).map_err(|error| {
+        Failure::say(Exit::Input, format!("{}:{error}", path.display()))
+            .hint("docs/operating/master.md lists the fields of job files")
+    })
 }
 
 /// Prints `value` as JSON.

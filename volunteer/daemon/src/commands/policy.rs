@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-use capability::{Facts, Finding, JobFile, MAX_JOB_FILE, OfOffer, Policy, Preference};
+use capability::{Facts, Finding, OfOffer, Policy, Preference};
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, outln};
+use mesh_shell::{Exit, Failure, Outcome, outln};
 use serde::Serialize;
 use volunteer_core::{describe_file, is_about_offers};
 
-use super::print_json;
+use super::{print_json, read_job};
 use crate::config;
 
 /// Shows the policy, or judges the job file `job` by it.
@@ -86,7 +85,7 @@ struct Judged {
 }
 
 fn judge(policy: &Policy, job: &Path, json: bool) -> Outcome {
-    let facts = describe_file(&read(job)?);
+    let facts = describe_file(&read_job(job)?);
     let judged: Vec<_> = policy.examine(&facts).map(|it| Judged::of(&it)).collect();
     let verdict = verdict(&judged);
     if json {
@@ -148,23 +147,4 @@ impl Judged {
         let has = if has.is_empty() { "only its offer tells" } else { has };
         outln!("{mark}  {clause}: {has}");
     }
-}
-
-fn read(path: &Path) -> Outcome<JobFile> {
-    let shown = path.display();
-    let size = std::fs::metadata(path)
-        .with_context(|| format!("cannot read the job file {shown}"))
-        .or_exit(Exit::Input)?
-        .len();
-    if size > MAX_JOB_FILE as u64 {
-        let message = format!("{shown} is longer than a job file may be");
-        return Err(Failure::say(Exit::Input, message).hint("name the job's .toml file"));
-    }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the job file {shown}"))
-        .or_exit(Exit::Input)?;
-    JobFile::parse(&text).map_err(|error| {
-        Failure::say(Exit::Input, format!("{shown}:{error}"))
-            .hint("docs/operating/master.md lists the fields of job files")
-    })
 }
