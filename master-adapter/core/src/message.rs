@@ -5,8 +5,8 @@ use std::fmt;
 use capability::statements::{Credit, JobResult, Lease, Ownership, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
-    KeyChange, ReplyId,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
+    HandoverFailed, KeyChange, ReplyId,
 };
 use thiserror::Error;
 
@@ -249,22 +249,8 @@ pub enum News {
         /// Its home.
         home: PublicKey,
     },
-    /// A broker keeps a revocation or succession that it was told of.
-    Declared {
-        /// The statement.
-        change: StatementId,
-        /// The broker.
-        broker: PublicKey,
-    },
-    /// A broker does not take a revocation or succession.
-    NotDeclared {
-        /// The statement.
-        change: StatementId,
-        /// The broker.
-        broker: PublicKey,
-        /// Why, for people.
-        reason: String,
-    },
+    /// A broker was told of a revocation or succession.
+    Declared(Declared),
     /// Brokers tell that an owner whose machines made results has passed on to another key; or, if it
     /// is the same one, that it has not after all.
     OwnerMoved {

@@ -161,8 +161,7 @@ impl Archive {
             News::Rejected { .. }
             | News::Again { .. }
             | News::SignedAgain { .. }
-            | News::Declared { .. }
-            | News::NotDeclared { .. }
+            | News::Declared(_)
             | News::Revoked(_) => {}
             News::OwnerMoved { owner, heir } => {
                 self.heirs.insert(*owner, *heir);

@@ -13,7 +13,7 @@ use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
-    disk_failure, public_key,
+    disk_failure, log_declared, public_key,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -377,17 +377,7 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
         News::HomeMoved { epoch, home } => {
             tracing::info!(epoch, peer = home.short(), "home moved");
         }
-        News::Declared { change, broker } => {
-            tracing::info!(
-                statement = change.short(),
-                peer = broker.short(),
-                "key change declared"
-            );
-        }
-        News::NotDeclared { change, broker, reason } => {
-            let (statement, peer) = (change.short(), broker.short());
-            tracing::warn!(statement, peer, reason, "key change not declared");
-        }
+        News::Declared(declared) => log_declared(declared),
         News::OwnerMoved { owner, heir } => {
             tracing::info!(owner = owner.short(), heir = heir.short(), "owner moved");
         }

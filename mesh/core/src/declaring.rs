@@ -36,11 +36,14 @@ struct Hearer {
 
 /// What a broker has made of a declaration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Declared {
-    /// It is durable there.
-    Kept,
-    /// It was not taken, for that reason. Unless it never will be, it is tried again.
-    NotKept(String),
+pub struct Declared {
+    /// The statement.
+    pub change: StatementId,
+    /// The broker.
+    pub broker: PublicKey,
+    /// Whether it is durable there; if not, why, for people. Unless it never will be, it is tried
+    /// again.
+    pub kept: Result<(), String>,
 }
 
 impl Declarations {
@@ -83,34 +86,35 @@ impl Declarations {
         due.collect()
     }
 
-    /// `broker` was told of the change `id`, and this came of it.
+    /// `broker` was told of `change`, and this came of it.
     pub fn answered(
         &mut self,
         broker: PublicKey,
-        id: StatementId,
+        change: StatementId,
         answer: Result<Answer, CallFailed>,
         now: Mono,
     ) -> Declared {
-        let hearer = self.brokers.get_mut(&broker).filter(|hearer| hearer.under_way == Some(id));
-        let (settled, declared) = match answer {
-            Ok(Answer::Done) => (true, Declared::Kept),
+        let hearer =
+            self.brokers.get_mut(&broker).filter(|hearer| hearer.under_way == Some(change));
+        let (settled, kept) = match answer {
+            Ok(Answer::Done) => (true, Ok(())),
             // An older broker does not know the question.
-            Ok(Answer::Refused(Refusal::Invalid(why))) => (true, Declared::NotKept(why)),
-            Ok(Answer::Refused(refusal)) => (false, Declared::NotKept(refusal.to_string())),
-            Ok(_) => (false, Declared::NotKept("the answer does not fit the question".to_owned())),
-            Err(failed) => (false, Declared::NotKept(failed.to_string())),
+            Ok(Answer::Refused(Refusal::Invalid(why))) => (true, Err(why)),
+            Ok(Answer::Refused(refusal)) => (false, Err(refusal.to_string())),
+            Ok(_) => (false, Err("the answer does not fit the question".to_owned())),
+            Err(failed) => (false, Err(failed.to_string())),
         };
         if let Some(hearer) = hearer {
             hearer.under_way = None;
             if settled {
                 // It may have been taken back meanwhile.
-                hearer.settled.extend(self.changes.contains_key(&id).then_some(id));
+                hearer.settled.extend(self.changes.contains_key(&change).then_some(change));
                 hearer.failures = 0;
             } else {
                 hearer.fail(now);
             }
         }
-        declared
+        Declared { change, broker, kept }
     }
 
     /// Whether `broker` is still to hear something for the first time. What a void key has told it

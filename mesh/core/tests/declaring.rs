@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capability::statements::Revocation;
 use capability::{PublicKey, SecretKey, Signer, StatementId, Timestamp, Verified};
-use mesh_core::{Answer, Ask, CallFailed, Declarations, Declared, KeyChange, Mono, Refusal};
+use mesh_core::{Answer, Ask, CallFailed, Declarations, KeyChange, Mono, Refusal};
 
 const NOW: Mono = Mono(Duration::from_secs(10));
 
@@ -47,7 +47,7 @@ fn every_broker_hears_every_change_one_after_the_other() {
     assert_eq!(told(&mut declarations, NOW), [], "both are under way");
     for (broker, id) in first {
         assert!(declarations.precede(broker));
-        assert_eq!(declarations.answered(broker, id, Ok(Answer::Done), NOW), Declared::Kept);
+        assert_eq!(declarations.answered(broker, id, Ok(Answer::Done), NOW).kept, Ok(()));
         let second = told(&mut declarations, NOW);
         assert_ne!(second, [(broker, id)]);
         let (broker, id) = second[0];
@@ -75,7 +75,7 @@ fn a_broker_that_does_not_take_it_is_told_again_and_holds_nothing_up() {
         let now = declarations.next_wake(NOW).unwrap_or(NOW);
         let (broker, id) = told(&mut declarations, now)[0];
         let declared = declarations.answered(broker, id, failure, now);
-        assert!(matches!(declared, Declared::NotKept(_)));
+        assert!(declared.kept.is_err());
         assert_eq!(declarations.next_wake(now), Some(now + Duration::from_secs(wait)));
         assert!(!declarations.precede(broker));
     }
@@ -104,7 +104,7 @@ fn a_broker_that_never_will_is_left_alone_until_it_is_met_again() {
     let (to, id) = told(&mut declarations, NOW)[0];
     let older = Ok(Answer::Refused(Refusal::Invalid("not a question".into())));
     let declared = declarations.answered(to, id, older, NOW);
-    assert_eq!(declared, Declared::NotKept("not a question".into()));
+    assert_eq!(declared.kept, Err("not a question".into()));
     assert_eq!((told(&mut declarations, after(3600)), declarations.next_wake(NOW)), (vec![], None));
     declarations.broker_up(broker(1));
     assert_eq!(told(&mut declarations, NOW).len(), 1);

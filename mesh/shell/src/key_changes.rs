@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use capability::statements::Revocation;
 use capability::{Ed25519, Payload, StatementError, Timestamp, Verified};
-use mesh_core::{KeyChange, MAX_KEY_CHANGE_BYTES};
+use mesh_core::{Declared, KeyChange, MAX_KEY_CHANGE_BYTES};
 use tokio::time::{Instant, Interval};
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
@@ -29,6 +29,15 @@ const READ_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Statements that are told at most. Brokers keep 64 revocations and two successions of one signer.
 const MAX_TOLD: usize = 256;
+
+/// Logs what a broker has made of a key change that it was told of.
+pub fn log_declared(declared: &Declared) {
+    let (statement, peer) = (declared.change.short(), declared.broker.short());
+    match &declared.kept {
+        Ok(()) => tracing::info!(statement, peer, "key change declared"),
+        Err(reason) => tracing::warn!(statement, peer, reason, "key change not declared"),
+    }
+}
 
 /// The folder.
 #[derive(Debug, Clone)]

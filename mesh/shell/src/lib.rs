@@ -25,7 +25,9 @@ pub use dirs::{default_config, default_state};
 pub use escape::{escape, escape_line};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
 pub use files::{Watch, read_text, write_whole};
-pub use key_changes::{KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings};
+pub use key_changes::{
+    KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings, log_declared,
+};
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};

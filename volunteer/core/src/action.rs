@@ -10,8 +10,8 @@ use capability::{
     Timestamp, Verified, format_bytes,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, HandoverAnswer, HandoverFailed,
-    KeyChange, ReplyId,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
+    HandoverFailed, KeyChange, ReplyId,
 };
 use thiserror::Error;
 
@@ -318,22 +318,8 @@ pub enum News {
         /// The task.
         task: TaskId,
     },
-    /// A broker keeps a revocation or succession that it was told of.
-    Declared {
-        /// The statement.
-        change: StatementId,
-        /// The broker.
-        broker: PublicKey,
-    },
-    /// A broker does not take a revocation or succession.
-    NotDeclared {
-        /// The statement.
-        change: StatementId,
-        /// The broker.
-        broker: PublicKey,
-        /// Why, for people.
-        reason: String,
-    },
+    /// A broker was told of a revocation or succession.
+    Declared(Declared),
     /// Leases are given back, their jobs did not run to the end.
     Released {
         /// Of this offer.

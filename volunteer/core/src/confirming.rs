@@ -2,7 +2,7 @@
 
 use capability::statements::{Ownership, Withdrawal};
 use capability::{Envelope, ProjectKey, PublicKey, StatementId, Verified};
-use mesh_core::{Answer, Ask, CallFailed, Declared, KeyChange};
+use mesh_core::{Answer, Ask, CallFailed, KeyChange};
 
 use crate::action::News;
 use crate::key_changes::Heard;
@@ -29,10 +29,8 @@ impl Volunteer {
         change: StatementId,
         answer: Result<Answer, CallFailed>,
     ) {
-        match self.declarations.answered(broker, change, answer, self.now.mono) {
-            Declared::Kept => self.news(News::Declared { change, broker }),
-            Declared::NotKept(reason) => self.news(News::NotDeclared { change, broker, reason }),
-        }
+        let declared = self.declarations.answered(broker, change, answer, self.now.mono);
+        self.news(News::Declared(declared));
     }
 
     pub(crate) fn told_about_keys(

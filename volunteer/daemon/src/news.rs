@@ -3,6 +3,7 @@
 
 use capability::statements::{Ended, Ownership, TaskId};
 use capability::{Timestamp, Verified};
+use mesh_shell::log_declared;
 use volunteer_core::{CheckFinding, Idle, News};
 
 use crate::status::verdict;
@@ -57,17 +58,7 @@ pub fn log(news: &News) {
             // In full: whoever checks it with the project pins it by hand.
             tracing::warn!(%key, %successor, "key names a successor, which is not trusted by that");
         }
-        News::Declared { change, broker } => {
-            tracing::info!(
-                statement = change.short(),
-                peer = broker.short(),
-                "key change declared"
-            );
-        }
-        News::NotDeclared { change, broker, reason } => {
-            let (statement, peer) = (change.short(), broker.short());
-            tracing::warn!(statement, peer, reason, "key change not declared");
-        }
+        News::Declared(declared) => log_declared(declared),
         News::Expired { result } => {
             tracing::warn!(statement = result.short(), "result expired without a receipt");
         }

@@ -1,7 +1,7 @@
 //! What brokers are told about keys, and what it means for this node if it is about its own.
 
 use capability::{KeyBook, PublicKey};
-use mesh_core::{Answer, CallFailed, CallId, Declared, KeyChange, Now};
+use mesh_core::{Answer, CallFailed, CallId, KeyChange, Now};
 
 use super::Master;
 use crate::message::{Action, News, RevokedKey};
@@ -52,10 +52,7 @@ impl Master {
             return self.told_of_owners(answer, now);
         }
         let Some((broker, change)) = self.declaring.remove(&call) else { return };
-        let news = match self.declarations.answered(broker, change, answer, now.mono) {
-            Declared::Kept => News::Declared { change, broker },
-            Declared::NotKept(reason) => News::NotDeclared { change, broker, reason },
-        };
-        self.outbox.push(news);
+        let declared = self.declarations.answered(broker, change, answer, now.mono);
+        self.outbox.push(News::Declared(declared));
     }
 }
