@@ -192,6 +192,8 @@ fn a_claim_needs_an_ad_of_the_claimer_that_satisfies_the_offer() {
             count: 1,
             runtime,
             ad: ad.envelope().clone(),
+            ownership: None,
+            offline: false,
             nonce: 0,
             expires: offer.issued + Duration::from_secs(60),
         };

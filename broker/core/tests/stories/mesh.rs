@@ -70,8 +70,10 @@ fn leases_that_another_broker_made_up_do_not_count_as_tasks_handed_out() {
         assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
         offer
     });
-    let ad = ad(key(ALICE), near, 4, world.now);
-    world.ask(key(ALICE).0, near, Ask::Advertise { ad });
+    for volunteer in [ALICE, BOB] {
+        let ad = ad(key(volunteer), near, 4, world.now);
+        world.ask(key(volunteer).0, near, Ask::Advertise { ad });
+    }
     let order = |world: &mut World| {
         let shown = offered(world.ask(key(ALICE).0, near, Ask::Pull { wants: wants() }));
         shown.iter().map(|shown| shown.offer.project).collect::<Vec<_>>()

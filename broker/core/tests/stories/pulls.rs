@@ -90,8 +90,10 @@ fn the_project_that_had_least_comes_first() {
     let younger = second.offer(1, 1, world.now);
     let publication = publication(second, &younger, 1, home, world.now);
     world.ask(second.master.0, home, publication);
-    let ad = ad(key(ALICE), home, 4, world.now);
-    world.ask(key(ALICE).0, home, Ask::Advertise { ad });
+    for volunteer in [ALICE, BOB] {
+        let ad = ad(key(volunteer), home, 4, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
     let order = |world: &mut World| {
         let shown = offered(world.ask(key(ALICE).0, home, Ask::Pull { wants: wants() }));
         shown.iter().map(|shown| shown.offer.project).collect::<Vec<_>>()

@@ -14,7 +14,7 @@ use broker_core::{
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+    Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Explanation, Facts, JobSpec, KEY_BYTES, Limits, Platform,
@@ -507,6 +507,8 @@ impl Project {
                 artifacts: Vec::new(),
                 tap: None,
             },
+            offline_ms: 0,
+            priority: USUAL_PRIORITY,
             issued: now.wall,
             delegation: self.delegation(now),
             expires: now.wall + DAY,
@@ -603,6 +605,8 @@ impl Asking {
             count,
             runtime: Runtime::Wasm,
             ad: ad(self.volunteer, self.at, 4, now).envelope().clone(),
+            ownership: None,
+            offline: false,
             nonce,
             expires: now.wall + Duration::from_secs(60),
         };
@@ -618,7 +622,8 @@ impl Asking {
         now: Now,
     ) -> Ask {
         let (issued, expires) = (now.wall, now.wall + Duration::from_secs(60));
-        let renewal = Renewal { leases, offer, epoch: self.epoch, intent, issued, expires };
+        let (epoch, lost) = (self.epoch, false);
+        let renewal = Renewal { leases, offer, epoch, intent, lost, issued, expires };
         let renewal = Verified::sign(renewal, &self.volunteer);
         Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
     }
