@@ -2,6 +2,7 @@
 //! has pulled from other brokers to say who could run an offer.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use capability::statements::{Ad, Class, ClassCount, Summary};
@@ -71,6 +72,11 @@ impl AdTable {
     /// The ad of an own volunteer.
     pub(crate) fn own(&self, volunteer: PublicKey) -> Option<&Verified<Ad>> {
         self.own.get(&volunteer).map(|own| &own.ad)
+    }
+
+    /// The ads of own volunteers from one on, in the order of keys.
+    pub(crate) fn own_from(&self, from: Bound<PublicKey>) -> impl Iterator<Item = &Verified<Ad>> {
+        self.own.range((from, Bound::Unbounded)).map(|(_, own)| &own.ad)
     }
 
     /// How many own volunteers there are.
@@ -240,7 +246,8 @@ pub(crate) fn fits_in(
     evaluate(machine, &requirements).map(|_| ()).map_err(|no| no.to_string())
 }
 
-fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Option<Shard> {
+/// Where offers in `runtime` for such a machine are gossiped about, if they are at all.
+pub(crate) fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Option<Shard> {
     match runtime {
         Runtime::Wasm => Some(Shard::wasm()),
         Runtime::Native => Shard::of_platform(&capabilities.platform),

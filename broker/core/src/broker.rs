@@ -5,8 +5,10 @@
 
 mod asking;
 mod carrying;
+mod forgetting;
 mod learning;
 mod linking;
+mod lists;
 mod offering;
 mod restoring;
 mod status;
@@ -17,21 +19,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{Class, Lease, Offer, TaskId};
-use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
+use capability::{BlobHash, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
     Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, ReplyId,
     Routes, Write,
 };
 
+pub use lists::{AdStatus, BrokerStatus, BundleStatus, Grants, OfferExplained, Page};
 pub use restoring::RestoreError;
-pub use status::{OfferStatus, PeerRole, PeerStatus, Status};
+pub use status::{OfferStatus, PeerRole, PeerStatus, Status, Totals};
 
 use crate::ad_table::AdTable;
 use crate::calls::Calls;
 use crate::card::{Dialling, OwnCard};
 use crate::contract::{Action, Direction, GossipVerdict, Input, News};
+use crate::epochs_owed::EpochsOwed;
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
+use crate::handed_out::HandedOut;
 use crate::head_starts::HeadStarts;
 use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
@@ -39,7 +44,6 @@ use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
 use crate::receipts::Receipts;
 use crate::rests::Rests;
-use crate::shares::{Shares, Weight};
 use crate::summaries::Summaries;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
@@ -56,6 +60,8 @@ pub const MAX_BLOB_SOURCES: usize = 32;
 
 /// Things that expire are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// What projects were given counts half as much after each hour.
+const FORGIVE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Custody is looked at again after this while something waits for a way.
 const CUSTODY_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of one commit, below the store's bound of 4 MiB even if one more record of 64 KiB follows.
@@ -72,20 +78,12 @@ pub struct BrokerConfig {
     pub target_links: usize,
     /// How much is taken into custody.
     pub custody: CustodyLimits,
-    /// What projects get of what volunteers here give, where it is not the usual.
-    pub weights: BTreeMap<ProjectKey, Weight>,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
         let custody = CustodyLimits::default();
-        Self {
-            addresses: Vec::new(),
-            bootstrap: Vec::new(),
-            target_links: TARGET_LINKS,
-            custody,
-            weights: BTreeMap::new(),
-        }
+        Self { addresses: Vec::new(), bootstrap: Vec::new(), target_links: TARGET_LINKS, custody }
     }
 }
 
@@ -117,13 +115,14 @@ pub struct Broker {
     /// Machines that could run the offers that are shown.
     summaries: Summaries,
     leases: LeaseTable,
+    owed: EpochsOwed,
     pulls: Pulls,
     inquiries: Inquiries,
     calls: Calls,
     receipts: Receipts,
     custody: Custody,
 
-    shares: Shares,
+    handed_out: HandedOut,
     /// Offers that volunteers may want now and could not have before.
     fresh_offers: BTreeSet<StatementId>,
     /// Those of them that not all who wait have been shown.
@@ -138,6 +137,7 @@ pub struct Broker {
     custody_wake: Option<Mono>,
     disk_free: u64,
     next_sweep: Mono,
+    next_forgiveness: Mono,
 }
 
 /// What one input leads to.
@@ -185,13 +185,14 @@ impl Broker {
             ads: AdTable::default(),
             summaries: Summaries::default(),
             leases: LeaseTable::default(),
+            owed: EpochsOwed::default(),
             pulls: Pulls::default(),
             inquiries: Inquiries::default(),
             calls: Calls::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
             // A project's delegates together get what one origin gets.
-            shares: Shares::new(config.weights),
+            handed_out: HandedOut::default(),
             fresh_offers: BTreeSet::new(),
             head_starts: HeadStarts::default(),
             rests: Rests::default(),
@@ -202,6 +203,7 @@ impl Broker {
             custody_wake: None,
             disk_free: u64::MAX,
             next_sweep: now.mono,
+            next_forgiveness: now.mono + FORGIVE_EVERY,
         }
     }
 
@@ -346,7 +348,10 @@ impl Broker {
         self.leases.forget_claims(now.wall);
         self.turn.writes.extend(self.receipts.expire(now.wall));
         self.expire_custody(now);
-        self.shares.expire(now.mono);
+        if self.next_forgiveness <= now.mono {
+            self.next_forgiveness = now.mono + FORGIVE_EVERY;
+            self.handed_out.forgive();
+        }
     }
 
     fn committed(&mut self, commit: CommitId) {

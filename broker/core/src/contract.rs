@@ -13,7 +13,8 @@ use serde::Serialize;
 pub struct GossipToken(pub u64);
 
 /// Who dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// The peer did: a volunteer, a master or a broker.
     Inbound,

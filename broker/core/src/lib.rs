@@ -11,8 +11,10 @@ mod calls;
 mod card;
 mod claims;
 mod contract;
+mod epochs_owed;
 mod exchange;
 mod gossip_set;
+mod handed_out;
 mod head_starts;
 mod inquiries;
 mod lease_table;
@@ -22,19 +24,20 @@ mod pulls;
 mod receipts;
 mod record;
 mod rests;
-mod shares;
 mod summaries;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
 pub use broker::{
-    Broker, BrokerConfig, DISK_RESERVE, MAX_BLOB_SOURCES, OfferStatus, PeerRole, PeerStatus,
-    RestoreError, Status, TARGET_LINKS,
+    AdStatus, Broker, BrokerConfig, BrokerStatus, BundleStatus, DISK_RESERVE, Grants,
+    MAX_BLOB_SOURCES, OfferExplained, OfferStatus, Page, PeerRole, PeerStatus, RestoreError,
+    Status, TARGET_LINKS, Totals,
 };
 pub use calls::MAX_FORWARDED;
 pub use claims::MAX_REMEMBERED_CLAIMS;
 pub use contract::{
     Action, Direction, GossipToken, GossipVerdict, Input, News, ReconcileNews, ReconcileQuery,
 };
+pub use epochs_owed::mark_restored;
 pub use exchange::RECONCILE_EVERY;
 pub use gossip_set::{
     MAX_OFFERS, MAX_OFFERS_A_PROJECT, MAX_PROJECTS, MAX_SUMMARIES, MAX_SUMMARIES_A_BROKER,
@@ -49,4 +52,3 @@ pub use lease_table::{
 pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
 pub use pulls::PULL_WAIT;
 pub use receipts::MAX_RECEIPTS;
-pub use shares::{NoWeight, Weight};

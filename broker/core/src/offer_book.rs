@@ -3,8 +3,8 @@
 //!
 //! What is newer and what there is room for, [`crate::gossip_set`] decides; here it is looked up.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use capability::statements::{Home, Offer, Registration, Withdrawal};
 use capability::{
@@ -14,14 +14,11 @@ use capability::{
 /// The first in their order.
 const LEAST_KEY: PublicKey = PublicKey::from_bytes([0; KEY_BYTES]);
 
-/// Where an offer stands among its project's: the higher priority first, then the older.
-pub(crate) type Place = (Reverse<u8>, Timestamp, StatementId);
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct OfferBook {
     offers: BTreeMap<StatementId, Verified<Offer>>,
-    by_project: BTreeMap<ProjectKey, BTreeSet<Place>>,
+    by_project: BTreeMap<ProjectKey, BTreeSet<(Timestamp, StatementId)>>,
     by_package: BTreeMap<BlobHash, BTreeSet<StatementId>>,
     homes: BTreeMap<ProjectKey, Verified<Home>>,
     registrations: BTreeMap<ProjectKey, Verified<Registration>>,
@@ -53,8 +50,16 @@ impl OfferBook {
     }
 
     /// Every offer, in the order of ids.
-    pub(crate) fn offers(&self) -> impl Iterator<Item = &Verified<Offer>> {
+    pub(crate) fn offers(&self) -> impl ExactSizeIterator<Item = &Verified<Offer>> {
         self.offers.values()
+    }
+
+    /// The offers from one on, in the order of ids.
+    pub(crate) fn offers_from(
+        &self,
+        from: Bound<StatementId>,
+    ) -> impl Iterator<Item = &Verified<Offer>> {
+        self.offers.range((from, Bound::Unbounded)).map(|(_, offer)| offer)
     }
 
     /// Projects with offers.
@@ -62,15 +67,10 @@ impl OfferBook {
         self.by_project.keys().copied()
     }
 
-    /// Where `offer` stands among its project's.
-    pub(crate) fn place(offer: &Verified<Offer>) -> Place {
-        (Reverse(offer.priority), offer.issued, offer.id())
-    }
-
-    /// The offers of `project`, in their order.
+    /// The offers of `project`, oldest first.
     pub(crate) fn offers_of(&self, project: ProjectKey) -> impl Iterator<Item = &Verified<Offer>> {
         let of_project = self.by_project.get(&project).into_iter().flatten();
-        of_project.map(|(.., id)| &self.offers[id])
+        of_project.map(|(_, id)| &self.offers[id])
     }
 
     /// The offers whose package is `hash`.
@@ -130,7 +130,7 @@ impl OfferBook {
 
     pub(crate) fn insert_offer(&mut self, offer: Verified<Offer>) {
         let id = offer.id();
-        self.by_project.entry(offer.project).or_default().insert(Self::place(&offer));
+        self.by_project.entry(offer.project).or_default().insert((offer.issued, id));
         self.by_package.entry(offer.package.hash).or_default().insert(id);
         self.offers.insert(id, offer);
     }
@@ -178,7 +178,7 @@ impl OfferBook {
     pub(crate) fn remove_offer(&mut self, id: StatementId) -> Option<Verified<Offer>> {
         let offer = self.offers.remove(&id)?;
         self.durable.remove(&id);
-        remove_from(&mut self.by_project, offer.project, &Self::place(&offer));
+        remove_from(&mut self.by_project, offer.project, &(offer.issued, id));
         remove_from(&mut self.by_package, offer.package.hash, &id);
         Some(offer)
     }

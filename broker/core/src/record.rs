@@ -24,6 +24,11 @@ pub(crate) const SLOT: u8 = b'l';
 /// A receipt, by its project and the result that it judges.
 pub(crate) const RECEIPT: u8 = b'r';
 
+/// That the records come from a back-up, and since when: a key of one byte.
+pub(crate) const RESTORED: u8 = b'x';
+/// The epoch of a project in which a restored broker grants nothing, nor before.
+pub(crate) const PAST_EPOCH: u8 = b'y';
+
 pub(crate) fn offer(offer: StatementId) -> Vec<u8> {
     key(OFFER, &[offer.as_bytes()])
 }
@@ -62,6 +67,15 @@ pub(crate) fn slot(id: TaskId) -> Vec<u8> {
 
 pub(crate) fn receipt(project: ProjectKey, result: StatementId) -> Vec<u8> {
     key(RECEIPT, &[project.as_bytes(), result.as_bytes()])
+}
+
+pub(crate) fn past_epoch(project: ProjectKey) -> Vec<u8> {
+    key(PAST_EPOCH, &[project.as_bytes()])
+}
+
+/// The project that a key of [`PAST_EPOCH`] is about.
+pub(crate) fn project_in(key: &[u8]) -> Option<ProjectKey> {
+    Some(ProjectKey::from_bytes(key.get(1..33)?.try_into().ok()?))
 }
 
 /// The offer that a key of [`POOL`] or [`SETTLED`] is about.

@@ -1,80 +1,91 @@
-//! The other end of the status page: `talkoot-broker status`.
+//! The other end of the HTTP face: what the commands ask of the running broker.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use mesh_shell::out::put;
-use mesh_shell::{Exit, OrExit, Outcome};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape_line};
 use serde_json::Value;
-use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
 
-use crate::page::STATUS_PATH;
+use crate::operator::Token;
 
 /// The broker is on this machine or near it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a status at most: a thousand offers and some thousands of peers.
-const MAX_STATUS: u64 = 8 << 20;
+/// For what takes the broker a while, such as a back-up.
+const LONG_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Bytes of an answer at most: a thousand brokers with all that their cards can say.
+const MAX_ANSWER: u64 = 16 << 20;
 
-/// Prints the status of the broker whose page is at `http`.
-pub fn status(http: SocketAddr, json: bool) -> Outcome {
-    let agent: Agent = Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        // A proxy for the web is not the way to this machine's own broker.
-        .proxy(None)
-        .build()
-        .into();
-    let mut answer = agent
-        .get(format!("http://{http}{STATUS_PATH}"))
-        .call()
-        .with_context(|| format!("no broker answers at {http}"))
-        .or_exit(Exit::Network)
-        .map_err(|failure| failure.hint("start it with `talkoot-broker run`, or name --http"))?;
-    let body = answer.body_mut().with_config().limit(MAX_STATUS).read_to_string();
-    let body = body.context("cannot read the broker's answer").or_exit(Exit::Network)?;
-    let status: Value = serde_json::from_str(&body)
-        .with_context(|| format!("what answers at {http} is no broker"))
-        .or_exit(Exit::Network)?;
-    let text = if json { format!("{status:#}\n") } else { in_words(&status) };
-    put(&text)
+/// The broker whose HTTP face is at `http`.
+pub struct Client {
+    agent: Agent,
+    http: SocketAddr,
 }
 
-fn in_words(status: &Value) -> String {
-    let number = |name: &str| status[name].as_u64().unwrap_or_default();
-    let mut text = format!(
-        "broker {}\n{} brokers known, {} reachable; {} volunteers, {} waiting; {} leases; {} in custody\n",
-        status["broker"].as_str().unwrap_or("?"),
-        number("brokers"),
-        number("reachable"),
-        number("ads"),
-        number("pulls"),
-        number("leases"),
-        number("custody"),
-    );
-    if status["disk-is-full"] == true {
-        text += "the disk is nearly full: nothing new is taken\n";
+impl Client {
+    /// Nothing is asked yet.
+    pub fn new(http: SocketAddr) -> Self {
+        let agent = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            // What it says about a refusal is worth more than its number.
+            .http_status_as_error(false)
+            // A proxy for the web is not the way to this machine's own broker.
+            .proxy(None)
+            .build();
+        Self { agent: agent.into(), http }
     }
-    for peer in status["peers"].as_array().into_iter().flatten() {
-        text += &format!("peer {} {}\n", short(&peer["peer"]), word(&peer["role"]));
+
+    /// The JSON at `path`.
+    pub fn get(&self, path: &str, query: &[(&str, String)]) -> Outcome<Value> {
+        let query = query.iter().map(|(name, value)| (*name, value.as_str()));
+        let request = self.agent.get(format!("http://{}{path}", self.http)).query_pairs(query);
+        self.answer_of(request.call())
     }
-    for offer in status["offers"].as_array().into_iter().flatten() {
-        let counts = &offer["counts"];
-        let tasks = match counts.as_object() {
-            Some(_) => format!(
-                "{} open, {} leased, {} returned, {} done",
-                counts["open"], counts["leased"], counts["returned"], counts["done"]
-            ),
-            None => format!("{} tasks, home {}", offer["tasks"], short(&offer["home"])),
-        };
-        text += &format!("offer {} {}: {tasks}\n", short(&offer["offer"]), word(&offer["name"]));
+
+    /// Whether anything answers.
+    pub fn answers(&self) -> bool {
+        self.agent.get(format!("http://{}/healthz", self.http)).call().is_ok()
     }
-    text
+
+    /// What `path` answers to a change. The broker takes its time for it.
+    pub fn post(&self, path: &str, token: &Token, body: &Value) -> Outcome<Value> {
+        let request = self.agent.post(format!("http://{}{path}", self.http));
+        let request = request.config().timeout_global(Some(LONG_TIMEOUT)).build();
+        let request = request.header("authorization", token.header());
+        self.answer_of(request.send_json(body))
+    }
+
+    fn answer_of(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<Value> {
+        let mut answer = answer
+            .with_context(|| format!("no broker answers at {}", self.http))
+            .or_exit(Exit::Network)
+            .map_err(|it| it.hint("start it with `talkoot-broker run`, or name --http"))?;
+        let text = self.text(answer.body_mut())?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(answer.status(), &text));
+        }
+        serde_json::from_str(&text)
+            .with_context(|| format!("what answers at {} is no broker", self.http))
+            .or_exit(Exit::Network)
+    }
+
+    fn text(&self, body: &mut Body) -> Outcome<String> {
+        let text = body.with_config().limit(MAX_ANSWER).read_to_string();
+        text.with_context(|| format!("cannot read what {} answers", self.http))
+            .or_exit(Exit::Network)
+    }
 }
 
-fn short(key: &Value) -> &str {
-    key.as_str().and_then(|key| key.get(..8)).unwrap_or("?")
-}
-
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
+/// What the broker says against a question.
+fn refused(status: StatusCode, why: &str) -> Failure {
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Policy,
+        StatusCode::INSUFFICIENT_STORAGE => Exit::State,
+        status if status.is_client_error() => Exit::Input,
+        _ => Exit::Network,
+    };
+    let why = escape_line(why.trim());
+    Failure::say(exit, if why.is_empty() { status.to_string() } else { why })
 }

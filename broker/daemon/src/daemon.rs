@@ -4,22 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::middleware;
 use broker_core::{Broker, BrokerConfig};
 use capability::{Ed25519, RememberingRoots, SecretKey, Signer};
 use mesh_net::{Config as NetConfig, Net, Role, Topic};
-use mesh_shell::http::Web;
+use mesh_shell::http::{Readiness, Web};
 use mesh_shell::{
     Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key,
 };
-use tokio::sync::mpsc;
 
 use crate::config::{Settings, with_peer};
-use crate::event_loop::{EventLoop, Sources};
+use crate::desk::Desk;
+use crate::event_loop::{EventLoop, Shown, Sources};
 use crate::metrics::Gauges;
-use crate::page;
-
-/// Readers of the status that wait for the event loop.
-const STATUS_QUEUE: usize = 16;
+use crate::operator::{Gate, Token, only_operator};
+use crate::{backup, lists, page};
 
 /// Runs the broker until it is asked to end.
 ///
@@ -45,15 +44,27 @@ pub async fn run(settings: Settings) -> Outcome {
     subscribe(&net).await?;
     let link = Link::new(net.clone(), storage.clone(), key, clock);
 
-    let (ask, statuses) = mpsc::channel(STATUS_QUEUE);
+    let (desk, looks) = Desk::open();
+    let readiness = Readiness::default();
     let (gauges, metrics) = Gauges::register();
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
-    let web = Web::serve(listener, http::common(metrics).merge(page::routes(ask)));
+    let routes = http::common(metrics, readiness.clone());
+    let gate = Gate::new(Token::make(&settings.state)?, address);
+    let changes = backup::routes(storage.clone());
+    let changes = changes.layer(middleware::from_fn_with_state(gate, only_operator));
+    let routes = routes.merge(page::routes()).merge(lists::routes(desk)).merge(changes);
+    let web = Web::serve(listener, routes);
     tracing::info!(%address, "http");
 
-    let (event_loop, finished) =
-        EventLoop::new(broker, link, clock, gauges, external, &settings.bootstrap);
-    let outcome = event_loop.run(Sources { events, statuses, termination }, finished).await;
+    let (event_loop, finished) = EventLoop::new(
+        broker,
+        link,
+        clock,
+        Shown { gauges, readiness },
+        external,
+        &settings.bootstrap,
+    );
+    let outcome = event_loop.run(Sources { events, looks, termination }, finished).await;
     web.end().await;
     net.shutdown().await;
     storage.close();
@@ -80,7 +91,6 @@ fn restore(
         bootstrap: text(&settings.bootstrap),
         target_links: settings.target_links,
         custody: settings.custody,
-        weights: settings.weights.clone(),
     };
     let records = storage.records()?;
     let verifier = Arc::new(RememberingRoots::new(Ed25519));

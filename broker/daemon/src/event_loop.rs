@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use broker_core::{
     Action, Broker, Direction, GossipToken, GossipVerdict, Input, ReconcileNews, ReconcileQuery,
-    Status,
 };
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
@@ -18,12 +17,14 @@ use mesh_core::{
     ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, RequestGuard, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Reply, Verdict};
+use mesh_shell::http::Readiness;
 use mesh_shell::{
     Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::config::with_peer;
+use crate::desk::Look;
 use crate::garbage::{Garbage, Stored};
 use crate::metrics::Gauges;
 use crate::report;
@@ -39,7 +40,7 @@ pub struct EventLoop {
     guard: RequestGuard,
     link: Link,
     clock: Clock,
-    gauges: Gauges,
+    shown: Shown,
     garbage: Garbage,
     topics: BTreeMap<String, Topic>,
     /// Addresses that the operator named for this broker; then those that it listens on do not count.
@@ -59,12 +60,20 @@ pub struct EventLoop {
     stored: mpsc::UnboundedSender<Stored>,
 }
 
+/// Where the loop shows how it is.
+pub struct Shown {
+    /// What is measured and counted.
+    pub gauges: Gauges,
+    /// Whether it does its work.
+    pub readiness: Readiness,
+}
+
 /// What the loop listens to.
 pub struct Sources {
     /// The network.
     pub events: mpsc::Receiver<Event>,
-    /// Readers of the status page.
-    pub statuses: mpsc::Receiver<oneshot::Sender<Status>>,
+    /// Readers of the HTTP face.
+    pub looks: mpsc::Receiver<Look>,
     /// The operator.
     pub termination: Termination,
 }
@@ -83,7 +92,7 @@ impl EventLoop {
         broker: Broker,
         link: Link,
         clock: Clock,
-        gauges: Gauges,
+        shown: Shown,
         external: Vec<Multiaddr>,
         named: &[Multiaddr],
     ) -> (Self, Finished) {
@@ -96,7 +105,7 @@ impl EventLoop {
             guard: RequestGuard::new(link.key()),
             link,
             clock,
-            gauges,
+            shown,
             garbage: Garbage::default(),
             topics: topics.collect(),
             external,
@@ -139,10 +148,7 @@ impl EventLoop {
                     Some(event) => self.on_event(event).await,
                     None => return Ok(()),
                 },
-                Some(reader) = sources.statuses.recv() => {
-                    // A reader that has gone away needs no answer.
-                    drop(reader.send(self.broker.status()));
-                }
+                Some(look) = sources.looks.recv() => look(&self.broker),
                 _ = disk.tick() => self.measure_disk().await,
                 _ = garbage.tick() => self.list_stored(),
                 // What is kept may have changed during the walk: it is looked up only now.
@@ -176,7 +182,17 @@ impl EventLoop {
             tracing::warn!(bytes, "{what}");
         }
         self.guard.forget(self.clock.now().wall);
-        self.gauges.show(&self.broker.status(), bytes);
+        self.shown.gauges.show(&self.broker.totals(), bytes);
+        self.show_readiness();
+    }
+
+    fn show_readiness(&self) {
+        let obstacles = [
+            (self.listening.is_empty(), "it does not listen yet"),
+            (self.disk_is_full, "the disk is nearly full"),
+        ];
+        let hold = obstacles.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what);
+        self.shown.readiness.set(hold.collect());
     }
 
     /// Walks through the blobs beside the loop.
@@ -223,6 +239,7 @@ impl EventLoop {
         let Ok(address) = with_peer(&address, peer_key(self.link.key())) else { return };
         tracing::info!(%address, "listening");
         self.listening.push(address);
+        self.show_readiness();
         if self.external.is_empty() {
             let addresses = worth_telling(&self.listening);
             self.give(Input::Addresses(addresses)).await;
@@ -372,7 +389,7 @@ impl EventLoop {
                 self.errand(move |link| dial(link, address, silent));
             }
             Action::News(news) => {
-                self.gauges.count(&news);
+                self.shown.gauges.count(&news);
                 report::log(&news);
             }
         }

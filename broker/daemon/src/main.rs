@@ -2,15 +2,21 @@
 //! the home of projects, and carries results and receipts.
 #![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
+mod backup;
 mod cli;
 mod client;
+mod commands;
 mod config;
 mod daemon;
+mod desk;
 mod event_loop;
 mod garbage;
+mod lists;
 mod metrics;
+mod operator;
 mod page;
 mod report;
+mod show;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,6 +28,7 @@ use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, finish, key_file, logs, outln, peer_key};
 
 use cli::{Cli, Command};
+use client::Client;
 use config::Config;
 
 const ROLE: &str = "broker";
@@ -36,15 +43,21 @@ fn run(cli: Cli) -> Outcome {
     let config: Config = mesh_shell::config::load(ROLE, config.as_deref())?;
     let state = state.or_else(|| config.state.clone());
     let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;
-    match cli.command {
+    let command = match cli.command {
         Command::Run(args) => {
             let settings = config.overlaid(args).settings(&state)?;
             let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
-            runtime.block_on(daemon::run(settings))
+            return runtime.block_on(daemon::run(settings));
         }
-        Command::Status { http, json } => client::status(http.unwrap_or(config.http), json),
-        Command::Key { addresses, json } => key(&state, &addresses, json),
-    }
+        Command::Key { addresses, json } => return key(&state, &addresses, json),
+        Command::Backup { file, http } => {
+            let client = Client::new(http.unwrap_or(config.http));
+            return backup::back_up(&client, &state, &file);
+        }
+        Command::Restore { file } => return backup::restore(&state, &file),
+        Command::Ask(command) => command,
+    };
+    commands::run(command, config.http)
 }
 
 /// Prints the node key, and `addresses` as others can dial them.

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use broker_core::{News, PeerRole, Status};
+use broker_core::{News, Totals};
 use mesh_shell::http::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -41,7 +41,7 @@ impl Gauges {
             ("links", "Linked brokers", &gauges.links),
             ("ads", "Own volunteers with an ad", &gauges.ads),
             ("pulls", "Volunteers that wait for an offer", &gauges.pulls),
-            ("offers", "Offers known, up to a thousand", &gauges.offers),
+            ("offers", "Offers known", &gauges.offers),
             ("leases", "Live leases granted here", &gauges.leases),
             ("custody", "Results and receipts in custody", &gauges.custody),
             ("gossip", "Statements compared with other brokers", &gauges.gossip),
@@ -63,17 +63,16 @@ impl Gauges {
     }
 
     /// Takes the measure of what the broker is like now.
-    pub fn show(&self, status: &Status, disk_free: u64) {
-        let links = status.peers.iter().filter(|peer| peer.role == PeerRole::Broker).count();
+    pub fn show(&self, totals: &Totals, disk_free: u64) {
         for (gauge, value) in [
-            (&self.peers, status.peers.len()),
-            (&self.links, links),
-            (&self.ads, status.ads),
-            (&self.pulls, status.pulls),
-            (&self.offers, status.offers.len()),
-            (&self.leases, status.leases),
-            (&self.custody, status.custody),
-            (&self.gossip, status.gossip),
+            (&self.peers, totals.connected),
+            (&self.links, totals.links),
+            (&self.ads, totals.ads),
+            (&self.pulls, totals.pulls),
+            (&self.offers, totals.known_offers),
+            (&self.leases, totals.leases),
+            (&self.custody, totals.custody),
+            (&self.gossip, totals.gossip),
         ] {
             gauge.set(u64::try_from(value).unwrap_or(u64::MAX));
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Permissions,
-    Receipt, Registration, USUAL_PRIORITY, Verdict,
+    Receipt, Registration, Verdict,
 };
 use capability::{
     BlobHash, Capabilities, Ed25519, Facts, JobSpec, Limits, Platform, PublicKey, Requirements,
@@ -126,8 +126,6 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
             artifacts: Vec::new(),
             tap: None,
         },
-        offline_ms: 0,
-        priority: USUAL_PRIORITY,
         issued: now,
         delegation,
         expires: now + DAY,
@@ -168,8 +166,6 @@ fn claim(volunteer: &Client, ad: &Verified<Ad>, offered: &Offered) -> Ask {
         count: 1,
         runtime: Runtime::Wasm,
         ad: ad.envelope().clone(),
-        ownership: None,
-        offline: false,
         nonce: 1,
         expires: volunteer.clock.now().wall + Duration::from_secs(60),
     };
@@ -319,6 +315,62 @@ async fn a_job_goes_through_two_brokers_though_its_home_is_killed_meanwhile() {
     assert_eq!(master.link.hand_over(home_key, &receipt).await, Ok(()));
     assert_eq!(volunteer.next_bundle().await, receipt);
     home.status(&http, |status| status["offers"][0]["counts"]["done"] == 1);
+}
+
+/// `publish` in a new epoch of the same home.
+fn in_epoch(epoch: u64, master: &Client, publish: &Ask) -> Ask {
+    let mut anew = publish.clone();
+    if let Ask::Publish { home, .. } = &mut anew {
+        *home = Verified::sign(Home { epoch, ..(**home).clone() }, master.key.as_ref());
+    }
+    anew
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
+    let place = directory();
+    let mut broker = Process::start(place.path(), &[]);
+    let address = broker.address();
+    let port = address.split("/p2p/").next().expect("the address").to_owned();
+    let http = text(&broker.event("http")["address"]);
+    let (master, volunteer) = (Client::start(5).await, Client::start(6).await);
+    let key = master.dial(&address).await;
+    volunteer.dial(&address).await;
+    let (publish, offer) = publication(&master, key, master.store(b"package"));
+    assert_eq!(master.ask(key, publish.clone()).await, Answer::Done);
+    let Ask::Publish { home, .. } = &publish else { unreachable!("a publication") };
+    let offered = Offered { offer, home: home.clone(), registration: None, others: None };
+    let ad = ad(&volunteer, key);
+
+    let backup = place.path().join("back-up");
+    let operator = |command: &str| {
+        let mut program = program();
+        program.arg(command).arg(&backup).arg("--state").arg(place.path());
+        let done = support::end_of(program.env("TALKOOT_HTTP", &http));
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    operator("backup");
+    let granted = volunteer.ask(key, claim(&volunteer, &ad, &offered)).await;
+    let Answer::Leases(leases) = granted else { panic!("{granted:?}") };
+    broker.kill();
+    std::fs::rename(place.path().join("store"), place.path().join("store.old")).expect("moved");
+    operator("restore");
+
+    let mut broker = Process::start(place.path(), &["--listen", &port]);
+    broker.event("listening");
+    for client in [&master, &volunteer] {
+        assert_eq!(client.dial(&address).await, key);
+    }
+    let refused = volunteer.ask(key, claim(&volunteer, &ad, &offered)).await;
+    assert_eq!(refused, Answer::Refused(Refusal::UnknownOffer), "{leases:?} are forgotten");
+    assert_eq!(master.ask(key, publish.clone()).await, Answer::Refused(Refusal::Forgotten));
+
+    let anew = in_epoch(2, &master, &publish);
+    assert_eq!(master.ask(key, anew.clone()).await, Answer::Done);
+    let Ask::Publish { home, .. } = anew else { unreachable!("a publication") };
+    let offered = Offered { home, ..offered };
+    let granted = volunteer.ask(key, claim(&volunteer, &ad, &offered)).await;
+    assert!(matches!(granted, Answer::Leases(leases) if leases[0].epoch == 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

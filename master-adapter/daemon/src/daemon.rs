@@ -81,7 +81,8 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
     let addresses: Vec<_> = settings.brokers.iter().map(|it| it.address.to_string()).collect();
     identity.announce(&address.to_string(), &addresses)?;
-    let web = Web::serve(listener, http::common(metrics).merge(routes(api)));
+    let web =
+        Web::serve(listener, http::common(metrics, http::Readiness::default()).merge(routes(api)));
     tracing::info!(address = %address, project = %authority.project(), "http");
 
     // Last, so that whoever sees the adapter connected finds it complete.

@@ -6,6 +6,7 @@
 //! again if none comes ([`Duty`]).
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use capability::statements::{JobResult, Receipt};
@@ -378,6 +379,12 @@ impl Custody {
     /// Every bundle, oldest first.
     pub fn bundles(&self) -> impl Iterator<Item = &Bundle> {
         self.entries.values().map(|entry| &entry.bundle)
+    }
+
+    /// The bundles from one on, in the order of ids.
+    pub fn bundles_from(&self, from: Bound<StatementId>) -> impl Iterator<Item = &Bundle> {
+        let orders = self.order.range((from, Bound::Unbounded)).map(|(_, order)| order);
+        orders.filter_map(|order| self.entries.get(order)).map(|entry| &entry.bundle)
     }
 
     /// How many bundles are in custody.

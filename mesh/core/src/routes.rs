@@ -4,6 +4,7 @@
 //! links that nobody confirms. Our own links are those that are up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use capability::statements::BrokerCard;
 use capability::{Payload, PublicKey, Timestamp, Verified};
@@ -85,9 +86,22 @@ impl Routes {
         self.cards.contains_key(&peer)
     }
 
+    /// How many brokers there is a way to.
+    pub fn reachable(&self) -> usize {
+        self.first_hops.len()
+    }
+
     /// The current cards.
-    pub fn cards(&self) -> impl Iterator<Item = &Verified<BrokerCard>> {
+    pub fn cards(&self) -> impl ExactSizeIterator<Item = &Verified<BrokerCard>> {
         self.cards.values()
+    }
+
+    /// The current cards from one broker's on, in the order of keys.
+    pub fn cards_from(
+        &self,
+        from: Bound<PublicKey>,
+    ) -> impl Iterator<Item = &Verified<BrokerCard>> {
+        self.cards.range((from, Bound::Unbounded)).map(|(_, card)| card)
     }
 
     /// Breadth first from here; neighbours in the order of their keys, so that ties are stable.

@@ -26,13 +26,38 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The daemon's metrics; shared by whoever counts and whoever shows.
 pub type Metrics = Arc<Mutex<Registry>>;
 
+/// What keeps a daemon from its work; nothing, and it is ready. Shared by whoever knows and whoever
+/// shows.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+
+impl Readiness {
+    /// From now on `obstacles` keep it from its work.
+    pub fn set(&self, obstacles: Vec<&'static str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = obstacles;
+    }
+
+    /// In words, a line each; nothing if it is ready.
+    fn obstacles(&self) -> Option<String> {
+        let obstacles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!obstacles.is_empty()).then(|| obstacles.join("\n") + "\n")
+    }
+}
+
 /// `/healthz`, `/readyz` and `/metrics`, to which a daemon merges its own routes.
-pub fn common(metrics: Metrics) -> Router {
+pub fn common(metrics: Metrics, readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/readyz", get(|| async move { show_readiness(&readiness) }))
         .route("/metrics", get(show_metrics))
         .with_state(metrics)
+}
+
+fn show_readiness(readiness: &Readiness) -> Response {
+    match readiness.obstacles() {
+        Some(obstacles) => (StatusCode::SERVICE_UNAVAILABLE, obstacles).into_response(),
+        None => "ready\n".into_response(),
+    }
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> Response {

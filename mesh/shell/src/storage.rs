@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use mesh_core::{Commit, CommitId};
-use mesh_store::{BlobError, BlobStore, Options, Page, SledStore, Store, StoreError, disk_free};
+use mesh_store::{
+    BlobError, BlobStore, ExportError, Options, Page, SledStore, Store, StoreError, disk_free,
+};
 use tokio::sync::mpsc;
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
@@ -33,7 +35,7 @@ impl Storage {
             .with_context(|| format!("cannot make the state directory {shown}"))
             .or_exit(Exit::State)
             .map_err(|failure| failure.hint("name another one with --state"))?;
-        let store = SledStore::open(directory.join("store"), &Options::default())
+        let store = SledStore::open(store_in(directory), &Options::default())
             .map_err(|error| Failure::new(Exit::State, error).hint(format!("state: {shown}")))?;
         let blobs = BlobStore::open(directory.join("blobs"), blob_quota).or_exit(Exit::State)?;
         let blobs = blobs.keeping_free(BLOB_RESERVE);
@@ -66,6 +68,11 @@ impl Storage {
         self.store.commit_with(commit, Box::new(move |durable| drop(done.send(durable))));
     }
 
+    /// Writes every record to the file `path`, and gives their number. Commits wait meanwhile.
+    pub fn export(&self, path: &Path) -> Result<u64, ExportError> {
+        self.store.export(path)
+    }
+
     /// The blobs.
     pub fn blobs(&self) -> &Arc<BlobStore> {
         &self.blobs
@@ -88,6 +95,11 @@ impl Storage {
     pub fn close(&self) {
         self.store.close();
     }
+}
+
+/// Where the records are in a daemon's state directory.
+pub fn store_in(directory: &Path) -> PathBuf {
+    directory.join("store")
 }
 
 /// The end of a daemon whose disk does not take its commits.

@@ -94,9 +94,15 @@ impl SledStore {
         Ok(records)
     }
 
-    /// Builds a store in `dir`, which must be absent or empty, from the export `path`, and returns the
-    /// number of records. If it fails, `dir` is left empty.
-    pub fn import(dir: &Path, path: &Path, options: &Options) -> Result<u64, ImportError> {
+    /// Builds a store in `dir`, which must be absent or empty, from the export `path` and then `marks`,
+    /// and returns the number of records in the export. If it fails, `dir` is left empty: there is no
+    /// moment at which the store is there and `marks` are not.
+    pub fn import(
+        dir: &Path,
+        path: &Path,
+        marks: Vec<Write>,
+        options: &Options,
+    ) -> Result<u64, ImportError> {
         let step = |attempt, path: &Path| {
             let path = path.to_path_buf();
             move |source| ImportError::File { attempt, path, source }
@@ -110,15 +116,15 @@ impl SledStore {
             .tempdir_in(dirs::parent(dir))
             .map_err(step("create a directory beside", dir))?;
         let built = scratch.path().join("store");
-        let records = fill(&built, path, options)?;
+        let records = fill(&built, path, marks, options)?;
         fs::rename(&built, dir).map_err(step("move the rebuilt store to", dir))?;
         dirs::sync_dir(dirs::parent(dir)).map_err(step("sync the parent of", dir))?;
         Ok(records)
     }
 }
 
-/// Creates a store in `dir` that holds what `path` says, and closes it.
-fn fill(dir: &Path, path: &Path, options: &Options) -> Result<u64, ImportError> {
+/// Creates a store in `dir` that holds what `path` says and then `marks`, and closes it.
+fn fill(dir: &Path, path: &Path, marks: Vec<Write>, options: &Options) -> Result<u64, ImportError> {
     let file = File::open(path).map_err(|source| read_error(path, source))?;
     let mut reader = ExportReader::new(BufReader::new(file), path)?;
     let store = SledStore::open(dir, options)?;
@@ -133,6 +139,7 @@ fn fill(dir: &Path, path: &Path, options: &Options) -> Result<u64, ImportError> 
         }
     }
     store.commit(writes)?;
+    store.commit(marks)?;
     store.close();
     Ok(reader.records)
 }

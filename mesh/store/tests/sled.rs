@@ -82,15 +82,29 @@ fn a_damaged_store_is_rebuilt_from_its_export() {
     assert_eq!(store.export(&backup).expect("exported"), 5_000);
     store.close();
 
-    let refused =
-        SledStore::import(&dir, &backup, &Options::default()).expect_err("not on top of another");
+    let refused = import(&dir, &backup).expect_err("not on top of another");
     assert!(matches!(refused, ImportError::NotEmpty { .. }), "{refused:?}");
     fs::rename(&dir, temp.path().join("aside")).expect("moved aside");
-    let records = SledStore::import(&dir, &backup, &Options::default()).expect("rebuilt");
+    let records = import(&dir, &backup).expect("rebuilt");
 
     assert_eq!(records, 5_000);
     assert_eq!(contents(&open(&dir)), before);
     assert_eq!(names(temp.path()), ["aside", "backup", "store"], "nothing is left behind");
+}
+
+#[test]
+fn an_import_has_its_marks_from_the_beginning() {
+    let temp = temp();
+    let (dir, backup) = (temp.path().join("store"), temp.path().join("backup"));
+    let store = open(&dir);
+    store.commit(vec![Write::put("a", "1"), Write::put("b", "2")]).expect("durable");
+    store.export(&backup).expect("exported");
+    store.close();
+    let (rebuilt, marks) = (temp.path().join("rebuilt"), vec![Write::put("mark", "now")]);
+    let records =
+        SledStore::import(&rebuilt, &backup, marks, &Options::default()).expect("rebuilt");
+    assert_eq!(records, 2, "the marks are no part of the export");
+    assert_eq!(open(&rebuilt).get(b"mark").expect("read"), Some(b"now".to_vec()));
 }
 
 #[test]
@@ -112,7 +126,7 @@ fn an_export_that_was_changed_or_cut_is_refused_and_leaves_no_store() {
     for (case, bytes) in wrong.into_iter().enumerate() {
         let (path, rebuilt) = (temp.path().join("wrong"), temp.path().join("rebuilt"));
         fs::write(&path, bytes).expect("written");
-        let refused = SledStore::import(&rebuilt, &path, &Options::default());
+        let refused = import(&rebuilt, &path);
         assert!(matches!(refused, Err(ImportError::Damaged { .. })), "case {case}: {refused:?}");
         assert_eq!(fs::read_dir(&rebuilt).expect("left empty").count(), 0, "case {case}");
     }
@@ -215,4 +229,8 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn temp() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
+}
+
+fn import(dir: &Path, export: &Path) -> Result<u64, ImportError> {
+    SledStore::import(dir, export, Vec::new(), &Options::default())
 }

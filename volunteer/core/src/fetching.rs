@@ -293,8 +293,6 @@ impl Volunteer {
             count: room,
             runtime: runtime.clone(),
             ad,
-            ownership: None,
-            offline: false,
             nonce: self.number(),
             expires: self.now.wall + REQUEST_LIFETIME,
         };

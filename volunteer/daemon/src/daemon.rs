@@ -90,7 +90,7 @@ async fn serve(settings: Settings, pins: Pins, key: Arc<SecretKey>) -> Outcome {
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
     let registry = http::Metrics::default();
     let metrics = Metrics::new(&registry);
-    let routes = http::common(registry).merge(face::routes(questions));
+    let routes = http::common(registry, http::Readiness::default()).merge(face::routes(questions));
     let web = Web::serve(listener, routes);
 
     let parts = Parts { settings, pins, core, link, place, events, asked, termination, metrics };

@@ -98,6 +98,12 @@ impl Broker {
             wake.map(|at| if at > now.mono { at } else { now.mono + CUSTODY_PAUSE });
     }
 
+    /// Where bundles go from here.
+    pub(super) fn ways(&self) -> Ways<'_> {
+        let Self { me, routes, book, peers, .. } = self;
+        Ways { me: *me, routes, book, peers }
+    }
+
     pub(super) fn expire_custody(&mut self, now: Now) {
         self.turn.writes.extend(self.custody.expire(now));
         let in_vain = self.custody.bundles().filter(|bundle| match &bundle.cargo {
@@ -145,9 +151,6 @@ impl Broker {
         self.may_take(result, now)?;
         if self.book.keys().is_void(result.signer()) {
             return Err(NotTaken::Revoked);
-        }
-        if result.signer() == from {
-            self.shares.ended(result.lease.id(), from, now.mono);
         }
         let id = result.id();
         // The judgement may have been lost on its way: the result need not go to the master again.
@@ -253,7 +256,7 @@ impl Broker {
 }
 
 /// What it takes to find the next hop.
-struct Ways<'a> {
+pub(super) struct Ways<'a> {
     me: PublicKey,
     routes: &'a Routes,
     book: &'a OfferBook,
@@ -262,7 +265,7 @@ struct Ways<'a> {
 
 impl Ways<'_> {
     /// A result towards the home of its project and its master; a receipt towards its volunteer.
-    fn next_hop(&self, bundle: &Bundle) -> Option<PublicKey> {
+    pub(super) fn next_hop(&self, bundle: &Bundle) -> Option<PublicKey> {
         let connected = |peer| Some(peer).filter(|peer| self.peers.contains_key(peer));
         match &bundle.cargo {
             Cargo::Result(result) => {
@@ -279,7 +282,8 @@ impl Ways<'_> {
     }
 }
 
-fn describe(bundle: &Bundle) -> (&'static str, TaskId) {
+/// What `bundle` is, for people, and for which task.
+pub(super) fn describe(bundle: &Bundle) -> (&'static str, TaskId) {
     match &bundle.cargo {
         Cargo::Result(result) => ("result", result.task),
         Cargo::Receipt(receipt) => ("receipt", receipt.task),

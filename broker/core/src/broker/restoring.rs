@@ -46,7 +46,7 @@ pub enum RestoreError {
     Bundle(#[from] BundleError),
 }
 
-type Records = BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>>;
+pub(super) type Records = BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>>;
 
 impl Broker {
     /// A broker that remembers `records`, in any order: the writes of its former commits.
@@ -66,6 +66,7 @@ impl Broker {
             by_kind.entry(kind).or_default().push((key, value));
         }
         broker.restore_book(&mut by_kind)?;
+        broker.forget_past_epochs(&mut by_kind, now)?;
         broker.restore_leases(&mut by_kind, now)?;
         for (key, value) in take(&mut by_kind, record::RECEIPT) {
             let ReceiptRecord { receipt, until } = decode(&key, &value)?;
@@ -157,16 +158,16 @@ impl Broker {
     }
 }
 
-fn take(records: &mut Records, kind: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn take(records: &mut Records, kind: u8) -> Vec<(Vec<u8>, Vec<u8>)> {
     records.remove(&kind).unwrap_or_default()
 }
 
-fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RestoreError> {
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, RestoreError> {
     decode_cbor(value, MAX_FRAME_BYTES)
         .map_err(|source| RestoreError::Record { kind: kind(key), source })
 }
 
-fn offer_in(key: &[u8]) -> Result<StatementId, RestoreError> {
+pub(super) fn offer_in(key: &[u8]) -> Result<StatementId, RestoreError> {
     record::offer_in(key).ok_or_else(|| RestoreError::Key(kind(key)))
 }
 

@@ -1,22 +1,27 @@
-//! A snapshot for the status page.
+//! What a broker is like at a moment: sums for gauges, and the status for people.
 
-use capability::{Payload, ProjectKey, PublicKey, StatementId, Timestamp};
+use std::collections::BTreeSet;
+
+use capability::statements::Offer;
+use capability::{Payload, ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use serde::Serialize;
 
 use super::Broker;
+use crate::contract::Direction;
 use crate::pool::TaskCounts;
 
-/// Offers in a snapshot at most: a page of a thousand is long enough.
-const MAX_SHOWN: usize = 1_000;
+/// Entries of each list in a status at most: a first impression. All are found page by page
+/// ([`Broker::peers`], [`Broker::offers`]).
+const MAX_SHOWN: usize = 100;
 
-/// What a broker knows and does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// How much of everything there is. Cheap: no offer, ad or bundle is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Status {
-    /// The broker's key.
-    pub broker: PublicKey,
+pub struct Totals {
     /// Who is connected.
-    pub peers: Vec<PeerStatus>,
+    pub connected: usize,
+    /// Linked brokers.
+    pub links: usize,
     /// Brokers known of.
     pub brokers: usize,
     /// Brokers that can be reached, directly or by way of others.
@@ -25,16 +30,39 @@ pub struct Status {
     pub ads: usize,
     /// Volunteers that wait for an offer.
     pub pulls: usize,
+    /// Offers known.
+    pub known_offers: usize,
     /// Live leases granted here.
     pub leases: usize,
     /// Results and receipts in custody.
     pub custody: usize,
-    /// Whether nothing new is taken for want of disk space.
-    pub disk_is_full: bool,
     /// Statements that are compared with other brokers.
     pub gossip: usize,
-    /// Offers known, at most a thousand of them.
+    /// Whether nothing new is taken for want of disk space.
+    pub disk_is_full: bool,
+}
+
+/// What a broker knows and does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The broker's key.
+    pub broker: PublicKey,
+    /// How much there is.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// The first of those who are connected.
+    pub peers: Vec<PeerStatus>,
+    /// The first of the offers that are known.
     pub offers: Vec<OfferStatus>,
+}
+
+impl std::ops::Deref for Status {
+    type Target = Totals;
+
+    fn deref(&self) -> &Totals {
+        &self.totals
+    }
 }
 
 /// Somebody who is connected.
@@ -45,6 +73,12 @@ pub struct PeerStatus {
     pub peer: PublicKey,
     /// What it is, as far as is known.
     pub role: PeerRole,
+    /// Who dialled.
+    pub direction: Direction,
+    /// Whether it is a broker that this one is linked to.
+    pub linked: bool,
+    /// Whether it waits for an offer.
+    pub waiting: bool,
 }
 
 /// What a peer is.
@@ -94,50 +128,65 @@ pub struct OfferStatus {
 impl Broker {
     /// What the broker knows and does now.
     pub fn status(&self) -> Status {
-        let brokers: Vec<_> = self.routes.cards().map(|card| card.signer()).collect();
-        let others = brokers.iter().filter(|broker| **broker != self.me);
-        let reachable = others.filter(|broker| self.routes.next_hop(**broker).is_some()).count();
-        let offers = self.book.offers().take(MAX_SHOWN).map(|offer| {
-            let home = self.book.home(offer.project);
-            let registration = self.book.registration(offer.project);
-            OfferStatus {
-                offer: offer.id(),
-                project: offer.project,
-                project_name: registration.map(|it| it.name.clone()),
-                name: offer.name.clone(),
-                builder: offer.builder.clone(),
-                tasks: offer.tasks,
-                home: home.map(|home| home.home),
-                epoch: home.map(|home| home.epoch),
-                counts: self.leases.counts(offer.id()),
-                expires: offer.expires(),
-            }
-        });
         Status {
             broker: self.me,
-            peers: self.peers.keys().map(|peer| self.peer_status(*peer)).collect(),
-            brokers: brokers.len(),
-            reachable,
-            ads: self.ads.len(),
-            pulls: self.pulls.len(),
-            leases: self.leases.len(),
-            custody: self.custody.len(),
-            disk_is_full: self.disk_is_full(),
-            gossip: self.known.ids().len(),
-            offers: offers.collect(),
+            totals: self.totals(),
+            peers: self.peers(None, MAX_SHOWN).items,
+            offers: self.offers(None, MAX_SHOWN).items,
         }
     }
 
-    fn peer_status(&self, peer: PublicKey) -> PeerStatus {
+    /// How much of everything there is.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            connected: self.peers.len(),
+            links: self.routes.links().count(),
+            brokers: self.routes.cards().len(),
+            reachable: self.routes.reachable(),
+            ads: self.ads.len(),
+            pulls: self.pulls.len(),
+            known_offers: self.book.offers().len(),
+            leases: self.leases.len(),
+            custody: self.custody.len(),
+            gossip: self.known.ids().len(),
+            disk_is_full: self.disk_is_full(),
+        }
+    }
+
+    pub(super) fn offer_status(&self, offer: &Verified<Offer>) -> OfferStatus {
+        let home = self.book.home(offer.project);
+        let registration = self.book.registration(offer.project);
+        OfferStatus {
+            offer: offer.id(),
+            project: offer.project,
+            project_name: registration.map(|it| it.name.clone()),
+            name: offer.name.clone(),
+            builder: offer.builder.clone(),
+            tasks: offer.tasks,
+            home: home.map(|home| home.home),
+            epoch: home.map(|home| home.epoch),
+            counts: self.leases.counts(offer.id()),
+            expires: offer.expires(),
+        }
+    }
+
+    /// `masters` are the signers of all homes.
+    pub(super) fn peer_status(
+        &self,
+        peer: PublicKey,
+        direction: Direction,
+        masters: &BTreeSet<PublicKey>,
+    ) -> PeerStatus {
         let role = if self.routes.knows(peer) {
             PeerRole::Broker
         } else if self.ads.own(peer).is_some() {
             PeerRole::Volunteer
-        } else if self.book.homes().any(|home| home.signer() == peer) {
+        } else if masters.contains(&peer) {
             PeerRole::Master
         } else {
             PeerRole::Unknown
         };
-        PeerStatus { peer, role }
+        let (linked, waiting) = (self.routes.is_linked(peer), self.pulls.of(peer).is_some());
+        PeerStatus { peer, role, direction, linked, waiting }
     }
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use broker_core::{
     Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, News,
-    ReconcileNews, ReconcileQuery, Weight,
+    ReconcileNews, ReconcileQuery, mark_restored,
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
+    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Explanation, Facts, JobSpec, KEY_BYTES, Limits, Platform,
@@ -131,13 +131,6 @@ impl World {
         &self.nodes[&broker.0].broker
     }
 
-    /// A single broker, whose operator gives projects these weights.
-    pub fn weighing(broker: Key, weights: BTreeMap<ProjectKey, Weight>) -> Self {
-        let mut world = Self::of(&[]);
-        world.start(broker, BTreeMap::new(), BrokerConfig { weights, ..BrokerConfig::default() });
-        world
-    }
-
     /// One more broker, which knows nobody yet.
     pub fn join(&mut self, broker: Key) {
         self.join_with(broker, &[]);
@@ -145,12 +138,15 @@ impl World {
 
     /// The same; its operator has named other brokers to it.
     pub fn join_with(&mut self, broker: Key, bootstrap: &[&str]) {
-        let bootstrap = bootstrap.iter().map(|address| (*address).to_owned()).collect();
-        self.start(broker, BTreeMap::new(), BrokerConfig { bootstrap, ..BrokerConfig::default() });
+        self.start(broker, BTreeMap::new(), bootstrap);
     }
 
-    fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, mut config: BrokerConfig) {
-        config.addresses = vec![format!("/memory/{}", broker.0.as_bytes()[0])];
+    fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, bootstrap: &[&str]) {
+        let config = BrokerConfig {
+            bootstrap: bootstrap.iter().map(|address| (*address).to_owned()).collect(),
+            addresses: vec![format!("/memory/{}", broker.0.as_bytes()[0])],
+            ..BrokerConfig::default()
+        };
         let records = disk.clone().into_iter();
         let restored =
             Broker::restore(records, config, Arc::new(broker), Arc::new(Hashed), self.now);
@@ -193,7 +189,22 @@ impl World {
             }
         }
         let node = self.nodes.remove(&broker.0).expect("it ran");
-        self.start(broker, node.disk, BrokerConfig::default());
+        self.start(broker, node.disk, &[]);
+    }
+
+    /// All that is on the broker's disk.
+    pub fn back_up(&self, broker: Key) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.nodes[&broker.0].disk.clone()
+    }
+
+    /// A new process on what `backup` says, which is marked as restored.
+    pub fn restore(&mut self, broker: Key, backup: BTreeMap<Vec<u8>, Vec<u8>>) {
+        self.nodes.get_mut(&broker.0).expect("a broker").disk = backup;
+        let Write::Put { key, value } = mark_restored(self.now.wall) else {
+            panic!("a mark is put");
+        };
+        self.undelete(broker, [(key, value)].into());
+        self.restart(broker);
     }
 
     /// `from` dials `to`.
@@ -511,8 +522,6 @@ impl Project {
                 artifacts: Vec::new(),
                 tap: None,
             },
-            offline_ms: 0,
-            priority: USUAL_PRIORITY,
             issued: now.wall,
             delegation: self.delegation(now),
             expires: now.wall + DAY,
@@ -609,8 +618,6 @@ impl Asking {
             count,
             runtime: Runtime::Wasm,
             ad: ad(self.volunteer, self.at, 4, now).envelope().clone(),
-            ownership: None,
-            offline: false,
             nonce,
             expires: now.wall + Duration::from_secs(60),
         };
@@ -626,8 +633,7 @@ impl Asking {
         now: Now,
     ) -> Ask {
         let (issued, expires) = (now.wall, now.wall + Duration::from_secs(60));
-        let (epoch, lost) = (self.epoch, false);
-        let renewal = Renewal { leases, offer, epoch, intent, lost, issued, expires };
+        let renewal = Renewal { leases, offer, epoch: self.epoch, intent, issued, expires };
         let renewal = Verified::sign(renewal, &self.volunteer);
         Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
     }
