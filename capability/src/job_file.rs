@@ -20,7 +20,7 @@ use crate::facts::Runtime;
 use crate::quantity::{format_bytes, parse_bytes, parse_duration};
 use crate::requirements::Requirements;
 use crate::statement::Verified;
-use crate::statements::Registration;
+use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, Registration, USUAL_PRIORITY};
 pub(crate) use offers::policy;
 use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
@@ -73,6 +73,11 @@ pub struct JobFile {
     pub tasks: u32,
     /// How long the job is offered.
     pub expires: Duration,
+    /// How much longer than the job may take a machine may have a task and be out of reach; zero: not
+    /// at all.
+    pub offline: Duration,
+    /// Which of the project's jobs come first: those of the highest number, 0 to 9.
+    pub priority: u8,
     /// What a machine must have.
     pub requirements: Requirements,
     /// What to pack.
@@ -222,6 +227,8 @@ impl JobFile {
                 "builder",
                 "tasks",
                 "expires",
+                "offline",
+                "priority",
                 "requirements",
                 "prefer",
                 "package",
@@ -237,6 +244,9 @@ impl JobFile {
         let tasks = root.optional("tasks", 1, |field| field.count(MAX_TASKS))?;
         let expires =
             root.optional("expires", DEFAULT_EXPIRY, |field| duration(field, MAX_EXPIRY))?;
+        let offline =
+            root.optional("offline", Duration::ZERO, |field| duration(field, MAX_OFFLINE))?;
+        let priority = root.optional("priority", USUAL_PRIORITY, priority)?;
         let limits = limits(&mut root)?;
         let requirements = needs::requirements(&mut root, &limits, own)?;
         let package = package(&mut root)?;
@@ -244,8 +254,13 @@ impl JobFile {
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
         let job = JobSpec { environment, steps, limits, artifacts, tap };
-        Ok(Self { name, builder, tasks, expires, requirements, package, job })
+        Ok(Self { name, builder, tasks, expires, offline, priority, requirements, package, job })
     }
+}
+
+fn priority(field: Field<'_>) -> Result<u8, JobFileError> {
+    let priority = field.whole(0..=MAX_PRIORITY.into())?;
+    Ok(u8::try_from(priority).expect("at most MAX_PRIORITY"))
 }
 
 fn name(field: Field<'_>) -> Result<String, JobFileError> {

@@ -145,6 +145,15 @@ impl Requirements {
         check_together(&self.clauses, &self.rank)
     }
 
+    /// The cores that a task takes: as many as a clause asks to be donated, one by default.
+    pub fn cores(&self) -> u32 {
+        let cores = self.clauses.iter().map(|clause| match clause {
+            Clause::Donates { resource: Resource::Cores, amount } => *amount,
+            _ => 1,
+        });
+        u32::try_from(cores.max().unwrap_or(1).max(1)).unwrap_or(u32::MAX)
+    }
+
     /// The runtimes, each where it is named first: nothing forbids to name one again, which says
     /// nothing more.
     pub fn distinct_runtimes(&self) -> impl Iterator<Item = &Runtime> {

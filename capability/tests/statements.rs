@@ -71,6 +71,7 @@ fn a_flattened_payload_with_bytes_survives() {
         runtime: Runtime::Wasm,
         granted: NOW,
         term_ms: 30_000,
+        deadline: None,
         expires: NOW + HOUR,
     };
     let signed = Verified::sign(lease.clone(), &key(4));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::BrokerConfig;
-use capability::statements::{Delegation, Package, Permissions, Registration};
+use capability::statements::{Delegation, Package, Permissions, Registration, USUAL_PRIORITY};
 use capability::{
     BlobHash, Capabilities, Clause, Facts, JobSpec, Limits, Platform, ProjectKey, Requirements,
     Resource, Resources, Runtime, RuntimeFacts, Signer, Step, Verified,
@@ -267,5 +267,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
             tap: None,
         },
         lifetime: 7 * DAY,
+        offline: Duration::ZERO,
+        priority: USUAL_PRIORITY,
     }
 }

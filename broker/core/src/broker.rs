@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{Class, Lease, Offer, TaskId};
-use capability::{BlobHash, PublicKey, Signer, StatementId, Verified, Verifier};
+use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
     Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, ReplyId,
     Routes, Write,
@@ -36,7 +36,6 @@ use crate::contract::{Action, Direction, GossipVerdict, Input, News};
 use crate::epochs_owed::EpochsOwed;
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
-use crate::handed_out::HandedOut;
 use crate::head_starts::HeadStarts;
 use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
@@ -44,6 +43,7 @@ use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
 use crate::receipts::Receipts;
 use crate::rests::Rests;
+use crate::shares::{Shares, Weight};
 use crate::summaries::Summaries;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
@@ -60,8 +60,6 @@ pub const MAX_BLOB_SOURCES: usize = 32;
 
 /// Things that expire are looked for this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// What projects were given counts half as much after each hour.
-const FORGIVE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Custody is looked at again after this while something waits for a way.
 const CUSTODY_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of one commit, below the store's bound of 4 MiB even if one more record of 64 KiB follows.
@@ -78,12 +76,20 @@ pub struct BrokerConfig {
     pub target_links: usize,
     /// How much is taken into custody.
     pub custody: CustodyLimits,
+    /// What projects get of what volunteers here give, where it is not the usual.
+    pub weights: BTreeMap<ProjectKey, Weight>,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
         let custody = CustodyLimits::default();
-        Self { addresses: Vec::new(), bootstrap: Vec::new(), target_links: TARGET_LINKS, custody }
+        Self {
+            addresses: Vec::new(),
+            bootstrap: Vec::new(),
+            target_links: TARGET_LINKS,
+            custody,
+            weights: BTreeMap::new(),
+        }
     }
 }
 
@@ -122,7 +128,7 @@ pub struct Broker {
     receipts: Receipts,
     custody: Custody,
 
-    handed_out: HandedOut,
+    shares: Shares,
     /// Offers that volunteers may want now and could not have before.
     fresh_offers: BTreeSet<StatementId>,
     /// Those of them that not all who wait have been shown.
@@ -137,7 +143,6 @@ pub struct Broker {
     custody_wake: Option<Mono>,
     disk_free: u64,
     next_sweep: Mono,
-    next_forgiveness: Mono,
 }
 
 /// What one input leads to.
@@ -192,7 +197,7 @@ impl Broker {
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
             // A project's delegates together get what one origin gets.
-            handed_out: HandedOut::default(),
+            shares: Shares::new(config.weights),
             fresh_offers: BTreeSet::new(),
             head_starts: HeadStarts::default(),
             rests: Rests::default(),
@@ -203,7 +208,6 @@ impl Broker {
             custody_wake: None,
             disk_free: u64::MAX,
             next_sweep: now.mono,
-            next_forgiveness: now.mono + FORGIVE_EVERY,
         }
     }
 
@@ -348,10 +352,7 @@ impl Broker {
         self.leases.forget_claims(now.wall);
         self.turn.writes.extend(self.receipts.expire(now.wall));
         self.expire_custody(now);
-        if self.next_forgiveness <= now.mono {
-            self.next_forgiveness = now.mono + FORGIVE_EVERY;
-            self.handed_out.forgive();
-        }
+        self.shares.expire(now.mono);
     }
 
     fn committed(&mut self, commit: CommitId) {

@@ -223,6 +223,7 @@ impl LeaseTable {
             runtime: claim.runtime.clone(),
             granted: now.wall,
             term_ms,
+            deadline: None,
             expires: offer.expires(),
         };
         // S51 is all that a lease can break, and its term is ours; it has some hundred bytes.

@@ -14,7 +14,6 @@ mod contract;
 mod epochs_owed;
 mod exchange;
 mod gossip_set;
-mod handed_out;
 mod head_starts;
 mod inquiries;
 mod lease_table;
@@ -24,6 +23,7 @@ mod pulls;
 mod receipts;
 mod record;
 mod rests;
+mod shares;
 mod summaries;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
@@ -52,3 +52,4 @@ pub use lease_table::{
 pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
 pub use pulls::PULL_WAIT;
 pub use receipts::MAX_RECEIPTS;
+pub use shares::{NoWeight, Weight};

@@ -3,6 +3,7 @@
 //!
 //! What is newer and what there is room for, [`crate::gossip_set`] decides; here it is looked up.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -14,11 +15,14 @@ use capability::{
 /// The first in their order.
 const LEAST_KEY: PublicKey = PublicKey::from_bytes([0; KEY_BYTES]);
 
+/// Where an offer stands among its project's: the higher priority first, then the older.
+pub(crate) type Place = (Reverse<u8>, Timestamp, StatementId);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct OfferBook {
     offers: BTreeMap<StatementId, Verified<Offer>>,
-    by_project: BTreeMap<ProjectKey, BTreeSet<(Timestamp, StatementId)>>,
+    by_project: BTreeMap<ProjectKey, BTreeSet<Place>>,
     by_package: BTreeMap<BlobHash, BTreeSet<StatementId>>,
     homes: BTreeMap<ProjectKey, Verified<Home>>,
     registrations: BTreeMap<ProjectKey, Verified<Registration>>,
@@ -67,10 +71,15 @@ impl OfferBook {
         self.by_project.keys().copied()
     }
 
-    /// The offers of `project`, oldest first.
+    /// Where `offer` stands among its project's.
+    pub(crate) fn place(offer: &Verified<Offer>) -> Place {
+        (Reverse(offer.priority), offer.issued, offer.id())
+    }
+
+    /// The offers of `project`, in their order.
     pub(crate) fn offers_of(&self, project: ProjectKey) -> impl Iterator<Item = &Verified<Offer>> {
         let of_project = self.by_project.get(&project).into_iter().flatten();
-        of_project.map(|(_, id)| &self.offers[id])
+        of_project.map(|(.., id)| &self.offers[id])
     }
 
     /// The offers whose package is `hash`.
@@ -130,7 +139,7 @@ impl OfferBook {
 
     pub(crate) fn insert_offer(&mut self, offer: Verified<Offer>) {
         let id = offer.id();
-        self.by_project.entry(offer.project).or_default().insert((offer.issued, id));
+        self.by_project.entry(offer.project).or_default().insert(Self::place(&offer));
         self.by_package.entry(offer.package.hash).or_default().insert(id);
         self.offers.insert(id, offer);
     }
@@ -178,7 +187,7 @@ impl OfferBook {
     pub(crate) fn remove_offer(&mut self, id: StatementId) -> Option<Verified<Offer>> {
         let offer = self.offers.remove(&id)?;
         self.durable.remove(&id);
-        remove_from(&mut self.by_project, offer.project, &(offer.issued, id));
+        remove_from(&mut self.by_project, offer.project, &Self::place(&offer));
         remove_from(&mut self.by_package, offer.package.hash, &id);
         Some(offer)
     }

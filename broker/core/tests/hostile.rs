@@ -264,6 +264,7 @@ fn receipt_of(project: Project, n: u32, now: Now) -> Bundle {
         runtime: Runtime::Wasm,
         granted: now.wall,
         term_ms: 30_000,
+        deadline: None,
         expires: offer.expires,
     };
     let result: Verified<JobResult> = result(volunteer, &Verified::sign(lease, &key(1)), now);
@@ -373,8 +374,10 @@ fn a_claim_that_is_repeated_counts_once_where_it_passes() {
         assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
         offer
     });
-    let ad = ad(key(ALICE), near, 4, world.now);
-    world.ask(key(ALICE).0, near, Ask::Advertise { ad });
+    for volunteer in [ALICE, BOB] {
+        let ad = ad(key(volunteer), near, 4, world.now);
+        world.ask(key(volunteer).0, near, Ask::Advertise { ad });
+    }
     let asking = Asking { volunteer: key(BOB), at: near, home, epoch: 1 };
     let once = asking.claim(offers[0].id(), 1, 0, world.now);
     for _ in 0..3 {

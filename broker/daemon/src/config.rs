@@ -1,9 +1,11 @@
 //! The configuration file, `broker.toml`, and what becomes of it together with the command line.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use broker_core::TARGET_LINKS;
+use broker_core::{TARGET_LINKS, Weight};
+use capability::ProjectKey;
 use mesh_core::CustodyLimits;
 use mesh_net::{Multiaddr, PeerKey};
 use mesh_shell::config::Bytes;
@@ -36,6 +38,9 @@ pub struct Config {
     pub blob_quota: Bytes,
     /// Results and receipts in custody at most. Default: 100,000.
     pub custody_bundles: usize,
+    /// What projects get of what this broker's volunteers give, by their keys, in hundredths of what
+    /// others get: 1 to 10,000. Default: 100 each.
+    pub weights: BTreeMap<String, u16>,
 }
 
 impl Default for Config {
@@ -51,6 +56,7 @@ impl Default for Config {
             state: None,
             blob_quota: Bytes(custody.bytes),
             custody_bundles: custody.bundles,
+            weights: BTreeMap::new(),
         }
     }
 }
@@ -74,6 +80,8 @@ pub struct Settings {
     pub blob_quota: u64,
     /// Bounds of custody.
     pub custody: CustodyLimits,
+    /// What projects get, where it is not the usual.
+    pub weights: BTreeMap<ProjectKey, Weight>,
 }
 
 impl Config {
@@ -113,8 +121,20 @@ impl Config {
             http: self.http,
             blob_quota: self.blob_quota.0,
             custody,
+            weights: self.weights.iter().map(weight).collect::<Outcome<_>>()?,
         })
     }
+}
+
+/// One of the weights that a person wrote.
+fn weight((project, weight): (&String, &u16)) -> Outcome<(ProjectKey, Weight)> {
+    let key = project.parse().map_err(|error| {
+        let what = format!("`{project}` among the weights is not a project's key: {error}");
+        wrong(what, "a key is what stands behind `talkoot:` in the project's URI")
+    })?;
+    let weight = Weight::try_from(*weight)
+        .map_err(|error| wrong(format!("the weight {weight} of {project}"), &error.to_string()))?;
+    Ok((key, weight))
 }
 
 /// Parses an address that a person wrote.
@@ -140,6 +160,8 @@ pub fn with_peer(address: &Multiaddr, peer: PeerKey) -> Outcome<Multiaddr> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use capability::{SecretKey, Signer};
 
     use super::*;
 
@@ -178,6 +200,27 @@ mod tests {
         assert_eq!(settings.target_links, 0);
         let settings = config.overlaid(RunArgs::default()).settings(Path::new("s"));
         assert_eq!(settings.expect("sound").target_links, 3);
+    }
+
+    #[test]
+    fn a_weight_is_a_projects_and_neither_nothing_nor_everything() {
+        let key = SecretKey::from_seed(&[1; 32]).public();
+        let settings = |weights: &str| {
+            load(&format!("[weights]\n{weights}\n")).expect("read").settings(Path::new("s"))
+        };
+        let weights = settings(&format!("{key} = 300")).expect("sound").weights;
+        assert_eq!(
+            weights.into_values().collect::<Vec<_>>(),
+            [Weight::try_from(300).expect("one")]
+        );
+        for (weights, said) in [
+            (format!("{key} = 0"), "the weight 0"),
+            (format!("{key} = 10001"), "the weight 10001"),
+            ("short = 100".to_owned(), "`short` among the weights"),
+        ] {
+            let failure = settings(&weights).expect_err("no weight");
+            assert!(failure.to_string().contains(said), "{failure}");
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ fn restore(
         bootstrap: text(&settings.bootstrap),
         target_links: settings.target_links,
         custody: settings.custody,
+        weights: settings.weights.clone(),
     };
     let records = storage.records()?;
     let verifier = Arc::new(RememberingRoots::new(Ed25519));

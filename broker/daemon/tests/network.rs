@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Permissions,
-    Receipt, Registration, Verdict,
+    Receipt, Registration, USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, Capabilities, Ed25519, Facts, JobSpec, Limits, Platform, PublicKey, Requirements,
@@ -126,6 +126,8 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
             artifacts: Vec::new(),
             tap: None,
         },
+        offline_ms: 0,
+        priority: USUAL_PRIORITY,
         issued: now,
         delegation,
         expires: now + DAY,
@@ -166,6 +168,8 @@ fn claim(volunteer: &Client, ad: &Verified<Ad>, offered: &Offered) -> Ask {
         count: 1,
         runtime: Runtime::Wasm,
         ad: ad.envelope().clone(),
+        ownership: None,
+        offline: false,
         nonce: 1,
         expires: volunteer.clock.now().wall + Duration::from_secs(60),
     };

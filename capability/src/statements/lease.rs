@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, TaskId};
+use super::{DAY, TaskId, owned};
 use crate::Envelope;
 use crate::facts::Runtime;
 use crate::invalid::Invalid;
-use crate::key::{ProjectKey, PublicKey, StatementId};
-use crate::statement::{Kind, Payload};
+use crate::key::{ProjectKey, PublicKey, StatementId, Verifier};
+use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
 
 /// Tasks that one claim can ask for, and leases that one renewal can name.
@@ -29,6 +29,13 @@ pub struct Claim {
     pub runtime: Runtime,
     /// The volunteer's current ad, by which the home checks that it may have the task.
     pub ad: Envelope,
+    /// The ownership that names the volunteer, if it has an owner (S92).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Envelope>,
+    /// Whether the machine may be out of reach while it works, so that leases with a deadline are
+    /// wanted where the offer has some.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
     /// Tells this claim from the volunteer's others.
     pub nonce: u64,
     /// At most an hour ahead.
@@ -54,6 +61,9 @@ pub struct Lease {
     pub granted: Timestamp,
     /// How long it holds after grant and after each renewal, in milliseconds.
     pub term_ms: u64,
+    /// Until when it holds without being renewed, if it is an offline lease (S93).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// The offer's expiry: a result may come until then.
     pub expires: Timestamp,
 }
@@ -70,6 +80,10 @@ pub struct Renewal {
     pub epoch: u64,
     /// Kept or given back.
     pub intent: Intent,
+    /// Whether the work on them is lost with the process or the machine, rather than given up. Only
+    /// of leases that are released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// When it was made; the home applies the latest.
     pub issued: Timestamp,
     /// At most an hour ahead.
@@ -98,6 +112,10 @@ impl Payload for Claim {
         let counted = (1..=MAX_TASKS_A_CLAIM).contains(&self.count);
         Invalid::unless(counted, "S50", "a claim asks for 1 to 256 tasks")
     }
+
+    fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
+        owned(Self::KIND, "S92", self.ownership.as_ref(), signer, verifier)
+    }
 }
 
 impl Payload for Lease {
@@ -109,7 +127,10 @@ impl Payload for Lease {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Invalid::unless(self.term_ms >= 1_000, "S51", "a term of under a second")
+        Invalid::unless(self.term_ms >= 1_000, "S51", "a term of under a second")?;
+        let within = |deadline| (self.granted..=self.expires).contains(&deadline);
+        let sound = self.deadline.is_none_or(within);
+        Invalid::unless(sound, "S93", "a deadline before the grant or after the expiry")
     }
 }
 

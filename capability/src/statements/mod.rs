@@ -20,12 +20,14 @@ pub use key_change::{MAX_NODES, Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
 pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};
 pub use of_kind::OfKind;
-pub use offer::{MAX_PACKAGE_BYTES, MAX_TASKS, Offer, Package, TaskId, Withdrawal};
+pub use offer::{
+    MAX_OFFLINE, MAX_PACKAGE_BYTES, MAX_PRIORITY, MAX_TASKS, Offer, Package, TaskId,
+    USUAL_PRIORITY, Withdrawal,
+};
 pub use project::{Delegation, Home, Permissions, Registration};
 pub use request::Request;
 pub use result::{
-    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, MAX_OWNERSHIP_BYTES, Receipt,
-    StepReport, Verdict,
+    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, Receipt, StepReport, Verdict,
 };
 
 use std::time::Duration;
@@ -61,6 +63,28 @@ impl ForProject<'_> {
             Ok(())
         }
     }
+}
+
+/// An ownership that goes with a claim or a result has at most so many bytes: it names a hundred
+/// nodes.
+pub const MAX_OWNERSHIP_BYTES: usize = 4096;
+
+/// S75, S92: the owner and the `volunteer` name each other, this one by signing a `kind` with the
+/// `ownership` in it.
+fn owned(
+    kind: Kind,
+    rule: &'static str,
+    ownership: Option<&Envelope>,
+    volunteer: PublicKey,
+    verifier: &dyn Verifier,
+) -> Result<(), StatementError> {
+    let Some(ownership) = ownership else { return Ok(()) };
+    let invalid = |source| StatementError::Invalid { kind, source };
+    let small = ownership.as_bytes().len() <= MAX_OWNERSHIP_BYTES;
+    Invalid::unless(small, rule, "an ownership of over 4,096 bytes").map_err(invalid)?;
+    let ownership = Verified::<Ownership>::check(ownership, verifier)?;
+    let named = ownership.nodes.contains(&volunteer);
+    Invalid::unless(named, rule, "an ownership that does not name the volunteer").map_err(invalid)
 }
 
 /// S10: text for people is bounded, and cannot move a terminal's cursor.

@@ -16,6 +16,16 @@ use crate::time::Timestamp;
 /// Tasks in one offer at most: the home broker keeps some bytes for each.
 pub const MAX_TASKS: u32 = 100_000;
 
+/// Of an offer that says nothing about its priority.
+pub const USUAL_PRIORITY: u8 = 5;
+
+/// The highest priority (S91).
+pub const MAX_PRIORITY: u8 = 9;
+
+/// How long an offer can let leases be held without a sign of life, beyond what the job may take
+/// (S90): as long as an offer lives.
+pub const MAX_OFFLINE: Duration = DAY.saturating_mul(30);
+
 /// Bytes of one package at most.
 pub const MAX_PACKAGE_BYTES: u64 = 1 << 30;
 
@@ -39,6 +49,14 @@ pub struct Offer {
     pub requirements: Requirements,
     /// What is run there, and within which limits.
     pub job: JobSpec,
+    /// How much longer than the job may take an offline lease holds, in milliseconds; 0: there are
+    /// none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offline_ms: u64,
+    /// Which of its project's offers come first: those of the highest number, 0 to 9. Other projects
+    /// are not concerned.
+    #[serde(default = "usual_priority", skip_serializing_if = "is_usual")]
+    pub priority: u8,
     /// When the master made the offer.
     pub issued: Timestamp,
     /// The project key's delegation to the signer.
@@ -98,6 +116,9 @@ impl Payload for Offer {
         Invalid::unless((1..=16).contains(&self.replicas), "S41", "1 to 16 replicas")?;
         let size = self.package.size;
         Invalid::unless(size <= MAX_PACKAGE_BYTES, "S42", "a package of over 1 GiB")?;
+        let bounded = u128::from(self.offline_ms) <= MAX_OFFLINE.as_millis();
+        Invalid::unless(bounded, "S90", "offline leases of over 30 days")?;
+        Invalid::unless(self.priority <= MAX_PRIORITY, "S91", "a priority of over 9")?;
         self.requirements.validate()?;
         Ok(self.job.validate()?)
     }
@@ -110,6 +131,18 @@ impl Payload for Offer {
     fn delegation(&self) -> Option<&Envelope> {
         Some(&self.delegation)
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn usual_priority() -> u8 {
+    USUAL_PRIORITY
+}
+
+fn is_usual(priority: &u8) -> bool {
+    *priority == USUAL_PRIORITY
 }
 
 impl Payload for Withdrawal {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, ForProject, Ownership, TaskId, check_text};
+use super::{DAY, ForProject, TaskId, check_text, owned};
 use crate::Envelope;
 use crate::facts::{Platform, Runtime};
 use crate::invalid::Invalid;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
-use crate::statement::{Kind, Payload, StatementError, Verified};
+use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
 
 /// A step's log up to this size travels inside its result; a larger one is a blob.
@@ -17,9 +17,6 @@ pub const MAX_INLINE_LOG_BYTES: usize = 2048;
 
 /// Bytes of the path of a file that a result names.
 const MAX_ARTIFACT_PATH: usize = 512;
-
-/// An ownership that goes with a result has at most so many bytes (S75): it names a hundred nodes.
-pub const MAX_OWNERSHIP_BYTES: usize = 4096;
 
 /// What became of one leased task. Signed by the volunteer that held the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,14 +202,7 @@ impl Payload for JobResult {
 
     /// S75: the owner and the volunteer name each other, this one by signing.
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
-        let Some(ownership) = &self.ownership else { return Ok(()) };
-        let invalid = |source| StatementError::Invalid { kind: Self::KIND, source };
-        let small = ownership.as_bytes().len() <= MAX_OWNERSHIP_BYTES;
-        Invalid::unless(small, "S75", "an ownership of over 4,096 bytes").map_err(invalid)?;
-        let ownership = Verified::<Ownership>::check(ownership, verifier)?;
-        let named = ownership.nodes.contains(&signer);
-        Invalid::unless(named, "S75", "an ownership that does not name the volunteer")
-            .map_err(invalid)
+        owned(Self::KIND, "S75", self.ownership.as_ref(), signer, verifier)
     }
 }
 

@@ -63,6 +63,17 @@ run = ["make"]
 "#;
 
 #[test]
+fn a_job_can_say_how_long_it_may_be_out_of_reach_and_how_urgent_it_is() {
+    let job = |first: &str| JobFile::parse(&format!("{first}\n{FULL}"));
+    let file = job("offline = \"36h\"\npriority = 9").expect("sound");
+    assert_eq!((file.offline, file.priority), (Duration::from_hours(36), 9));
+    let error = job("priority = 10").expect_err("too urgent");
+    assert_eq!(error.to_string(), "1:12: priority: 10 is not between 0 and 9");
+    let error = job("offline = \"31d\"").expect_err("too long");
+    assert_eq!(error.to_string(), "1:11: offline: it must be above zero and at most 30days");
+}
+
+#[test]
 fn every_field_becomes_a_typed_value() {
     let file = JobFile::parse(FULL).expect("the file is right");
     assert_eq!((file.name.as_str(), file.builder.as_str(), file.tasks), ("hello-make", "gcc", 40));
@@ -268,6 +279,7 @@ fn what_is_left_out_has_a_default() {
     let file = JobFile::parse(SMALL).expect("the file is right");
     assert_eq!((file.builder.as_str(), file.tasks), ("small", 1));
     assert_eq!(file.expires, Duration::from_hours(7 * 24));
+    assert_eq!((file.offline, file.priority), (Duration::ZERO, 5));
     assert_eq!(file.package.path, Path::new("."));
     assert_eq!(file.job.limits, Limits::default());
     assert_eq!(file.job.limits.wall(), Duration::from_mins(10));

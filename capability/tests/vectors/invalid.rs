@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Check, Delegation, Home, JobResult, Log, Offer, Ownership, Permissions, Receipt, Revocation,
-    Succession, Verdict,
+    Check, Claim, Delegation, Home, JobResult, Lease, Log, Offer, Ownership, Permissions, Receipt,
+    Revocation, Succession, Verdict,
 };
 use capability::{
     Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, Requirements, Runtime,
@@ -356,12 +356,14 @@ fn contents() -> Vec<Vector> {
     vectors
 }
 
+/// An ownership of so many nodes, none of which is the volunteer.
+fn owned_by(nodes: usize) -> Option<Envelope> {
+    let nodes = (0..nodes).map(|_| samples::public(OTHER)).collect();
+    let ownership = Ownership { nodes, ..samples::ownership() };
+    Some(Verified::sign(ownership, &secret(OWNER)).envelope().clone())
+}
+
 fn key_changes() -> Vec<Vector> {
-    let owned_by = |nodes: usize| {
-        let nodes = (0..nodes).map(|_| samples::public(OTHER)).collect();
-        let ownership = Ownership { nodes, ..samples::ownership() };
-        Some(Verified::sign(ownership, &secret(OWNER)).envelope().clone())
-    };
     let crowd = Ownership { nodes: vec![samples::public(OTHER); 1025], ..samples::ownership() };
     let itself = Succession { successor: samples::public(VOLUNTEER), ..samples::succession() };
     let stranger = JobResult { ownership: owned_by(1), ..samples::result() };
@@ -495,6 +497,10 @@ fn offers() -> Vec<Vector> {
         offer("offer-no-task", "S40: no task", &|offer| offer.tasks = 0),
         offer("offer-tasks", "S40: 100,001 tasks", &|offer| offer.tasks = 100_001),
         offer("offer-replicas", "S41: 17 replicas", &|offer| offer.replicas = 17),
+        offer("offer-offline", "S90: a millisecond over 30 days", &|offer| {
+            offer.offline_ms = 30 * 24 * 60 * 60 * 1_000 + 1;
+        }),
+        offer("offer-priority", "S91: a priority of 10", &|offer| offer.priority = 10),
         offer("offer-package", "S42: a package of 1 GiB and a byte", &|offer| {
             offer.package.size = (1 << 30) + 1;
         }),
@@ -527,6 +533,11 @@ fn leases_and_results() -> Vec<Vector> {
     claim.count = 257;
     let mut lease = samples::lease();
     lease.term_ms = 999;
+    let (granted, expires) = (samples::lease().granted, samples::lease().expires);
+    let until = |deadline| Lease { deadline: Some(deadline), ..samples::lease() };
+    let millisecond = Duration::from_millis(1);
+    let (over, late) = (until(granted.before(millisecond)), until(expires + millisecond));
+    let strange = Claim { ownership: owned_by(1), ..samples::claim() };
     let mut renewal = samples::renewal();
     renewal.leases.clear();
     let result = |name: &str, comment: &str, change: &dyn Fn(&mut JobResult)| {
@@ -538,7 +549,10 @@ fn leases_and_results() -> Vec<Vector> {
     receipt.verdict = Verdict::Rejected("x".repeat(257));
     vec![
         signed("claim-count", "S50: a claim of 257 tasks", &claim, VOLUNTEER),
+        signed("claim-of-others", "S92: an ownership of others", &strange, VOLUNTEER),
         signed("lease-term", "S51: a term of 999 ms", &lease, BROKER),
+        signed("lease-over", "S93: a deadline before the grant", &over, BROKER),
+        signed("lease-late", "S93: a deadline after the expiry", &late, BROKER),
         signed("renewal-of-nothing", "S52: a renewal of no lease", &renewal, VOLUNTEER),
         result("result-steps", "S60: 65 steps", &|result| {
             result.steps = vec![result.steps[0].clone(); 65];

@@ -163,6 +163,8 @@ pub fn offer() -> Offer {
             artifacts: vec!["out/*.txt".into()],
             tap: Some("check".into()),
         },
+        offline_ms: 3 * 24 * 60 * 60 * 1_000,
+        priority: 7,
         issued: NOW,
         delegation: delegated(),
         expires: NOW + 24 * HOUR,
@@ -184,6 +186,8 @@ pub fn claim() -> Claim {
         count: 4,
         runtime: Runtime::Native,
         ad: Verified::sign(ad(), &secret(VOLUNTEER)).envelope().clone(),
+        ownership: Some(Verified::sign(ownership(), &secret(OWNER)).envelope().clone()),
+        offline: true,
         nonce: 11,
         expires: NOW + Duration::from_secs(60),
     }
@@ -198,6 +202,7 @@ pub fn lease() -> Lease {
         runtime: Runtime::Native,
         granted: NOW,
         term_ms: 30_000,
+        deadline: Some(NOW + HOUR),
         expires: NOW + 24 * HOUR,
     }
 }
@@ -208,6 +213,7 @@ pub fn renewal() -> Renewal {
         offer: offer_id(),
         epoch: 2,
         intent: Intent::Keep,
+        lost: false,
         issued: NOW,
         expires: NOW + Duration::from_secs(60),
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::statements::{
-    BrokerCard, Claim, Ended, Home, Intent, Ownership, Permissions, Receipt, Registration, Renewal,
-    Revocation, Summary, Verdict, Withdrawal,
+    BrokerCard, Claim, Ended, Home, Intent, Lease, Ownership, Permissions, Receipt, Registration,
+    Renewal, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
 use ciborium::Value;
@@ -78,6 +78,7 @@ fn least_ad() -> Vector {
 fn least_offer() -> Vector {
     let mut offer = samples::offer();
     (offer.name, offer.builder) = (String::new(), String::new());
+    (offer.offline_ms, offer.priority) = (0, USUAL_PRIORITY);
     offer.requirements.clauses.clear();
     offer.requirements.rank.clear();
     offer.job = JobSpec {
@@ -103,6 +104,10 @@ fn choices() -> Vec<Vector> {
         signed(name, comment, Receipt { verdict, ..samples::receipt() }, MASTER)
     };
     let release = Renewal { intent: Intent::Release, ..samples::renewal() };
+    let lost = Renewal { lost: true, ..release.clone() };
+    let online = Lease { deadline: None, ..samples::lease() };
+    let last = Lease { deadline: Some(samples::lease().expires), ..samples::lease() };
+    let plain = Claim { ownership: None, offline: false, ..samples::claim() };
     vec![
         ended("result-passed", Ended::Passed),
         ended("result-failed", Ended::Failed),
@@ -110,6 +115,10 @@ fn choices() -> Vec<Vector> {
         receipt("receipt-rejected", "a rejection", Verdict::Rejected("late".into())),
         receipt("receipt-again", "a task that is open again", Verdict::Again("no log".into())),
         signed("renewal-release", "leases given back", release, VOLUNTEER),
+        signed("renewal-lost", "leases given back by a process that was killed", lost, VOLUNTEER),
+        signed("lease-online", "a lease without a deadline", online, BROKER),
+        signed("lease-to-the-end", "a deadline when the offer expires", last, BROKER),
+        signed("claim-least", "a claim without optional keys", plain, VOLUNTEER),
     ]
 }
 

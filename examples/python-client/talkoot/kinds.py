@@ -7,7 +7,7 @@ from typing import Any
 from . import checks, facts, jobs, requirements, shape
 from .cbor import Item
 from .refusal import require
-from .shape import HASH, KEY, array, choice, record, statement, text, unsigned
+from .shape import HASH, KEY, array, boolean, choice, record, statement, text, unsigned
 
 Payload = dict[str, Any]
 
@@ -64,7 +64,7 @@ _REGISTRATION = record(
     {
         "name": NAME,
         "permissions": record(
-            {"runtimes": array(facts.RUNTIME, 0, 8, "S30")}, {"network": shape.boolean}
+            {"runtimes": array(facts.RUNTIME, 0, 8, "S30")}, {"network": boolean}
         ),
         "expires": TIME,
     },
@@ -116,7 +116,11 @@ _OFFER = record(
         "issued": TIME,
         "delegation": statement,
         "expires": TIME,
-    }
+    },
+    {
+        "offline-ms": unsigned(64, 0, 30 * 24 * 60 * 60 * 1000, "S90"),
+        "priority": unsigned(8, 0, 9, "S91"),
+    },
 )
 
 _WITHDRAWAL = record({"statement": HASH, "expires": TIME}, {"reason": REASON})
@@ -130,7 +134,8 @@ _CLAIM = record(
         "ad": statement,
         "nonce": unsigned(),
         "expires": TIME,
-    }
+    },
+    {"ownership": statement, "offline": boolean},
 )
 
 _LEASE = record(
@@ -143,8 +148,17 @@ _LEASE = record(
         "granted": TIME,
         "term-ms": unsigned(64, 1000, rule="S51"),
         "expires": TIME,
-    }
+    },
+    {"deadline": TIME},
 )
+
+
+def _check_lease(payload: Payload) -> None:
+    deadline = payload.get("deadline", payload["granted"])
+    after = payload["granted"] <= deadline
+    within = deadline <= payload["expires"] or "deadline" not in payload
+    require(after and within, "S93", "a deadline before the grant or after the expiry")
+
 
 _RENEWAL = record(
     {
@@ -154,7 +168,8 @@ _RENEWAL = record(
         "intent": choice(("keep", "release")),
         "issued": TIME,
         "expires": TIME,
-    }
+    },
+    {"lost": boolean},
 )
 
 
@@ -233,6 +248,7 @@ AD = Kind(1, "ad", DAY_MS, _AD)
 DELEGATION = Kind(4, "delegation", 366 * DAY_MS, _DELEGATION)
 HOME = Kind(5, "home", 366 * DAY_MS, _HOME, _check_home)
 OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER)
+CLAIM = Kind(8, "claim", HOUR_MS, _CLAIM)
 RESULT = Kind(11, "result", 30 * DAY_MS, _RESULT)
 RECEIPT = Kind(12, "receipt", 366 * DAY_MS, _RECEIPT)
 SUCCESSION = Kind(15, "succession", 366 * DAY_MS, _SUCCESSION)
@@ -246,8 +262,8 @@ ALL = (
     HOME,
     OFFER,
     Kind(7, "withdrawal", 30 * DAY_MS, _WITHDRAWAL),
-    Kind(8, "claim", HOUR_MS, _CLAIM),
-    Kind(9, "lease", 30 * DAY_MS, _LEASE),
+    CLAIM,
+    Kind(9, "lease", 30 * DAY_MS, _LEASE, _check_lease),
     Kind(10, "renewal", HOUR_MS, _RENEWAL),
     RESULT,
     RECEIPT,

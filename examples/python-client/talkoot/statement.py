@@ -18,7 +18,7 @@ VERSION = 1
 SKEW_MS = 5 * kinds.MINUTE_MS
 
 MAX_OWNERSHIP_BYTES = 4096
-"""What a result may carry (S75)."""
+"""What a claim or a result may carry (S75, S92)."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def _check_signer(kind: Kind, payload: Payload, signer: bytes) -> Statement | No
     if kind is kinds.SUCCESSION:
         require(payload["successor"] != signer, "S73", "a key that follows itself")
     if kind is kinds.RESULT and "ownership" in payload:
-        _check_ownership(payload["ownership"], signer)
+        _check_ownership(payload["ownership"], signer, "S75")
+    if kind is kinds.CLAIM and "ownership" in payload:
+        _check_ownership(payload["ownership"], signer, "S92")
     return None
 
 
@@ -89,11 +91,11 @@ def _check_delegation(payload: Payload, signer: bytes) -> Statement:
     return delegation
 
 
-def _check_ownership(sealed: Envelope, volunteer: bytes) -> None:
+def _check_ownership(sealed: Envelope, volunteer: bytes, rule: str) -> None:
     size = len(sealed.data)
-    require(size <= MAX_OWNERSHIP_BYTES, "S75", f"an ownership of {size} bytes")
+    require(size <= MAX_OWNERSHIP_BYTES, rule, f"an ownership of {size} bytes")
     ownership = check(sealed, kinds.OWNERSHIP)
-    require(volunteer in ownership.payload["nodes"], "S75", "an ownership of others")
+    require(volunteer in ownership.payload["nodes"], rule, "an ownership of others")
 
 
 def sign(kind: Kind, payload: dict[str, Item], key: SecretKey) -> bytes:

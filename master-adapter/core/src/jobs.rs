@@ -57,6 +57,10 @@ pub struct NewJob {
     pub job: JobSpec,
     /// How long it is offered; at most 30 days, and not beyond the delegation.
     pub lifetime: Duration,
+    /// How much longer than the job may take offline leases hold; zero: there are none.
+    pub offline: Duration,
+    /// Which of the project's offers come first: those of the highest number, 0 to 9.
+    pub priority: u8,
 }
 
 impl NewJob {
@@ -71,6 +75,8 @@ impl NewJob {
             requirements: file.requirements,
             job: file.job,
             lifetime: file.expires.min(Offer::MAX_LIFETIME),
+            offline: file.offline,
+            priority: file.priority,
         }
     }
 }
@@ -209,6 +215,8 @@ impl Job {
             package: job.package,
             requirements: job.requirements,
             job: job.job,
+            offline_ms: u64::try_from(job.offline.as_millis()).unwrap_or(u64::MAX),
+            priority: job.priority,
             issued: now.wall,
             delegation: authority.delegation().envelope().clone(),
             expires: authority.expiry(now.wall, job.lifetime.min(Offer::MAX_LIFETIME)),

@@ -183,6 +183,7 @@ fn result(offer: &Verified<Offer>, home: &Home, ended: Ended) -> Verified<JobRes
         runtime: Runtime::Native,
         granted: offer.issued,
         term_ms: 30_000,
+        deadline: None,
         expires: offer.expires,
     };
     let lease = Verified::sign(lease, &broker_key());

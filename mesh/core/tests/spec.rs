@@ -6,8 +6,8 @@ use std::path::Path;
 
 use capability::statements::{
     Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId, Verdict,
-    Withdrawal,
+    Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId, USUAL_PRIORITY,
+    Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
@@ -278,6 +278,8 @@ fn offer() -> Verified<Offer> {
             artifacts: Vec::new(),
             tap: None,
         },
+        offline_ms: 0,
+        priority: USUAL_PRIORITY,
         issued: EXPIRES,
         delegation: envelope_of_delegation(),
         expires: EXPIRES,
@@ -326,6 +328,8 @@ fn claim() -> Verified<Claim> {
         count: 2,
         runtime: Runtime::Wasm,
         ad: ad().envelope().clone(),
+        ownership: None,
+        offline: false,
         nonce: 5,
         expires: EXPIRES,
     };
@@ -349,6 +353,7 @@ fn lease() -> Verified<Lease> {
         runtime: Runtime::Wasm,
         granted: EXPIRES,
         term_ms: 30_000,
+        deadline: None,
         expires: EXPIRES,
     };
     Verified::sign(lease, &key(3))
@@ -360,6 +365,7 @@ fn renewal() -> Verified<Renewal> {
         offer: offer().id(),
         epoch: 1,
         intent: Intent::Release,
+        lost: false,
         issued: EXPIRES,
         expires: EXPIRES,
     };

@@ -293,6 +293,8 @@ impl Volunteer {
             count: room,
             runtime: runtime.clone(),
             ad,
+            ownership: None,
+            offline: false,
             nonce: self.number(),
             expires: self.now.wall + REQUEST_LIFETIME,
         };

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer, Package, TaskId};
 use capability::{
-    BlobHash, Clause, Limits, ProjectKey, Requirements, Resource, Resources, Runtime, StatementId,
-    Verified,
+    BlobHash, Limits, ProjectKey, Requirements, Resources, Runtime, StatementId, Verified,
 };
 use mesh_core::Mono;
 
@@ -32,11 +31,7 @@ pub fn needs(offer: &Offer) -> Resources {
 
 /// The same of a job of these requirements and limits.
 pub(crate) fn takes(requirements: &Requirements, limits: &Limits) -> Resources {
-    let cores = requirements.clauses.iter().map(|clause| match clause {
-        Clause::Donates { resource: Resource::Cores, amount } => *amount,
-        _ => 1,
-    });
-    let cores = u32::try_from(cores.max().unwrap_or(1).max(1)).unwrap_or(u32::MAX);
+    let cores = requirements.cores();
     Resources { cores, memory: limits.memory, disk: limits.disk }
 }
 

@@ -41,6 +41,7 @@ impl Volunteer {
                 offer,
                 epoch,
                 intent: due.intent,
+                lost: false,
                 // The home ignores one that is not newer, so a clock set back must not show here.
                 issued: Timestamp(self.number()),
                 expires: self.now.wall + REQUEST_LIFETIME,

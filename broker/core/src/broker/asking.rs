@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use capability::statements::{
-    Ad, Claim, Class, Home, Lease, Offer, Registration, Renewal, Withdrawal,
+    Ad, Claim, Class, Home, Intent, Lease, Offer, Registration, Renewal, Withdrawal,
 };
 use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
@@ -58,16 +58,20 @@ impl Broker {
                 Err(refusal) => self.refuse(reply, refusal),
             },
             Ask::Renew { renewal, home, hops } if home != self.me => {
+                self.given_back(from, &renewal, now);
                 let further = |hops| Ask::Renew { renewal, home, hops };
                 self.forward(home, hops, further, reply);
             }
-            Ask::Renew { renewal, .. } => match self.renew(&renewal, now) {
-                Ok(lapsed) => self.acknowledge(reply, Answer::Renewed { lapsed }),
-                Err(refusal) => {
-                    let withdrawn = self.withdrawal_of(renewal.offer).map(Answer::Withdrawn);
-                    self.reply(reply, withdrawn.unwrap_or(Answer::Refused(refusal)));
+            Ask::Renew { renewal, .. } => {
+                self.given_back(from, &renewal, now);
+                match self.renew(&renewal, now) {
+                    Ok(lapsed) => self.acknowledge(reply, Answer::Renewed { lapsed }),
+                    Err(refusal) => {
+                        let withdrawn = self.withdrawal_of(renewal.offer).map(Answer::Withdrawn);
+                        self.reply(reply, withdrawn.unwrap_or(Answer::Refused(refusal)));
+                    }
                 }
-            },
+            }
             Ask::Explain(needs) => match self.explain(from, &needs, now) {
                 Ok(explanation) => self.reply(reply, Answer::Explanation(explanation)),
                 Err(refusal) => self.refuse(reply, refusal),
@@ -101,7 +105,7 @@ impl Broker {
         match (self.calls.close(call), answer) {
             (Some(Purpose::Forward { reply }), Ok(answer)) => {
                 if let Answer::Leases(leases) = &answer {
-                    self.count_handed_out(leases);
+                    self.charge(leases, now);
                 }
                 self.reply(reply, answer);
             }
@@ -345,7 +349,7 @@ impl Broker {
         })?;
         let (leases, writes) = self.leases.grant(claim, &offer, &*self.signer, now)?;
         if !writes.is_empty() {
-            self.count_handed_out(&leases);
+            self.charge(&leases, now);
             let (offer, volunteer, count) = (claim.offer, claim.signer(), leases.len());
             let claimed = News::Claimed { offer, volunteer, count };
             self.turn.acknowledgements.push(Action::News(claimed));
@@ -374,6 +378,13 @@ impl Broker {
             self.news(News::Released { offer, volunteer, count: renewed.released });
         }
         Ok(renewed.lapsed)
+    }
+
+    /// A volunteer of ours works no more on what it gives back.
+    fn given_back(&mut self, from: PublicKey, renewal: &Verified<Renewal>, now: Now) {
+        if renewal.intent == Intent::Release && renewal.signer() == from {
+            renewal.leases.iter().for_each(|lease| self.shares.ended(*lease, from, now.mono));
+        }
     }
 
     /// A volunteer whose key is void gets nothing: whoever stole it would.

@@ -152,6 +152,9 @@ impl Broker {
         if self.book.keys().is_void(result.signer()) {
             return Err(NotTaken::Revoked);
         }
+        if result.signer() == from {
+            self.shares.ended(result.lease.id(), from, now.mono);
+        }
         let id = result.id();
         // The judgement may have been lost on its way: the result need not go to the master again.
         if let Some(receipt) = self.receipts.of(result.project, id) {

@@ -165,6 +165,9 @@ impl Broker {
         let (id, project) = (offer.id(), offer.project);
         self.news(News::OfferKnown { offer: id, project });
         self.fresh_offers.insert(id);
+        if self.book.offers_of(project).next().is_none() {
+            self.shares.came_back(project);
+        }
         self.book.insert_offer(offer);
     }
 
@@ -218,6 +221,7 @@ impl Broker {
     /// The offer is over, whatever ended it.
     fn end_offer(&mut self, offer: StatementId) {
         self.turn.writes.extend(self.leases.end(offer));
+        self.shares.forget_offer(offer);
         if self.book.is_durable(offer) {
             self.turn.writes.push(Write::delete(record::offer(offer)));
         }

@@ -10,6 +10,7 @@ use mesh_core::{Answer, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
 
 use super::Broker;
 use crate::head_starts::Precedence;
+use crate::offer_book::OfferBook;
 use crate::pulls::Pull;
 
 /// How many machines suit an offer, once it was counted; it is the same for all who are shown it.
@@ -27,10 +28,12 @@ impl Broker {
     /// Answers the volunteer's pull if there is something for it that is not kept for others.
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
         let mut projects: Vec<_> = self.book.projects().collect();
-        projects.sort_by_key(|project| self.handed_out.to(*project));
-        let offers = projects.into_iter().flat_map(|project| self.book.offers_of(project));
+        projects.sort_by_key(|project| self.shares.had(*project));
+        let offers = projects.iter().flat_map(|project| self.book.offers_of(*project));
         let for_all = offers.filter(|offer| !self.head_starts.has(offer.id()));
         let offers = self.suiting(volunteer, for_all, now);
+        let served: Vec<_> = offers.iter().map(|offered| offered.offer.project).collect();
+        self.shares.passed_over(&projects, &served);
         self.answer_pull_with(volunteer, offers, &mut Able::new());
     }
 
@@ -66,6 +69,7 @@ impl Broker {
         fresh.extend(&for_all);
         let waiting = if fresh.is_empty() { Vec::new() } else { self.pulls.volunteers() };
         let mut shown = Shown::default();
+        let fresh: Vec<_> = self.in_turn(&fresh).map(Verified::id).collect();
         for offer in fresh {
             if !waiting.is_empty() {
                 self.rests.begin(offer, now.mono);
@@ -119,25 +123,25 @@ impl Broker {
         self.leases.open(offer).or_else(|| self.book.offer(offer).map(in_all)).unwrap_or_default()
     }
 
-    /// A project that was given tasks stands back behind those that were given fewer.
+    /// Charges the leases that volunteers of this broker were given.
     ///
     /// An answer from elsewhere may hold leases that anybody made up: those count that the home of
     /// a known offer has signed, for that offer's project.
-    pub(super) fn count_handed_out(&mut self, leases: &[Verified<Lease>]) {
-        for lease in leases {
-            let offer = self.book.offer(lease.task.offer);
-            let home = offer.and_then(|offer| self.book.home(offer.project));
-            if let Some(home) = home.filter(|home| home.home == lease.signer()) {
-                self.handed_out.count(home.project, lease.id());
+    pub(super) fn charge(&mut self, leases: &[Verified<Lease>], now: Now) {
+        for lease in leases.iter().filter(|lease| self.ads.own(lease.volunteer).is_some()) {
+            let Some(offer) = self.book.offer(lease.task.offer) else { continue };
+            let home = self.book.home(offer.project).map(|home| home.home);
+            if home == Some(lease.signer()) {
+                self.shares.charge(lease, offer, now.mono);
             }
         }
     }
 
-    /// Those offers, of the projects that had least first, and the oldest of each.
+    /// Those offers, of the projects that had least first, and of each in its project's order.
     fn in_turn(&self, offers: &BTreeSet<StatementId>) -> impl Iterator<Item = &Verified<Offer>> {
         let mut offers: Vec<_> = offers.iter().filter_map(|id| self.book.offer(*id)).collect();
         offers.sort_by_key(|offer| {
-            (self.handed_out.to(offer.project), offer.project, offer.issued, offer.id())
+            (self.shares.had(offer.project), offer.project, OfferBook::place(offer))
         });
         offers.into_iter()
     }

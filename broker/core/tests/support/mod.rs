@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use broker_core::{
     Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, News,
-    ReconcileNews, ReconcileQuery, mark_restored,
+    ReconcileNews, ReconcileQuery, Weight, mark_restored,
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, Verdict, Withdrawal,
+    Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Explanation, Facts, JobSpec, KEY_BYTES, Limits, Platform,
@@ -131,6 +131,13 @@ impl World {
         &self.nodes[&broker.0].broker
     }
 
+    /// A single broker, whose operator gives projects these weights.
+    pub fn weighing(broker: Key, weights: BTreeMap<ProjectKey, Weight>) -> Self {
+        let mut world = Self::of(&[]);
+        world.start(broker, BTreeMap::new(), BrokerConfig { weights, ..BrokerConfig::default() });
+        world
+    }
+
     /// One more broker, which knows nobody yet.
     pub fn join(&mut self, broker: Key) {
         self.join_with(broker, &[]);
@@ -138,15 +145,12 @@ impl World {
 
     /// The same; its operator has named other brokers to it.
     pub fn join_with(&mut self, broker: Key, bootstrap: &[&str]) {
-        self.start(broker, BTreeMap::new(), bootstrap);
+        let bootstrap = bootstrap.iter().map(|address| (*address).to_owned()).collect();
+        self.start(broker, BTreeMap::new(), BrokerConfig { bootstrap, ..BrokerConfig::default() });
     }
 
-    fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, bootstrap: &[&str]) {
-        let config = BrokerConfig {
-            bootstrap: bootstrap.iter().map(|address| (*address).to_owned()).collect(),
-            addresses: vec![format!("/memory/{}", broker.0.as_bytes()[0])],
-            ..BrokerConfig::default()
-        };
+    fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, mut config: BrokerConfig) {
+        config.addresses = vec![format!("/memory/{}", broker.0.as_bytes()[0])];
         let records = disk.clone().into_iter();
         let restored =
             Broker::restore(records, config, Arc::new(broker), Arc::new(Hashed), self.now);
@@ -189,7 +193,7 @@ impl World {
             }
         }
         let node = self.nodes.remove(&broker.0).expect("it ran");
-        self.start(broker, node.disk, &[]);
+        self.start(broker, node.disk, BrokerConfig::default());
     }
 
     /// All that is on the broker's disk.
@@ -522,6 +526,8 @@ impl Project {
                 artifacts: Vec::new(),
                 tap: None,
             },
+            offline_ms: 0,
+            priority: USUAL_PRIORITY,
             issued: now.wall,
             delegation: self.delegation(now),
             expires: now.wall + DAY,
@@ -618,6 +624,8 @@ impl Asking {
             count,
             runtime: Runtime::Wasm,
             ad: ad(self.volunteer, self.at, 4, now).envelope().clone(),
+            ownership: None,
+            offline: false,
             nonce,
             expires: now.wall + Duration::from_secs(60),
         };
@@ -633,7 +641,8 @@ impl Asking {
         now: Now,
     ) -> Ask {
         let (issued, expires) = (now.wall, now.wall + Duration::from_secs(60));
-        let renewal = Renewal { leases, offer, epoch: self.epoch, intent, issued, expires };
+        let (epoch, lost) = (self.epoch, false);
+        let renewal = Renewal { leases, offer, epoch, intent, lost, issued, expires };
         let renewal = Verified::sign(renewal, &self.volunteer);
         Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
     }

@@ -109,13 +109,16 @@ pub fn withdrawal() -> impl Strategy<Value = Withdrawal> {
 }
 
 pub fn claim() -> impl Strategy<Value = Claim> {
-    (id(), number(), 1..=256_u16, runtime(), envelope(), number(), time()).prop_map(
-        |(offer, epoch, count, runtime, ad, nonce, expires)| Claim {
+    let (nonce, offline) = (number(), any::<bool>());
+    (id(), number(), 1..=256_u16, runtime(), envelope(), offline, nonce, time()).prop_map(
+        |(offer, epoch, count, runtime, ad, offline, nonce, expires)| Claim {
             offer,
             epoch,
             count,
             runtime,
             ad,
+            ownership: None,
+            offline,
             nonce,
             expires,
         },
@@ -123,8 +126,8 @@ pub fn claim() -> impl Strategy<Value = Claim> {
 }
 
 pub fn lease() -> impl Strategy<Value = Lease> {
-    (task(), number(), key(), runtime(), time(), 1_000..u64::MAX, time()).prop_map(
-        |(task, epoch, volunteer, runtime, granted, term_ms, expires)| Lease {
+    (task(), number(), key(), runtime(), time(), 1_000..u64::MAX, time(), any::<bool>()).prop_map(
+        |(task, epoch, volunteer, runtime, granted, term_ms, expires, offline)| Lease {
             project: project(),
             task,
             epoch,
@@ -132,6 +135,7 @@ pub fn lease() -> impl Strategy<Value = Lease> {
             runtime,
             granted,
             term_ms,
+            deadline: (offline && granted <= expires).then_some(expires),
             expires,
         },
     )
@@ -139,12 +143,13 @@ pub fn lease() -> impl Strategy<Value = Lease> {
 
 pub fn renewal() -> impl Strategy<Value = Renewal> {
     let intent = prop_oneof![Just(Intent::Keep), Just(Intent::Release)];
-    (vec(id(), 1..=256), id(), number(), intent, time(), time()).prop_map(
-        |(leases, offer, epoch, intent, issued, expires)| Renewal {
+    (vec(id(), 1..=256), id(), number(), intent, any::<bool>(), time(), time()).prop_map(
+        |(leases, offer, epoch, intent, lost, issued, expires)| Renewal {
             leases,
             offer,
             epoch,
             intent,
+            lost,
             issued,
             expires,
         },

@@ -119,10 +119,20 @@ fn job() -> impl Strategy<Value = JobSpec> {
 pub fn offer() -> impl Strategy<Value = Offer> {
     let names = (text(16), text(16));
     let counts = (1..=100_000_u32, 1..=16_u16);
+    let how = (0..=30 * 24 * 60 * 60 * 1_000_u64, 0..=9_u8);
     let package = (any::<[u8; 32]>(), 0..=1_u64 << 30)
         .prop_map(|(bytes, size)| Package { hash: BlobHash::of(&bytes), size });
-    (names, counts, package, requirements(), job(), time(), time()).prop_map(
-        |((name, builder), (tasks, replicas), package, requirements, job, issued, expires)| Offer {
+    (names, counts, package, requirements(), job(), how, time(), time()).prop_map(
+        |(
+            (name, builder),
+            (tasks, replicas),
+            package,
+            requirements,
+            job,
+            (offline_ms, priority),
+            issued,
+            expires,
+        )| Offer {
             project: project(),
             name,
             builder,
@@ -131,6 +141,8 @@ pub fn offer() -> impl Strategy<Value = Offer> {
             package,
             requirements,
             job,
+            offline_ms,
+            priority,
             issued,
             delegation: delegated(),
             expires,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Ownership, Package,
-    Permissions, Receipt, Registration, Revocation, StepReport, TaskId, Verdict,
+    Permissions, Receipt, Registration, Revocation, StepReport, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
@@ -112,6 +112,8 @@ pub fn job(tasks: u32) -> NewJob {
             tap: None,
         },
         lifetime: 7 * DAY,
+        offline: Duration::ZERO,
+        priority: USUAL_PRIORITY,
     }
 }
 
@@ -389,6 +391,7 @@ impl Draft {
             runtime: Runtime::Native,
             granted: self.offer.issued,
             term_ms: 30_000,
+            deadline: None,
             expires: self.offer.expires,
         };
         let lease = Verified::sign(lease, &self.granter);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, TaskId,
-    Verdict,
+    USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Facts, Invalid, JobSpec, Kind, Payload, Platform,
@@ -90,6 +90,8 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
             artifacts: Vec::new(),
             tap: None,
         },
+        offline_ms: 0,
+        priority: USUAL_PRIORITY,
         issued: START,
         delegation: delegation.clone(),
         expires,
@@ -395,6 +397,7 @@ pub fn leases(claim: &Claim, first: u32, count: u16) -> Vec<Verified<Lease>> {
         runtime: claim.runtime.clone(),
         granted: START,
         term_ms: 30_000,
+        deadline: None,
         expires: START + DAY,
     };
     let leases = (first..first + u32::from(count)).map(lease).collect();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Check, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Permissions,
-    Receipt, Registration, TaskId, Verdict,
+    Receipt, Registration, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, Clause, Ed25519, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Runtime,
@@ -231,6 +231,7 @@ impl Broker {
             runtime: claim.runtime.clone(),
             granted: self.now,
             term_ms: 30_000,
+            deadline: None,
             expires: offer.expires,
         };
         Verified::sign(lease, &key(BROKER))
@@ -285,6 +286,8 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
             artifacts: vec!["out/*".into()],
             tap: None,
         },
+        offline_ms: 0,
+        priority: USUAL_PRIORITY,
         issued: now,
         delegation: delegation.clone(),
         expires,

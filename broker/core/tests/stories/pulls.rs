@@ -1,0 +1,163 @@
+//! Pulls and explanations: what a volunteer and a master are told.
+
+use std::time::Duration;
+
+use broker_core::PULL_WAIT;
+use capability::Runtime;
+use mesh_core::{Answer, Ask, JobNeeds, Refusal};
+
+use crate::support::*;
+use crate::{ALICE, BOB, asking, home_with_offer};
+
+#[test]
+fn a_waiting_volunteer_hears_of_a_new_offer_and_an_unfit_one_does_not() {
+    let (home, project) = (key(1), project(0));
+    let mut world = World::of(&[home]);
+    for (volunteer, cores) in [(ALICE, 4), (BOB, 1)] {
+        let ad = ad(key(volunteer), home, cores, world.now);
+        assert_eq!(world.ask(key(volunteer).0, home, Ask::Advertise { ad }), Answer::Done);
+    }
+    let alice = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    let bob = world.begin(key(BOB).0, home, Ask::Pull { wants: wants() });
+    assert_eq!(world.answer(alice), None);
+
+    let offer = project.offer(1, 1, world.now);
+    let publication = publication(project, &offer, 1, home, world.now);
+    world.ask(project.master.0, home, publication);
+    let shown = offered(world.answer(alice).expect("an offer"));
+    assert_eq!(shown[0].offer, offer);
+    assert!(shown[0].registration.is_some());
+    assert_eq!(world.answer(bob), None, "one core is not enough");
+
+    // Bob donates more, and hears of it at once.
+    world.pass(Duration::from_secs(1));
+    let ad = ad(key(BOB), home, 4, world.now);
+    world.ask(key(BOB).0, home, Ask::Advertise { ad });
+    assert_eq!(offered(world.answer(bob).expect("an offer")).len(), 1);
+}
+
+#[test]
+fn a_pull_in_vain_ends_after_a_while_and_a_newer_one_ends_the_older() {
+    let home = key(1);
+    let mut world = World::of(&[home]);
+    let early = world.ask(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    assert!(matches!(refusal(early), Refusal::Invalid(_)), "without an ad");
+    let ad = ad(key(ALICE), home, 4, world.now);
+    world.ask(key(ALICE).0, home, Ask::Advertise { ad });
+
+    let older = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    let newer = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    assert_eq!(world.answer(older), Some(Answer::Offers(vec![])));
+    world.pass(PULL_WAIT - Duration::from_millis(1));
+    assert_eq!(world.answer(newer), None);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.answer(newer), Some(Answer::Offers(vec![])));
+}
+
+#[test]
+fn what_a_volunteer_declines_cannot_fit_or_has_no_open_task_is_not_shown() {
+    let (mut world, home, project, offer) = home_with_offer(1, 1);
+    let ad = ad(key(ALICE), home, 4, world.now);
+    world.ask(key(ALICE).0, home, Ask::Advertise { ad });
+    let declined = [
+        mesh_core::Wants { except: vec![offer.id()], ..wants() },
+        mesh_core::Wants { runtimes: vec![Runtime::Native], ..wants() },
+        mesh_core::Wants { projects: vec![key(ALICE).0.into()], ..wants() },
+        mesh_core::Wants { free: capability::Resources { memory: 1, ..wants().free }, ..wants() },
+    ];
+    for wants in declined {
+        let pull = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants.clone() });
+        assert_eq!(world.answer(pull), None, "{wants:?}");
+    }
+    let pull = Ask::Pull { wants: mesh_core::Wants { projects: vec![project.name()], ..wants() } };
+    assert_eq!(offered(world.ask(key(ALICE).0, home, pull)).len(), 1);
+
+    let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
+    world.ask(key(BOB).0, home, claim);
+    let pull = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    assert_eq!(world.answer(pull), None, "Bob has the only task");
+    world.pass(Duration::from_secs(20));
+    let pull = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants() });
+    world.pass(Duration::from_secs(10));
+    assert_eq!(offered(world.answer(pull).expect("Bob's lease has lapsed")).len(), 1);
+}
+
+#[test]
+fn the_project_that_had_least_comes_first() {
+    let (mut world, home, first, offer) = home_with_offer(2, 1);
+    let second = project(1);
+    world.pass(Duration::from_secs(1));
+    let younger = second.offer(1, 1, world.now);
+    let publication = publication(second, &younger, 1, home, world.now);
+    world.ask(second.master.0, home, publication);
+    for volunteer in [ALICE, BOB] {
+        let ad = ad(key(volunteer), home, 4, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    let order = |world: &mut World| {
+        let shown = offered(world.ask(key(ALICE).0, home, Ask::Pull { wants: wants() }));
+        shown.iter().map(|shown| shown.offer.project).collect::<Vec<_>>()
+    };
+    assert_eq!(order(&mut world), [first.name(), second.name()]);
+    let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
+    world.ask(key(BOB).0, home, claim);
+    assert_eq!(order(&mut world), [second.name(), first.name()]);
+}
+
+#[test]
+fn a_volunteer_is_told_how_many_others_could_run_an_offer() {
+    let (mut world, home, ..) = home_with_offer(1, 1);
+    for (volunteer, cores) in [(ALICE, 4), (BOB, 2), (40, 1)] {
+        let ad = ad(key(volunteer), home, cores, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    let others = |world: &mut World| {
+        let shown = offered(world.ask(key(ALICE).0, home, Ask::Pull { wants: wants() }));
+        shown[0].others
+    };
+    assert_eq!(others(&mut world), Some(1), "Bob could; one core is not enough");
+
+    let ad = ad(key(41), home, 2, world.now);
+    world.ask(key(41).0, home, Ask::Advertise { ad });
+    assert_eq!(others(&mut world), Some(2));
+    world.disconnect(key(41).0, home.0);
+    world.pass(Duration::from_secs(180));
+    assert_eq!(others(&mut world), Some(1), "it stayed away");
+}
+
+#[test]
+fn an_explanation_says_how_many_could_run_a_job_and_what_keeps_out_the_others() {
+    let (mut world, home, _, offer) = home_with_offer(1, 1);
+    for (volunteer, cores) in [(ALICE, 4), (BOB, 1)] {
+        let ad = ad(key(volunteer), home, cores, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    let of_offer = Ask::Explain(JobNeeds::Offer(offer.id()));
+    let explanation = explained(world.ask(key(ALICE).0, home, of_offer));
+    assert_eq!(
+        explanation.to_string(),
+        "1 of 2 machines could run it\n\
+         needs 2 cores: excludes 1, alone 1; with 1 core it would be 1 more\n\
+         most would be gained with 1 core: 1 machine"
+    );
+    // The same without an offer.
+    let needs = JobNeeds::Requirements(offer.requirements.clone());
+    assert_eq!(explained(world.ask(key(ALICE).0, home, Ask::Explain(needs))), explanation);
+
+    let other = project(1).offer(1, 1, world.now);
+    let unknown = Ask::Explain(JobNeeds::Offer(other.id()));
+    assert_eq!(refusal(world.ask(key(ALICE).0, home, unknown)), Refusal::UnknownOffer);
+}
+
+#[test]
+fn whoever_knows_a_volunteer_can_have_its_ad() {
+    let (mut world, home, project, _) = home_with_offer(1, 1);
+    let ad = ad(key(ALICE), home, 4, world.now);
+    world.ask(key(ALICE).0, home, Ask::Advertise { ad: ad.clone() });
+    let mut asked = |volunteer| {
+        let ask = Ask::Ad { volunteer: key(volunteer).0 };
+        world.ask(project.master.0, home, ask)
+    };
+    assert_eq!(asked(ALICE), Answer::Ads(vec![ad]));
+    assert_eq!(asked(BOB), Answer::Ads(Vec::new()));
+}
