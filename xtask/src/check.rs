@@ -66,8 +66,14 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// Programs that the checks use, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 4] =
-    [("cc", "gcc"), ("make", "make"), ("git", "git"), ("setpriv", "util-linux")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("git", "git"),
+    ("setpriv", "util-linux"),
+    ("ip", "iproute2"),
+    ("faketime", "faketime"),
+];
 
 /// Runs the checks; all of them, even after a failure, so that one run tells everything.
 pub fn run_all(args: &CheckArgs) -> Result<()> {

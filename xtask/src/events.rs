@@ -84,17 +84,37 @@ impl Events {
         patience: Duration,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<Event> {
+        self.wait_for(mark, 1, what, patience, wanted)
+    }
+
+    /// The last of the first `count` events after `mark` that satisfy `wanted`; waits for all of them
+    /// up to `patience`.
+    pub fn wait_for(
+        &self,
+        mark: usize,
+        count: usize,
+        what: &str,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
         let deadline = Instant::now() + patience;
         let mut seen = self.lock();
-        let mut looked_at = mark;
+        let (mut looked_at, mut missing) = (mark, count);
         loop {
-            if let Some(event) = seen.iter().skip(looked_at).find(|event| wanted(event)) {
-                return Ok(event.clone());
+            for event in seen.iter().skip(looked_at).filter(|event| wanted(event)) {
+                missing -= 1;
+                if missing == 0 {
+                    return Ok(event.clone());
+                }
             }
             looked_at = seen.len();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                bail!("waited {patience:?} in vain for {what}; the last events:\n{}", tail(&seen));
+                let last = tail(&seen);
+                bail!(
+                    "waited {patience:?} in vain for {what} ({missing} of {count} are missing); the \
+                     last events:\n{last}"
+                );
             }
             let waited = self.grown.wait_timeout(seen, left);
             seen = waited.unwrap_or_else(PoisonError::into_inner).0;

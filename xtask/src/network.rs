@@ -1,6 +1,8 @@
-//! Brokers, volunteers and masters as separate processes on loopback, below one directory.
+//! Brokers, volunteers and masters as separate processes, below one directory: on loopback, or where
+//! they are put.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,11 +17,25 @@ use crate::tools;
 /// idle machine, and CI's machines are not idle.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where a process runs.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The words before those of a program that is to run there. The process that they start has to
+    /// become the program's: it is what gets killed.
+    pub enter: Vec<String>,
+    /// Where brokers listen.
+    pub address: IpAddr,
+}
+
+/// This machine.
+static HERE: Place = Place { enter: Vec::new(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+
 /// A running network. Dropping it ends every process.
 pub struct Network {
     directory: PathBuf,
     programs: PathBuf,
     events: Arc<Events>,
+    places: BTreeMap<String, Place>,
     processes: BTreeMap<String, Process>,
 }
 
@@ -40,8 +56,14 @@ impl Network {
             directory: directory.to_path_buf(),
             programs: programs.to_path_buf(),
             events,
+            places: BTreeMap::new(),
             processes: BTreeMap::new(),
         }
+    }
+
+    /// Process `name` runs at `place` whenever it is started from now on.
+    pub fn put(&mut self, name: &str, place: Place) {
+        self.places.insert(name.to_owned(), place);
     }
 
     /// What the processes log.
@@ -57,7 +79,11 @@ impl Network {
 
     /// Starts a broker that knows the brokers named; gives the address at which it can be dialled.
     pub fn broker(&mut self, name: &str, bootstrap: &[&str], more: &[&str]) -> Result<String> {
-        let mut args = strings(&["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        let listen = match self.place(name).address {
+            IpAddr::V4(address) => format!("/ip4/{address}/tcp/0"),
+            IpAddr::V6(address) => format!("/ip6/{address}/tcp/0"),
+        };
+        let mut args = strings(&["run", "--listen", &listen]);
         for known in bootstrap {
             args.extend(["--bootstrap".to_owned(), self.address(known)]);
         }
@@ -132,12 +158,22 @@ impl Network {
 
     /// `program` with the state and, if there is one, the configuration of process `name`.
     pub fn program_of(&self, name: &str, program: &str) -> Command {
-        let mut command = self.program(program);
+        let mut command = self.command_at(name, &self.programs.join(program));
         command.arg("--state").arg(self.state(name));
         let config = self.config(name);
         if config.exists() {
             command.arg("--config").arg(config);
         }
+        command
+    }
+
+    /// Any program, where process `name` is.
+    pub fn command_at(&self, name: &str, program: &Path) -> Command {
+        let Some((first, rest)) = self.place(name).enter.split_first() else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
         command
     }
 
@@ -149,6 +185,10 @@ impl Network {
     /// The state directory of a process.
     pub fn state(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    fn place(&self, name: &str) -> &Place {
+        self.places.get(name).unwrap_or(&HERE)
     }
 
     fn config(&self, name: &str) -> PathBuf {

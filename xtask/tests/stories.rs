@@ -83,17 +83,8 @@ impl Story {
 
     /// Waits until `count` events satisfy `wanted`.
     fn wait_for(&self, count: usize, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-        let (mut mark, mut last) = (0, None);
-        for number in 1..=count {
-            let what = format!("{what} ({number} of {count})");
-            let event = self.network.events().wait(mark, &what, JOB_PATIENCE, &wanted);
-            let event = event.unwrap_or_else(|error| panic!("{error:#}"));
-            let all = self.network.events().all();
-            let place = all[mark..].iter().position(|it| it.at == event.at && wanted(it));
-            mark += place.expect("the event was just seen") + 1;
-            last = Some(event);
-        }
-        last.expect("at least one event is waited for")
+        let event = self.network.events().wait_for(0, count, what, JOB_PATIENCE, wanted);
+        event.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Every task of the job was accepted once, and `submit --wait` says that it passed.
