@@ -45,6 +45,7 @@ use crate::receipts::Receipts;
 use crate::rests::Rests;
 use crate::shares::{Shares, Weight};
 use crate::summaries::Summaries;
+use crate::unseen::Unseen;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
 /// enough that link state stays small.
@@ -129,6 +130,7 @@ pub struct Broker {
     custody: Custody,
 
     shares: Shares,
+    unseen: Unseen,
     /// Offers that volunteers may want now and could not have before.
     fresh_offers: BTreeSet<StatementId>,
     /// Those of them that not all who wait have been shown.
@@ -198,6 +200,7 @@ impl Broker {
             custody: Custody::new(config.custody),
             // A project's delegates together get what one origin gets.
             shares: Shares::new(config.weights),
+            unseen: Unseen::default(),
             fresh_offers: BTreeSet::new(),
             head_starts: HeadStarts::default(),
             rests: Rests::default(),
@@ -353,6 +356,14 @@ impl Broker {
         self.turn.writes.extend(self.receipts.expire(now.wall));
         self.expire_custody(now);
         self.shares.expire(now.mono);
+        self.look_for_homes(now);
+    }
+
+    fn look_for_homes(&mut self, now: Now) {
+        let homes = self.book.homes().map(|home| home.home);
+        let out_of_reach =
+            homes.filter(|home| *home != self.me && self.routes.next_hop(*home).is_none());
+        self.unseen.look(out_of_reach, now.mono);
     }
 
     fn committed(&mut self, commit: CommitId) {

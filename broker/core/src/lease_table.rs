@@ -2,9 +2,10 @@
 //!
 //! Each offer published here has a pool of replicas: open, leased, returned or done. A claim takes
 //! open ones; a lease that is not renewed within its term makes its replica open again, and so does
-//! one that is overdue: held for longer than its job and an owner's pause can take. A result makes
-//! it returned, which nobody leases again unless the master says so; a receipt settles it.
-//! There is at most one live lease of a replica, because a replica is one slot.
+//! one that is overdue: held for longer than its job and an owner's pause can take. An offline lease
+//! has a deadline instead. A result makes it returned, which nobody leases again unless the master
+//! says so; a receipt settles it. There is at most one live lease of a replica, because a replica is
+//! one slot. What goes wrong with a replica, [`crate::troubles`] remembers.
 //!
 //! Grants, returns and ends are durable; renewals are not, so a restarted broker gives every lease
 //! that it finds one more term.
@@ -18,12 +19,13 @@ use capability::statements::{
 use capability::{
     Envelope, Payload, ProjectKey, PublicKey, Signer, StatementId, Timestamp, Verified, encode_cbor,
 };
-use mesh_core::{Mono, Now, Refusal, Write};
+use mesh_core::{Mono, Now, Refusal, StoppedTask, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::Claims;
 use crate::pool::{Held, Pool, Slot, Taken, TaskCounts, replicas};
 use crate::record;
+use crate::troubles::{Holder, Tries};
 
 /// Three renewals, 10 s apart: one lost message must not end a lease.
 pub const LEASE_TERM: Duration = Duration::from_secs(30);
@@ -34,6 +36,13 @@ pub const MAX_REPLICAS: usize = 16_000_000;
 pub const MAX_REPLICAS_A_PROJECT: usize = MAX_REPLICAS / 10;
 /// Whose lease was overdue gets the replica again only after this while, so that others come first.
 pub const OVERDUE_PAUSE: Duration = Duration::from_secs(10 * 60);
+/// Offline leases of one volunteer at most: one claim. They say nothing until their deadlines.
+pub const MAX_OFFLINE_A_VOLUNTEER: usize = 256;
+/// After a machine could not run a task, those of its owner get it again only after this while: pulls
+/// are asked again every [`crate::PULL_WAIT`], so that others come first if there are some.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(2 * 60);
+/// Stopped tasks in one answer at most.
+const MAX_STOPPED: usize = mesh_core::MAX_STOPPED_AN_ANSWER;
 /// Live leases at most; each takes about a kilobyte.
 pub const MAX_LEASES: usize = 200_000;
 /// Live leases of one volunteer at most, so that none can sit on everything.
@@ -46,20 +55,35 @@ const RANGES_A_RECORD: usize = 4_096;
 pub(crate) struct LeaseTable {
     pools: BTreeMap<StatementId, Pool>,
     deadlines: BTreeSet<(Mono, TaskId)>,
-    by_volunteer: BTreeMap<PublicKey, usize>,
+    by_volunteer: BTreeMap<PublicKey, InHand>,
     leases: usize,
     replicas: usize,
     replicas_of: BTreeMap<ProjectKey, usize>,
     claims: Claims,
 }
 
+/// What one volunteer has.
+#[derive(Debug, Clone, Copy, Default)]
+struct InHand {
+    leases: usize,
+    offline: usize,
+}
+
 /// How a slot that is not open is durable.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SlotRecord {
-    Leased { lease: Envelope },
-    Returned { result: StatementId, volunteer: PublicKey },
-    Done { volunteer: PublicKey },
+    Leased {
+        lease: Envelope,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<PublicKey>,
+    },
+    Returned {
+        result: StatementId,
+        #[serde(flatten)]
+        holder: Holder,
+    },
+    Done(Holder),
 }
 
 /// That this broker grants an offer's tasks.
@@ -135,6 +159,7 @@ impl LeaseTable {
         let mut writes = self.end_leases(id, epoch);
         if !self.grants(id, epoch) {
             self.restore_pool(offer, epoch);
+            self.pools.get_mut(&id).into_iter().for_each(Pool::begin_anew);
             writes.push(Write::put(record::pool(id), encode_cbor(&PoolRecord { epoch })));
         }
         writes.extend(self.settle(id, settled));
@@ -172,15 +197,17 @@ impl LeaseTable {
             // The task was settled, and the process ended before this record was deleted. The mark
             // makes the end of the pool delete it.
             taken if pool.slots[index] == Slot::Done => {
-                pool.take(index, Slot::Done, Taken::Done { volunteer: taken.volunteer() });
+                pool.take(index, Slot::Done, Taken::Done { holder: taken.holder() });
             }
-            RestoredSlot::Leased(lease) if lease.epoch == pool.epoch => self.hold(id, lease, now),
-            RestoredSlot::Leased(_) => (),
-            RestoredSlot::Returned { result, volunteer } => {
-                pool.take(index, Slot::Returned, Taken::Returned { result, volunteer });
+            RestoredSlot::Leased { lease, owner } if lease.epoch == pool.epoch => {
+                self.hold(id, lease, owner, now);
             }
-            RestoredSlot::Done { volunteer } => {
-                pool.take(index, Slot::Done, Taken::Done { volunteer });
+            RestoredSlot::Leased { .. } => (),
+            RestoredSlot::Returned { result, holder } => {
+                pool.take(index, Slot::Returned, Taken::Returned { result, holder });
+            }
+            RestoredSlot::Done { holder } => {
+                pool.take(index, Slot::Done, Taken::Done { holder });
             }
         }
     }
@@ -192,30 +219,40 @@ impl LeaseTable {
     pub(crate) fn grant(
         &mut self,
         claim: &Verified<Claim>,
+        owner: Option<PublicKey>,
         offer: &Verified<Offer>,
         signer: &dyn Signer,
         now: Now,
     ) -> Result<(Vec<Verified<Lease>>, Vec<Write>), Refusal> {
         let volunteer = claim.signer();
+        let holder = Holder { volunteer, owner };
         let Some(pool) = self.pools.get(&claim.offer) else { return Err(Refusal::UnknownOffer) };
         if let Some(granted) = self.claims.granted(claim.id()) {
             let left: Vec<_> = granted.iter().filter_map(|id| pool.lease(*id)).cloned().collect();
             return if left.is_empty() { Err(Refusal::NoTask) } else { Ok((left, Vec::new())) };
         }
+        if let Some((wait, failures)) = pool.troubles.wait(volunteer, now.mono) {
+            return Err(Refusal::Full(format!(
+                "you failed at this offer {failures} times of late, ask again in {} s",
+                wait.as_secs() + 1
+            )));
+        }
         let of_volunteer = self.by_volunteer.get(&volunteer).copied().unwrap_or_default();
         let room = MAX_LEASES_A_VOLUNTEER
-            .saturating_sub(of_volunteer)
+            .saturating_sub(of_volunteer.leases)
             .min(MAX_LEASES.saturating_sub(self.leases));
         if room == 0 {
             return Err(Refusal::Full("too many live leases".to_owned()));
         }
         let count = room.min(usize::from(claim.count));
-        let tasks = pool.open_for(volunteer, count, now.mono);
+        let tasks = pool.open_for(holder, count, now.mono);
         if tasks.is_empty() {
             return Err(Refusal::NoTask);
         }
         let term_ms = u64::try_from(LEASE_TERM.as_millis()).unwrap_or(u64::MAX);
-        let lease = |(task, replica)| Lease {
+        let deadline = offline_deadline(claim, offer, now);
+        let offline = pool.room_offline().min(MAX_OFFLINE_A_VOLUNTEER - of_volunteer.offline);
+        let lease = |(number, (task, replica))| Lease {
             project: offer.project,
             task: TaskId { offer: claim.offer, task, replica },
             epoch: claim.epoch,
@@ -223,16 +260,18 @@ impl LeaseTable {
             runtime: claim.runtime.clone(),
             granted: now.wall,
             term_ms,
-            deadline: None,
+            deadline: deadline.filter(|_| number < offline),
             expires: offer.expires(),
         };
-        // S51 is all that a lease can break, and its term is ours; it has some hundred bytes.
-        let leases = Verified::sign_batch(tasks.into_iter().map(lease).collect(), signer);
+        // S51 and S93 are all that a lease can break, and both times are ours; it has some hundred
+        // bytes.
+        let leases = tasks.into_iter().enumerate().map(lease).collect();
+        let leases = Verified::sign_batch(leases, signer);
         let mut writes = Vec::with_capacity(leases.len());
         for lease in &leases {
-            let record = SlotRecord::Leased { lease: lease.envelope().clone() };
+            let record = SlotRecord::Leased { lease: lease.envelope().clone(), owner };
             writes.push(Write::put(record::slot(lease.task), encode_cbor(&record)));
-            self.hold(lease.task, lease.clone(), now);
+            self.hold(lease.task, lease.clone(), owner, now);
         }
         self.claims.remember(claim, leases.iter().map(Verified::id).collect());
         Ok((leases, writes))
@@ -247,7 +286,7 @@ impl LeaseTable {
         let mut renewed = Renewed::default();
         for lease in &renewal.leases {
             let pool = self.pools.get_mut(&renewal.offer);
-            let longest = pool.as_ref().map_or(Duration::ZERO, |pool| pool.longest);
+            let longest = pool.as_ref().map_or(Duration::ZERO, |pool| pool.longest());
             let held = pool.and_then(|pool| pool.held(*lease));
             let Some(held) = held.filter(|held| held.lease.volunteer == renewal.signer()) else {
                 renewed.lapsed.push(*lease);
@@ -255,14 +294,11 @@ impl LeaseTable {
             };
             let task = held.lease.task;
             match renewal.intent {
+                Intent::Keep if held.lease.deadline.is_some() => (),
                 Intent::Keep if held.lease.granted + longest <= now.wall => {
                     renewed.lapsed.push(*lease);
                     renewed.overdue.push(task);
-                    renewed.writes.extend(self.reopen(task));
-                    let until = now.mono + OVERDUE_PAUSE;
-                    if let Some((pool, index)) = self.pool_and_index(task) {
-                        pool.barred.insert(index, (renewal.signer(), until));
-                    }
+                    renewed.writes.extend(self.give_up(task, OVERDUE_PAUSE, now));
                 }
                 Intent::Keep if renewal.issued > held.renewed => {
                     self.deadlines.remove(&(held.deadline, task));
@@ -272,7 +308,11 @@ impl LeaseTable {
                 }
                 Intent::Keep => (),
                 Intent::Release => {
-                    renewed.writes.extend(self.reopen(task));
+                    renewed.writes.extend(if renewal.lost {
+                        self.give_up(task, RETRY_PAUSE, now)
+                    } else {
+                        self.reopen(task)
+                    });
                     renewed.released += 1;
                 }
             }
@@ -289,7 +329,8 @@ impl LeaseTable {
             // Whatever is known of the task, the loop comes to an end.
             self.deadlines.remove(&(at, task));
             lapsed.extend(self.current(task).cloned());
-            writes.extend(self.reopen(task));
+            // Whoever is still at it may have it again: only the way was cut, perhaps.
+            writes.extend(self.give_up(task, Duration::ZERO, now));
         }
         (lapsed, writes)
     }
@@ -308,40 +349,48 @@ impl LeaseTable {
         }
     }
 
-    /// Whether a replica is open.
+    /// Whether a replica is nobody's.
     pub(crate) fn is_open(&self, task: TaskId) -> bool {
         let Some(pool) = self.pools.get(&task.offer) else { return false };
-        pool.index(task).is_some_and(|index| pool.slots[index] == Slot::Open)
+        let nobodys = |index: usize| matches!(pool.slots[index], Slot::Open | Slot::Stopped);
+        pool.index(task).is_some_and(nobodys)
     }
 
     /// A result was taken: its replica is not leased again. The parent has checked that its lease
     /// is the current one, or that the replica is open.
     pub(crate) fn returned(&mut self, result: &Verified<JobResult>) -> Vec<Write> {
-        let (task, volunteer) = (result.task, result.signer());
-        let taken = Taken::Returned { result: result.id(), volunteer };
+        let (task, result, volunteer) = (result.task, result.id(), result.signer());
+        let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
+        let holder = pool.holder_at(index, volunteer);
         self.drop_lease(task);
         let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
-        pool.take(index, Slot::Returned, taken);
-        let record = SlotRecord::Returned { result: result.id(), volunteer };
+        pool.take(index, Slot::Returned, Taken::Returned { result, holder });
+        let record = SlotRecord::Returned { result, holder };
         vec![Write::put(record::slot(task), encode_cbor(&record))]
     }
 
     /// A receipt crosses its home: its replica is done, or open again.
-    pub(crate) fn judged(&mut self, receipt: &Verified<Receipt>) -> Vec<Write> {
+    ///
+    /// Whose result it was waits for more of the offer if it does not count, longer each time, and
+    /// other owners' machines have the replica first.
+    pub(crate) fn judged(&mut self, receipt: &Verified<Receipt>, now: Now) -> Vec<Write> {
         let (task, volunteer) = (receipt.task, receipt.volunteer);
         let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
+        let holder = pool.holder_at(index, volunteer);
         match receipt.verdict {
             Verdict::Accepted(_) if pool.slots[index] != Slot::Done => {
+                pool.troubles.worked(volunteer);
                 self.drop_lease(task);
                 let (pool, index) = self.pool_and_index(task).expect("it was there just now");
-                pool.take(index, Slot::Done, Taken::Done { volunteer });
-                let record = encode_cbor(&SlotRecord::Done { volunteer });
-                vec![Write::put(record::slot(task), record)]
+                pool.take(index, Slot::Done, Taken::Done { holder });
+                vec![Write::put(record::slot(task), encode_cbor(&SlotRecord::Done(holder)))]
             }
             Verdict::Accepted(_) => Vec::new(),
             // Only what was judged opens again: another's lease or result of the replica stays.
             Verdict::Rejected(_) | Verdict::Again(_) => match pool.taken.get(&index) {
                 Some(Taken::Returned { result, .. }) if *result == receipt.result => {
+                    pool.troubles.bar(index, holder, now.mono + RETRY_PAUSE);
+                    pool.troubles.failed(volunteer, now.mono);
                     self.reopen(task)
                 }
                 _ => Vec::new(),
@@ -449,25 +498,62 @@ impl LeaseTable {
         deletions
     }
 
-    fn hold(&mut self, task: TaskId, lease: Verified<Lease>, now: Now) {
-        let deadline = now.mono + LEASE_TERM;
+    /// The tasks of `project` that nobody gets any more, and that nobody can be at work on.
+    pub(crate) fn stopped(&self, project: ProjectKey, now: Mono) -> Vec<StoppedTask> {
+        let pools = self.pools.iter().filter(|(_, pool)| pool.project == project);
+        let stopped = pools.flat_map(|(offer, pool)| {
+            pool.stopped_for_good(now).map(|(task, Tries { volunteers, times })| StoppedTask {
+                offer: *offer,
+                task,
+                volunteers,
+                times,
+            })
+        });
+        stopped.take(MAX_STOPPED).collect()
+    }
+
+    /// How long `volunteer` has to wait for more of `offer`, if it has.
+    pub(crate) fn must_wait(&self, offer: StatementId, volunteer: PublicKey, now: Mono) -> bool {
+        let pool = self.pools.get(&offer);
+        pool.is_some_and(|pool| pool.troubles.wait(volunteer, now).is_some())
+    }
+
+    fn hold(&mut self, task: TaskId, lease: Verified<Lease>, owner: Option<PublicKey>, now: Now) {
+        // A restarted home may have been away when the deadline was.
+        let term = now.mono + LEASE_TERM;
+        let deadline = lease.deadline.map_or(term, |at| now.mono_at(at).max(term));
+        let offline = usize::from(lease.deadline.is_some());
         let (id, volunteer) = (lease.id(), lease.volunteer);
         // Not the time of the grant: that is this broker's clock, renewals go by the volunteer's.
-        let held = Held { deadline, renewed: Timestamp::default(), lease };
+        let held = Held { deadline, renewed: Timestamp::default(), lease, owner };
         let Some((pool, index)) = self.pool_and_index(task) else { return };
         pool.take(index, Slot::Leased, Taken::Leased(held));
+        pool.offline += offline;
         pool.by_lease.insert(id, index);
         self.deadlines.insert((deadline, task));
-        *self.by_volunteer.entry(volunteer).or_default() += 1;
+        let of_volunteer = self.by_volunteer.entry(volunteer).or_default();
+        of_volunteer.leases += 1;
+        of_volunteer.offline += offline;
         self.leases += 1;
     }
 
-    /// Makes a replica open, and ends its lease if it has one.
+    /// The holder of a replica was not heard of any more. Machines akin to it get it again after a
+    /// `pause`, if anybody does.
+    fn give_up(&mut self, task: TaskId, pause: Duration, now: Now) -> Vec<Write> {
+        if let Some((pool, index)) = self.pool_and_index(task)
+            && let Some(holder) = pool.taken.get(&index).map(Taken::holder)
+        {
+            pool.troubles.vanished(index, holder.volunteer, now.mono);
+            pool.troubles.bar(index, holder, now.mono + pause);
+        }
+        self.reopen(task)
+    }
+
+    /// Makes a replica open, unless it is stopped, and ends its lease if it has one.
     fn reopen(&mut self, task: TaskId) -> Vec<Write> {
         self.drop_lease(task);
         let Some((pool, index)) = self.pool_and_index(task) else { return Vec::new() };
-        pool.taken.remove(&index);
-        pool.set(index, Slot::Open);
+        pool.free(index);
         vec![Write::delete(record::slot(task))]
     }
 
@@ -476,13 +562,16 @@ impl LeaseTable {
         let Some((pool, index)) = self.pool_and_index(task) else { return false };
         let Some(Taken::Leased(_)) = pool.taken.get(&index) else { return false };
         let Some(Taken::Leased(held)) = pool.taken.remove(&index) else { return false };
+        let offline = usize::from(held.lease.deadline.is_some());
+        pool.offline -= offline;
         pool.by_lease.remove(&held.lease.id());
         self.deadlines.remove(&(held.deadline, task));
         self.leases -= 1;
         let volunteer = held.lease.volunteer;
-        if let Some(count) = self.by_volunteer.get_mut(&volunteer) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(of_volunteer) = self.by_volunteer.get_mut(&volunteer) {
+            of_volunteer.leases -= 1;
+            of_volunteer.offline -= offline;
+            if of_volunteer.leases == 0 {
                 self.by_volunteer.remove(&volunteer);
             }
         }
@@ -499,18 +588,29 @@ impl LeaseTable {
 /// What a former process had made durable about a replica.
 #[derive(Debug)]
 pub(crate) enum RestoredSlot {
-    Leased(Verified<Lease>),
-    Returned { result: StatementId, volunteer: PublicKey },
-    Done { volunteer: PublicKey },
+    Leased { lease: Verified<Lease>, owner: Option<PublicKey> },
+    Returned { result: StatementId, holder: Holder },
+    Done { holder: Holder },
 }
 
 impl RestoredSlot {
-    fn volunteer(&self) -> PublicKey {
+    fn holder(&self) -> Holder {
         match self {
-            Self::Leased(lease) => lease.volunteer,
-            Self::Returned { volunteer, .. } | Self::Done { volunteer } => *volunteer,
+            Self::Leased { lease, owner } => Holder { volunteer: lease.volunteer, owner: *owner },
+            Self::Returned { holder, .. } | Self::Done { holder } => *holder,
         }
     }
+}
+
+/// When an offline lease of `offer` that is granted `now` ends; none if the claim wants no such one,
+/// the offer has none, or it is nearly over.
+fn offline_deadline(claim: &Claim, offer: &Offer, now: Now) -> Option<Timestamp> {
+    if !claim.offline || offer.offline_ms == 0 {
+        return None;
+    }
+    let longest = offer.job.limits.wall() + Duration::from_millis(offer.offline_ms);
+    let deadline = (now.wall + longest).min(offer.expires);
+    (deadline > now.wall + LEASE_TERM).then_some(deadline)
 }
 
 /// What came of a renewal.

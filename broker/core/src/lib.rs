@@ -25,6 +25,8 @@ mod record;
 mod rests;
 mod shares;
 mod summaries;
+mod troubles;
+mod unseen;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
 pub use broker::{
@@ -46,10 +48,11 @@ pub use gossip_set::{
 pub use head_starts::HEAD_START;
 pub use inquiries::{MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER};
 pub use lease_table::{
-    LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_REPLICAS, MAX_REPLICAS_A_PROJECT,
-    OVERDUE_PAUSE,
+    LEASE_TERM, MAX_LEASES, MAX_LEASES_A_VOLUNTEER, MAX_OFFLINE_A_VOLUNTEER, MAX_REPLICAS,
+    MAX_REPLICAS_A_PROJECT, OVERDUE_PAUSE, RETRY_PAUSE,
 };
 pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
 pub use pulls::PULL_WAIT;
 pub use receipts::MAX_RECEIPTS;
 pub use shares::{NoWeight, Weight};
+pub use troubles::{FIRST_WAIT, LONGEST_WAIT, MAX_VANISHED, MAX_VANISHED_IN_ALL};

@@ -8,6 +8,8 @@ use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use mesh_core::Mono;
 use serde::Serialize;
 
+use crate::troubles::{Holder, Tries, Troubles};
+
 /// A lease can be renewed for the wall time of its job and this, in which the volunteer's owner may
 /// pause, or the job may wait for others there.
 pub const PAUSE_ALLOWANCE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -18,17 +20,19 @@ pub(crate) struct Pool {
     pub(crate) project: ProjectKey,
     pub(crate) epoch: u64,
     pub(crate) replicas: u16,
-    /// How long one volunteer may hold a lease, however often it renews it.
-    pub(crate) longest: Duration,
+    /// How long a job may take.
+    pub(crate) wall: Duration,
+    /// Replicas with offline leases.
+    pub(crate) offline: usize,
     /// By task, then replica.
     pub(crate) slots: Vec<Slot>,
     pub(crate) open: usize,
+    stopped: usize,
     /// No slot before this one is open.
     pub(crate) first_open: usize,
     pub(crate) taken: BTreeMap<usize, Taken>,
     pub(crate) by_lease: BTreeMap<StatementId, usize>,
-    /// Open replicas that their last holder had for too long, and until when it gets them no more.
-    pub(crate) barred: BTreeMap<usize, (PublicKey, Mono)>,
+    pub(crate) troubles: Troubles,
     /// The numbers of the durable records of settled tasks.
     pub(crate) settled: BTreeSet<u32>,
 }
@@ -39,19 +43,22 @@ pub(crate) enum Slot {
     Leased,
     Returned,
     Done,
+    /// Nobody has it, and nobody gets it: a result that comes late counts all the same.
+    Stopped,
 }
 
 /// More about a slot that is not open.
 #[derive(Debug)]
 pub(crate) enum Taken {
     Leased(Held),
-    Returned { result: StatementId, volunteer: PublicKey },
-    Done { volunteer: PublicKey },
+    Returned { result: StatementId, holder: Holder },
+    Done { holder: Holder },
 }
 
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) lease: Verified<Lease>,
+    pub(crate) owner: Option<PublicKey>,
     pub(crate) deadline: Mono,
     /// When the volunteer made the latest renewal that was applied.
     pub(crate) renewed: Timestamp,
@@ -69,6 +76,8 @@ pub struct TaskCounts {
     pub returned: usize,
     /// Settled.
     pub done: usize,
+    /// Too many machines that had them were not heard of any more: nobody gets them.
+    pub stopped: usize,
 }
 
 impl Pool {
@@ -79,13 +88,15 @@ impl Pool {
             project: offer.project,
             epoch,
             replicas: offer.replicas,
-            longest: offer.job.limits.wall() + PAUSE_ALLOWANCE,
+            wall: offer.job.limits.wall(),
+            offline: 0,
             slots: vec![Slot::Open; count],
             open: count,
+            stopped: 0,
             first_open: 0,
             taken: BTreeMap::new(),
             by_lease: BTreeMap::new(),
-            barred: BTreeMap::new(),
+            troubles: Troubles::default(),
             settled: BTreeSet::new(),
         }
     }
@@ -100,7 +111,9 @@ impl Pool {
                 Taken::Done { .. } => (),
             }
         }
-        counts.done = self.slots.len() - self.open - counts.leased - counts.returned;
+        counts.stopped = self.stopped;
+        let others = self.open + counts.leased + counts.returned + counts.stopped;
+        counts.done = self.slots.len() - others;
         counts
     }
 
@@ -141,10 +154,13 @@ impl Pool {
         let before = std::mem::replace(&mut self.slots[index], slot);
         self.open -= usize::from(before == Slot::Open);
         self.open += usize::from(slot == Slot::Open);
+        self.stopped -= usize::from(before == Slot::Stopped);
+        self.stopped += usize::from(slot == Slot::Stopped);
         if slot == Slot::Open {
             self.first_open = self.first_open.min(index);
-        } else {
-            self.barred.remove(&index);
+        }
+        if slot == Slot::Done {
+            self.troubles.settled(index);
         }
         while self.slots.get(self.first_open).is_some_and(|slot| *slot != Slot::Open) {
             self.first_open += 1;
@@ -170,47 +186,90 @@ impl Pool {
         }
     }
 
-    /// Up to `count` open replicas, of tasks that `volunteer` has no other replica of.
-    pub(crate) fn open_for(
-        &self,
-        volunteer: PublicKey,
-        count: usize,
-        now: Mono,
-    ) -> Vec<(u32, u16)> {
+    /// How long one volunteer may hold a lease, however often it renews it.
+    pub(crate) fn longest(&self) -> Duration {
+        self.wall + PAUSE_ALLOWANCE
+    }
+
+    /// Offline leases that may be granted beside those that there are: of half of the replicas, lest
+    /// those who say nothing hold them all.
+    pub(crate) fn room_offline(&self) -> usize {
+        self.slots.len().div_ceil(2).saturating_sub(self.offline)
+    }
+
+    /// Whose the replica at `index` is, if it is that volunteer's.
+    pub(crate) fn holder_at(&self, index: usize, volunteer: PublicKey) -> Holder {
+        let holder = self.taken.get(&index).map(Taken::holder);
+        let nobody_known = Holder { volunteer, owner: None };
+        holder.filter(|holder| holder.volunteer == volunteer).unwrap_or(nobody_known)
+    }
+
+    /// Tasks of which a replica is stopped, and nobody can be at work on it any more.
+    pub(crate) fn stopped_for_good(&self, now: Mono) -> impl Iterator<Item = (u32, Tries)> + '_ {
+        let stopped = self.troubles.stopped(self.wall, now);
+        let stopped = stopped.filter(|(index, _)| self.slots[*index] == Slot::Stopped);
+        stopped.map(|(index, tries)| (self.task_and_replica(index).0, tries))
+    }
+
+    /// In a new epoch nothing is held against any task or volunteer.
+    pub(crate) fn begin_anew(&mut self) {
+        self.troubles = Troubles::default();
+        for index in 0..self.slots.len() {
+            if self.slots[index] == Slot::Stopped {
+                self.set(index, Slot::Open);
+            }
+        }
+    }
+
+    /// Nobody has the replica at `index` any more.
+    pub(crate) fn free(&mut self, index: usize) {
+        self.taken.remove(&index);
+        let stopped = self.troubles.is_stopped(index);
+        self.set(index, if stopped { Slot::Stopped } else { Slot::Open });
+    }
+
+    /// Up to `count` open replicas, of tasks of which no machine akin to `holder` has another.
+    pub(crate) fn open_for(&self, holder: Holder, count: usize, now: Mono) -> Vec<(u32, u16)> {
         let mut tasks: Vec<(u32, u16)> = Vec::new();
         for index in self.first_open..self.slots.len() {
             if tasks.len() >= count {
                 break;
             }
             let (task, replica) = self.task_and_replica(index);
-            let barred = self.barred.get(&index);
-            let barred = barred.is_some_and(|(who, until)| *who == volunteer && *until > now);
-            let open = self.slots[index] == Slot::Open && !barred;
+            let open =
+                self.slots[index] == Slot::Open && !self.troubles.is_barred(index, holder, now);
             let same_task = tasks.last().is_some_and(|(last, _)| *last == task);
-            if open && !same_task && !self.has_replica(task, volunteer) {
+            if open && !same_task && !self.has_replica(task, holder) {
                 tasks.push((task, replica));
             }
         }
         tasks
     }
 
-    pub(crate) fn has_replica(&self, task: u32, volunteer: PublicKey) -> bool {
+    pub(crate) fn has_replica(&self, task: u32, holder: Holder) -> bool {
         if self.replicas == 1 {
             return false;
         }
         let id = |replica| TaskId { offer: StatementId::from_bytes([0; 32]), task, replica };
         (0..self.replicas)
             .filter_map(|replica| self.index(id(replica)))
-            .any(|index| self.taken.get(&index).is_some_and(|taken| taken.volunteer() == volunteer))
+            .filter_map(|index| self.taken.get(&index))
+            .any(|taken| taken.holder().is_akin_to(holder))
     }
 }
 
 impl Taken {
-    pub(crate) fn volunteer(&self) -> PublicKey {
+    pub(crate) fn holder(&self) -> Holder {
         match self {
-            Self::Leased(held) => held.lease.volunteer,
-            Self::Returned { volunteer, .. } | Self::Done { volunteer } => *volunteer,
+            Self::Leased(held) => held.holder(),
+            Self::Returned { holder, .. } | Self::Done { holder } => *holder,
         }
+    }
+}
+
+impl Held {
+    pub(crate) fn holder(&self) -> Holder {
+        Holder { volunteer: self.lease.volunteer, owner: self.owner }
     }
 }
 

@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use broker_core::LEASE_TERM;
+use broker_core::{LEASE_TERM, RETRY_PAUSE};
 use capability::statements::{Intent, Lease, Offer, Verdict};
 use capability::{StatementId, Verified};
-use mesh_core::{Answer, Ask, Mono};
+use mesh_core::{Answer, Ask, Mono, Refusal};
 use proptest::prelude::*;
 use support::*;
 
@@ -89,6 +89,10 @@ struct Run {
     granted: Vec<(u8, Verified<Lease>)>,
     results: Vec<Verified<capability::statements::JobResult>>,
     last_claim: BTreeMap<u8, (Ask, Vec<StatementId>)>,
+    /// Who does not get which replica until when, for it went wrong there.
+    barred: BTreeMap<(Replica, u8), Mono>,
+    /// Volunteers of which a result did not count.
+    failed: BTreeSet<u8>,
     nonce: u64,
 }
 
@@ -109,6 +113,8 @@ impl Run {
             granted: Vec::new(),
             results: Vec::new(),
             last_claim: BTreeMap::new(),
+            barred: BTreeMap::new(),
+            failed: BTreeSet::new(),
             nonce: 0,
         }
     }
@@ -133,6 +139,7 @@ impl Run {
             Step::Restart => {
                 self.world.restart(self.home);
                 self.last_claim.clear();
+                self.forgive();
                 let until = self.world.now.mono + LEASE_TERM;
                 for model in self.model.values_mut() {
                     if let Model::Leased { until: end, .. } = model {
@@ -164,10 +171,18 @@ impl Run {
                     self.granted.push((volunteer, lease));
                 }
             }
+            Answer::Refused(Refusal::Full(why)) => {
+                assert!(self.failed.contains(&volunteer), "{why}");
+            }
             Answer::Refused(_) => {
                 let all = usize::try_from(TASKS).expect("few") * usize::from(REPLICAS);
                 let alone = (0..TASKS).any(|task| {
-                    let taken = |replica| self.model.contains_key(&(task, replica));
+                    let now = self.world.now.mono;
+                    let taken = |replica| {
+                        let barred = self.barred.get(&((task, replica), volunteer));
+                        self.model.contains_key(&(task, replica))
+                            || barred.is_some_and(|until| *until > now)
+                    };
                     (0..REPLICAS).all(|replica| !taken(replica))
                 });
                 assert!(!alone, "a task that nobody had was refused");
@@ -201,8 +216,8 @@ impl Run {
         let live =
             |model: &Model| matches!(model, Model::Leased { lease, .. } if named.contains(lease));
         let expected = self.model.values().filter(|model| live(model)).count();
-        let distinct: std::collections::BTreeSet<_> = named.iter().collect();
-        let gone: std::collections::BTreeSet<_> = lapsed.iter().collect();
+        let distinct: BTreeSet<_> = named.iter().collect();
+        let gone: BTreeSet<_> = lapsed.iter().collect();
         assert_eq!(distinct.len() - gone.len(), expected);
         match intent {
             Intent::Keep => self.model.values_mut().filter(|model| live(model)).for_each(|model| {
@@ -258,6 +273,10 @@ impl Run {
             _ => {
                 if self.model.get(&replica) == Some(&Model::Returned { result: result.id() }) {
                     self.model.remove(&replica);
+                    let volunteer = result.signer().as_bytes()[0] - 50;
+                    let until = self.world.now.mono + RETRY_PAUSE;
+                    self.barred.insert((replica, volunteer), until);
+                    self.failed.insert(volunteer);
                 }
             }
         }
@@ -279,8 +298,15 @@ impl Run {
         if next_epoch {
             self.model.retain(|_, model| !matches!(model, Model::Leased { .. }));
             self.last_claim.clear();
+            self.forgive();
         }
         self.publish(ranges);
+    }
+
+    /// Nothing of what went wrong is durable, or outlives an epoch.
+    fn forgive(&mut self) {
+        self.barred.clear();
+        self.failed.clear();
     }
 
     fn publish(&mut self, ranges: Vec<(u32, u32)>) {
@@ -301,6 +327,7 @@ impl Run {
         self.granted.clear();
         self.results.clear();
         self.last_claim.clear();
+        self.forgive();
         self.offer = self.project.offer(TASKS, REPLICAS, self.world.now);
         self.publish(Vec::new());
     }
@@ -330,7 +357,7 @@ impl Run {
                     _ => None,
                 });
             let holders: Vec<_> = holders.collect();
-            let distinct: std::collections::BTreeSet<_> = holders.iter().collect();
+            let distinct: BTreeSet<_> = holders.iter().collect();
             assert_eq!(holders.len(), distinct.len(), "one volunteer holds both replicas");
         }
     }

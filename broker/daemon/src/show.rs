@@ -135,15 +135,19 @@ pub fn explained(it: &Value) -> String {
         _ => "no home of its project is known".to_owned(),
     };
     text += &format!("{grants}\n");
+    if let Some(waits) = it["waits"].as_str() {
+        text += &format!("{}\n", escape_line(waits));
+    }
     let counts = &it["counts"];
     if counts.is_object() {
         let count = |name: &str| number(&counts[name]);
         text += &format!(
-            "{} open, {} leased, {} returned, {} done\n",
+            "{} open, {} leased, {} returned, {} done, {} stopped\n",
             count("open"),
             count("leased"),
             count("returned"),
-            count("done")
+            count("done"),
+            count("stopped")
         );
     }
     text + &machines(&it["machines"])

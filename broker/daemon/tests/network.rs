@@ -343,7 +343,8 @@ async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
     let (publish, offer) = publication(&master, key, master.store(b"package"));
     assert_eq!(master.ask(key, publish.clone()).await, Answer::Done);
     let Ask::Publish { home, .. } = &publish else { unreachable!("a publication") };
-    let offered = Offered { offer, home: home.clone(), registration: None, others: None };
+    let offered =
+        Offered { offer, home: home.clone(), registration: None, others: None, home_unseen: None };
     let ad = ad(&volunteer, key);
 
     let backup = place.path().join("back-up");
@@ -388,7 +389,7 @@ async fn a_claim_for_a_home_that_is_nowhere_is_refused_at_once() {
     let (publish, offer) =
         publication(&volunteer, nobody, Package { hash: BlobHash::of(b""), size: 0 });
     let Ask::Publish { home, .. } = publish else { unreachable!("a publication") };
-    let offered = Offered { offer, home, registration: None, others: None };
+    let offered = Offered { offer, home, registration: None, others: None, home_unseen: None };
     let ask = claim(&volunteer, &ad(&volunteer, key), &offered);
     assert_eq!(volunteer.ask(key, ask).await, Answer::Refused(Refusal::NoRoute));
 }

@@ -29,7 +29,8 @@ pub use key_change::{
 };
 pub use message::{
     Answer, Ask, JobNeeds, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
-    MAX_REGISTRATIONS_AN_ANSWER, MessageError, Offered, Refusal, Wants,
+    MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MessageError, Offered, Refusal,
+    StoppedTask, Wants,
 };
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,

@@ -31,6 +31,9 @@ pub const MAX_SETTLED_RANGES: usize = 50_000;
 /// Registrations in one answer at most: at their longest they fit into a frame.
 pub const MAX_REGISTRATIONS_AN_ANSWER: usize = 15;
 
+/// Stopped tasks in one answer at most; more come with the next.
+pub const MAX_STOPPED_AN_ANSWER: usize = 256;
+
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
 
@@ -102,6 +105,11 @@ pub enum Ask {
         /// At most [`MAX_REGISTRATIONS_AN_ANSWER`].
         projects: Vec<ProjectKey>,
     },
+    /// A master asks its home which tasks nobody gets any more.
+    Stopped {
+        /// Whose.
+        project: ProjectKey,
+    },
     /// Somebody makes known that a key is void, or has passed on.
     Declare {
         /// What.
@@ -162,10 +170,26 @@ pub enum Answer {
     Ads(Vec<Verified<Ad>>),
     /// Those that are known, at most [`MAX_REGISTRATIONS_AN_ANSWER`].
     Registrations(Vec<Verified<Registration>>),
+    /// Tasks that nobody gets any more; at most [`MAX_STOPPED_AN_ANSWER`].
+    Stopped(Vec<StoppedTask>),
     /// All that is known here of what those keys have signed about keys.
     KeyChanges(Vec<KeyChange>),
     /// No, and why.
     Refused(Refusal),
+}
+
+/// A task that machine after machine took without being heard of again (rule C12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoppedTask {
+    /// Of which offer.
+    pub offer: StatementId,
+    /// Its number.
+    pub task: u32,
+    /// How many volunteers it were, as far as they are counted.
+    pub volunteers: u32,
+    /// How many leases in all.
+    pub times: u32,
 }
 
 /// An offer with what a volunteer needs to judge and to claim it.
@@ -180,6 +204,9 @@ pub struct Offered {
     /// Other machines that could run it, of those that the broker knows, if it says so. Nobody has
     /// signed that.
     pub others: Option<u32>,
+    /// For how many seconds the broker has known no way to the home, if it knows none. Nobody has
+    /// signed that either.
+    pub home_unseen: Option<u32>,
 }
 
 /// Why a broker says no.
@@ -207,6 +234,13 @@ pub enum Refusal {
     /// The question does not make sense here.
     #[error("{0}")]
     Invalid(String),
+    /// Another home of that epoch, or one of a later epoch, is known: somebody else speaks for the
+    /// project, or the asker has forgotten what it said.
+    #[error("another home of the project is known, of epoch {epoch}")]
+    Superseded {
+        /// That home's.
+        epoch: u64,
+    },
     /// The broker has lost what it knew of this offer: it grants again in a new epoch only.
     #[error("the broker does not remember the offer; it needs a new epoch")]
     Forgotten,
@@ -272,6 +306,9 @@ enum WireAsk {
     Registrations {
         projects: Vec<ProjectKey>,
     },
+    Stopped {
+        project: ProjectKey,
+    },
     Declare {
         change: Envelope,
     },
@@ -291,11 +328,13 @@ enum WireAnswer {
     Explanation(Explanation),
     Ads(Vec<Envelope>),
     Registrations(Vec<Envelope>),
+    Stopped(Vec<StoppedTask>),
     KeyChanges(Vec<Envelope>),
     Refused(Refusal),
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct WireOffered {
     offer: Envelope,
     home: Envelope,
@@ -303,6 +342,8 @@ struct WireOffered {
     registration: Option<Envelope>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     others: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home_unseen: Option<u32>,
 }
 
 impl Ask {
@@ -331,6 +372,7 @@ impl Ask {
             Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
             Self::Registrations { projects } => WireAsk::Registrations { projects },
+            Self::Stopped { project } => WireAsk::Stopped { project },
             Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
             Self::KeyChanges { of } => WireAsk::KeyChanges { of },
         })
@@ -377,6 +419,7 @@ impl Ask {
                 bounded("projects", projects.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
                 Self::Registrations { projects }
             }
+            WireAsk::Stopped { project } => Self::Stopped { project },
             WireAsk::Declare { change } => {
                 Self::Declare { change: KeyChange::check(&change, verifier)? }
             }
@@ -404,6 +447,7 @@ impl Answer {
                 WireAnswer::Registrations(envelopes(&registrations))
             }
             Self::Withdrawn(withdrawal) => WireAnswer::Withdrawn(withdrawal.envelope().clone()),
+            Self::Stopped(tasks) => WireAnswer::Stopped(tasks),
             Self::KeyChanges(changes) => {
                 let envelopes = changes.iter().map(|change| change.envelope().clone());
                 WireAnswer::KeyChanges(envelopes.collect())
@@ -435,6 +479,10 @@ impl Answer {
             WireAnswer::Withdrawn(withdrawal) => {
                 Self::Withdrawn(Verified::check(&withdrawal, verifier)?)
             }
+            WireAnswer::Stopped(tasks) => {
+                bounded("stopped tasks", tasks.len(), MAX_STOPPED_AN_ANSWER)?;
+                Self::Stopped(tasks)
+            }
             WireAnswer::KeyChanges(changes) => {
                 bounded("key changes", changes.len(), MAX_KEY_CHANGES_AN_ANSWER)?;
                 let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
@@ -452,6 +500,7 @@ impl From<&Offered> for WireOffered {
             home: offered.home.envelope().clone(),
             registration: offered.registration.as_ref().map(|it| it.envelope().clone()),
             others: offered.others,
+            home_unseen: offered.home_unseen,
         }
     }
 }
@@ -464,6 +513,7 @@ impl WireOffered {
             home: Verified::check(&self.home, verifier)?,
             registration: registration.transpose()?,
             others: self.others,
+            home_unseen: self.home_unseen,
         })
     }
 }

@@ -20,8 +20,8 @@ use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_FRAME_BYTES, MAX_HOPS,
-    MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, Offered, ReconcileAnswer, ReconcileAsk, Refusal,
-    Wants, differences,
+    MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, ReconcileAnswer,
+    ReconcileAsk, Refusal, StoppedTask, Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -57,6 +57,7 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Declare { change: revocation() },
         Ask::Declare { change: succession() },
         Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
+        Ask::Stopped { project: key(1).public().into() },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -67,11 +68,16 @@ fn asks_are_as_specified_and_come_back() {
 #[test]
 fn answers_are_as_specified_and_come_back() {
     let cddl = Cddl::read();
-    let offered =
-        |registration, others| Offered { offer: offer(), home: home(), registration, others };
+    let offered = |registration, others, home_unseen| {
+        let (offer, home) = (offer(), home());
+        Offered { offer, home, registration, others, home_unseen }
+    };
     let mut answers = vec![
         Answer::Done,
-        Answer::Offers(vec![offered(None, None), offered(Some(registration()), Some(3))]),
+        Answer::Offers(vec![
+            offered(None, None, None),
+            offered(Some(registration()), Some(3), Some(60)),
+        ]),
         Answer::Leases(vec![lease()]),
         Answer::Renewed { lapsed: vec![id(4)] },
         Answer::Explanation(explanation()),
@@ -79,6 +85,7 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Ads(vec![ad()]),
         Answer::Registrations(vec![registration(); 15]),
         Answer::Withdrawn(withdrawal()),
+        Answer::Stopped(vec![StoppedTask { offer: id(4), task: 3, volunteers: 5, times: 7 }]),
         Answer::KeyChanges(vec![revocation(), succession()]),
     ];
     let refusals = [
@@ -89,6 +96,7 @@ fn answers_are_as_specified_and_come_back() {
         Refusal::NoRoute,
         Refusal::Full("offers".into()),
         Refusal::Invalid("another broker's ad".into()),
+        Refusal::Superseded { epoch: 7 },
         Refusal::Forgotten,
     ];
     answers.extend(refusals.map(Answer::Refused));
@@ -118,6 +126,14 @@ fn no_more_registrations_are_asked_for_or_answered_than_a_frame_holds() {
     let answer = Answer::Registrations(vec![registration(); 16]);
     assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
     const { assert!(MAX_REGISTRATIONS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
+}
+
+#[test]
+fn no_more_stopped_tasks_are_answered_than_one_answer_may_have() {
+    let stopped = StoppedTask { offer: id(4), task: 3, volunteers: 5, times: 7 };
+    let answer = |count| Answer::Stopped(vec![stopped; count]).encode();
+    assert!(Answer::decode(&answer(MAX_STOPPED_AN_ANSWER), &Ed25519).is_ok());
+    assert!(Answer::decode(&answer(MAX_STOPPED_AN_ANSWER + 1), &Ed25519).is_err());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use capability::statements::{
-    Ad, Claim, Class, Home, Intent, Lease, Offer, Registration, Renewal, Withdrawal,
+    Ad, Claim, Class, Home, Intent, Lease, Offer, Ownership, Registration, Renewal, Withdrawal,
 };
 use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
@@ -90,6 +90,13 @@ impl Broker {
                 let known = known.take(MAX_REGISTRATIONS_AN_ANSWER).cloned().collect();
                 self.reply(reply, Answer::Registrations(known));
             }
+            Ask::Stopped { project } => match self.book.home(project) {
+                Some(home) if home.home == self.me && home.signer() == from => {
+                    let stopped = self.leases.stopped(project, now.mono);
+                    self.reply(reply, Answer::Stopped(stopped));
+                }
+                _ => self.refuse(reply, Refusal::NotHome),
+            },
             Ask::Declare { change } => match self.declare(change, now) {
                 Ok(()) => self.acknowledge(reply, Answer::Done),
                 Err(refusal) => self.refuse(reply, refusal),
@@ -255,11 +262,9 @@ impl Broker {
             return Err(Refusal::NotHome);
         }
         if let Some(known) = self.book.home(project) {
-            if known.epoch > home.epoch {
-                return Err(invalid("a home of a later epoch is known"));
-            }
-            if known.epoch == home.epoch && known.home != home.home {
-                return Err(invalid("another home of that epoch is known"));
+            let other = known.epoch == home.epoch && known.home != home.home;
+            if known.epoch > home.epoch || other {
+                return Err(Refusal::Superseded { epoch: known.epoch });
             }
         }
         if self.book.is_void_home(home) || self.book.is_void_offer(offer) {
@@ -347,7 +352,8 @@ impl Broker {
             reason.truncate(end.unwrap_or_default());
             Refusal::Unmatched(reason)
         })?;
-        let (leases, writes) = self.leases.grant(claim, &offer, &*self.signer, now)?;
+        let owner = self.owner_of(claim, now);
+        let (leases, writes) = self.leases.grant(claim, owner, &offer, &*self.signer, now)?;
         if !writes.is_empty() {
             self.charge(&leases, now);
             let (offer, volunteer, count) = (claim.offer, claim.signer(), leases.len());
@@ -378,6 +384,15 @@ impl Broker {
             self.news(News::Released { offer, volunteer, count: renewed.released });
         }
         Ok(renewed.lapsed)
+    }
+
+    /// Whose machine makes `claim`, if that still holds. The ownership was checked with the claim
+    /// (S92).
+    fn owner_of(&self, claim: &Verified<Claim>, now: Now) -> Option<PublicKey> {
+        let ownership = Verified::<Ownership>::check(claim.ownership.as_ref()?, self.verifier());
+        let ownership = ownership.ok().filter(|it| it.current(now.wall).is_ok())?;
+        let owner = ownership.signer();
+        (!self.book.keys().is_void_for(claim.signer(), owner)).then_some(owner)
     }
 
     /// A volunteer of ours works no more on what it gives back.

@@ -229,7 +229,7 @@ impl Broker {
                 None => receipt.expires().min(now.wall + RECEIPT_WAITS),
             };
             if offer.is_some() {
-                self.turn.writes.extend(self.leases.judged(receipt));
+                self.turn.writes.extend(self.leases.judged(receipt, now));
                 self.fresh_offers.insert(task.offer);
             }
             self.turn.writes.extend(self.receipts.keep(receipt.clone(), until));

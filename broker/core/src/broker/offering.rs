@@ -158,11 +158,14 @@ impl Broker {
         let suiting =
             offers.filter(|offer| self.runtime_for(offer, volunteer, wants, now).is_some());
         let offered = suiting.filter_map(|offer| {
+            let home = self.book.home(offer.project)?;
+            let unseen = self.unseen.missed(home.home).map(|unseen| unseen.as_secs());
             Some(Offered {
                 offer: offer.clone(),
-                home: self.book.home(offer.project)?.clone(),
+                home: home.clone(),
                 registration: self.book.registration(offer.project).cloned(),
                 others: None,
+                home_unseen: unseen.map(|unseen| u32::try_from(unseen).unwrap_or(u32::MAX)),
             })
         });
         offered.take(MAX_OFFERS_AN_ANSWER).collect()
@@ -182,6 +185,7 @@ impl Broker {
             && !wants.except.contains(&offer.id())
             && offer.expires() > now.wall
             && has_room(offer, wants)
+            && !self.leases.must_wait(offer.id(), volunteer, now.mono)
             && self.can_be_claimed(offer);
         if !may {
             return None;

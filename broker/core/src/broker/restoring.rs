@@ -137,15 +137,15 @@ impl Broker {
         for (key, value) in take(records, record::SLOT) {
             let task = record::task_in(&key).ok_or(RestoreError::Key('l'))?;
             let slot = match decode(&key, &value)? {
-                SlotRecord::Leased { lease } => {
+                SlotRecord::Leased { lease, owner } => {
                     let lease = Verified::check(&lease, &*self.verifier)
                         .map_err(|source| RestoreError::Statement { kind: 'l', source })?;
-                    RestoredSlot::Leased(lease)
+                    RestoredSlot::Leased { lease, owner }
                 }
-                SlotRecord::Returned { result, volunteer } => {
-                    RestoredSlot::Returned { result, volunteer }
+                SlotRecord::Returned { result, holder } => {
+                    RestoredSlot::Returned { result, holder }
                 }
-                SlotRecord::Done { volunteer } => RestoredSlot::Done { volunteer },
+                SlotRecord::Done(holder) => RestoredSlot::Done { holder },
             };
             self.leases.restore_slot(task, slot, now);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use capability::statements::Offer;
+use capability::statements::{Home, Offer};
 use capability::{Payload, ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use serde::Serialize;
 
@@ -121,6 +121,9 @@ pub struct OfferStatus {
     /// How its tasks stand, if they are granted here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<TaskCounts>,
+    /// Why it waits, if no way to its home is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// When it expires.
     pub expires: Timestamp,
 }
@@ -166,8 +169,25 @@ impl Broker {
             home: home.map(|home| home.home),
             epoch: home.map(|home| home.epoch),
             counts: self.leases.counts(offer.id()),
+            waits: home.and_then(|home| self.waits_for(home)),
             expires: offer.expires(),
         }
+    }
+
+    /// What its project's offers wait for, in words. Whether its adapter is there, only a broker to
+    /// which it connects can tell.
+    fn waits_for(&self, home: &Verified<Home>) -> Option<String> {
+        let minutes = self.unseen.missed(home.home)?.as_secs() / 60;
+        let unseen = match minutes / 60 {
+            0 => format!("{minutes} min"),
+            hours => format!("{hours} h"),
+        };
+        let adapter = match (home.standbys.contains(&self.me), self.peers.get(&home.signer())) {
+            (true, None) => ", and the project's adapter is offline",
+            (true, Some(_)) => "; the project's adapter is here, and will name another",
+            (false, _) => "; the project's adapter can name another",
+        };
+        Some(format!("home {} has not been seen for {unseen}{adapter}", home.home.short()))
     }
 
     /// `masters` are the signers of all homes.

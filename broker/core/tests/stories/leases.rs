@@ -179,7 +179,10 @@ fn a_higher_epoch_ends_the_rights_of_the_former_home_for_good() {
         assert_eq!(refusal(world.ask(key(BOB).0, home, claim)), Refusal::NotHome);
     }
     let publication = publication(project, &offer, 1, home, world.now);
-    assert!(matches!(refusal(world.ask(project.master.0, home, publication)), Refusal::Invalid(_)));
+    assert!(matches!(
+        refusal(world.ask(project.master.0, home, publication)),
+        Refusal::Superseded { .. }
+    ));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 mod custody;
 mod leases;
 mod mesh;
+mod offline;
 mod publication;
 mod pulls;
+mod retries;
 #[path = "../support/mod.rs"]
 mod support;
 mod withdrawals;

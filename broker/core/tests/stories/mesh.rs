@@ -230,3 +230,45 @@ fn a_receipt_for_somebody_who_is_away_waits_at_her_broker() {
     let arrived = world.delivered_to(key(ALICE).0);
     assert!(matches!(&arrived[..], [bundle] if matches!(bundle.cargo, Cargo::Receipt(_))));
 }
+
+#[test]
+fn offers_whose_home_nobody_sees_wait_and_say_so() {
+    let ([near, home], project) = ([key(1), key(2)], project(0));
+    let mut world = World::line(&[near, home]);
+    world.connect(project.master.0, near.0);
+    let offer = project.offer(1, 1, world.now);
+    for at in [near, home] {
+        let ask = Ask::Publish {
+            registration: project.registration(world.now),
+            home: project.home(1, home, &[near], world.now),
+            offer: offer.clone(),
+            again: false,
+            settled: Vec::new(),
+        };
+        assert_eq!(world.ask(project.master.0, at, ask), Answer::Done);
+    }
+    let unseen = |world: &mut World| {
+        let ad = ad(key(ALICE), near, 4, world.now);
+        world.ask(key(ALICE).0, near, Ask::Advertise { ad });
+        let shown = offered(world.ask(key(ALICE).0, near, Ask::Pull { wants: wants() }));
+        (shown[0].home_unseen, world.broker(near).status().offers[0].waits.clone())
+    };
+    world.pass(Duration::from_secs(30));
+    assert_eq!(unseen(&mut world), (None, None));
+
+    world.disconnect(near.0, home.0);
+    world.pass(Duration::from_secs(50));
+    assert_eq!(unseen(&mut world), (None, None), "as after a restart");
+    world.pass(Duration::from_secs(3 * 3_600));
+    let (seconds, waits) = unseen(&mut world);
+    assert!(seconds.is_some_and(|it| (10_800..10_860).contains(&it)), "{seconds:?}");
+    let waits = waits.expect("a reason");
+    assert!(waits.contains("has not been seen for 3 h; the project's adapter is here"), "{waits}");
+    world.disconnect(project.master.0, near.0);
+    let (_, waits) = unseen(&mut world);
+    assert!(waits.is_some_and(|it| it.ends_with(", and the project's adapter is offline")));
+
+    world.connect(near.0, home.0);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(unseen(&mut world), (None, None));
+}

@@ -13,8 +13,9 @@ use broker_core::{
     ReconcileNews, ReconcileQuery, Weight, mark_restored,
 };
 use capability::statements::{
-    Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
+    Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Ownership,
+    Package, Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict,
+    Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Explanation, Facts, JobSpec, KEY_BYTES, Limits, Platform,
@@ -30,7 +31,7 @@ use mesh_core::{
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Signs with a keyed hash: nothing here defends against forgery, and Ed25519 is slow unoptimised.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Key(pub PublicKey);
 
 pub fn key(n: u8) -> Key {
@@ -77,6 +78,8 @@ pub struct World {
     pub delivered: Vec<(PublicKey, Bundle)>,
     pub news: Vec<(PublicKey, News)>,
     pub dialled: Vec<String>,
+    /// How far the clocks of brokers are ahead.
+    pub ahead: BTreeMap<PublicKey, Duration>,
     /// Gossip reaches nobody.
     pub lose_gossip: bool,
     /// Gossip that waits for a broker's judgement.
@@ -106,6 +109,7 @@ impl World {
             delivered: Vec::new(),
             news: Vec::new(),
             dialled: Vec::new(),
+            ahead: BTreeMap::new(),
             lose_gossip: false,
             gossip: BTreeMap::new(),
             next_reply: 0,
@@ -152,8 +156,9 @@ impl World {
     fn start(&mut self, broker: Key, disk: BTreeMap<Vec<u8>, Vec<u8>>, mut config: BrokerConfig) {
         config.addresses = vec![format!("/memory/{}", broker.0.as_bytes()[0])];
         let records = disk.clone().into_iter();
-        let restored =
-            Broker::restore(records, config, Arc::new(broker), Arc::new(Hashed), self.now);
+        let ahead = self.ahead.get(&broker.0).copied().unwrap_or_default();
+        let now = Now { wall: self.now.wall + ahead, ..self.now };
+        let restored = Broker::restore(records, config, Arc::new(broker), Arc::new(Hashed), now);
         let node = Node { broker: restored.expect("own records"), disk, held: None };
         self.nodes.insert(broker.0, node);
         self.put(broker.0, Input::Wake);
@@ -208,6 +213,15 @@ impl World {
             panic!("a mark is put");
         };
         self.undelete(broker, [(key, value)].into());
+        self.restart(broker);
+    }
+
+    /// The same; of the commits that a test has held back so many had become durable.
+    pub fn restart_after(&mut self, broker: Key, commits: usize) {
+        let node = self.nodes.get_mut(&broker.0).expect("it ran");
+        for commit in node.held.take().into_iter().flatten().take(commits) {
+            apply(&mut node.disk, commit.writes);
+        }
         self.restart(broker);
     }
 
@@ -307,7 +321,9 @@ impl World {
     fn run(&mut self) {
         while let Some((broker, input)) = self.queue.pop_front() {
             let Some(node) = self.nodes.get_mut(&broker) else { continue };
-            node.broker.handle(input, self.now);
+            let ahead = self.ahead.get(&broker).copied().unwrap_or_default();
+            let now = Now { wall: self.now.wall + ahead, ..self.now };
+            node.broker.handle(input, now);
             while let Some(action) =
                 self.nodes.get_mut(&broker).and_then(|it| it.broker.poll_action())
             {
@@ -439,12 +455,7 @@ impl World {
 
     fn write(&mut self, broker: PublicKey, commit: Commit) {
         let node = self.nodes.get_mut(&broker).expect("it writes");
-        for write in commit.writes {
-            match write {
-                Write::Put { key, value } => node.disk.insert(key, value),
-                Write::Delete { key } => node.disk.remove(&key),
-            };
-        }
+        apply(&mut node.disk, commit.writes);
         self.queue.push_back((broker, Input::Committed(commit.id)));
     }
 
@@ -455,6 +466,15 @@ impl World {
     fn linked_brokers(&self, of: PublicKey) -> Vec<PublicKey> {
         let links = self.links.iter().filter(|(a, _)| *a == of).map(|(_, b)| *b);
         links.filter(|peer| self.nodes.contains_key(peer)).collect()
+    }
+}
+
+fn apply(disk: &mut BTreeMap<Vec<u8>, Vec<u8>>, writes: Vec<Write>) {
+    for write in writes {
+        match write {
+            Write::Put { key, value } => disk.insert(key, value),
+            Write::Delete { key } => disk.remove(&key),
+        };
     }
 }
 
@@ -618,19 +638,64 @@ pub struct Asking {
 
 impl Asking {
     pub fn claim(&self, offer: StatementId, count: u16, nonce: u64, now: Now) -> Ask {
-        let claim = Claim {
+        self.claim_of(None, offer, count, nonce, now)
+    }
+
+    /// The same, of a machine of somebody's.
+    pub fn claim_of(
+        &self,
+        owner: Option<Verified<Ownership>>,
+        offer: StatementId,
+        count: u16,
+        nonce: u64,
+        now: Now,
+    ) -> Ask {
+        let claim = self.payload(owner, offer, count, nonce, now);
+        let claim = Verified::sign(claim, &self.volunteer);
+        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+    }
+
+    /// The same, of a machine that may be out of reach.
+    pub fn claim_offline(&self, offer: StatementId, count: u16, nonce: u64, now: Now) -> Ask {
+        let claim = Claim { offline: true, ..self.payload(None, offer, count, nonce, now) };
+        let claim = Verified::sign(claim, &self.volunteer);
+        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+    }
+
+    fn payload(
+        &self,
+        owner: Option<Verified<Ownership>>,
+        offer: StatementId,
+        count: u16,
+        nonce: u64,
+        now: Now,
+    ) -> Claim {
+        Claim {
             offer,
             epoch: self.epoch,
             count,
             runtime: Runtime::Wasm,
             ad: ad(self.volunteer, self.at, 4, now).envelope().clone(),
-            ownership: None,
+            ownership: owner.map(|it| it.envelope().clone()),
             offline: false,
             nonce,
             expires: now.wall + Duration::from_secs(60),
-        };
-        let claim = Verified::sign(claim, &self.volunteer);
-        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+        }
+    }
+
+    /// Gives `leases` back, as `lost` or given up.
+    pub fn release(
+        &self,
+        offer: StatementId,
+        leases: Vec<StatementId>,
+        lost: bool,
+        now: Now,
+    ) -> Ask {
+        let (issued, expires) = (now.wall, now.wall + Duration::from_secs(60));
+        let (epoch, intent) = (self.epoch, Intent::Release);
+        let renewal = Renewal { leases, offer, epoch, intent, lost, issued, expires };
+        let renewal = Verified::sign(renewal, &self.volunteer);
+        Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
     }
 
     pub fn renewal(
@@ -646,6 +711,11 @@ impl Asking {
         let renewal = Verified::sign(renewal, &self.volunteer);
         Ask::Renew { renewal, home: self.home.0, hops: MAX_HOPS }
     }
+}
+
+pub fn ownership(owner: Key, nodes: &[Key], now: Now) -> Verified<Ownership> {
+    let nodes = nodes.iter().map(|node| node.0).collect();
+    Verified::sign(Ownership { nodes, expires: now.wall + DAY }, &owner)
 }
 
 pub fn result(volunteer: Key, lease: &Verified<Lease>, now: Now) -> Verified<JobResult> {

@@ -106,7 +106,7 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
     };
     let (offer, home) =
         (Verified::sign(offer, &*key(ADAPTER)), Verified::sign(home, &*key(ADAPTER)));
-    Offered { offer, home, registration: None, others: None }
+    Offered { offer, home, registration: None, others: None, home_unseen: None }
 }
 
 pub fn outcome(ended: Ended) -> Outcome {

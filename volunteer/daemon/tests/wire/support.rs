@@ -301,7 +301,7 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
         expires,
     };
     let (offer, home) = (Verified::sign(offer, &key(ADAPTER)), Verified::sign(home, &key(ADAPTER)));
-    Offered { offer, home, registration: None, others: None }
+    Offered { offer, home, registration: None, others: None, home_unseen: None }
 }
 
 pub struct Daemon(Child);
