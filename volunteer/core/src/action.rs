@@ -16,6 +16,7 @@ use mesh_core::{
 use thiserror::Error;
 
 use crate::check_finding::CheckFinding;
+use crate::presence::Offline;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
 
@@ -63,6 +64,9 @@ pub enum Input {
     Policy(Policy),
     /// Whose this machine is, as its owner's key says, or that nobody vouches for it.
     Owner(Option<Verified<Ownership>>),
+    /// Whether leases are wanted that hold while the machine is out of reach. Without it, if it was
+    /// of late.
+    Offline(Offline),
     /// What the brokers are to be told about keys, and nothing else; the shell keeps it.
     Declare(Vec<KeyChange>),
     /// What the machine can do and how much of it is donated.

@@ -100,7 +100,7 @@ impl Volunteer {
         self.vouched().map(|ownership| ownership.signer())
     }
 
-    /// The ownership for a result: one that holds and names this machine.
+    /// The ownership for a claim or a result: one that holds and names this machine.
     pub(crate) fn vouched(&self) -> Option<Envelope> {
         let ownership = self.ownership.as_ref()?;
         let holds = ownership.current(self.now.wall).is_ok() && ownership.nodes.contains(&self.me);

@@ -13,7 +13,7 @@ use mesh_core::{
 
 use crate::action::{Action, News};
 use crate::backoff::Backoff;
-use crate::leases::GroupKey;
+use crate::leases::{GroupKey, Leaving};
 use crate::policy::describe;
 use crate::trust::{Decline, Passes};
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
@@ -240,6 +240,9 @@ impl Volunteer {
     fn assess(&self, offered: &Offered, machine: &Capabilities) -> Result<(Runtime, u64), Decline> {
         let runtime = self.trust.judge(offered, machine, self.now.wall)?;
         let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
+        if let Some(seconds) = offered.home_unseen {
+            return Err(Decline::HomeUnseen { minutes: 1 << (seconds / 60).max(1).ilog2() });
+        }
         let facts = describe(offered, pin);
         match self.policy.unmet(&facts) {
             unmet if unmet.is_empty() => Ok((runtime, self.policy.rank(&facts))),
@@ -293,8 +296,8 @@ impl Volunteer {
             count: room,
             runtime: runtime.clone(),
             ad,
-            ownership: None,
-            offline: false,
+            ownership: self.vouched(),
+            offline: self.presence.is_uncertain(self.now.wall),
             nonce: self.number(),
             expires: self.now.wall + REQUEST_LIFETIME,
         };
@@ -374,7 +377,7 @@ impl Volunteer {
         // More than was asked for would be more than is donated.
         let welcome = if trusted && !self.is_leaving() { asked } else { 0 };
         for superfluous in leases.split_off(leases.len().min(welcome)) {
-            self.leases.release_of(superfluous.id(), group);
+            self.leases.release_of(superfluous.id(), group, Leaving::GivenUp);
         }
         if leases.is_empty() {
             let reason =
@@ -391,7 +394,10 @@ impl Volunteer {
         let leased = leases.iter().map(|it| News::Leased { lease: it.id(), task: it.task });
         let leased = leased.map(Action::News).collect();
         for lease in leases {
-            self.leases.hold(lease.id(), group, self.now.mono);
+            // An offline lease holds by itself.
+            if lease.deadline.is_none() {
+                self.leases.hold(lease.id(), group, self.now.mono);
+            }
             self.work.take(lease, Arc::clone(&offer), self.now.mono);
         }
         let commit = self.commit(writes, leased);

@@ -46,13 +46,38 @@ impl GroupKey {
 pub(crate) struct Due {
     pub group: GroupKey,
     pub leases: Vec<StatementId>,
-    pub intent: Intent,
+    pub purpose: Purpose,
+}
+
+/// What a renewal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Keep,
+    Release(Leaving),
+}
+
+/// Why leases are released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leaving {
+    /// Something else comes before their tasks.
+    GivenUp,
+    /// A former process was killed while it had them.
+    Lost,
+}
+
+impl Purpose {
+    pub fn intent(self) -> Intent {
+        match self {
+            Self::Keep => Intent::Keep,
+            Self::Release(_) => Intent::Release,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     groups: BTreeMap<GroupKey, Group>,
-    releases: BTreeMap<GroupKey, Release>,
+    releases: BTreeMap<(GroupKey, Leaving), Release>,
 }
 
 #[derive(Debug)]
@@ -105,15 +130,15 @@ impl Leases {
     pub fn release(&mut self, lease: StatementId) {
         let group = self.groups.iter().find(|(_, group)| group.running.contains(&lease));
         if let Some(key) = group.map(|(key, _)| *key) {
-            self.release_of(lease, key);
+            self.release_of(lease, key, Leaving::GivenUp);
         }
         self.forget(lease);
     }
 
-    /// Releases a lease that a former process held.
-    pub fn release_of(&mut self, lease: StatementId, group: GroupKey) {
+    /// Releases a lease that is not renewed here.
+    pub fn release_of(&mut self, lease: StatementId, group: GroupKey, leaving: Leaving) {
         if self.releases.len() < MAX_RELEASES {
-            self.releases.entry(group).or_default().leases.insert(lease);
+            self.releases.entry((group, leaving)).or_default().leases.insert(lease);
         }
     }
 
@@ -126,14 +151,18 @@ impl Leases {
                 group.under_way = true;
                 group.due = now + RENEWAL_INTERVAL;
                 let leases = group.running.iter().chain(&group.ended).copied().take(limit);
-                due.push(Due { group: *key, leases: leases.collect(), intent: Intent::Keep });
+                due.push(Due { group: *key, leases: leases.collect(), purpose: Purpose::Keep });
             }
         }
-        for (key, release) in &mut self.releases {
+        for ((key, leaving), release) in &mut self.releases {
             if release.backoff.is_over(now) && !release.under_way {
                 release.under_way = true;
                 let leases = release.leases.iter().copied().take(limit);
-                due.push(Due { group: *key, leases: leases.collect(), intent: Intent::Release });
+                due.push(Due {
+                    group: *key,
+                    leases: leases.collect(),
+                    purpose: Purpose::Release(*leaving),
+                });
             }
         }
         due
@@ -141,8 +170,8 @@ impl Leases {
 
     /// A renewal was answered; gives those of `lapsed` that were to be kept.
     pub fn answered(&mut self, due: &Due, lapsed: &[StatementId]) -> Vec<StatementId> {
-        if due.intent == Intent::Release {
-            self.released(due);
+        if let Purpose::Release(leaving) = due.purpose {
+            self.released(due, leaving);
             return Vec::new();
         }
         let Some(group) = self.groups.get_mut(&due.group) else { return Vec::new() };
@@ -158,19 +187,20 @@ impl Leases {
 
     /// A renewal was not answered, or the way to the home is cut: it is tried again.
     pub fn unanswered(&mut self, due: &Due, now: Mono) {
-        match due.intent {
-            Intent::Keep => {
+        match due.purpose {
+            Purpose::Keep => {
                 if let Some(group) = self.groups.get_mut(&due.group) {
                     group.under_way = false;
                     group.due = now + RETRY_INTERVAL;
                 }
             }
-            Intent::Release => {
-                let Some(release) = self.releases.get_mut(&due.group) else { return };
+            Purpose::Release(leaving) => {
+                let key = (due.group, leaving);
+                let Some(release) = self.releases.get_mut(&key) else { return };
                 release.under_way = false;
                 release.backoff.fail(now, FIRST_RELEASE_WAIT, LONGEST_RELEASE_WAIT);
                 if release.backoff.failures >= RELEASE_TRIES {
-                    self.releases.remove(&due.group);
+                    self.releases.remove(&key);
                 }
             }
         }
@@ -199,13 +229,14 @@ impl Leases {
         all.filter(|at| *at > now).min()
     }
 
-    fn released(&mut self, due: &Due) {
-        let Some(release) = self.releases.get_mut(&due.group) else { return };
+    fn released(&mut self, due: &Due, leaving: Leaving) {
+        let key = (due.group, leaving);
+        let Some(release) = self.releases.get_mut(&key) else { return };
         release.under_way = false;
         release.backoff = Backoff::default();
         release.leases.retain(|lease| !due.leases.contains(lease));
         if release.leases.is_empty() {
-            self.releases.remove(&due.group);
+            self.releases.remove(&key);
         }
     }
 }

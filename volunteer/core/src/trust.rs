@@ -78,6 +78,16 @@ pub enum Decline {
         .0.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
     )]
     Policy(Vec<Finding>),
+    /// The broker knows no way to the offer's home, so that a claim would come to nothing.
+    #[error(
+        "its home broker has not been seen for over {}; it waits for that, or for its project to \
+         name another",
+        span(*minutes)
+    )]
+    HomeUnseen {
+        /// A power of two, so that the words stay the same for a while.
+        minutes: u32,
+    },
     /// The package alone is larger than what the job may use.
     #[error("its package is larger than the disk space that the job may use")]
     Package,
@@ -91,11 +101,20 @@ impl Decline {
             Self::WrongHome
             | Self::SignerMismatch
             | Self::Unconfirmed
+            | Self::HomeUnseen { .. }
             | Self::HomeNotCurrent(_)
             | Self::OfferNotCurrent(_) => Passes::Soon,
             Self::Policy(unmet) if may_pass(unmet) => Passes::Later,
             _ => Passes::Never,
         }
+    }
+}
+
+fn span(minutes: u32) -> String {
+    match (minutes / (24 * 60), minutes / 60) {
+        (0, 0) => format!("{minutes} min"),
+        (0, hours) => format!("{hours} h"),
+        (days, _) => format!("{days} d"),
     }
 }
 

@@ -22,10 +22,11 @@ use crate::faults::Faults;
 use crate::fetching::Fetching;
 use crate::key_changes::KEY_CHANGE_PREFIX;
 use crate::keys::Keys;
-use crate::leases::{Due, GroupKey, Leases};
+use crate::leases::{Due, GroupKey, Leases, Leaving};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
 use crate::owner::Mode;
+use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
 use crate::trust::Trust;
@@ -53,6 +54,7 @@ pub struct Volunteer {
     pub(crate) checks: Checks,
     pub(crate) keys: Keys,
     pub(crate) ownership: Option<Verified<Ownership>>,
+    pub(crate) presence: Presence,
     pub(crate) declarations: Declarations,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
@@ -127,6 +129,7 @@ impl Volunteer {
             checks: Checks::default(),
             keys: Keys::default(),
             ownership: None,
+            presence: Presence::default(),
             declarations: Declarations::default(),
             brokers: Vec::new(),
             known_primary: None,
@@ -174,7 +177,8 @@ impl Volunteer {
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => {
                     let (lease, home) = read_lease(&value, verifier)?;
-                    this.leases.release_of(lease.id(), GroupKey::of(&lease, home));
+                    let group = GroupKey::of(&lease, home);
+                    this.leases.release_of(lease.id(), group, Leaving::Lost);
                     orphans.push(Write::delete(key));
                 }
                 unknown => return Err(RestoreError::Kind(unknown)),
@@ -190,6 +194,7 @@ impl Volunteer {
     /// Applies `input` at `now`, whose monotonic part never goes backwards.
     pub fn handle(&mut self, input: Input, now: Now) {
         self.now = now;
+        self.presence.at(now);
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),
@@ -199,6 +204,7 @@ impl Volunteer {
             Input::Pins(pins) => self.pins_changed(pins),
             Input::Policy(policy) => self.policy_changed(policy),
             Input::Owner(ownership) => self.owned(ownership),
+            Input::Offline(offline) => self.presence.offline = offline,
             Input::Declare(changes) => self.declarations.set(changes),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
@@ -237,7 +243,7 @@ impl Volunteer {
             wakes.push(self.keys.next_wake(now));
             wakes.push(self.declarations.next_wake(now));
         }
-        let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.lease.expires));
+        let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.next_end()));
         wakes.push(leases.filter(|at| *at > now).min());
         // Whatever was due at `now` has been done, or waits for an input that will come.
         wakes.into_iter().flatten().filter(|at| *at > now).min()
@@ -266,6 +272,11 @@ impl Volunteer {
         self.brokers.first().copied()
     }
 
+    /// Whether it asks for leases that hold while it is out of reach.
+    pub fn is_seldom_online(&self) -> bool {
+        self.presence.is_uncertain(self.now.wall)
+    }
+
     /// The brokers that are up, the primary first.
     pub fn brokers(&self) -> &[PublicKey] {
         &self.brokers
@@ -276,6 +287,7 @@ impl Volunteer {
             return;
         }
         self.brokers.push(peer);
+        self.presence.came(self.now);
         self.keys.broker_up(peer, self.now.mono);
         self.declarations.broker_up(peer);
         if self.brokers.len() == 1 {
@@ -285,7 +297,11 @@ impl Volunteer {
 
     fn broker_down(&mut self, peer: PublicKey) {
         let was_primary = self.primary() == Some(peer);
+        let was_up = self.brokers.contains(&peer);
         self.brokers.retain(|broker| *broker != peer);
+        if was_up && self.brokers.is_empty() {
+            self.presence.went(self.now);
+        }
         self.keys.broker_down(peer);
         self.declarations.broker_down(peer);
         let lost: Vec<_> =

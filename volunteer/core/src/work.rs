@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer, Package, TaskId};
 use capability::{
-    BlobHash, Limits, ProjectKey, Requirements, Resources, Runtime, StatementId, Verified,
+    BlobHash, Limits, ProjectKey, Requirements, Resources, Runtime, StatementId, Timestamp,
+    Verified,
 };
 use mesh_core::Mono;
 
 use crate::action::Order;
 use crate::backoff::Backoff;
+use crate::leases::GroupKey;
 
 /// Leases worked on at a time: as many as one renewal can name.
 pub const MAX_JOBS: usize = MAX_TASKS_A_CLAIM as usize;
@@ -61,6 +63,8 @@ pub struct JobView<'a> {
     pub runtime: &'a Runtime,
     /// How far it is.
     pub stage: Stage,
+    /// Until when it holds by itself, if it is an offline lease.
+    pub deadline: Option<Timestamp>,
     /// Whether the lease is no longer ours.
     pub lapsed: bool,
 }
@@ -273,6 +277,17 @@ impl Work {
 }
 
 impl Job {
+    /// How its lease is released, if it is an offline one: nobody renews it.
+    pub fn offline_group(&self) -> Option<GroupKey> {
+        self.lease.deadline.map(|_| GroupKey::of(&self.lease, self.lease.signer()))
+    }
+
+    /// When the lease or the offer is over, whichever is next.
+    pub fn next_end(&self) -> Timestamp {
+        let deadline = self.lease.deadline.filter(|_| !self.lapsed);
+        deadline.unwrap_or(self.lease.expires)
+    }
+
     /// How it looks to people.
     pub fn view(&self) -> JobView<'_> {
         JobView {
@@ -282,6 +297,7 @@ impl Job {
             task: self.lease.task,
             runtime: &self.lease.runtime,
             stage: self.stage,
+            deadline: self.lease.deadline,
             lapsed: self.lapsed,
         }
     }

@@ -11,10 +11,10 @@ use mesh_core::{Answer, Ask, CallFailed, MAX_HOPS, Refusal, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, News};
-use crate::leases::{Due, GroupKey};
+use crate::leases::{Due, GroupKey, Leaving, Purpose};
 use crate::owner::Mode;
 use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, RestoreError, Volunteer};
-use crate::work::Stage;
+use crate::work::{Job, Stage};
 
 /// First byte of the keys of leases.
 pub(crate) const LEASE_PREFIX: u8 = b'l';
@@ -40,8 +40,8 @@ impl Volunteer {
                 leases: due.leases.clone(),
                 offer,
                 epoch,
-                intent: due.intent,
-                lost: false,
+                intent: due.purpose.intent(),
+                lost: due.purpose == Purpose::Release(Leaving::Lost),
                 // The home ignores one that is not newer, so a clock set back must not show here.
                 issued: Timestamp(self.number()),
                 expires: self.now.wall + REQUEST_LIFETIME,
@@ -82,6 +82,7 @@ impl Volunteer {
         for lease in leases {
             let Some(job) = self.work.job_mut(*lease) else { continue };
             let offer = job.lease.task.offer;
+            let offline_group = job.offline_group();
             match job.stage {
                 Stage::Waiting => drop(self.work.remove(*lease, self.now.mono)),
                 Stage::Running => {
@@ -91,7 +92,10 @@ impl Volunteer {
                 Stage::Stopping => continue,
             }
             *by_offer.entry(offer).or_default() += 1;
-            self.leases.release(*lease);
+            match offline_group {
+                Some(group) => self.leases.release_of(*lease, group, Leaving::GivenUp),
+                None => self.leases.release(*lease),
+            }
             writes.push(Write::delete(lease_key(*lease)));
         }
         if !writes.is_empty() {
@@ -110,6 +114,7 @@ impl Volunteer {
         if !over.is_empty() {
             self.give_up(&over, "the offer has expired");
         }
+        self.lapse_offline();
         let forgotten = self.keys.expire(wall);
         if !forgotten.is_empty() {
             self.commit(forgotten, Vec::new());
@@ -119,6 +124,19 @@ impl Volunteer {
         self.offers.expire(self.now);
         let packages = self.work.forget_packages(self.now.mono);
         self.drop_blobs(packages);
+    }
+
+    /// Offline leases end at their deadlines; their jobs go on, as those of any lease.
+    fn lapse_offline(&mut self) {
+        let wall = self.now.wall;
+        let over = |job: &Job| !job.lapsed && job.lease.deadline.is_some_and(|at| at <= wall);
+        let over = self.work.jobs().filter(|(_, job)| over(job)).map(|(lease, _)| *lease);
+        for lease in over.collect::<Vec<_>>() {
+            let Some(job) = self.work.job_mut(lease) else { continue };
+            job.lapsed = true;
+            let task = job.lease.task;
+            self.news(News::Lapsed { lease, task });
+        }
     }
 
     pub(crate) fn fetch_packages(&mut self) {

@@ -12,6 +12,8 @@ use mesh_shell::{Exit, Failure, Outcome, config};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use volunteer_core::Offline;
+
 use crate::arguments::RunArgs;
 use crate::probing::{MAX_OWN, OwnTool, Table};
 use crate::runtimes::{Hours, Label, MAX_LABELS, Own};
@@ -45,6 +47,8 @@ pub struct Config {
     labels: BTreeSet<Label>,
     /// When the machine takes work, in local time. Default: always.
     hours: Option<Hours>,
+    /// Whether tasks are wanted that hold while the machine is out of reach. Default: `"auto"`.
+    offline: OfflineSetting,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
     /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
@@ -52,6 +56,31 @@ pub struct Config {
     /// Tools to look for beside those that are looked for anyway.
     #[serde(rename = "tool")]
     tools: Vec<OwnTool>,
+}
+
+/// `true`, `false` or `"auto"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "OfflineWord")]
+struct OfflineSetting(Offline);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "offline is true, false or \"auto\"")]
+enum OfflineWord {
+    Said(bool),
+    Word(String),
+}
+
+impl TryFrom<OfflineWord> for OfflineSetting {
+    type Error = String;
+
+    fn try_from(word: OfflineWord) -> Result<Self, String> {
+        match word {
+            OfflineWord::Said(true) => Ok(Self(Offline::Always)),
+            OfflineWord::Said(false) => Ok(Self(Offline::Never)),
+            OfflineWord::Word(word) if word == "auto" => Ok(Self(Offline::Auto)),
+            OfflineWord::Word(word) => Err(format!("{word:?} is not true, false or \"auto\"")),
+        }
+    }
 }
 
 impl Default for Config {
@@ -65,6 +94,7 @@ impl Default for Config {
             name: String::new(),
             labels: BTreeSet::new(),
             hours: None,
+            offline: OfflineSetting::default(),
             runtimes: vec![Runtime::Native, Runtime::Wasm],
             policy: None,
             tools: Vec::new(),
@@ -98,6 +128,11 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # When the machine takes work, in local time; what is under way at the end goes on. Masters see it as
 # the facts `hours` and `hours.daily`. Default: always.
 #hours = "22:00-07:00"
+
+# Whether tasks are wanted that this machine may keep while it is out of reach, asleep or without a
+# network, from the jobs that allow it: true, false, or "auto" for whenever that has happened within the
+# last day.
+#offline = "auto"
 
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
@@ -137,6 +172,8 @@ pub struct Settings {
     pub labels: BTreeSet<Label>,
     /// When the machine takes work, in local time; always, if absent.
     pub hours: Option<Hours>,
+    /// Whether tasks are wanted that hold while the machine is out of reach.
+    pub offline: Offline,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
     /// What is wanted of offers.
@@ -250,6 +287,7 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         table: table(file.tools)?,
         labels: few(file.labels)?,
         hours: file.hours,
+        offline: file.offline.0,
         runtimes: file.runtimes,
         cache: config::cache_dir(ROLE, common.state.as_deref())?,
         state,

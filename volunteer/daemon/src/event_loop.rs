@@ -207,6 +207,7 @@ impl EventLoop {
         self.dial();
         self.handle(Input::Pins(self.pins.for_core()));
         self.handle(Input::Policy(self.settings.policy.clone()));
+        self.handle(Input::Offline(self.settings.offline));
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
         self.take_owner();

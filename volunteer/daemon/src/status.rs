@@ -31,6 +31,9 @@ pub struct Status {
     pub disk_free: u64,
     /// Whether the owner has paused.
     pub paused: bool,
+    /// Whether tasks are wanted that hold while the machine is out of reach.
+    #[serde(default)]
+    pub seldom_online: bool,
     /// Connected brokers, the primary first.
     pub brokers: Vec<String>,
     /// Addresses of brokers that are dialled.
@@ -90,6 +93,8 @@ pub struct JobStatus {
     pub runtime: Runtime,
     /// `waiting`, `running`, `paused` or `stopping`.
     pub stage: String,
+    /// Until when it is held without a sign of life, if it is held offline.
+    pub offline_until: Option<String>,
     /// Whether the lease has lapsed meanwhile.
     pub lapsed: bool,
 }
@@ -207,6 +212,7 @@ pub fn status(
         donated: settings.donated,
         disk_free,
         paused: core.is_paused(),
+        seldom_online: core.is_seldom_online(),
         brokers: core.brokers().iter().map(ToString::to_string).collect(),
         broker_addresses,
         runtimes: probes.iter().map(runtime).collect(),
@@ -246,6 +252,7 @@ fn job(core: &Volunteer, job: &JobView<'_>) -> JobStatus {
         task: job.task.task,
         runtime: job.runtime.clone(),
         stage: stage.to_owned(),
+        offline_until: job.deadline.map(|until| until.to_string()),
         lapsed: job.lapsed,
     }
 }
@@ -308,6 +315,9 @@ fn declined(declined: &Declined) -> DeclinedStatus {
         }
         Decline::Unconfirmed => {
             "wait; if it stays so, your brokers may be too old to tell: name others".to_owned()
+        }
+        Decline::HomeUnseen { .. } => {
+            "nothing: your machine takes it when there is a way again".to_owned()
         }
         Decline::WrongHome
         | Decline::SignerMismatch

@@ -40,6 +40,9 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
         Some(primary) => say!("broker: {primary} ({} connected)", status.brokers.len()),
         None => say!("broker: none connected, {} dialled", status.broker_addresses),
     }
+    if status.seldom_online {
+        say!("offline: asks for tasks that hold while it is out of reach");
+    }
     for runtime in &status.runtimes {
         match &runtime.reason {
             None => say!("runtime {}: offered", runtime.runtime),
@@ -48,7 +51,9 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
     }
     for job in &status.jobs {
         let lapsed = if job.lapsed { ", lease lapsed" } else { "" };
-        say!("job: {} {} task {}: {}{lapsed}", job.project, job.name, job.task, job.stage);
+        let offline = job.offline_until.as_ref().map(|until| format!(", offline until {until}"));
+        let held = offline.filter(|_| !job.lapsed).unwrap_or_default();
+        say!("job: {} {} task {}: {}{held}{lapsed}", job.project, job.name, job.task, job.stage);
     }
     for project in &status.projects {
         for check in &project.checks {
