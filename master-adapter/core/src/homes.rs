@@ -13,8 +13,9 @@ use mesh_core::{Mono, Now, Write};
 use crate::authority::Authority;
 use crate::records::{RestoreError, home_key};
 
-/// How long the home may be out of reach before a standby takes its place: longer than a broker's
-/// restart or upgrade takes.
+/// How long the home may be out of reach before a standby takes its place, unless the operator says
+/// otherwise: longer than a broker's restart or upgrade takes. A move costs each lease that is held a
+/// late result, and nothing else.
 pub const REHOME_AFTER: Duration = Duration::from_secs(60);
 
 /// A home and its standbys at most (S32).
@@ -43,7 +44,13 @@ pub(crate) struct Homes {
     history: BTreeMap<u64, PublicKey>,
     /// Since when the current home has been out of reach.
     down_since: Option<Mono>,
+    rehome_after: Duration,
     last_move: Option<Mono>,
+    /// Whether a broker has taken anything under the current home in this process.
+    is_heeded: bool,
+    /// Whether this process has begun an epoch above somebody else's.
+    has_overbid: bool,
+    superseded: Option<u64>,
 }
 
 impl Homes {
@@ -56,7 +63,11 @@ impl Homes {
             durable: false,
             history: BTreeMap::new(),
             down_since: Some(now.mono),
+            rehome_after: REHOME_AFTER,
             last_move: None,
+            is_heeded: false,
+            has_overbid: false,
+            superseded: None,
         }
     }
 
@@ -137,7 +148,7 @@ impl Homes {
             let stays = self.brokers.contains(&current.home);
             return if stays { Some(current.home) } else { self.brokers.first().copied() };
         }
-        let overdue = self.down_since.is_some_and(|since| now.mono - since >= REHOME_AFTER);
+        let overdue = self.down_since.is_some_and(|since| now.mono - since >= self.rehome_after);
         let standby = || current.standbys.iter().copied().find(|standby| self.is_up(*standby));
         if overdue { standby() } else { None }
     }
@@ -149,15 +160,16 @@ impl Homes {
         (!paused).then_some(current.home)
     }
 
-    /// Begins a new epoch with `home`. The writes must be durable before it is published.
+    /// Begins a new epoch with `home`, above the newest here and the one that is given. The writes must be durable before it is published.
     pub(crate) fn begin_epoch(
         &mut self,
         home: PublicKey,
+        above: u64,
         authority: &Authority,
         now: Now,
     ) -> (u64, Vec<Write>) {
         let standbys = self.brokers.iter().copied().filter(|broker| *broker != home).collect();
-        let epoch = self.epoch() + 1;
+        let epoch = self.epoch().max(above) + 1;
         let payload = Home {
             project: authority.project(),
             epoch,
@@ -180,6 +192,33 @@ impl Homes {
         (epoch, writes)
     }
 
+    /// How long the home may be out of reach before a standby takes its place.
+    pub(crate) fn rehome_after(&mut self, outage: Duration) {
+        self.rehome_after = outage;
+    }
+
+    /// A broker has taken something under the current home.
+    pub(crate) fn heeded(&mut self) {
+        self.is_heeded = true;
+    }
+
+    /// A broker knows another home, of `epoch`, than the one of `ours` (rule C14). Gives the home of
+    /// the epoch above it, if one should begin; else somebody else speaks for the project.
+    pub(crate) fn superseded(&mut self, ours: u64, epoch: u64) -> Option<PublicKey> {
+        let current = self.current.as_ref().filter(|home| home.epoch == ours && epoch >= ours)?;
+        if self.is_heeded || self.has_overbid {
+            self.superseded = Some(epoch);
+            return None;
+        }
+        self.has_overbid = true;
+        Some(current.home)
+    }
+
+    /// The epoch of another home, if somebody else speaks for the project.
+    pub(crate) fn other(&self) -> Option<u64> {
+        self.superseded
+    }
+
     /// The home of `epoch` is durable.
     pub(crate) fn made_durable(&mut self, epoch: u64) {
         self.durable |= self.epoch() == epoch;
@@ -187,7 +226,7 @@ impl Homes {
 
     /// When a standby may have to take over.
     pub(crate) fn next_wake(&self) -> Option<Mono> {
-        self.down_since.map(|since| since + REHOME_AFTER)
+        self.down_since.map(|since| since + self.rehome_after)
     }
 
     fn serves_configuration(&self, home: &Home) -> bool {

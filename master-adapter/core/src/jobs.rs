@@ -8,7 +8,7 @@ use capability::{
     Explanation, Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
     StatementId, Timestamp, Verified,
 };
-use mesh_core::{Mono, Now};
+use mesh_core::{CallId, Mono, Now};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -34,6 +34,9 @@ const EXPLANATION_PERIOD: Duration = Duration::from_secs(5);
 /// After this many questions nobody is watching any more, and it is asked at [`EXPLANATION_SLOW`].
 const EXPLANATIONS_FAST: u32 = 60;
 const EXPLANATION_SLOW: Duration = Duration::from_secs(60);
+
+/// How often the home is asked which tasks nobody gets any more: it takes minutes to find that out.
+const STOPPED_PERIOD: Duration = Duration::from_secs(15);
 
 /// Ranges of settled tasks in one publication: every second of 100,000 tasks, which brokers allow.
 const MAX_SETTLED_RANGES: usize = 50_000;
@@ -101,6 +104,12 @@ pub enum SubmitError {
     /// The project takes back what it let this node's key do.
     #[error("{0}")]
     Revoked(RevokedKey),
+    /// Another adapter speaks for the project, with the same node key.
+    #[error(
+        "another adapter with this project's node key has moved its home, to epoch {0}; stop one of \
+         them, and restart the one that is to go on"
+    )]
+    Superseded(u64),
     /// [`MAX_JOBS`] or [`MAX_TASKS_IN_ALL`].
     #[error("too many jobs or tasks are kept; wait until some have expired")]
     TooMany,
@@ -179,6 +188,8 @@ pub struct Job {
     acknowledged: Option<u64>,
     durable: bool,
     settled: BTreeMap<(u32, u16), Settled>,
+    /// Tasks that are given up, and why: also those that a result has settled as failed for it.
+    given_up: BTreeMap<u32, String>,
     /// By task, who said that a machine could not run it.
     unfit: BTreeMap<u32, Unfit>,
     explanation: Option<Explanation>,
@@ -249,6 +260,7 @@ impl Job {
             acknowledged: None,
             durable: false,
             settled: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             unfit: BTreeMap::new(),
             explanation: None,
             publications: BTreeMap::new(),
@@ -302,12 +314,46 @@ impl Job {
         for (_, all_passed) in self.whole_tasks() {
             *(if all_passed { &mut passed } else { &mut failed }) += 1;
         }
-        (passed, failed)
+        (passed, failed + u32::try_from(self.given_up_in_vain().count()).unwrap_or(u32::MAX))
     }
 
-    /// Whether every replica of every task is settled.
+    /// Tasks that are given up, with the reasons.
+    pub fn given_up(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.given_up.iter().map(|(task, reason)| (*task, reason.as_str()))
+    }
+
+    /// Those of which not even every replica has a result.
+    fn given_up_in_vain(&self) -> impl Iterator<Item = u32> {
+        self.given_up.keys().copied().filter(|task| !self.is_whole(*task))
+    }
+
+    fn is_whole(&self, task: u32) -> bool {
+        self.replicas_of(task) == usize::from(self.offer.replicas)
+    }
+
+    fn replicas_of(&self, task: u32) -> usize {
+        self.settled.range((task, 0)..=(task, u16::MAX)).count()
+    }
+
+    /// Whether nothing more is expected of `task`.
+    pub(crate) fn is_over(&self, task: u32) -> bool {
+        self.given_up.contains_key(&task) || self.is_whole(task)
+    }
+
+    /// Whether nothing more is expected of any task.
     pub(crate) fn is_complete(&self) -> bool {
-        self.settled.len() as u64 == self.replicas_in_all()
+        let lacking = |task| usize::from(self.offer.replicas) - self.replicas_of(task);
+        let given_up: usize = self.given_up_in_vain().map(lacking).sum();
+        (self.settled.len() + given_up) as u64 == self.replicas_in_all()
+    }
+
+    /// Whether `task` was given up; it is not any more.
+    pub(crate) fn take_up(&mut self, task: u32) -> bool {
+        self.given_up.remove(&task).is_some()
+    }
+
+    pub(crate) fn give_up(&mut self, task: u32, reason: String) {
+        self.given_up.insert(task, reason);
     }
 
     pub(crate) fn replicas_in_all(&self) -> u64 {
@@ -317,7 +363,10 @@ impl Job {
     /// Tasks that need no lease any more, as inclusive ranges.
     pub(crate) fn settled_ranges(&self) -> Vec<(u32, u32)> {
         let mut ranges: Vec<(u32, u32)> = Vec::new();
-        for (task, _) in self.whole_tasks() {
+        let whole = self.whole_tasks().map(|(task, _)| task);
+        let mut over: Vec<u32> = whole.chain(self.given_up_in_vain()).collect();
+        over.sort_unstable();
+        for task in over {
             match ranges.last_mut() {
                 Some((_, last)) if *last + 1 == task => *last = task,
                 _ => ranges.push((task, task)),
@@ -360,6 +409,11 @@ impl Job {
             let others = unfit.volunteers.iter().filter(|it| **it != volunteer).count();
             others >= MAX_AGAIN || unfit.results >= MAX_AGAIN_IN_ALL
         })
+    }
+
+    /// How many machines could not run `task`.
+    pub(crate) fn unfit_machines(&self, task: u32) -> usize {
+        self.unfit.get(&task).map_or(0, |unfit| unfit.volunteers.len())
     }
 
     pub(crate) fn count_unfit_machine(&mut self, task: u32, volunteer: PublicKey) {
@@ -475,6 +529,36 @@ impl Attempts {
         self.succeeded = false;
         self.failures = 0;
         self.not_before = Mono::default();
+    }
+}
+
+/// A question to the home, asked each [`STOPPED_PERIOD`].
+#[derive(Debug, Default)]
+pub(crate) struct StoppedInquiry {
+    under_way: Option<CallId>,
+    not_before: Mono,
+}
+
+impl StoppedInquiry {
+    pub(crate) fn is_due(&self, now: Now) -> bool {
+        self.under_way.is_none() && self.not_before <= now.mono
+    }
+
+    pub(crate) fn next_wake(&self) -> Option<Mono> {
+        self.under_way.is_none().then_some(self.not_before)
+    }
+
+    pub(crate) fn start(&mut self, call: CallId) {
+        self.under_way = Some(call);
+    }
+
+    /// Whether `call` is the one under way.
+    pub(crate) fn is(&self, call: CallId) -> bool {
+        self.under_way == Some(call)
+    }
+
+    pub(crate) fn finish(&mut self, now: Now) {
+        *self = Self { under_way: None, not_before: now.mono + STOPPED_PERIOD };
     }
 }
 

@@ -12,8 +12,8 @@ use crate::jobs::Job;
 pub const MAX_AGAIN: usize = 5;
 
 /// Results that a machine could not run a task before it is given up, however few machines there
-/// are: the same ones come back every few seconds.
-pub(crate) const MAX_AGAIN_IN_ALL: usize = 20;
+/// are: homes let the same ones wait for up to 10 minutes each time.
+pub(crate) const MAX_AGAIN_IN_ALL: usize = 12;
 
 /// The lease inside a result on its way, if it is a sound statement. For [`Input::Handover`].
 ///

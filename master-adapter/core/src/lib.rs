@@ -27,5 +27,6 @@ pub use judge::{MAX_AGAIN, lease_of, ownership_of};
 pub use master::{MIN_FREE_DISK, Master, standing_offers};
 pub use message::{Action, CancelError, Input, News, RevokedKey};
 pub use records::{
-    JOB_ID_PREFIX, OFFER_PREFIX, RESULT_PREFIX, RestoreError, name_in, offer_key, result_key,
+    JOB_ID_PREFIX, OFFER_PREFIX, RESULT_PREFIX, RestoreError, given_up, name_in, offer_key,
+    result_key,
 };

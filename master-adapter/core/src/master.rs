@@ -6,6 +6,7 @@ mod owning;
 mod publishing;
 mod restoring;
 mod signing_again;
+mod stopped;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use mesh_core::{
 
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
-use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
+use crate::jobs::{Job, JobState, Jobs, NewJob, StoppedInquiry, SubmitError};
 use crate::message::{Action, CancelError, Input, RevokedKey};
 use crate::owners::Owners;
 use crate::records::{Judgement, RestoreError, offer_key, state_key};
@@ -56,6 +57,7 @@ pub struct Master {
     revoked: Option<RevokedKey>,
     owners: Owners,
     asking_of_owners: Option<CallId>,
+    asking_of_stopped: StoppedInquiry,
     next_call: u64,
     outbox: Outbox<Action>,
     commits: u64,
@@ -110,6 +112,7 @@ impl Master {
             revoked: None,
             owners: Owners::default(),
             asking_of_owners: None,
+            asking_of_stopped: StoppedInquiry::default(),
             next_call: 0,
             outbox: Outbox::default(),
             commits: 0,
@@ -192,6 +195,20 @@ impl Master {
         self.revoked.is_some()
     }
 
+    /// The epoch of another home of the project, if somebody else speaks for it with the same key.
+    /// Nothing is offered or judged then.
+    pub fn superseded_by(&self) -> Option<u64> {
+        self.homes.other()
+    }
+
+    /// How long the home may be out of reach before a standby takes its place; [`REHOME_AFTER`] unless
+    /// told otherwise.
+    ///
+    /// [`REHOME_AFTER`]: crate::REHOME_AFTER
+    pub fn rehome_after(&mut self, outage: Duration) {
+        self.homes.rehome_after(outage);
+    }
+
     /// Receipts that the home has not taken yet.
     pub fn receipts_waiting(&self) -> usize {
         self.custody.len()
@@ -218,6 +235,9 @@ impl Master {
     fn make_job(&self, job: NewJob, now: Now) -> Result<Job, SubmitError> {
         if let Some(key) = self.revoked {
             return Err(SubmitError::Revoked(key));
+        }
+        if let Some(epoch) = self.superseded_by() {
+            return Err(SubmitError::Superseded(epoch));
         }
         if self.disk_full {
             return Err(SubmitError::DiskFull);
@@ -284,13 +304,14 @@ impl Master {
     fn pump(&mut self, now: Now) {
         self.expire(now);
         self.tell_of_keys(now);
-        if !self.is_revoked() {
+        if !self.is_revoked() && self.superseded_by().is_none() {
             if let Some(home) = self.homes.successor(&self.authority, now) {
-                self.begin_epoch(home, now);
+                self.begin_epoch(home, 0, now);
             }
             self.hand_over(now);
             self.ask_what_is_due(now);
             self.ask_of_owners(now);
+            self.ask_of_stopped(now);
         }
         self.wake = self.next_due(now.mono).filter(|at| *at > now.mono).min();
     }
@@ -335,7 +356,10 @@ impl Master {
         let custody = self.custody.next_wake().filter(|_| home.is_some());
         let told = self.declarations.next_wake(now);
         let owners = self.owners.next_wake().filter(|_| home.is_some());
-        let others = [self.homes.next_wake(), custody, told, owners, Some(self.next_expiry)];
+        let open = self.jobs.iter().any(|job| job.state() == JobState::Open);
+        let stopped = self.asking_of_stopped.next_wake().filter(|_| home.is_some() && open);
+        let others =
+            [self.homes.next_wake(), custody, told, owners, stopped, Some(self.next_expiry)];
         of_jobs.chain(others.into_iter().flatten())
     }
 }

@@ -221,6 +221,14 @@ pub enum News {
         /// What the machine lacked, for people.
         reason: String,
     },
+    /// A task is given up, durably: no machine can run it, or it brings them down. It counts as failed
+    /// unless a result comes all the same.
+    GivenUp {
+        /// The task; the replica means nothing.
+        task: TaskId,
+        /// Why, for people.
+        reason: String,
+    },
     /// Every task is settled, durably.
     JobDone {
         /// The offer.
@@ -258,6 +266,11 @@ pub enum News {
         owner: PublicKey,
         /// The key in whose hands it is now.
         heir: PublicKey,
+    },
+    /// Nothing is offered or judged any more: another adapter has moved the project's home.
+    Superseded {
+        /// To this epoch.
+        epoch: u64,
     },
     /// Nothing is offered or judged any more: the project has revoked this key.
     Revoked(RevokedKey),

@@ -9,13 +9,14 @@
 //! | `r` result | an accepted result's envelope; not read by the core |
 //! | `s` job | [`StateRecord`] |
 //! | `t` job, task, replica | [`SettledRecord`]: the result that was accepted |
+//! | `u` job, task | [`GivenUpRecord`]: why it is given up |
 //! | `v` result | [`Judgement`]: the receipt, in few bytes |
 //!
 //! A job's id is that of its first offer ([`crate::JobIds`]). Custody adds its own (`c`). Envelopes have records of their own, because a record has no more
 //! room than the largest envelope needs.
 
 use capability::statements::{TaskId, Verdict};
-use capability::{CborError, PublicKey, StatementError, StatementId, Timestamp};
+use capability::{CborError, PublicKey, StatementError, StatementId, Timestamp, decode_cbor};
 use mesh_core::BundleError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -33,6 +34,7 @@ pub(crate) const DELEGATION_PREFIX: u8 = b'd';
 pub(crate) const HOME_PREFIX: u8 = b'h';
 pub(crate) const STATE_PREFIX: u8 = b's';
 pub(crate) const SETTLED_PREFIX: u8 = b't';
+pub(crate) const GIVEN_UP_PREFIX: u8 = b'u';
 pub(crate) const JUDGEMENT_PREFIX: u8 = b'v';
 
 /// A record of ours is smaller than this; envelopes have their own bound.
@@ -56,6 +58,28 @@ pub(crate) struct SettledRecord {
     pub(crate) owner: Option<PublicKey>,
     pub(crate) passed: bool,
     pub(crate) via: PublicKey,
+}
+
+/// The job, the task and the reason, if this is the record of a task that is given up.
+///
+/// # Errors
+/// If it is malformed.
+pub fn given_up(
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<(StatementId, u32, String)>, RestoreError> {
+    if key.first() != Some(&GIVEN_UP_PREFIX) {
+        return Ok(None);
+    }
+    let (job, task) = given_up_in(key)?;
+    let GivenUpRecord { reason } = decode_cbor(value, MAX_RECORD_BYTES)?;
+    Ok(Some((job, task, reason)))
+}
+
+/// Why a task is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GivenUpRecord {
+    pub(crate) reason: String,
 }
 
 /// What a receipt says beyond what is known anyway. Signatures are deterministic, so that the same
@@ -108,6 +132,19 @@ pub(crate) fn settled_key(task: TaskId) -> Vec<u8> {
     key.extend(task.task.to_be_bytes());
     key.extend(task.replica.to_be_bytes());
     key
+}
+
+pub(crate) fn given_up_key(job: StatementId, task: u32) -> Vec<u8> {
+    let mut key = named(GIVEN_UP_PREFIX, job);
+    key.extend(task.to_be_bytes());
+    key
+}
+
+/// The job and task of a [`GivenUpRecord`].
+fn given_up_in(key: &[u8]) -> Result<(StatementId, u32), RestoreError> {
+    let (name, number) = key.split_at_checked(33).ok_or(RestoreError::Key)?;
+    let number: [u8; 4] = number.try_into().map_err(|_| RestoreError::Key)?;
+    Ok((name_in(name)?, u32::from_be_bytes(number)))
 }
 
 /// The name behind the first byte of `key`.

@@ -17,13 +17,17 @@ use capability::{
 };
 use master_core::{
     JOB_ID_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX, RestoreError,
-    name_in,
+    given_up, name_in,
 };
 use mesh_store::BlobStore;
 
 use crate::model::{
-    ArtifactView, JobView, MatrixCell, MatrixRow, MatrixView, StepView, TaskDetail, TaskView,
+    ArtifactView, GivenUpView, JobView, MatrixCell, MatrixRow, MatrixView, StepView, TaskDetail,
+    TaskView,
 };
+
+/// Tasks that are given up and named in one view at most.
+const MAX_GIVEN_UP_SHOWN: usize = 20;
 
 /// Jobs and results by name.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ struct Entry {
     published: BTreeSet<PublicKey>,
     trouble: Option<String>,
     explanation: Option<Explanation>,
+    /// Tasks that are given up, and why.
+    given_up: BTreeMap<u32, String>,
     tasks: BTreeMap<(u32, u16), Accepted>,
 }
 
@@ -77,7 +83,11 @@ impl Archive {
                     let result: Verified<JobResult> = Verified::parse(value, &Ed25519)?;
                     archive.accept(ids.of(result.task.offer), &result, None, blobs);
                 }
-                _ => {}
+                _ => {
+                    if let Some((job, task, reason)) = given_up(key, value)? {
+                        archive.give_up(job, task, reason);
+                    }
+                }
             }
         }
         Ok(archive)
@@ -92,6 +102,7 @@ impl Archive {
             let Some(entry) = self.jobs.get_mut(&job.id()) else { continue };
             entry.offer = job.offer().clone();
             entry.state = job.state();
+            entry.given_up = job.given_up().map(|(task, why)| (task, why.to_owned())).collect();
             for (task, settled) in job.settled() {
                 if let Some(accepted) = entry.tasks.get_mut(&(task.task, task.replica)) {
                     accepted.view.passed = settled.passed;
@@ -111,9 +122,16 @@ impl Archive {
             published: BTreeSet::new(),
             trouble: None,
             explanation: None,
+            given_up: BTreeMap::new(),
             tasks: BTreeMap::new(),
         };
         self.jobs.insert(id, entry);
+    }
+
+    fn give_up(&mut self, job: StatementId, task: u32, reason: String) {
+        if let Some(entry) = self.jobs.get_mut(&job) {
+            entry.given_up.insert(task, reason);
+        }
     }
 
     /// A job was cancelled.
@@ -142,7 +160,15 @@ impl Archive {
             }
             News::Accepted { task, result, passed, owner, via, .. } => {
                 let judged = Judged { passed: *passed, owner: *owner, via: *via };
+                if !matches!(result.ended, Ended::Machine(_))
+                    && let Some(entry) = self.jobs.get_mut(&task.offer)
+                {
+                    entry.given_up.remove(&task.task);
+                }
                 self.accept(task.offer, result, Some(judged), blobs);
+            }
+            News::GivenUp { task, reason } => {
+                self.give_up(task.offer, task.task, reason.clone());
             }
             News::JobDone { offer, .. } => self.set_state(*offer, JobState::Done),
             News::Withdrawn { offer } => {
@@ -162,6 +188,7 @@ impl Archive {
             | News::Again { .. }
             | News::SignedAgain { .. }
             | News::Declared(_)
+            | News::Superseded { .. }
             | News::Revoked(_) => {}
             News::OwnerMoved { owner, heir } => {
                 self.heirs.insert(*owner, *heir);
@@ -331,6 +358,8 @@ impl Entry {
             explanation: self.explanation.clone(),
             passed,
             failed,
+            given_up: self.given_up.len(),
+            given_up_for: self.given_up_for(),
             one_owner: self.of_one_owner(heirs),
         }
     }
@@ -353,7 +382,14 @@ impl Entry {
         u32::try_from(tasks.into_values().filter(alone).count()).unwrap_or(u32::MAX)
     }
 
-    /// Tasks with all of their replicas in: how many passed, and how many did not.
+    /// The first of the tasks that are given up, with the reasons.
+    fn given_up_for(&self) -> Vec<GivenUpView> {
+        let first = self.given_up.iter().take(MAX_GIVEN_UP_SHOWN);
+        first.map(|(task, why)| GivenUpView { task: *task, reason: why.clone() }).collect()
+    }
+
+    /// Tasks with all of their replicas in: how many passed, and how many did not. One that is given
+    /// up has not.
     fn tally(&self) -> (u32, u32) {
         let mut tasks = BTreeMap::<u32, (u16, bool)>::new();
         for Accepted { view, .. } in self.tasks.values() {
@@ -361,7 +397,12 @@ impl Entry {
             *replicas += 1;
             *passed &= view.passed;
         }
-        let whole = tasks.values().filter(|(replicas, _)| *replicas == self.offer.replicas);
+        let mut whole = tasks;
+        whole.retain(|_, (replicas, _)| *replicas == self.offer.replicas);
+        for task in self.given_up.keys() {
+            whole.entry(*task).or_insert((0, false));
+        }
+        let whole = whole.values();
         whole.fold(
             (0, 0),
             |(passed, failed), (_, all_passed)| {
@@ -371,7 +412,8 @@ impl Entry {
     }
 
     fn is_complete(&self) -> bool {
-        self.tasks.len() as u64 == u64::from(self.offer.tasks) * u64::from(self.offer.replicas)
+        let (passed, failed) = self.tally();
+        passed + failed == self.offer.tasks
     }
 
     fn needs_package(&self, now: Timestamp) -> bool {

@@ -234,6 +234,7 @@ fn finish(finished: &Finished, form: Form) -> Outcome {
         eprintln!("passed");
         return Ok(());
     }
+    show::given_up(job).iter().for_each(|line| eprintln!("{line}"));
     let message = format!(
         "{passed} of {} passed, the job is {state}",
         show::plural(u64::from(tasks), "task")

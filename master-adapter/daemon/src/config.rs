@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use capability::statements::Check;
 use capability::{FactName, Runtime};
-use mesh_shell::config::Bytes;
+use master_core::REHOME_AFTER;
+use mesh_shell::config::{Bytes, Span};
 use serde::Deserialize;
 
 /// Where the REST interface is unless told otherwise: this machine only.
@@ -26,6 +27,8 @@ pub struct Config {
     /// What packages, logs and artifacts may take on disk, in bytes or as in `"20 GiB"`.
     /// Default: 20 GiB.
     pub blob_quota: Bytes,
+    /// How long the home broker may be out of reach before a standby takes its place. Default: 1m.
+    pub rehome_after: Span,
     /// Small programs by which volunteers' machines are tried; `init` and `delegate` sign them into
     /// the registration. Default: none.
     #[serde(rename = "check")]
@@ -72,6 +75,7 @@ impl Default for Config {
             http: DEFAULT_HTTP,
             state: None,
             blob_quota: Bytes(20 << 30),
+            rehome_after: Span(REHOME_AFTER),
             checks: Vec::new(),
         }
     }

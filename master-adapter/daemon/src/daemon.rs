@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use anyhow::Context;
 use capability::statements::Check;
@@ -38,6 +39,8 @@ pub struct Settings<'a> {
     pub http: SocketAddr,
     /// Bytes that blobs may take.
     pub blob_quota: u64,
+    /// How long the home may be out of reach before a standby takes its place.
+    pub rehome_after: Duration,
     /// The checks that the registration must have.
     pub checks: Vec<Check>,
 }
@@ -57,7 +60,8 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
 
     let records = storage.records()?;
     let keys: Vec<PublicKey> = settings.brokers.iter().map(|broker| broker.key).collect();
-    let (master, archive) = restore(&authority, keys, records, &storage, &clock)?;
+    let (mut master, archive) = restore(&authority, keys, records, &storage, &clock)?;
+    master.rehome_after(settings.rehome_after);
     collect_garbage(&archive, &storage, &clock).or_exit(Exit::State)?;
     warn_of_expiry(&authority, &clock);
 
@@ -171,6 +175,7 @@ fn board(
         uri: uri.to_string(),
         node: authority.node(),
         revoked: master.is_revoked(),
+        superseded: None,
         delegation_expires: authority.delegation().expires(),
         epoch: master.home().map(|home| home.epoch),
         home: master.home().map(|home| home.home),

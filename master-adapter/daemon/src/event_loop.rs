@@ -300,6 +300,9 @@ impl EventLoop {
                 board.project.home = Some(*home);
             }),
             News::Revoked(_) => self.show(|board| board.project.revoked = true),
+            News::Superseded { epoch } => {
+                self.show(|board| board.project.superseded = Some(*epoch));
+            }
             _ => {}
         }
         let name = |offer: &StatementId| {
@@ -366,6 +369,10 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
                 "rejected"
             );
         }
+        News::GivenUp { task, reason } => {
+            let (offer, task) = (task.offer.short(), task.task);
+            tracing::warn!(offer, task, reason, "task given up");
+        }
         News::JobDone { offer, passed, failed } => {
             tracing::info!(offer = offer.short(), name = name(offer), passed, failed, "job done");
         }
@@ -381,6 +388,10 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
         News::OwnerMoved { owner, heir } => {
             tracing::info!(owner = owner.short(), heir = heir.short(), "owner moved");
         }
+        News::Superseded { epoch } => tracing::error!(
+            epoch,
+            "another adapter with this node key has moved the home; this one stands still"
+        ),
         News::Revoked(key) => tracing::error!("{key}"),
     }
 }

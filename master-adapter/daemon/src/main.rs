@@ -170,8 +170,14 @@ fn serve(config: Config, args: BrokerArgs, http: std::net::SocketAddr, state: Pa
     let checks = config.checks();
     let addresses = if args.brokers.is_empty() { config.brokers } else { args.brokers };
     let brokers = brokers::parse(&addresses)?;
-    let settings =
-        daemon::Settings { state: &state, brokers, http, blob_quota: config.blob_quota.0, checks };
+    let settings = daemon::Settings {
+        state: &state,
+        brokers,
+        http,
+        blob_quota: config.blob_quota.0,
+        rehome_after: config.rehome_after.0,
+        checks,
+    };
     let runtime = tokio::runtime::Runtime::new().or_exit(Exit::State)?;
     runtime.block_on(daemon::run(settings))
 }

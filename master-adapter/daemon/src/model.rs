@@ -31,6 +31,10 @@ pub struct ProjectView {
     /// Whether the project has revoked it, or itself.
     #[serde(default)]
     pub revoked: bool,
+    /// The epoch to which another adapter with the same node key has moved the home, if one has: this
+    /// one stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<u64>,
     /// Until when the node key may speak for the project.
     pub delegation_expires: Timestamp,
     /// The current epoch; absent before the first is durable.
@@ -114,11 +118,26 @@ pub struct JobView {
     pub explanation: Option<Explanation>,
     /// Tasks that passed.
     pub passed: u32,
-    /// Tasks that did not.
+    /// Tasks that did not, those that are given up included.
     pub failed: u32,
+    /// Tasks that are given up: no machine can run them, or they bring machines down.
+    #[serde(default)]
+    pub given_up: usize,
+    /// The first of them, with the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up_for: Vec<GivenUpView>,
     /// Tasks whose replicas are in, and all of one owner: they do not confirm one another.
     #[serde(default)]
     pub one_owner: u32,
+}
+
+/// A task that is given up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GivenUpView {
+    /// Its number.
+    pub task: u32,
+    /// Why.
+    pub reason: String,
 }
 
 impl JobView {

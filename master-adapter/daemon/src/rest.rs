@@ -420,6 +420,7 @@ mod tests {
             uri: String::new(),
             node: key,
             revoked: false,
+            superseded: None,
             delegation_expires: Timestamp(0),
             epoch: None,
             home: None,

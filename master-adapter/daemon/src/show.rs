@@ -9,7 +9,9 @@ use capability::tap::TapReport;
 use capability::{Explanation, Obstacle};
 use master_core::JobState;
 
-use crate::model::{JobView, MatrixCell, MatrixView, ProjectView, StepView, TaskDetail, TaskView};
+use crate::model::{
+    GivenUpView, JobView, MatrixCell, MatrixView, ProjectView, StepView, TaskDetail, TaskView,
+};
 use mesh_shell::escape_line;
 
 /// Needs that are named, of those for which machines cannot run a job.
@@ -26,6 +28,14 @@ pub fn project(project: &ProjectView) -> String {
         text += "that key was REVOKED: run `talkoot-master rotate` and restart the adapter; if the \
                  project itself has ended, `rotate` says so\n";
     }
+    if let Some(epoch) = project.superseded {
+        writeln!(
+            text,
+            "ANOTHER ADAPTER with that node key has moved the home, to epoch {epoch}: this one stands \
+             still; stop one of them, and restart the one that is to go on"
+        )
+        .expect("to a string");
+    }
     for broker in &project.brokers {
         let role = match (&project.home, project.epoch) {
             (Some(home), Some(epoch)) if *home == broker.peer => format!("home, epoch {epoch}"),
@@ -37,10 +47,22 @@ pub fn project(project: &ProjectView) -> String {
     text
 }
 
-/// A job in a line, and in another who could run it if it waits.
+/// A job in a line, and below who could run it if it waits, and which of its tasks are given up.
 pub fn job_and_waiting(job: &JobView) -> String {
     let waiting = waiting(job).map(|text| format!("          {text}\n"));
-    self::job(job) + "\n" + &waiting.unwrap_or_default()
+    let given_up = given_up(job).into_iter().map(|line| format!("          {line}\n"));
+    self::job(job) + "\n" + &waiting.into_iter().chain(given_up).collect::<String>()
+}
+
+/// The tasks that are given up, one a line.
+pub fn given_up(job: &JobView) -> Vec<String> {
+    let line = |it: &GivenUpView| format!("task {} given up: {}", it.task, escape_line(&it.reason));
+    let mut lines: Vec<_> = job.given_up_for.iter().map(line).collect();
+    let more = job.given_up - job.given_up_for.len().min(job.given_up);
+    if more > 0 {
+        lines.push(format!("and {} more", plural(more as u64, "task")));
+    }
+    lines
 }
 
 fn job(job: &JobView) -> String {

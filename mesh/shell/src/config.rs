@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
-use capability::{QuantityError, parse_bytes};
+use capability::{QuantityError, parse_bytes, parse_duration};
 use clap::Args;
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
@@ -59,6 +60,17 @@ impl<'de> Deserialize<'de> for Bytes {
             Written::Number(bytes) => Ok(Self(bytes)),
             Written::Text(text) => text.parse().map_err(de::Error::custom),
         }
+    }
+}
+
+/// A span of time, as in `"90s"` or `"2m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Self).map_err(de::Error::custom)
     }
 }
 
@@ -153,6 +165,17 @@ mod tests {
         let missing = load::<Example>("broker", Some(Path::new("/nonexistent/broker.toml")));
         assert_eq!(missing.expect_err("no such file").exit(), Exit::Input);
         assert_eq!(load_text("cores = 3").expect("sound"), Example { cores: 3, memory: None });
+    }
+
+    #[test]
+    fn a_span_has_a_unit() {
+        #[derive(Debug, Deserialize)]
+        struct Outage {
+            after: Span,
+        }
+        let outage = |text: &str| toml::from_str::<Outage>(text).map(|it| it.after.0.as_secs());
+        assert_eq!(outage("after = \"2m\""), Ok(120));
+        assert!(outage("after = \"2\"").is_err());
     }
 
     #[test]

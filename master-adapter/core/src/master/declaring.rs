@@ -51,6 +51,9 @@ impl Master {
         if self.asking_of_owners.take_if(|it| *it == call).is_some() {
             return self.told_of_owners(answer, now);
         }
+        if self.asking_of_stopped.is(call) {
+            return self.told_of_stopped(answer, now);
+        }
         let Some((broker, change)) = self.declaring.remove(&call) else { return };
         let declared = self.declarations.answered(broker, change, answer, now.mono);
         self.outbox.push(News::Declared(declared));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use capability::statements::{JobResult, Lease, Ownership, Receipt, TaskId};
+use capability::statements::{Ended, JobResult, Lease, Ownership, Receipt, TaskId};
 use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
@@ -11,7 +11,8 @@ use crate::jobs::{Job, JobState, Settled};
 use crate::judge::{Court, Finding};
 use crate::message::{Action, News};
 use crate::records::{
-    Judgement, SettledRecord, delegation_key, judgement_key, result_key, settled_key, state_key,
+    GivenUpRecord, Judgement, SettledRecord, delegation_key, given_up_key, judgement_key,
+    result_key, settled_key, state_key,
 };
 
 /// A receipt outlives the longest result twice, so that a volunteer that is seldom online gets it.
@@ -38,6 +39,9 @@ impl Master {
             }
             Cargo::Result(_) if self.is_revoked() => {
                 refused("the key of this adapter was revoked, nothing can be judged")
+            }
+            Cargo::Result(_) if self.superseded_by().is_some() => {
+                refused("another adapter speaks for the project, and will judge it")
             }
             Cargo::Result(_) if self.disk_full => refused("custody refused: the disk is full"),
             Cargo::Result(_) if self.custody.len() >= MAX_RECEIPTS_WAITING => {
@@ -136,7 +140,20 @@ impl Master {
                     via,
                     from: arrival.from,
                 };
-                let mut news = vec![accepted.into()];
+                let mut news: Vec<Action> = vec![accepted.into()];
+                let key = given_up_key(task.offer, task.task);
+                if let Ended::Machine(why) = &result.ended {
+                    // The judge settles nothing so before enough machines have failed.
+                    let machines = job.unfit_machines(task.task) + 1;
+                    let reason =
+                        format!("no machine can run it, the last of {machines} for: {why}");
+                    job.give_up(task.task, reason.clone());
+                    let record = GivenUpRecord { reason: reason.clone() };
+                    writes.push(Write::put(key, encode_cbor(&record)));
+                    news.push(News::GivenUp { task, reason }.into());
+                } else if job.take_up(task.task) {
+                    writes.push(Write::delete(key));
+                }
                 news.extend(finish(job, &mut writes).map(Action::from));
                 news
             }
@@ -198,7 +215,7 @@ impl Master {
 }
 
 /// Ends `job` if its last task has just been settled.
-fn finish(job: &mut Job, writes: &mut Vec<Write>) -> Option<News> {
+pub(super) fn finish(job: &mut Job, writes: &mut Vec<Write>) -> Option<News> {
     if !job.is_complete() || job.state() != JobState::Open {
         return None;
     }

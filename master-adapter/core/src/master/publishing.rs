@@ -85,6 +85,7 @@ impl Master {
                 } else {
                     attempts.succeed();
                 }
+                self.homes.heeded();
                 let news = News::Published { offer, broker: to, epoch };
                 if is_home {
                     job.acknowledge(epoch);
@@ -101,8 +102,14 @@ impl Master {
                     && let Some(home) = self.homes.forgotten(epoch, now)
                 {
                     attempts.fail(now);
-                    self.begin_epoch(home, now);
+                    self.begin_epoch(home, 0, now);
                     return;
+                }
+                if let Refusal::Superseded { epoch: known } = refusal {
+                    attempts.fail(now);
+                    let reason = refusal.to_string();
+                    self.outbox.push(News::NotPublished { offer, broker: to, reason });
+                    return self.superseded(epoch, known, now);
                 }
                 refusal.to_string()
             }
@@ -149,14 +156,24 @@ impl Master {
         }
     }
 
-    pub(super) fn begin_epoch(&mut self, home: PublicKey, now: Now) {
-        let (epoch, writes) = self.homes.begin_epoch(home, &self.authority, now);
+    pub(super) fn begin_epoch(&mut self, home: PublicKey, above: u64, now: Now) {
+        let (epoch, writes) = self.homes.begin_epoch(home, above, &self.authority, now);
         for job in self.jobs.iter_mut() {
             job.publish_anew();
             job.withdrawal.start_over();
         }
         let news = News::HomeMoved { epoch, home };
         self.commit(writes, vec![news.into()], vec![Pending::Home(epoch)]);
+    }
+
+    fn superseded(&mut self, ours: u64, epoch: u64, now: Now) {
+        let before = self.homes.other();
+        if let Some(home) = self.homes.superseded(ours, epoch) {
+            self.begin_epoch(home, epoch, now);
+        }
+        if let Some(epoch) = self.homes.other().filter(|_| before.is_none()) {
+            self.outbox.push(News::Superseded { epoch });
+        }
     }
 
     pub(super) fn ask_what_is_due(&mut self, now: Now) {

@@ -9,9 +9,9 @@ use mesh_core::{CUSTODY_PREFIX, Now};
 use super::Master;
 use crate::jobs::Job;
 use crate::records::{
-    DELEGATION_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement, MAX_RECORD_BYTES,
-    OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord, StateRecord, name_in,
-    task_in,
+    DELEGATION_PREFIX, GIVEN_UP_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement,
+    MAX_RECORD_BYTES, OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord,
+    StateRecord, given_up, name_in, task_in,
 };
 
 /// The offers among `records` that brokers may still show at `now`, of whatever project: those of open
@@ -77,6 +77,13 @@ impl Master {
                 let record: SettledRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
                 if let Some(job) = self.jobs.get_mut(task.offer) {
                     job.settle(task.task, task.replica, record.into());
+                }
+            }
+            Some(GIVEN_UP_PREFIX) => {
+                if let Some((job, task, reason)) = given_up(key, value)?
+                    && let Some(job) = self.jobs.get_mut(job)
+                {
+                    job.give_up(task, reason);
                 }
             }
             Some(JUDGEMENT_PREFIX) => {

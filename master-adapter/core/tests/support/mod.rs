@@ -240,9 +240,18 @@ impl Bench {
         self.give(Input::Answered { call, answer });
     }
 
-    /// The oldest question that was not looked at yet.
+    /// The question which tasks nobody gets any more, if it was asked.
+    pub fn asked_of_stopped(&mut self) -> Option<CallId> {
+        self.take(|action| match action {
+            Action::Ask { call, ask: Ask::Stopped { .. }, .. } => Some(*call),
+            _ => None,
+        })
+    }
+
+    /// The oldest other question that was not looked at yet.
     pub fn asked(&mut self) -> Option<(PublicKey, CallId, Ask)> {
         self.take(|action| match action {
+            Action::Ask { ask: Ask::Stopped { .. }, .. } => None,
             Action::Ask { to, call, ask } => Some((*to, *call, ask.clone())),
             _ => None,
         })
