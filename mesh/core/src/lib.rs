@@ -10,6 +10,7 @@ mod durable;
 mod gossip;
 mod key_change;
 mod message;
+mod pass;
 mod reconcile;
 mod request;
 mod routes;
@@ -32,12 +33,14 @@ pub use message::{
     MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MessageError, Offered, Refusal,
     StoppedTask, Wants,
 };
+pub use pass::{MAX_COLLECTED, Pass, PassError};
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,
     differences,
 };
 pub use request::{
-    MAX_NONCES, MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, seal,
+    MAX_NONCES, MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, check_request,
+    seal, seal_body,
 };
 pub use routes::{MAX_CARDS, Routes};
 pub use time::{Mono, Now};

@@ -51,8 +51,36 @@ pub fn seal(
     now: Timestamp,
     signer: &dyn Signer,
 ) -> Verified<Request> {
+    seal_body(ask.encode(), audience, nonce, now, signer)
+}
+
+/// Signs a question that is encoded already for `audience`.
+pub fn seal_body(
+    body: Vec<u8>,
+    audience: PublicKey,
+    nonce: u64,
+    now: Timestamp,
+    signer: &dyn Signer,
+) -> Verified<Request> {
     let expires = now + REQUEST_LIFETIME;
-    Verified::sign(Request { audience, nonce, expires, body: ask.encode() }, signer)
+    Verified::sign(Request { audience, nonce, expires, body }, signer)
+}
+
+/// Checks that a request is sound, current and meant for `audience`: all but whether it was taken
+/// before ([`RequestGuard::take`]), so that many can be checked at a time.
+pub fn check_request(
+    bytes: &[u8],
+    audience: PublicKey,
+    now: Timestamp,
+    verifier: &dyn Verifier,
+) -> Result<Verified<Request>, RequestError> {
+    let request = Verified::<Request>::parse(bytes, verifier)?;
+    request.current(now)?;
+    if request.audience == audience {
+        Ok(request)
+    } else {
+        Err(RequestError::Audience(request.audience))
+    }
 }
 
 /// Takes each request for one node once.
@@ -79,16 +107,21 @@ impl RequestGuard {
         now: Timestamp,
         verifier: &dyn Verifier,
     ) -> Result<Ask, RequestError> {
-        let request = Verified::<Request>::parse(bytes, verifier)?;
-        request.current(now)?;
-        if request.audience != self.me {
-            return Err(RequestError::Audience(request.audience));
-        }
+        let request = check_request(bytes, self.me, now, verifier)?;
         if request.signer() != peer {
             return Err(RequestError::NotSender(request.signer()));
         }
-        self.remember(peer, request.nonce, request.expires, now)?;
+        self.take(&request, now)?;
         Ok(Ask::decode(&request.body, verifier)?)
+    }
+
+    /// Takes a request that [`check_request`] has found sound, unless it was taken before.
+    pub fn take(
+        &mut self,
+        request: &Verified<Request>,
+        now: Timestamp,
+    ) -> Result<(), RequestError> {
+        self.remember(request.signer(), request.nonce, request.expires, now)
     }
 
     /// Forgets what can no longer be replayed, and looks at nothing else. To be called now and

@@ -1,4 +1,4 @@
-//! `docs/spec/calls.cddl` held against what the code writes.
+//! `docs/spec/calls.cddl` and `door.cddl` held against what the code writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,9 +19,9 @@ use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_FRAME_BYTES, MAX_HOPS,
-    MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, ReconcileAnswer,
-    ReconcileAsk, Refusal, StoppedTask, Wants, differences,
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_COLLECTED,
+    MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER,
+    Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -107,6 +107,28 @@ fn answers_are_as_specified_and_come_back() {
 }
 
 #[test]
+fn passes_are_as_specified_and_no_asks() {
+    let cddl = Cddl::read();
+    let hash = BlobHash::of(b"blob");
+    let passes = [
+        Pass::Collect { taken: Vec::new() },
+        Pass::Collect { taken: vec![id(1); MAX_COLLECTED] },
+        Pass::Custody { frame: hash },
+        Pass::Get { hash, limit: u64::MAX },
+        Pass::Put { hash, size: 0 },
+    ];
+    for pass in passes {
+        cddl.check("pass", &pass.encode());
+        assert_eq!(Pass::decode(&pass.encode()).expect("our own"), pass);
+        assert!(Ask::decode(&pass.encode(), &Ed25519).is_err(), "{pass:?}");
+    }
+    let ask = Ask::Ad { volunteer: volunteer() };
+    assert!(Pass::decode(&ask.encode()).is_err());
+    let too_many = Pass::Collect { taken: vec![id(1); MAX_COLLECTED + 1] };
+    assert!(Pass::decode(&too_many.encode()).is_err());
+}
+
+#[test]
 fn requirements_of_which_there_is_no_offer_yet_are_no_larger_than_an_offer_could_be() {
     let asked = |texts: usize| {
         let values = vec![Fact::from("x".repeat(256)); MAX_ALTERNATIVES];
@@ -187,12 +209,12 @@ fn reconciliation_is_as_specified_and_comes_back() {
 struct Cddl(BasicContext);
 
 impl Cddl {
-    /// Both files, with the maps of calls closed as they are and those of statements too: no key is
+    /// All files, with the maps of calls closed as they are and those of statements too: no key is
     /// written that the specification does not name.
     fn read() -> Self {
         let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec");
         let read = |name| fs::read_to_string(spec.join(name)).expect("the specification");
-        let text = read("statements.cddl") + &read("calls.cddl");
+        let text = read("statements.cddl") + &read("calls.cddl") + &read("door.cddl");
         let closed = text.replace("* tstr => any,", "").replace(", * tstr => any", "");
         Self(BasicContext::new(flatten_from_str(&closed).expect("the CDDL can be read")))
     }
