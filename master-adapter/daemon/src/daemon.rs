@@ -54,7 +54,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let node = identity.node_key()?;
     let authority = identity.authority(node.clone(), &settings.checks)?;
     let token = identity.token()?;
-    let listener = http::bind(settings.http).await?;
+    let listener = http::bind(settings.http, "--http").await?;
     let storage = Storage::open(settings.state, settings.blob_quota)?;
     let clock = Clock::new();
 

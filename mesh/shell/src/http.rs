@@ -72,11 +72,11 @@ async fn show_metrics(State(metrics): State<Metrics>) -> Response {
     }
 }
 
-/// Binds `address`; says what to do if it is in use.
-pub async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
+/// Binds `address`, which `flag` chooses; says what to do if it is in use.
+pub async fn bind(address: SocketAddr, flag: &str) -> Outcome<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let message = format!("cannot listen for HTTP on {address}: {error}");
-        Failure::say(Exit::Network, message).hint("choose another address with --http")
+        Failure::say(Exit::Network, message).hint(format!("choose another address with {flag}"))
     })
 }
 

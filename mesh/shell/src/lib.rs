@@ -31,4 +31,4 @@ pub use key_changes::{
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};
-pub use storage::{Durable, Storage, disk_failure, store_in};
+pub use storage::{Durable, Storage, disk_failure, for_peer, store_in};

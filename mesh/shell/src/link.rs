@@ -204,6 +204,19 @@ impl Link {
     ) -> Result<(), BlobFailed> {
         let name = get.hash;
         let hash = BlobHash::from_bytes(*name.as_bytes());
+        match self.pull_through(hash, sources).await? {
+            Some(size) => Ok(get.serve(self.storage.blobs().read(&name)?, size).await?),
+            None => Ok(get.not_found().await?),
+        }
+    }
+
+    /// The size of a blob, which is fetched from one of `sources` if it is not here: they are tried
+    /// in turn, each with the blob's size in bytes according to it.
+    pub async fn pull_through(
+        &self,
+        hash: BlobHash,
+        sources: Vec<(PublicKey, u64)>,
+    ) -> Result<Option<u64>, BlobError> {
         for (from, size) in sources {
             match self.fetch(from, hash, size).await {
                 Ok(()) => break,
@@ -217,10 +230,7 @@ impl Link {
                 }
             }
         }
-        match self.storage.blobs().has(&name)? {
-            Some(size) => Ok(get.serve(self.storage.blobs().read(&name)?, size).await?),
-            None => Ok(get.not_found().await?),
-        }
+        self.storage.blobs().has(&blob_name(hash))
     }
 
     async fn serve_put(&self, put: BlobPut) -> Result<(), BlobFailed> {

@@ -165,6 +165,11 @@ impl BlobStore {
         PartialBlob::open(&self.shared, *hash, size)
     }
 
+    /// How many bytes of the partial blob `hash` are here; none if they cannot be counted.
+    pub fn present(&self, hash: &Hash) -> u64 {
+        fs::metadata(self.shared.partial_path(hash)).map_or(0, |metadata| metadata.len())
+    }
+
     /// The partial blobs, with the bytes that their files have. For whoever decides which to give up.
     pub fn partials(&self) -> Result<Vec<(Hash, u64)>, BlobError> {
         let mut found = Vec::new();

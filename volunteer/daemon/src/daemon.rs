@@ -80,7 +80,7 @@ async fn serve(settings: Settings, pins: Pins, key: Arc<SecretKey>) -> Outcome {
     job::clear(&place.directory)
         .with_context(|| format!("cannot clear {}", place.directory.display()))
         .or_exit(Exit::State)?;
-    let listener = http::bind(settings.http).await?;
+    let listener = http::bind(settings.http, "--http").await?;
     let http_address = listener.local_addr().or_exit(Exit::Network)?;
     announce_http(&settings.state, http_address)?;
     let network = mesh_net::Config::new(*key.seed(), Role::Client);
