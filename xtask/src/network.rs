@@ -2,7 +2,7 @@
 //! they are put.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -84,6 +84,10 @@ impl Network {
             IpAddr::V6(address) => format!("/ip6/{address}/tcp/0"),
         };
         let mut args = strings(&["run", "--listen", &listen]);
+        args.extend(strings(&[
+            "--door",
+            &SocketAddr::new(self.place(name).address, 0).to_string(),
+        ]));
         for known in bootstrap {
             args.extend(["--bootstrap".to_owned(), self.address(known)]);
         }

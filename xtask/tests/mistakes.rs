@@ -23,7 +23,10 @@ struct Daemon {
 }
 
 const DAEMONS: [Daemon; 3] = [
-    Daemon { program: "talkoot-broker", extra: &["--listen", "/ip4/127.0.0.1/tcp/0"] },
+    Daemon {
+        program: "talkoot-broker",
+        extra: &["--listen", "/ip4/127.0.0.1/tcp/0", "--door", "off"],
+    },
     Daemon { program: "talkoot-volunteer", extra: &["--broker", NOBODY] },
     Daemon { program: "talkoot-master", extra: &["--broker", NOBODY] },
 ];

@@ -295,7 +295,8 @@ impl Broker {
     fn next_towards_master(&self, offer: &Offer) -> Option<PublicKey> {
         let home = self.book.home(offer.project)?;
         if home.home == self.me {
-            Some(home.signer()).filter(|master| self.peers.contains_key(master))
+            let way = self.peers.get(&home.signer());
+            way.filter(|way| **way != Direction::Door).map(|_| home.signer())
         } else {
             self.routes.next_hop(home.home)
         }

@@ -12,27 +12,30 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GossipToken(pub u64);
 
-/// Who dialled.
+/// How a peer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// The peer did: a volunteer, a master or a broker.
+    /// It dialled: a volunteer, a master or a broker.
     Inbound,
     /// We did, so it is a broker: brokers dial nobody else.
     Outbound,
+    /// Through the door, where it collects what it is handed and cannot be asked: a volunteer or a
+    /// master, whatever card its key has.
+    Door,
 }
 
 /// Something that happened outside. Every statement in it has been checked by the shell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// The first connection to `peer` is up.
+    /// The first connection to `peer` is up, or it has come through the door.
     PeerUp {
         /// Who.
         peer: PublicKey,
-        /// Who dialled.
+        /// How it came.
         direction: Direction,
     },
-    /// The last connection to `peer` is gone.
+    /// The last connection to `peer` is gone, and at the door it is silent.
     PeerDown {
         /// Who.
         peer: PublicKey,

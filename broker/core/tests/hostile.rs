@@ -9,7 +9,9 @@ use broker_core::{
     Action, Broker, BrokerConfig, Direction, GossipToken, Input, MAX_BLOB_SOURCES,
     MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER, OVERDUE_PAUSE, PAUSE_ALLOWANCE,
 };
-use capability::statements::{Ad, Class, ClassCount, Intent, JobResult, Offer, Package, Summary};
+use capability::statements::{
+    Ad, BrokerCard, Class, ClassCount, Intent, JobResult, Offer, Package, Summary,
+};
 use capability::{
     BlobHash, Capabilities, Clause, Fact, KEY_BYTES, MAX_ALTERNATIVES, MAX_CLAUSES,
     MAX_STATEMENT_BYTES, Platform, PublicKey, Requirements, Resources, Runtime, RuntimeFacts,
@@ -312,6 +314,27 @@ fn many_delegates_of_one_project_have_the_room_for_receipts_of_one() {
     alone.now = alone.now.after(31 * DAY);
     alone.give(Input::Wake);
     assert_eq!(alone.broker.status().custody, 0);
+}
+
+#[test]
+fn a_visitor_with_a_card_is_no_link_before_it_is_connected() {
+    let mut alone = Alone::new(BrokerConfig::default());
+    let (visitor, now) = (key(2), alone.now);
+    let card = BrokerCard {
+        seq: 1,
+        addresses: Vec::new(),
+        links: vec![key(1).0],
+        expires: now.wall + Duration::from_secs(3600),
+    };
+    alone.give(Input::PeerUp { peer: visitor.0, direction: Direction::Door });
+    let statements = vec![Gossip::Card(Verified::sign(card, &visitor))];
+    let actions = alone.give(Input::Given { from: visitor.0, statements });
+    let asks = |actions: &[Action]| {
+        actions.iter().any(|action| matches!(action, Action::Ask { .. } | Action::Reconcile { .. }))
+    };
+    assert!(!asks(&actions) && alone.broker.status().reachable == 0, "it cannot be asked");
+    let actions = alone.give(Input::PeerUp { peer: visitor.0, direction: Direction::Inbound });
+    assert!(asks(&actions) && alone.broker.status().reachable == 1);
 }
 
 // Leases

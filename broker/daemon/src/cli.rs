@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use mesh_shell::config::CommonArgs;
 
+use crate::config::DoorAt;
+
 /// Matches volunteers with offers, grants leases, and carries results and receipts.
 ///
 /// Exit codes: 0 done; 2 usage; 3 a wrong configuration or key file; 4 no network, no running broker, or a
@@ -119,8 +121,12 @@ pub struct RunArgs {
     /// Whether to dial the brokers that other brokers tell of. Default: true.
     #[arg(long, env = "TALKOOT_DISCOVER", value_name = "BOOL")]
     pub discover: Option<bool>,
+    /// Where volunteers and masters come without libp2p, by HTTP; `off` for nowhere, port 0 takes a
+    /// free one. Default: `0.0.0.0:4079`.
+    #[arg(long, env = "TALKOOT_DOOR", value_name = "ADDRESS")]
+    pub door: Option<DoorAt>,
     /// Where the status page and the metrics are; port 0 takes a free one. Default:
-    /// `127.0.0.1:4079`.
+    /// `127.0.0.1:4082`.
     #[arg(long, env = "TALKOOT_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
 }

@@ -1,8 +1,9 @@
 //! The configuration file, `broker.toml`, and what becomes of it together with the command line.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use broker_core::{TARGET_LINKS, Weight};
 use capability::ProjectKey;
@@ -29,7 +30,11 @@ pub struct Config {
     pub discover: bool,
     /// How many links to aim at by doing so. Default: 8.
     pub target_links: usize,
-    /// Where the status page and the metrics are. Default: `127.0.0.1:4079`.
+    /// Where volunteers and masters come without libp2p, by HTTP. Default: `0.0.0.0:4079`.
+    pub door: DoorAt,
+    /// Proxies whose word counts about where a request at the door came from. Default: none.
+    pub door_proxies: Vec<IpAddr>,
+    /// Where the status page and the metrics are. Default: `127.0.0.1:4082`.
     pub http: SocketAddr,
     /// The state directory. Default: the usual place.
     pub state: Option<PathBuf>,
@@ -52,12 +57,52 @@ impl Default for Config {
             bootstrap: Vec::new(),
             discover: true,
             target_links: TARGET_LINKS,
-            http: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4079),
+            door: DoorAt::Address(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 4079)),
+            door_proxies: Vec::new(),
+            http: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 4082),
             state: None,
             blob_quota: Bytes(custody.bytes),
             custody_bundles: custody.bundles,
             weights: BTreeMap::new(),
         }
+    }
+}
+
+/// Whether there is a door, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DoorAt {
+    /// Nowhere.
+    Off,
+    /// There.
+    Address(SocketAddr),
+}
+
+/// Neither `off` nor an address.
+#[derive(Debug, thiserror::Error)]
+#[error("`{text}` is neither `off` nor an address such as 0.0.0.0:4079")]
+pub struct NoDoor {
+    text: String,
+    source: AddrParseError,
+}
+
+impl FromStr for DoorAt {
+    type Err = NoDoor;
+
+    fn from_str(text: &str) -> Result<Self, NoDoor> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map_err(|source| NoDoor { text: text.to_owned(), source })?;
+        Ok(Self::Address(address))
+    }
+}
+
+impl TryFrom<String> for DoorAt {
+    type Error = NoDoor;
+
+    fn try_from(text: String) -> Result<Self, NoDoor> {
+        text.parse()
     }
 }
 
@@ -74,6 +119,10 @@ pub struct Settings {
     pub bootstrap: Vec<Multiaddr>,
     /// Links to aim at by dialling brokers that others tell of.
     pub target_links: usize,
+    /// The door.
+    pub door: DoorAt,
+    /// Proxies in front of it.
+    pub door_proxies: Vec<IpAddr>,
     /// The status page and the metrics.
     pub http: SocketAddr,
     /// Bytes that blobs may take.
@@ -98,6 +147,7 @@ impl Config {
             }
         }
         self.discover = args.discover.unwrap_or(self.discover);
+        self.door = args.door.unwrap_or(self.door);
         self.http = args.http.unwrap_or(self.http);
         self
     }
@@ -118,6 +168,8 @@ impl Config {
             external: all(&self.external)?,
             bootstrap: all(&self.bootstrap)?,
             target_links: if self.discover { self.target_links } else { 0 },
+            door: self.door,
+            door_proxies: self.door_proxies,
             http: self.http,
             blob_quota: self.blob_quota.0,
             custody,

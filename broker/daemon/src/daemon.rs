@@ -12,23 +12,31 @@ use mesh_shell::http::{Readiness, Web};
 use mesh_shell::{
     Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key,
 };
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 
-use crate::config::{Settings, with_peer};
+use crate::config::{DoorAt, Settings, with_peer};
 use crate::desk::Desk;
+use crate::door::{self, Door, KNOCK_QUEUE, Lobby, Mailboxes};
 use crate::event_loop::{EventLoop, Shown, Sources};
+use crate::guard::Guard;
 use crate::metrics::Gauges;
 use crate::operator::{Gate, Token, only_operator};
 use crate::{backup, lists, page};
 
 /// Runs the broker until it is asked to end.
 ///
-/// The key, the HTTP port, the state and the network are taken in this order, so that a mistake is
+/// The key, the HTTP ports, the state and the network are taken in this order, so that a mistake is
 /// named before anything is changed.
 pub async fn run(settings: Settings) -> Outcome {
     let termination = Termination::listen()?;
     let key = key_file::load_or_create(&key_file(&settings.state))?;
     let key = Arc::new(key);
-    let listener = http::bind(settings.http).await?;
+    let listener = http::bind(settings.http, "--http").await?;
+    let door = match settings.door {
+        DoorAt::Off => None,
+        DoorAt::Address(address) => Some(http::bind(address, "--door").await?),
+    };
     let storage = Storage::open(&settings.state, settings.blob_quota)?;
     let clock = Clock::new();
     let external = settings.external.iter().map(|it| with_peer(it, peer_key(key.public())));
@@ -56,19 +64,37 @@ pub async fn run(settings: Settings) -> Outcome {
     let web = Web::serve(listener, routes);
     tracing::info!(%address, "http");
 
+    let lobby = Lobby { guard: Guard::new(link.key()), mailboxes: Mailboxes::default() };
+    let (knocks_at, knocks) = mpsc::channel(KNOCK_QUEUE);
+    let (door_ends, until) = watch::channel(());
+    if let Some(listener) = door {
+        let proxies = settings.door_proxies.clone();
+        let door = Door::new(link.clone(), clock, lobby.clone(), knocks_at, proxies);
+        open_door(door, listener, until)?;
+    }
     let (event_loop, finished) = EventLoop::new(
         broker,
         link,
         clock,
         Shown { gauges, readiness },
+        lobby,
         external,
         &settings.bootstrap,
     );
-    let outcome = event_loop.run(Sources { events, looks, termination }, finished).await;
+    let sources = Sources { events, knocks, looks, termination };
+    let outcome = event_loop.run(sources, finished).await;
+    drop(door_ends);
     web.end().await;
     net.shutdown().await;
     storage.close();
     outcome
+}
+
+fn open_door(door: Door, listener: TcpListener, until: watch::Receiver<()>) -> Outcome {
+    let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
+    tokio::spawn(door::serve(door, listener, until));
+    tracing::info!(%address, "door");
+    Ok(())
 }
 
 /// Where the node key is.

@@ -4,6 +4,8 @@
 //! ([`Storage::commit`](mesh_shell::Storage::commit)): when the disk is that far behind, the whole
 //! broker waits for it. Errands run in tasks of their own, and their outcomes come back as inputs.
 
+mod visiting;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,9 +16,9 @@ use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
-    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, RequestGuard, Topic,
+    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
 };
-use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Reply, Verdict};
+use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
 use mesh_shell::{
     Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key,
@@ -25,8 +27,11 @@ use tokio::sync::mpsc;
 
 use crate::config::with_peer;
 use crate::desk::Look;
+use crate::door::{Knock, Lobby};
 use crate::garbage::{Garbage, Stored};
 use crate::metrics::Gauges;
+use crate::presence::Presence;
+use crate::reply::Reply;
 use crate::report;
 
 /// How often free disk space is measured, and nonces that nobody can repeat are forgotten.
@@ -37,7 +42,8 @@ const GARBAGE_PERIOD: Duration = Duration::from_secs(10 * 60);
 /// Everything that the loop works with.
 pub struct EventLoop {
     broker: Broker,
-    guard: RequestGuard,
+    lobby: Lobby,
+    presence: Presence,
     link: Link,
     clock: Clock,
     shown: Shown,
@@ -72,6 +78,8 @@ pub struct Shown {
 pub struct Sources {
     /// The network.
     pub events: mpsc::Receiver<Event>,
+    /// Visitors at the door.
+    pub knocks: mpsc::Receiver<Knock>,
     /// Readers of the HTTP face.
     pub looks: mpsc::Receiver<Look>,
     /// The operator.
@@ -93,6 +101,7 @@ impl EventLoop {
         link: Link,
         clock: Clock,
         shown: Shown,
+        lobby: Lobby,
         external: Vec<Multiaddr>,
         named: &[Multiaddr],
     ) -> (Self, Finished) {
@@ -102,7 +111,8 @@ impl EventLoop {
         let topics = Topic::all().into_iter().map(|topic| (topic.to_string(), topic));
         let this = Self {
             broker,
-            guard: RequestGuard::new(link.key()),
+            lobby,
+            presence: Presence::default(),
             link,
             clock,
             shown,
@@ -148,8 +158,12 @@ impl EventLoop {
                     Some(event) => self.on_event(event).await,
                     None => return Ok(()),
                 },
+                Some(knock) = sources.knocks.recv() => self.on_knock(knock).await,
                 Some(look) = sources.looks.recv() => look(&self.broker),
-                _ = disk.tick() => self.measure_disk().await,
+                _ = disk.tick() => {
+                    self.see_off().await;
+                    self.measure_disk().await;
+                }
                 _ = garbage.tick() => self.list_stored(),
                 // What is kept may have changed during the walk: it is looked up only now.
                 Some(stored) = finished.walks.recv() => {
@@ -181,8 +195,8 @@ impl EventLoop {
             };
             tracing::warn!(bytes, "{what}");
         }
-        self.guard.forget(self.clock.now().wall);
-        self.shown.gauges.show(&self.broker.totals(), bytes);
+        self.lobby.guard.forget(self.clock.now().wall);
+        self.shown.gauges.show(&self.broker.totals(), self.presence.visitors(), bytes);
         self.show_readiness();
     }
 
@@ -214,17 +228,20 @@ impl EventLoop {
                     mesh_net::Direction::Outbound => Direction::Outbound,
                 };
                 tracing::debug!(peer = public_key(peer).short(), ?direction, "peer up");
-                self.give(Input::PeerUp { peer: public_key(peer), direction }).await;
+                let came = self.presence.connected(public_key(peer), direction);
+                self.give(came).await;
             }
             Event::Disconnected { peer } => {
                 tracing::debug!(peer = public_key(peer).short(), "peer down");
-                self.give(Input::PeerDown { peer: public_key(peer) }).await;
+                for input in self.presence.disconnected(public_key(peer)) {
+                    self.give(input).await;
+                }
             }
             Event::Gossip { topic, id, from, data } => {
                 self.on_gossip(&topic.0, id, from, &data).await;
             }
             Event::Request { protocol, peer, data, reply } => {
-                let from = public_key(peer);
+                let (from, reply) = (public_key(peer), Reply::from(reply));
                 match protocol {
                     Protocol::Call => self.on_call(from, &data, reply).await,
                     Protocol::Custody => self.on_handover(from, &data, reply).await,
@@ -278,17 +295,24 @@ impl EventLoop {
     }
 
     async fn on_call(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        let admitted = self.guard.admit(data, from, self.clock.now().wall, &Ed25519);
-        let ask = admitted.map_err(|error| {
-            tracing::debug!(peer = from.short(), error = %chain(&error), "request not admitted");
-            Refusal::Invalid(chain(&error))
-        });
-        match ask.and_then(|ask| self.with_package(ask)) {
+        match self.lobby.guard.admit(data, from, self.clock.now().wall) {
+            Ok(ask) => self.asked(from, ask, reply).await,
+            Err(error) => {
+                let why = chain(&error);
+                tracing::debug!(peer = from.short(), error = why, "request not admitted");
+                reply.send(Answer::Refused(Refusal::Invalid(why)).encode());
+            }
+        }
+    }
+
+    /// Somebody asks what has been admitted.
+    async fn asked(&mut self, from: PublicKey, ask: Ask, reply: Reply) {
+        match self.with_package(ask) {
             Ok(ask) => {
                 let id = self.await_core(reply);
                 self.give(Input::Ask { from, ask, reply: id }).await;
             }
-            Err(refusal) => send(reply, Answer::Refused(refusal).encode()),
+            Err(refusal) => reply.send(Answer::Refused(refusal).encode()),
         }
     }
 
@@ -313,12 +337,12 @@ impl EventLoop {
                     let id = self.await_core(reply);
                     self.give(Input::Handover { from, bundle, reply: id }).await;
                 } else {
-                    send(reply, HandoverAnswer::Missing(missing).encode());
+                    reply.send(HandoverAnswer::Missing(missing).encode());
                 }
             }
             Err(error) => {
                 tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
-                send(reply, HandoverAnswer::Refused(chain(&error)).encode());
+                reply.send(HandoverAnswer::Refused(chain(&error)).encode());
             }
         }
     }
@@ -329,7 +353,7 @@ impl EventLoop {
             Ok(ReconcileAsk::Fetch(ids)) => ReconcileQuery::Fetch(ids),
             Ok(ReconcileAsk::Give(given)) => {
                 let statements = sound(&given, self.clock.now().wall);
-                send(reply, ReconcileAnswer::Thanks.encode());
+                reply.send(ReconcileAnswer::Thanks.encode());
                 return self.give(Input::Given { from, statements }).await;
             }
             Err(error) => {
@@ -370,9 +394,16 @@ impl EventLoop {
                 });
                 Some(Input::Answered { call, answer })
             }),
-            Action::HandOver { to, bundle } => {
+            Action::HandOver { to, bundle } if self.presence.is_connected(to) => {
                 self.errand(|link| async move {
                     let taken = link.hand_over(to, &bundle).await;
+                    Some(Input::HandedOver { id: bundle.id(), taken })
+                });
+            }
+            Action::HandOver { to, bundle } => {
+                let mailboxes = self.lobby.mailboxes.clone();
+                self.errand(|_| async move {
+                    let taken = mailboxes.hand_over(to, &bundle).await;
                     Some(Input::HandedOver { id: bundle.id(), taken })
                 });
             }
@@ -415,7 +446,7 @@ impl EventLoop {
 
     fn answer(&mut self, id: ReplyId, frame: Vec<u8>) {
         if let Some(reply) = self.waiting.remove(&id) {
-            send(reply, frame);
+            reply.send(frame);
         }
     }
 
@@ -498,12 +529,6 @@ fn worth_telling(listening: &[Multiaddr]) -> Vec<String> {
     let (loopback, other): (Vec<_>, Vec<_>) =
         all.partition(|it| it.starts_with("/ip4/127.") || it.starts_with("/ip6/::1/"));
     if other.is_empty() { loopback } else { other }
-}
-
-fn send(reply: Reply, frame: Vec<u8>) {
-    if let Err(error) = reply.send(frame) {
-        tracing::debug!(%error, "an answer was not sent");
-    }
 }
 
 fn blob_name(hash: BlobHash) -> blake3::Hash {

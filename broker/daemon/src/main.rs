@@ -9,12 +9,16 @@ mod commands;
 mod config;
 mod daemon;
 mod desk;
+mod door;
 mod event_loop;
 mod garbage;
+mod guard;
 mod lists;
 mod metrics;
 mod operator;
 mod page;
+mod presence;
+mod reply;
 mod report;
 mod show;
 

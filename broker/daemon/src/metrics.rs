@@ -22,6 +22,7 @@ pub struct Gauges {
     leases: Measure,
     custody: Measure,
     gossip: Measure,
+    visitors: Measure,
     disk: Measure,
     granted: Counter,
     lapsed: Counter,
@@ -45,6 +46,7 @@ impl Gauges {
             ("leases", "Live leases granted here", &gauges.leases),
             ("custody", "Results and receipts in custody", &gauges.custody),
             ("gossip", "Statements compared with other brokers", &gauges.gossip),
+            ("visitors", "Peers at the HTTP door", &gauges.visitors),
             ("disk_free_bytes", "Free space below the state directory", &gauges.disk),
         ] {
             registry.register(name, help, gauge.clone());
@@ -63,7 +65,7 @@ impl Gauges {
     }
 
     /// Takes the measure of what the broker is like now.
-    pub fn show(&self, totals: &Totals, disk_free: u64) {
+    pub fn show(&self, totals: &Totals, visitors: usize, disk_free: u64) {
         for (gauge, value) in [
             (&self.peers, totals.connected),
             (&self.links, totals.links),
@@ -73,6 +75,7 @@ impl Gauges {
             (&self.leases, totals.leases),
             (&self.custody, totals.custody),
             (&self.gossip, totals.gossip),
+            (&self.visitors, visitors),
         ] {
             gauge.set(u64::try_from(value).unwrap_or(u64::MAX));
         }

@@ -61,6 +61,9 @@ fn a_port_in_use_is_named() {
     let address = taken.local_addr().expect("bound");
     let http = end_of(&mut run(place.path(), &["--http", &address.to_string()]));
     expect(&http, NETWORK, &address.to_string());
+    let door = end_of(&mut run(place.path(), &["--door", &address.to_string()]));
+    expect(&door, NETWORK, &address.to_string());
+    assert!(String::from_utf8_lossy(&door.stderr).contains("--door"), "it says which to change");
     let listen = format!("/ip4/127.0.0.1/tcp/{}", address.port());
     expect(&end_of(&mut run(place.path(), &["--listen", &listen])), NETWORK, &listen);
 }

@@ -1,4 +1,5 @@
-//! Brokers as real processes, with a master and a volunteer that speak the protocol to them.
+//! Brokers as real processes, with a master and a volunteer that speak the protocol to them: over
+//! the mesh, and through the door. What is true of one way is true of the other.
 
 mod support;
 
@@ -7,34 +8,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Permissions,
-    Receipt, Registration, USUAL_PRIORITY, Verdict,
+    Ad, Artifact, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package,
+    Permissions, Receipt, Registration, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, Capabilities, Ed25519, Facts, JobSpec, Limits, Platform, PublicKey, Requirements,
     Resources, Runtime, RuntimeFacts, SecretKey, Signer, Step, Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants,
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants, seal,
 };
 use mesh_net::{Config, Event, Protocol, Role};
 use mesh_shell::{Clock, Link, Storage, public_key};
 use serde_json::Value;
+use support::visitor::{Visitor, beside};
 use support::{Process, directory, program, text};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-/// Somebody who dials brokers, and takes what they hand over.
+/// How somebody reaches a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Mesh,
+    Door,
+}
+
+/// Where a broker can be reached.
+struct Place {
+    address: String,
+    door: String,
+}
+
+impl Place {
+    fn of(broker: &mut Process) -> Self {
+        Self { address: broker.address(), door: broker.door() }
+    }
+}
+
+/// Somebody who goes to brokers, and takes what they hand over.
 struct Client {
+    way: Way,
     link: Link,
     key: Arc<SecretKey>,
     clock: Clock,
+    /// Once it has come to a door.
+    visitor: Option<Visitor>,
+    bundles: mpsc::UnboundedSender<Bundle>,
     arrived: mpsc::UnboundedReceiver<Bundle>,
     _directory: TempDir,
 }
 
 impl Client {
-    async fn start(seed: u8) -> Self {
+    async fn start(way: Way, seed: u8) -> Self {
         let directory = directory();
         let key = Arc::new(SecretKey::from_seed(&[seed; 32]));
         let clock = Clock::new();
@@ -43,7 +68,7 @@ impl Client {
         let (net, mut events) = mesh_net::start(config).await.expect("started");
         let link = Link::new(net, storage, key.clone(), clock);
         let (bundles, arrived) = mpsc::unbounded_channel();
-        let serving = link.clone();
+        let (serving, taking) = (link.clone(), bundles.clone());
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 match event {
@@ -51,23 +76,90 @@ impl Client {
                         let bundle = Bundle::decode(&data, &Ed25519)
                             .expect("brokers hand over what is sound");
                         reply.send(HandoverAnswer::Taken.encode()).expect("a small answer");
-                        drop(bundles.send(bundle));
+                        drop(taking.send(bundle));
                     }
                     Event::Blob(incoming) => serving.serve_blob(incoming, None).await,
                     _ => (),
                 }
             }
         });
-        Self { link, key, clock, arrived, _directory: directory }
+        Self { way, link, key, clock, visitor: None, bundles, arrived, _directory: directory }
     }
 
-    async fn dial(&self, address: &str) -> PublicKey {
-        let address = address.parse().expect("a logged address");
-        public_key(self.link.net().dial(address).await.expect("reached"))
+    async fn go_to(&mut self, place: &Place) -> PublicKey {
+        if self.way == Way::Mesh {
+            let address = place.address.parse().expect("a logged address");
+            return public_key(self.link.net().dial(address).await.expect("reached"));
+        }
+        let (door, key, bundles) = (place.door.clone(), self.key.clone(), self.bundles.clone());
+        let visitor = beside(move || Visitor::come(&door, key)).await;
+        self.visitor = Some(visitor.clone());
+        let broker = visitor.broker;
+        std::thread::spawn(move || collect(&visitor, &bundles));
+        broker
     }
 
     async fn ask(&self, broker: PublicKey, ask: Ask) -> Answer {
-        self.link.ask(broker, &ask).await.expect("an answer")
+        let Some(visitor) = self.visitor.clone() else {
+            return self.link.ask(broker, &ask).await.expect("an answer");
+        };
+        let package = match &ask {
+            Ask::Publish { offer, .. } => Some(self.bytes(offer.package.hash)),
+            _ => None,
+        };
+        beside(move || {
+            if let Some((hash, bytes)) = package {
+                let came = visitor.put(hash, bytes.len(), &[], &bytes);
+                assert_eq!(came.status(), 200, "{}", support::visitor::text(&came));
+            }
+            visitor.ask(&ask)
+        })
+        .await
+    }
+
+    /// Sends the bytes of a request as they are.
+    async fn ask_frame(&self, broker: PublicKey, frame: Vec<u8>) -> Answer {
+        match self.visitor.clone() {
+            Some(visitor) => beside(move || visitor.call(frame)).await,
+            None => {
+                let answer = self.link.net().request(Protocol::Call, broker.into(), frame).await;
+                Answer::decode(&answer.expect("an answer"), &Ed25519).expect("sound")
+            }
+        }
+    }
+
+    async fn hand_over(&self, broker: PublicKey, bundle: &Bundle) {
+        let Some(visitor) = self.visitor.clone() else {
+            return self.link.hand_over(broker, bundle).await.expect("taken");
+        };
+        let blobs: Vec<_> = bundle.blobs().iter().map(|(hash, _)| self.bytes(*hash)).collect();
+        let bundle = bundle.clone();
+        beside(move || {
+            let mut answer = visitor.hand_over(&bundle);
+            if let HandoverAnswer::Missing(missing) = &answer {
+                assert_eq!(missing.len(), blobs.len());
+                for (hash, bytes) in blobs {
+                    assert_eq!(visitor.put(hash, bytes.len(), &[], &bytes).status(), 200);
+                }
+                answer = visitor.hand_over(&bundle);
+            }
+            assert_eq!(answer, HandoverAnswer::Taken);
+        })
+        .await;
+    }
+
+    async fn fetch(&self, broker: PublicKey, package: Package) {
+        let Some(visitor) = self.visitor.clone() else {
+            let Package { hash, size } = package;
+            return self.link.fetch(broker, hash, size).await.expect("pulled through");
+        };
+        let came = beside(move || visitor.get(package.hash, package.size, &[])).await;
+        assert_eq!(BlobHash::of(came.body()), package.hash, "{}", support::visitor::text(&came));
+    }
+
+    fn bytes(&self, hash: BlobHash) -> (BlobHash, Vec<u8>) {
+        let path = self.link.storage().blobs().path(&blake3::Hash::from_bytes(*hash.as_bytes()));
+        (hash, std::fs::read(path).expect("stored before"))
     }
 
     async fn next_bundle(&mut self) -> Bundle {
@@ -80,6 +172,18 @@ impl Client {
         writer.append(bytes).expect("appended");
         let (hash, size) = writer.finish(None).expect("stored");
         Package { hash: BlobHash::from_bytes(*hash.as_bytes()), size }
+    }
+}
+
+/// Collects until the client or the broker has gone.
+fn collect(visitor: &Visitor, bundles: &mpsc::UnboundedSender<Bundle>) {
+    let mut taken = Vec::new();
+    while !bundles.is_closed() {
+        let Some(collected) = visitor.try_collect(&taken) else { return };
+        taken = collected.iter().map(Bundle::id).collect();
+        for bundle in collected {
+            drop(bundles.send(bundle));
+        }
     }
 }
 
@@ -259,17 +363,28 @@ fn the_node_key_stays_and_completes_addresses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_goes_through_two_brokers_though_its_home_is_killed_meanwhile() {
+    job_through_two_brokers(Way::Mesh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_of_a_volunteer_at_the_door() {
+    job_through_two_brokers(Way::Door).await;
+}
+
+async fn job_through_two_brokers(way: Way) {
     let (home_place, near_place) = (directory(), directory());
     let mut home = Process::start(home_place.path(), &[]);
     let home_address = home.address();
     let port = home_address.split("/p2p/").next().expect("the address").to_owned();
     let mut near = Process::start(near_place.path(), &["--bootstrap", &home_address]);
-    let near_address = near.address();
+    let near_at = Place::of(&mut near);
     near.event("link up");
 
-    let (mut master, mut volunteer) = (Client::start(1).await, Client::start(2).await);
-    let home_key = master.dial(&home_address).await;
-    let near_key = volunteer.dial(&near_address).await;
+    let mut master = Client::start(Way::Mesh, 1).await;
+    let mut volunteer = Client::start(way, 2).await;
+    let home_at = Place { address: home_address, door: home.door() };
+    let home_key = master.go_to(&home_at).await;
+    let near_key = volunteer.go_to(&near_at).await;
     let ad = ad(&volunteer, near_key);
     let left = volunteer.ask(near_key, Ask::Advertise { ad: ad.clone() }).await;
     assert_eq!(left, Answer::Done);
@@ -293,12 +408,12 @@ async fn a_job_goes_through_two_brokers_though_its_home_is_killed_meanwhile() {
     let ask = claim(&volunteer, &ad, &offered);
     let Answer::Leases(leases) = volunteer.ask(near_key, ask).await else { panic!("no lease") };
     assert_eq!((leases.len(), leases[0].signer()), (1, home_key));
-    volunteer.link.fetch(near_key, package.hash, package.size).await.expect("pulled through");
+    volunteer.fetch(near_key, package).await;
 
     home.kill();
     let result = result(&volunteer, &leases[0]);
     let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: near_key };
-    assert_eq!(volunteer.link.hand_over(near_key, &bundle).await, Ok(()));
+    volunteer.hand_over(near_key, &bundle).await;
 
     let mut home = Process::start(home_place.path(), &["--listen", &port]);
     home.event("listening");
@@ -306,7 +421,7 @@ async fn a_job_goes_through_two_brokers_though_its_home_is_killed_meanwhile() {
     let status = home.status(&http, |status| links(status) == 1);
     let counts = &status["offers"][0]["counts"];
     assert_eq!(counts["open"], 1, "the lease was remembered: {status:#}");
-    assert_eq!(master.dial(&home_address).await, home_key);
+    assert_eq!(master.go_to(&home_at).await, home_key);
     let mut again = publish;
     if let Ask::Publish { again, .. } = &mut again {
         *again = true;
@@ -316,7 +431,7 @@ async fn a_job_goes_through_two_brokers_though_its_home_is_killed_meanwhile() {
 
     let receipt = Verified::sign(receipt(&master, &offer, &result), master.key.as_ref());
     let receipt = Bundle { cargo: Cargo::Receipt(receipt), via: near_key };
-    assert_eq!(master.link.hand_over(home_key, &receipt).await, Ok(()));
+    master.hand_over(home_key, &receipt).await;
     assert_eq!(volunteer.next_bundle().await, receipt);
     home.status(&http, |status| status["offers"][0]["counts"]["done"] == 1);
 }
@@ -334,12 +449,13 @@ fn in_epoch(epoch: u64, master: &Client, publish: &Ask) -> Ask {
 async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
     let place = directory();
     let mut broker = Process::start(place.path(), &[]);
-    let address = broker.address();
-    let port = address.split("/p2p/").next().expect("the address").to_owned();
+    let at = Place::of(&mut broker);
+    let port = at.address.split("/p2p/").next().expect("the address").to_owned();
     let http = text(&broker.event("http")["address"]);
-    let (master, volunteer) = (Client::start(5).await, Client::start(6).await);
-    let key = master.dial(&address).await;
-    volunteer.dial(&address).await;
+    let mut master = Client::start(Way::Mesh, 5).await;
+    let mut volunteer = Client::start(Way::Mesh, 6).await;
+    let key = master.go_to(&at).await;
+    volunteer.go_to(&at).await;
     let (publish, offer) = publication(&master, key, master.store(b"package"));
     assert_eq!(master.ask(key, publish.clone()).await, Answer::Done);
     let Ask::Publish { home, .. } = &publish else { unreachable!("a publication") };
@@ -363,8 +479,8 @@ async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
 
     let mut broker = Process::start(place.path(), &["--listen", &port]);
     broker.event("listening");
-    for client in [&master, &volunteer] {
-        assert_eq!(client.dial(&address).await, key);
+    for client in [&mut master, &mut volunteer] {
+        assert_eq!(client.go_to(&at).await, key);
     }
     let refused = volunteer.ask(key, claim(&volunteer, &ad, &offered)).await;
     assert_eq!(refused, Answer::Refused(Refusal::UnknownOffer), "{leases:?} are forgotten");
@@ -378,13 +494,27 @@ async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
     assert!(matches!(granted, Answer::Leases(leases) if leases[0].epoch == 2));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_for_a_home_that_is_nowhere_is_refused_at_once() {
+/// A broker, and somebody at it.
+async fn scene(way: Way) -> (Process, Client, PublicKey, TempDir) {
     let place = directory();
     let mut broker = Process::start(place.path(), &[]);
-    let address = broker.address();
-    let volunteer = Client::start(3).await;
-    let key = volunteer.dial(&address).await;
+    let mut client = Client::start(way, 3).await;
+    let key = client.go_to(&Place::of(&mut broker)).await;
+    (broker, client, key, place)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ways_refuse_the_same() {
+    for way in [Way::Mesh, Way::Door] {
+        a_claim_for_a_home_that_is_nowhere_is_refused_at_once(way).await;
+        a_request_is_taken_once_and_only_by_its_audience(way).await;
+        an_offer_without_its_package_is_refused(way).await;
+        what_is_no_bundle_and_of_no_known_project_stays_with_its_sender(way).await;
+    }
+}
+
+async fn a_claim_for_a_home_that_is_nowhere_is_refused_at_once(way: Way) {
+    let (_broker, volunteer, key, _place) = scene(way).await;
     let nobody = SecretKey::from_seed(&[9; 32]).public();
     let (publish, offer) =
         publication(&volunteer, nobody, Package { hash: BlobHash::of(b""), size: 0 });
@@ -392,6 +522,112 @@ async fn a_claim_for_a_home_that_is_nowhere_is_refused_at_once() {
     let offered = Offered { offer, home, registration: None, others: None, home_unseen: None };
     let ask = claim(&volunteer, &ad(&volunteer, key), &offered);
     assert_eq!(volunteer.ask(key, ask).await, Answer::Refused(Refusal::NoRoute));
+}
+
+async fn a_request_is_taken_once_and_only_by_its_audience(way: Way) {
+    let (_broker, client, key, _place) = scene(way).await;
+    let sealed = |audience, nonce| {
+        let ask = Ask::Registrations { projects: Vec::new() };
+        let request = seal(&ask, audience, nonce, client.clock.now().wall, client.key.as_ref());
+        request.envelope().as_bytes().to_vec()
+    };
+    let request = sealed(key, 1);
+    let answer = client.ask_frame(key, request.clone()).await;
+    assert_eq!(answer, Answer::Registrations(Vec::new()));
+    let elsewhere = sealed(SecretKey::from_seed(&[9; 32]).public(), 2);
+    for (frame, says) in [(request, "seen before"), (elsewhere, "for"), (vec![0], "request")] {
+        let answer = client.ask_frame(key, frame).await;
+        let Answer::Refused(Refusal::Invalid(why)) = &answer else { panic!("{answer:?}") };
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+async fn an_offer_without_its_package_is_refused(way: Way) {
+    let (_broker, client, key, _place) = scene(way).await;
+    let nowhere = Package { hash: BlobHash::of(b"nowhere"), size: 7 };
+    let (publish, _) = publication(&client, key, nowhere);
+    let request = seal(&publish, key, 1, client.clock.now().wall, client.key.as_ref());
+    let answer = client.ask_frame(key, request.envelope().as_bytes().to_vec()).await;
+    let Answer::Refused(Refusal::Invalid(why)) = &answer else { panic!("{answer:?}") };
+    assert!(why.contains("package must be sent"), "{why}");
+}
+
+async fn what_is_no_bundle_and_of_no_known_project_stays_with_its_sender(way: Way) {
+    let (_broker, client, key, _place) = scene(way).await;
+    let offer_frame = |frame: Vec<u8>| async {
+        match client.visitor.clone() {
+            Some(visitor) => beside(move || visitor.offer_custody(frame)).await,
+            None => {
+                let answer = client.link.net().request(Protocol::Custody, key.into(), frame).await;
+                HandoverAnswer::decode(&answer.expect("an answer")).expect("sound")
+            }
+        }
+    };
+    let (_, offer) = publication(&client, key, client.store(b"package"));
+    let lease = lease(&client, &offer);
+    let receipt = receipt(&client, &offer, &result(&client, &lease));
+    let cargo = Cargo::Receipt(Verified::sign(receipt, client.key.as_ref()));
+    let unknown = Bundle { cargo, via: key }.encode();
+    for (frame, says) in [(vec![0xa0], "bundle"), (unknown, "no home")] {
+        let answer = offer_frame(frame).await;
+        let HandoverAnswer::Refused(why) = &answer else { panic!("{answer:?}") };
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+/// A lease that the client grants itself.
+fn lease(client: &Client, offer: &Verified<Offer>) -> Verified<Lease> {
+    let now = client.clock.now().wall;
+    let lease = Lease {
+        project: offer.project,
+        task: TaskId { offer: offer.id(), task: 0, replica: 0 },
+        epoch: 1,
+        volunteer: client.key.public(),
+        runtime: Runtime::Wasm,
+        granted: now,
+        term_ms: 30_000,
+        deadline: None,
+        expires: offer.expires,
+    };
+    Verified::sign(lease, client.key.as_ref())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_and_a_volunteer_at_one_door_need_no_mesh() {
+    let (mut broker, mut master, key, _place) = scene(Way::Door).await;
+    let door = master.visitor.as_ref().expect("at the door").base.clone();
+    let at = Place { address: String::new(), door };
+    let mut volunteer = Client::start(Way::Door, 5).await;
+    volunteer.go_to(&at).await;
+    let ad = ad(&volunteer, key);
+    let left = volunteer.ask(key, Ask::Advertise { ad: ad.clone() }).await;
+    assert_eq!(left, Answer::Done);
+    let (publish, offer) = publication(&master, key, master.store(b"package"));
+    assert_eq!(master.ask(key, publish).await, Answer::Done);
+    let Answer::Offers(offers) = volunteer.ask(key, pull()).await else { panic!("no offers") };
+    let ask = claim(&volunteer, &ad, &offers[0]);
+    let Answer::Leases(leases) = volunteer.ask(key, ask).await else { panic!("no lease") };
+    volunteer.fetch(key, offer.package).await;
+
+    let mut report = JobResult::clone(&result(&volunteer, &leases[0]));
+    let log = volunteer.store(b"what the job said");
+    let artifact = Artifact { path: "log".to_owned(), hash: log.hash, size: log.size };
+    report.artifacts = vec![artifact];
+    let result = Verified::sign(report, volunteer.key.as_ref());
+    let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: key };
+    volunteer.hand_over(key, &bundle).await;
+    assert_eq!(master.next_bundle().await, bundle);
+    master.fetch(key, log).await;
+
+    // Whoever collects gets what is for its own key.
+    let mut nosy = Client::start(Way::Door, 6).await;
+    nosy.go_to(&at).await;
+    let receipt = Verified::sign(receipt(&master, &offer, &result), master.key.as_ref());
+    let receipt = Bundle { cargo: Cargo::Receipt(receipt), via: key };
+    master.hand_over(key, &receipt).await;
+    assert_eq!(volunteer.next_bundle().await, receipt);
+    broker.event("handed over");
+    assert!(nosy.arrived.try_recv().is_err(), "nothing is for it");
 }
 
 /// Needs root, for the disk; CI has it.
@@ -405,10 +641,16 @@ async fn a_broker_without_room_for_what_follows_takes_no_offer() {
     let place = directory();
     let mut broker = Process::start_on_small_disk(place.path(), "48m");
     let address = broker.address();
-    let master = Client::start(4).await;
-    let key = master.dial(&address).await;
+    let mut master = Client::start(Way::Mesh, 4).await;
+    let door = broker.door();
+    let key = master.go_to(&Place { address, door: door.clone() }).await;
     let (publish, _) = publication(&master, key, master.store(b"package"));
     let refused = master.link.ask(key, &publish).await.expect_err("there is no room");
     let reason = mesh_shell::chain(&refused);
     assert!(reason.contains("the disk is full"), "{reason}");
+    let (hash, bytes) = master.bytes(master.store(b"package").hash);
+    let came = beside(move || Visitor::come(&door, master.key.clone()).put(hash, 7, &[], &bytes));
+    let came = came.await;
+    assert_eq!(came.status(), 507, "{}", support::visitor::text(&came));
+    assert!(support::visitor::text(&came).contains("the disk is full"));
 }

@@ -15,13 +15,17 @@ pub const MAX_COLLECTED: usize = 256;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Pass {
     /// Wait for bundles that are handed over to me.
     Collect {
         /// Those that are durable with me now; at most [`MAX_COLLECTED`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         taken: Vec<StatementId>,
+        /// Milliseconds to wait at most, if that is not the broker's to say: whoever only wants to
+        /// say what is taken need not wait.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
     },
     /// Take custody of what this frame has.
     Custody {
@@ -64,7 +68,7 @@ impl Pass {
     /// Reads the body of a request.
     pub fn decode(bytes: &[u8]) -> Result<Self, PassError> {
         match decode_cbor(bytes, MAX_FRAME_BYTES)? {
-            Self::Collect { taken } if taken.len() > MAX_COLLECTED => Err(PassError::TooMany),
+            Self::Collect { taken, .. } if taken.len() > MAX_COLLECTED => Err(PassError::TooMany),
             pass => Ok(pass),
         }
     }

@@ -111,8 +111,8 @@ fn passes_are_as_specified_and_no_asks() {
     let cddl = Cddl::read();
     let hash = BlobHash::of(b"blob");
     let passes = [
-        Pass::Collect { taken: Vec::new() },
-        Pass::Collect { taken: vec![id(1); MAX_COLLECTED] },
+        Pass::Collect { taken: Vec::new(), wait_ms: None },
+        Pass::Collect { taken: vec![id(1); MAX_COLLECTED], wait_ms: Some(0) },
         Pass::Custody { frame: hash },
         Pass::Get { hash, limit: u64::MAX },
         Pass::Put { hash, size: 0 },
@@ -124,7 +124,7 @@ fn passes_are_as_specified_and_no_asks() {
     }
     let ask = Ask::Ad { volunteer: volunteer() };
     assert!(Pass::decode(&ask.encode()).is_err());
-    let too_many = Pass::Collect { taken: vec![id(1); MAX_COLLECTED + 1] };
+    let too_many = Pass::Collect { taken: vec![id(1); MAX_COLLECTED + 1], wait_ms: None };
     assert!(Pass::decode(&too_many.encode()).is_err());
 }
 

@@ -56,7 +56,8 @@ impl Broker {
     /// keys and dial, and must not push out whom we found already, or chose ourselves.
     pub(super) fn link_if_broker(&mut self, peer: PublicKey, now: Now) {
         let is_new = self.routes.knows(peer) && !self.routes.is_linked(peer);
-        if !is_new || !self.peers.contains_key(&peer) {
+        let can_be_asked = self.peers.get(&peer).is_some_and(|way| *way != Direction::Door);
+        if !is_new || !can_be_asked {
             return;
         }
         if !self.is_outbound(peer) && self.routes.links().count() >= MAX_LINKS {

@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code, reason = "shared by several test crates")]
 
+pub mod visitor;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -34,7 +36,12 @@ pub fn program() -> Command {
 pub fn run(state: &Path, more: &[&str]) -> Command {
     let mut command = program();
     command.arg("run").arg("--state").arg(state).args(["--log-format", "json"]);
-    for (flag, usual) in [("--listen", "/ip4/127.0.0.1/tcp/0"), ("--http", "127.0.0.1:0")] {
+    let loopback = [
+        ("--listen", "/ip4/127.0.0.1/tcp/0"),
+        ("--door", "127.0.0.1:0"),
+        ("--http", "127.0.0.1:0"),
+    ];
+    for (flag, usual) in loopback {
         if !more.contains(&flag) {
             command.args([flag, usual]);
         }
@@ -94,9 +101,24 @@ impl Process {
         text(&self.event("listening")["address"])
     }
 
+    /// Where its door is.
+    pub fn door(&mut self) -> String {
+        format!("http://{}", text(&self.event("door")["address"]))
+    }
+
     /// What `status --json` says, once that satisfies `wanted`.
     pub fn status(&mut self, http: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        self.status_within(PATIENCE, http, wanted)
+    }
+
+    /// The same, for what takes its time.
+    pub fn status_within(
+        &mut self,
+        patience: Duration,
+        http: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + patience;
         loop {
             let mut status = program();
             let output =
