@@ -10,6 +10,7 @@ use clap::Args;
 use xtask::tools::{self, cargo, output, run};
 
 use crate::python::{self, Environment};
+use crate::python_volunteer;
 
 /// What `cargo xtask check` takes.
 #[derive(Debug, Args)]
@@ -45,6 +46,7 @@ const CHECKS: &[Check] = &[
     Check { name: "doc tests", run: doc_tests },
     Check { name: "documentation", run: documentation },
     Check { name: "dependencies", run: dependencies },
+    Check { name: "python volunteer", run: python_volunteer },
     Check { name: "demo", run: demo },
 ];
 
@@ -176,6 +178,19 @@ fn python_client() -> Result<Verdict> {
         return Ok(Verdict::Skipped(why.to_owned()));
     }
     environment.check()?;
+    Ok(Verdict::Passed)
+}
+
+/// A volunteer that shares no code with ours does a job of a real master.
+fn python_volunteer() -> Result<Verdict> {
+    let environment = Environment::new()?;
+    if !environment.is_ready() {
+        return Ok(Verdict::Skipped("as the python client, which is not installed".to_owned()));
+    }
+    if !tools::programs()?.join("talkoot-broker").exists() {
+        return Ok(Verdict::Skipped("the programs are not built: `cargo build`".to_owned()));
+    }
+    python_volunteer::check(&environment)?;
     Ok(Verdict::Passed)
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod python;
+mod python_volunteer;
 
 use std::process::ExitCode;
 

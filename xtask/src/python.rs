@@ -17,10 +17,10 @@ use xtask::tools::{self, output, run};
 pub const DEBIAN_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
 
 /// What is missing where no such Python is.
-pub const PROGRAM: &str = "python3 from 3.11, with venv";
+pub const PROGRAM: &str = "python3 from 3.11.4, with venv";
 
 /// The oldest Python that has all that the client uses.
-const OLDEST: &str = "(3, 11)";
+const OLDEST: &str = "(3, 11, 4)";
 
 /// Whether there is a Python that can make an environment for the client.
 pub fn is_here() -> bool {
@@ -80,6 +80,13 @@ impl Environment {
         fits(&made)?;
         println!("took {} statements of the client: {}", taken.len(), taken.join(", "));
         Ok(())
+    }
+
+    /// `python -m MODULE`, without arguments.
+    pub fn module(&self, module: &str) -> Command {
+        let mut python = self.python();
+        python.args(["-m", module]);
+        python
     }
 
     fn python(&self) -> Command {

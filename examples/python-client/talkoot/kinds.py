@@ -249,10 +249,14 @@ DELEGATION = Kind(4, "delegation", 366 * DAY_MS, _DELEGATION)
 HOME = Kind(5, "home", 366 * DAY_MS, _HOME, _check_home)
 OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER)
 CLAIM = Kind(8, "claim", HOUR_MS, _CLAIM)
+LEASE = Kind(9, "lease", 30 * DAY_MS, _LEASE, _check_lease)
+RENEWAL = Kind(10, "renewal", HOUR_MS, _RENEWAL)
 RESULT = Kind(11, "result", 30 * DAY_MS, _RESULT)
 RECEIPT = Kind(12, "receipt", 366 * DAY_MS, _RECEIPT)
+REVOCATION = Kind(14, "revocation", 366 * DAY_MS, _REVOCATION)
 SUCCESSION = Kind(15, "succession", 366 * DAY_MS, _SUCCESSION)
 OWNERSHIP = Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP)
+REQUEST = Kind(17, "request", MINUTE_MS, _REQUEST)
 
 ALL = (
     AD,
@@ -263,15 +267,15 @@ ALL = (
     OFFER,
     Kind(7, "withdrawal", 30 * DAY_MS, _WITHDRAWAL),
     CLAIM,
-    Kind(9, "lease", 30 * DAY_MS, _LEASE, _check_lease),
-    Kind(10, "renewal", HOUR_MS, _RENEWAL),
+    LEASE,
+    RENEWAL,
     RESULT,
     RECEIPT,
     Kind(13, "broker card", DAY_MS, _BROKER_CARD),
-    Kind(14, "revocation", 366 * DAY_MS, _REVOCATION),
+    REVOCATION,
     SUCCESSION,
     OWNERSHIP,
-    Kind(17, "request", MINUTE_MS, _REQUEST),
+    REQUEST,
 )
 
 BY_NUMBER = {kind.number: kind for kind in ALL}
