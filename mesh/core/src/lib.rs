@@ -3,6 +3,7 @@
 //! Cores speak one contract: `handle(input, now)`, drain `poll_action()` until `None`, sleep until
 //! `next_wake()`. [`Now`] carries both clocks; [`Outbox`] ties acknowledgements to durable writes.
 
+mod channel;
 mod contract;
 mod custody;
 mod declaring;
@@ -16,6 +17,11 @@ mod request;
 mod routes;
 mod time;
 
+pub use channel::{
+    Carries, ChannelAnswer, ChannelKey, ChannelKeyError, ChannelMessage, ChannelOpen,
+    ChannelRefusal, FlowId, FlowNews, Flows, MAX_DATA_BYTES, MAX_FLOWS, MAX_STEP_NAME, Violation,
+    WINDOW,
+};
 pub use contract::{CallFailed, CallId, HandoverFailed, ReplyId};
 pub use custody::{
     Bundle, BundleError, CUSTODY_PREFIX, Cargo, Custody, CustodyFull, CustodyLimits, Duty,

@@ -19,9 +19,10 @@ use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, JobNeeds, KeyChange, MAX_COLLECTED,
+    Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
+    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_COLLECTED, MAX_DATA_BYTES,
     MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER,
-    Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, Wants, differences,
+    Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -62,6 +63,46 @@ fn asks_are_as_specified_and_come_back() {
     for ask in asks {
         cddl.check("ask", &ask.encode());
         assert_eq!(Ask::decode(&ask.encode(), &Ed25519).expect("our own"), ask);
+    }
+}
+
+#[test]
+fn what_opens_channels_and_passes_on_them_is_as_specified_and_comes_back() {
+    let cddl = Cddl::read();
+    for open in [ChannelOpen::Task(task()), ChannelOpen::Lease { lease: lease(), hops: MAX_HOPS }] {
+        cddl.check("channel-open", &open.encode());
+        assert_eq!(ChannelOpen::decode(&open.encode(), &Ed25519).expect("our own"), open);
+    }
+    let refusals = [
+        ChannelRefusal::Nobody,
+        ChannelRefusal::NotYours,
+        ChannelRefusal::NoRoute,
+        ChannelRefusal::Declined,
+        ChannelRefusal::NotRelayed,
+        ChannelRefusal::Full,
+        ChannelRefusal::Invalid,
+    ];
+    let refused = refusals.map(ChannelAnswer::Refused);
+    for answer in refused.into_iter().chain([ChannelAnswer::Open(lease())]) {
+        cddl.check("channel-answer", &answer.encode());
+        assert_eq!(ChannelAnswer::decode(&answer.encode(), &Ed25519).expect("our own"), answer);
+    }
+    let key_of = ChannelKey { lease: lease().id(), key: [7; 32] };
+    cddl.check("channel-proof", &key_of.prove(volunteer(), 1, EXPIRES, &key(2)).body);
+    let flow = FlowId(3);
+    let carries = Carries::Log { step: 2, name: "build".to_owned() };
+    let messages = [
+        ChannelMessage::Open { flow, carries },
+        ChannelMessage::Data { flow, bytes: vec![0; MAX_DATA_BYTES] },
+        ChannelMessage::LeftOut { flow, bytes: 1 << 40 },
+        ChannelMessage::End { flow },
+        ChannelMessage::Grant { flow, bytes: WINDOW },
+        ChannelMessage::Here,
+        ChannelMessage::Bye("done".to_owned()),
+    ];
+    for message in messages {
+        cddl.check("channel-message", &message.encode());
+        assert_eq!(ChannelMessage::decode(&message.encode()).expect("our own"), message);
     }
 }
 
