@@ -41,8 +41,10 @@ mod policy;
 mod presence;
 mod registrations;
 mod returning;
+mod tail;
 mod trust;
 mod volunteer;
+mod watching;
 mod work;
 mod working;
 
@@ -53,6 +55,7 @@ pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
 pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
+pub use tail::{TAIL_BYTES, Tail, Watcher};
 pub use trust::{Decline, Pin, Trust};
 pub use volunteer::{DISK_RESERVE, RestoreError, Volunteer};
 pub use work::{JobView, MAX_JOBS, Stage, needs};

@@ -9,7 +9,7 @@ use capability::statements::{
     Artifact, Credit, Ended, Intent, Log, MAX_INLINE_LOG_BYTES, Renewal, StepReport, Verdict,
 };
 use capability::{BlobHash, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified};
-use mesh_core::{Answer, Ask, HandoverAnswer, Refusal};
+use mesh_core::{Answer, Ask, ChannelRefusal, HandoverAnswer, Refusal};
 use support::{
     BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
     receipt, result_in,
@@ -502,6 +502,23 @@ fn the_job_of_a_lapsed_lease_goes_on_and_its_result_is_sent() {
 
     bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
     bench.take_handover();
+}
+
+#[test]
+fn a_job_is_watched_by_its_offers_signer_while_its_lease_lives() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("a", 1, 1);
+    let order = bench.run_offer(&offer).remove(0);
+    let watcher = |bench: &Bench, broker| bench.volunteer.watcher(peer(broker), order.lease);
+    assert_eq!(watcher(&bench, BROKER), Ok(offer.offer.signer()));
+    assert_eq!(watcher(&bench, 9), Err(ChannelRefusal::Nobody), "no broker of ours asks");
+    let other = bench.volunteer.watcher(peer(BROKER), offer.offer.id());
+    assert_eq!(other, Err(ChannelRefusal::Nobody), "that is no lease of ours");
+
+    bench.pass(10 * SECOND);
+    let (call, _) = bench.take_ask(|ask| matches!(ask, Ask::Renew { .. }));
+    bench.answer(call, Answer::Renewed { lapsed: vec![order.lease] });
+    assert_eq!(watcher(&bench, BROKER), Err(ChannelRefusal::Nobody), "the lease has lapsed");
 }
 
 #[test]
