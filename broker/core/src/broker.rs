@@ -5,6 +5,7 @@
 
 mod asking;
 mod carrying;
+mod channelling;
 mod forgetting;
 mod learning;
 mod linking;
@@ -25,6 +26,7 @@ use mesh_core::{
     Routes, Write,
 };
 
+pub use channelling::ChannelRoute;
 pub use lists::{AdStatus, BrokerStatus, BundleStatus, Grants, OfferExplained, Page};
 pub use restoring::RestoreError;
 pub use status::{OfferStatus, PeerRole, PeerStatus, Status, Totals};
@@ -46,6 +48,7 @@ use crate::rests::Rests;
 use crate::shares::{Shares, Weight};
 use crate::summaries::Summaries;
 use crate::unseen::Unseen;
+use crate::ways_back::WaysBack;
 
 /// Links that a broker aims at when it dials the brokers that it hears of: enough to lose some, few
 /// enough that link state stays small.
@@ -124,6 +127,7 @@ pub struct Broker {
     leases: LeaseTable,
     owed: EpochsOwed,
     pulls: Pulls,
+    ways_back: WaysBack,
     inquiries: Inquiries,
     calls: Calls,
     receipts: Receipts,
@@ -194,6 +198,7 @@ impl Broker {
             leases: LeaseTable::default(),
             owed: EpochsOwed::default(),
             pulls: Pulls::default(),
+            ways_back: WaysBack::default(),
             inquiries: Inquiries::default(),
             calls: Calls::default(),
             receipts: Receipts::default(),
@@ -352,6 +357,7 @@ impl Broker {
         if self.ads.expire(now) {
             self.summaries.changed(now);
         }
+        self.ways_back.expire(now.mono);
         self.ads_asked.retain(|_, at| *at > now.mono);
         self.leases.forget_claims(now.wall);
         self.turn.writes.extend(self.receipts.expire(now.wall));

@@ -9,6 +9,7 @@ mod ad_table;
 mod broker;
 mod calls;
 mod card;
+mod channel_shares;
 mod claims;
 mod contract;
 mod epochs_owed;
@@ -27,14 +28,16 @@ mod shares;
 mod summaries;
 mod troubles;
 mod unseen;
+mod ways_back;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
 pub use broker::{
-    AdStatus, Broker, BrokerConfig, BrokerStatus, BundleStatus, DISK_RESERVE, Grants,
+    AdStatus, Broker, BrokerConfig, BrokerStatus, BundleStatus, ChannelRoute, DISK_RESERVE, Grants,
     MAX_BLOB_SOURCES, OfferExplained, OfferStatus, Page, PeerRole, PeerStatus, RestoreError,
     Status, TARGET_LINKS, Totals,
 };
 pub use calls::MAX_FORWARDED;
+pub use channel_shares::{ChannelShares, MAX_CHANNELS, MAX_CHANNELS_A_PROJECT, PACE, PROJECT_PACE};
 pub use claims::MAX_REMEMBERED_CLAIMS;
 pub use contract::{
     Action, Direction, GossipToken, GossipVerdict, Input, News, ReconcileNews, ReconcileQuery,

@@ -32,6 +32,7 @@ struct Publication {
 
 impl Broker {
     pub(super) fn asked(&mut self, from: PublicKey, ask: Ask, reply: ReplyId, now: Now) {
+        self.note_way_back(from, &ask, now);
         match ask {
             Ask::Advertise { ad } => match self.advertise(from, ad, now) {
                 Ok(()) => self.reply(reply, Answer::Done),
