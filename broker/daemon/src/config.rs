@@ -13,6 +13,7 @@ use mesh_shell::config::Bytes;
 use mesh_shell::{Exit, Failure, Outcome};
 use serde::Deserialize;
 
+use crate::channels::Relaying;
 use crate::cli::RunArgs;
 use crate::wrong;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub blob_quota: Bytes,
     /// Results and receipts in custody at most. Default: 100,000.
     pub custody_bundles: usize,
+    /// Whether to relay live channels, by which a project follows the logs of its running tasks. Default: true.
+    pub live: bool,
     /// What projects get of what this broker's volunteers give, by their keys, in hundredths of what
     /// others get: 1 to 10,000. Default: 100 each.
     pub weights: BTreeMap<String, u16>,
@@ -63,6 +66,7 @@ impl Default for Config {
             state: None,
             blob_quota: Bytes(custody.bytes),
             custody_bundles: custody.bundles,
+            live: true,
             weights: BTreeMap::new(),
         }
     }
@@ -129,6 +133,8 @@ pub struct Settings {
     pub blob_quota: u64,
     /// Bounds of custody.
     pub custody: CustodyLimits,
+    /// Whether to relay channels.
+    pub relaying: Relaying,
     /// What projects get, where it is not the usual.
     pub weights: BTreeMap<ProjectKey, Weight>,
 }
@@ -173,6 +179,7 @@ impl Config {
             http: self.http,
             blob_quota: self.blob_quota.0,
             custody,
+            relaying: if self.live { Relaying::On } else { Relaying::Off },
             weights: self.weights.iter().map(weight).collect::<Outcome<_>>()?,
         })
     }

@@ -82,6 +82,7 @@ pub async fn run(settings: Settings) -> Outcome {
         &settings.bootstrap,
     );
     let sources = Sources { events, knocks, looks, termination };
+    let event_loop = event_loop.relaying(settings.relaying);
     let outcome = event_loop.run(sources, finished).await;
     drop(door_ends);
     web.end().await;

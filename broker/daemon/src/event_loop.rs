@@ -25,6 +25,7 @@ use mesh_shell::{
 };
 use tokio::sync::mpsc;
 
+use crate::channels::{Channels, Relaying};
 use crate::config::with_peer;
 use crate::desk::Look;
 use crate::door::{Knock, Lobby};
@@ -36,6 +37,8 @@ use crate::report;
 
 /// How often free disk space is measured, and nonces that nobody can repeat are forgotten.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
+/// How often channels whose leases are over are looked for.
+const CHANNEL_PERIOD: Duration = Duration::from_secs(5);
 /// How often blobs that nothing refers to are looked for; they go when found twice in a row.
 const GARBAGE_PERIOD: Duration = Duration::from_secs(10 * 60);
 
@@ -48,6 +51,7 @@ pub struct EventLoop {
     clock: Clock,
     shown: Shown,
     garbage: Garbage,
+    channels: Channels,
     topics: BTreeMap<String, Topic>,
     /// Addresses that the operator named for this broker; then those that it listens on do not count.
     external: Vec<Multiaddr>,
@@ -113,6 +117,7 @@ impl EventLoop {
             broker,
             lobby,
             presence: Presence::default(),
+            channels: Channels::new(Relaying::On, link.clone(), clock),
             link,
             clock,
             shown,
@@ -132,10 +137,17 @@ impl EventLoop {
         (this, Finished { errands: finished, commits, walks })
     }
 
+    /// The same, that relays channels, which it does unless told otherwise, or does not.
+    pub fn relaying(self, relaying: Relaying) -> Self {
+        let channels = Channels::new(relaying, self.link.clone(), self.clock);
+        Self { channels, ..self }
+    }
+
     /// Runs until the operator asks for the end, or the disk fails.
     pub async fn run(mut self, mut sources: Sources, mut finished: Finished) -> Outcome {
         let mut disk = tokio::time::interval(DISK_PERIOD);
         let mut garbage = tokio::time::interval(GARBAGE_PERIOD);
+        let mut channels = tokio::time::interval(CHANNEL_PERIOD);
         // Before anything can be taken it is known whether there is room.
         self.measure_disk().await;
         loop {
@@ -165,6 +177,7 @@ impl EventLoop {
                     self.measure_disk().await;
                 }
                 _ = garbage.tick() => self.list_stored(),
+                _ = channels.tick() => self.channels.look(&self.broker, self.clock.now()),
                 // What is kept may have changed during the walk: it is looked up only now.
                 Some(stored) = finished.walks.recv() => {
                     self.garbage.collect(&stored, &self.broker, self.link.storage());
@@ -249,6 +262,9 @@ impl EventLoop {
                 }
             }
             Event::Blob(incoming) => self.on_blob(incoming),
+            Event::Channel(incoming) => {
+                self.channels.take(incoming, &self.broker, self.clock.now());
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
 mod backup;
+mod channels;
 mod cli;
 mod client;
 mod commands;

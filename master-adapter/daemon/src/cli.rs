@@ -146,6 +146,9 @@ pub enum Command {
         /// Of this replica.
         #[arg(long, default_value_t = 0)]
         replica: u16,
+        /// While a volunteer works on the task: print what it writes as it writes it, to the task's end.
+        #[arg(long)]
+        follow: bool,
         /// How to reach the adapter, and how to print.
         #[command(flatten)]
         client: ClientArgs,

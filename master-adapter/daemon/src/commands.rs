@@ -1,6 +1,7 @@
 //! The commands that talk to the running adapter.
 
 mod explain;
+mod follow;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -19,6 +20,7 @@ use crate::package::{self, PackError};
 use crate::show;
 
 pub use explain::explain;
+pub use follow::follow;
 
 /// How often the adapter is asked what is new.
 const POLL: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use capability::statements::TaskId;
 use capability::{Ed25519, PublicKey, StatementId};
 use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of, ownership_of};
 use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::archive::describe;
 use crate::metrics::Counters;
-use crate::rest::{Board, Command, NoAnswer, SharedBoard};
+use crate::rest::{Board, Command, NoAnswer, NotWatched, SharedBoard, Watched};
 
 /// How often free disk space is measured.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
@@ -150,7 +151,10 @@ impl EventLoop {
                 tokio::spawn(async move { link.serve_blob(incoming, None).await });
             }
             // A master is asked nothing else, and dropping the reply says so.
-            Event::Request { .. } | Event::Gossip { .. } | Event::Listening { .. } => {}
+            Event::Request { .. }
+            | Event::Channel(_)
+            | Event::Gossip { .. }
+            | Event::Listening { .. } => {}
         }
     }
 
@@ -194,6 +198,7 @@ impl EventLoop {
                 Input::Cancel { offer, reply }
             }
             Command::AskHome { ask, reply } => return self.ask_home(ask, reply),
+            Command::Watch { task, reply } => return self.watch(task, reply),
         };
         self.give(input);
     }
@@ -214,6 +219,22 @@ impl EventLoop {
         };
         // A client that has hung up needs no answer.
         tokio::spawn(async move { drop(reply.send(answer.await)) });
+    }
+
+    /// Has the home open a channel to whoever works on `task`; the core need not know.
+    fn watch(&self, task: TaskId, reply: oneshot::Sender<Result<Watched, NotWatched>>) {
+        let home = match self.master.home().map(|home| home.home) {
+            None => Err(NotWatched::NoHome),
+            Some(home) if !self.master.is_up(home) => Err(NotWatched::Away(home)),
+            Some(home) => Ok(home),
+        };
+        let link = self.link.clone();
+        let watched = async move {
+            let watched = link.open_channel(home?, task).await;
+            watched.map_err(NotWatched::Failed)
+        };
+        // A client that has hung up watches nothing.
+        tokio::spawn(async move { drop(reply.send(watched.await)) });
     }
 
     fn wait(&mut self, waiting: Waiting) -> ReplyId {

@@ -74,7 +74,10 @@ fn run(cli: Cli) -> Outcome {
         Command::Results { offer, client: args } => {
             commands::results(&client(&args)?, &offer, args.form())
         }
-        Command::Logs { offer, task, step, replica, client: args } => {
+        Command::Logs { offer, task, step, replica, follow: true, client: args } => {
+            commands::follow(&client(&args)?, &offer, task, replica, step.as_deref())
+        }
+        Command::Logs { offer, task, step, replica, follow: false, client: args } => {
             commands::logs(&client(&args)?, &offer, task, replica, step.as_deref())
         }
         Command::Artifacts { offer, into, client: args } => {

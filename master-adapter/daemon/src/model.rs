@@ -1,6 +1,7 @@
 //! What the REST interface says, for both of its ends.
 
 mod explained;
+mod live;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub use explained::{
     Advice, CompareRequest, ComparisonView, ExplainRequest, ExplanationView, JobInQuestion,
     NeedView,
 };
+pub use live::LiveEvent;
 
 /// `GET /api/v1/project`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

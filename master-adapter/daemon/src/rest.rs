@@ -5,6 +5,7 @@
 //! that a browser would interpret.
 
 mod explain;
+mod watch;
 
 use std::io::{self, Seek, SeekFrom};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,7 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package, Registration};
+use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package, Registration, TaskId};
 use capability::{BlobHash, JobFile, PublicKey, StatementId, Verified};
 use futures::StreamExt;
 use master_core::{CancelError, NewJob, SubmitError};
@@ -32,6 +33,7 @@ use crate::model::{
     Complaint, JobView, MatrixView, NewJobRequest, ProjectView, Submitted, TaskDetail, TaskView,
 };
 pub use explain::NoAnswer;
+pub use watch::{NotWatched, Watched};
 
 /// Tasks in one answer at most.
 const MAX_TASKS_AN_ANSWER: usize = 1000;
@@ -77,6 +79,13 @@ pub enum Command {
         ask: Ask,
         /// Told who has answered and what.
         reply: oneshot::Sender<Result<(PublicKey, Answer), NoAnswer>>,
+    },
+    /// Open a channel to the volunteer that works on a task.
+    Watch {
+        /// Which.
+        task: TaskId,
+        /// Given the channel.
+        reply: oneshot::Sender<Result<Watched, NotWatched>>,
     },
 }
 
@@ -196,6 +205,8 @@ struct Part {
     step: Option<String>,
     path: Option<String>,
     tail: Option<u64>,
+    #[serde(default)]
+    follow: bool,
 }
 
 async fn show_task(
@@ -213,6 +224,10 @@ async fn show_log(
     Path((offer, task)): Path<(String, u32)>,
     Query(part): Query<Part>,
 ) -> Result<Response, Problem> {
+    if part.follow {
+        let offer = api.offer(&offer)?;
+        return watch::watch(api, TaskId { offer, task, replica: part.replica }).await;
+    }
     let result = api.result(&offer, task, part.replica)?;
     let wanted = |name: &str| part.step.as_deref().is_none_or(|wanted| wanted == name);
     let step = result.steps.iter().rfind(|step| wanted(&step.name));

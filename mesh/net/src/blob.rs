@@ -36,7 +36,6 @@
 //! 16 KiB while content flows.
 
 pub(crate) mod bao;
-pub(crate) mod slots;
 pub(crate) mod steady;
 pub(crate) mod wire;
 
@@ -50,10 +49,10 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::slots::Slot;
 use self::steady::Steady;
 use self::wire::{Answer, HeaderError, MAX_HEADER_BYTES, Operation, Request};
 use crate::frame::{FrameError, read_frame, write_frame};
+use crate::slots::{Slot, Slots};
 use crate::streams::OpenError;
 use crate::{Event, Net, PeerKey};
 
@@ -68,6 +67,17 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the reason is waited for when the other end has stopped taking content.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Incoming streams in all. Each that moves occupies a blocking thread, of which tokio has 512.
+const MAX_INCOMING: usize = 128;
+
+/// From one peer: twice what our own side opens, because the ends of a transfer do not notice its end together.
+const MAX_INCOMING_A_PEER: usize = 8;
+
+/// The places of incoming streams.
+pub(crate) fn slots() -> Slots {
+    Slots::new(MAX_INCOMING, MAX_INCOMING_A_PEER)
+}
 
 /// Why a blob did not pass.
 #[derive(Debug, Error)]

@@ -17,9 +17,11 @@ use libp2p::swarm::{ConnectionId, DialError as SwarmDialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, ping};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::blob::{self, slots::Slots};
+use crate::blob;
+use crate::channel::{self, Places};
 use crate::event::Outbox;
 use crate::frame::FrameError;
+use crate::slots::Slots;
 use crate::streams::{Incoming, OpenError, Opened};
 use crate::swarm::{self, Behaviour, BehaviourEvent, can_dial, ident, peer_in};
 use crate::{
@@ -46,6 +48,7 @@ pub(crate) enum Command {
     Publish { topic: Topic, data: Vec<u8>, answer: Answer<Result<GossipId, PublishError>> },
     Judge { id: GossipId, from: PeerKey, verdict: Verdict },
     OpenBlobStream { peer: PeerKey, answer: Opened },
+    OpenChannelStream { peer: PeerKey, answer: Opened },
     Peers { answer: Answer<Vec<PeerInfo>> },
     ListenAddresses { answer: Answer<Vec<Multiaddr>> },
     Announce { addresses: Vec<Multiaddr> },
@@ -71,6 +74,7 @@ pub(crate) struct Driver {
     unanswered: FuturesUnordered<BoxFuture<'static, Answered>>,
     request_bytes: Arc<Semaphore>,
     blob_slots: Slots,
+    channels: Places,
 }
 
 /// The connections to one peer, oldest first.
@@ -112,12 +116,17 @@ impl Driver {
             requests: HashMap::new(),
             unanswered: FuturesUnordered::new(),
             request_bytes: Arc::new(Semaphore::new(MAX_REQUEST_BYTES)),
-            blob_slots: Slots::default(),
+            blob_slots: blob::slots(),
+            channels: Places::default(),
         })
     }
 
     pub(crate) fn key(&self) -> PeerKey {
         self.key
+    }
+
+    pub(crate) fn channels(&self) -> Places {
+        self.channels.clone()
     }
 
     /// Runs until all handles or the receiver of events are gone, or one says so.
@@ -156,6 +165,7 @@ impl Driver {
             Command::Publish { topic, data, answer } => give(answer, self.publish(&topic, data)),
             Command::Judge { id, from, verdict } => self.judge(id, from, verdict),
             Command::OpenBlobStream { peer, answer } => self.open_blob_stream(peer, answer),
+            Command::OpenChannelStream { peer, answer } => self.open_channel_stream(peer, answer),
             Command::Peers { answer } => give(answer, self.peer_infos()),
             Command::ListenAddresses { answer } => {
                 give(answer, self.swarm.listeners().cloned().collect());
@@ -201,6 +211,7 @@ impl Driver {
             BehaviourEvent::Reconcile(event) => self.on_requests(Protocol::Reconcile, event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Blobs(incoming) => self.on_blob_stream(incoming),
+            BehaviourEvent::Channels(incoming) => self.on_channel_stream(incoming),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Gate(never) | BehaviourEvent::Limits(never) => match never {},
@@ -475,6 +486,26 @@ impl Driver {
                 tokio::spawn(blob::greet(peer, stream, slot, self.events.clone()));
             }
             None => tracing::debug!(%peer, "too many blob streams, closing one"),
+        }
+    }
+}
+
+/// Channels.
+impl Driver {
+    fn open_channel_stream(&mut self, peer: PeerKey, answer: Opened) {
+        match peer.peer_id() {
+            Some(id) => self.swarm.behaviour_mut().channels.open(id, answer),
+            None => give(answer, Err(OpenError::NotConnected)),
+        }
+    }
+
+    fn on_channel_stream(&mut self, Incoming { peer, stream }: Incoming) {
+        let peer = named(&peer);
+        match self.channels.incoming.take(peer) {
+            Some(slot) => {
+                tokio::spawn(channel::greet(peer, stream, slot, self.events.clone()));
+            }
+            None => tracing::debug!(%peer, "too many channels, closing one"),
         }
     }
 }

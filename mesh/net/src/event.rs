@@ -9,14 +9,14 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::frame::MAX_FRAME_BYTES;
-use crate::{GossipId, IncomingBlob, PeerKey, Protocol, Topic};
+use crate::{GossipId, IncomingBlob, IncomingChannel, PeerKey, Protocol, Topic};
 
 /// News from the network.
 ///
 /// Events wait in a queue of [`Config::event_capacity`](crate::Config::event_capacity) places. A program that falls
 /// behind never stops the network: while less than half of the places are free, gossip is ignored (reconciliation
-/// brings it again); while less than an eighth is free, or unanswered requests hold 64 MiB, requests and blobs are
-/// refused; who is connected is never lost. A connection that came and went while the queue was full is not told at all.
+/// brings it again); while less than an eighth is free, or unanswered requests hold 64 MiB, requests, blobs and
+/// channels are refused; who is connected is never lost. A connection that came and went while the queue was full is not told at all.
 #[derive(Debug)]
 pub enum Event {
     /// The node accepts connections here.
@@ -62,6 +62,8 @@ pub enum Event {
     },
     /// A peer wants a blob, or brings one.
     Blob(IncomingBlob),
+    /// A peer wants a channel.
+    Channel(IncomingChannel),
 }
 
 /// Who dialled.

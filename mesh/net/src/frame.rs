@@ -5,7 +5,7 @@
 
 use std::io;
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use thiserror::Error;
 
 /// The longest frame of calls, custody and reconciliation. A statement is at most 64 KiB.
@@ -72,6 +72,21 @@ pub(crate) async fn read_frame(
     read_body(io, length).await
 }
 
+/// Takes the first frame, of at most `limit` bytes, out of what has `come`; `None` if not all of it has.
+pub(crate) fn take_frame(come: &mut Vec<u8>, limit: usize) -> Result<Option<Vec<u8>>, FrameError> {
+    let mut wire = come.as_slice();
+    let read = read_frame(&mut wire, limit).now_or_never();
+    let taken = come.len() - wire.len();
+    match read.expect("bytes that are here are read at once") {
+        Ok(frame) => {
+            come.drain(..taken);
+            Ok(Some(frame))
+        }
+        Err(FrameError::Ended | FrameError::Truncated) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes `body` as a frame and flushes.
 pub(crate) async fn write_frame(
     io: &mut (impl AsyncWrite + Unpin),
@@ -121,6 +136,19 @@ mod tests {
             block_on(write_frame(&mut wire, &body, MAX_FRAME_BYTES)).expect("within the limit");
             assert_eq!(read(wire.get_ref(), MAX_FRAME_BYTES).expect("readable"), body);
         }
+    }
+
+    #[test]
+    fn frames_are_taken_out_of_what_has_come() {
+        let mut come = vec![2, b'a', b'b', 0, 3, b'c'];
+        let take = |come: &mut Vec<u8>| take_frame(come, 3).expect("frames");
+        assert_eq!(take(&mut come), Some(b"ab".to_vec()));
+        assert_eq!(take(&mut come), Some(vec![]));
+        assert_eq!((take(&mut come), come.as_slice()), (None, &[3, b'c'][..]));
+        come.extend(b"de");
+        assert_eq!(take(&mut come), Some(b"cde".to_vec()));
+        assert_eq!(take(&mut come), None);
+        assert!(matches!(take_frame(&mut vec![4], 3), Err(FrameError::TooLarge { .. })));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The mesh on libp2p: connections, gossip, requests and blobs, as bytes between peers that are named by their keys.
+//! The mesh on libp2p: connections, gossip, requests, blobs and channels, as bytes between peers that are named by their keys.
 //!
 //! This is the only crate that names libp2p. It knows no statement: what the bytes mean, whether they are signed, and
 //! what to answer is for the program, which starts the network with [`start`], reads [`Event`]s and drives it through
@@ -12,12 +12,14 @@
 //! - **Gossip** ([`Net::publish`], [`Event::Gossip`]) is for brokers. It may be lost; nothing may depend on it.
 //! - **Blobs** ([`Net::fetch_blob`], [`Net::send_blob`], [`IncomingBlob`]) stream and are verified on the way; [`blob`]
 //!   specifies the wire.
+//! - **Channels** ([`Net::open_channel`], [`IncomingChannel`]) are frames both ways for as long as both ends are there.
 //!
 //! Everything that a peer can make this node hold has a bound: frames before they are allocated, streams, handshakes
 //! and connections by count, half-read requests and unanswered requests by bytes, and the queue of events, whose rules
 //! are in the documentation of [`Event`].
 
 pub mod blob;
+mod channel;
 mod codec;
 mod config;
 mod driver;
@@ -27,11 +29,16 @@ mod gate;
 mod gossip;
 mod key;
 mod net;
+mod slots;
 mod streams;
 mod swarm;
 mod turns;
 
 pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, Received, Sent};
+pub use channel::{
+    ChannelError, IncomingChannel, MAX_CHANNEL_FRAME_BYTES, MAX_CHANNEL_HEADER_BYTES,
+    OpenedChannel, Pipe, PipeReader, PipeWriter,
+};
 pub use codec::Protocol;
 pub use config::{Config, Role};
 pub use event::{Direction, Event, PeerInfo, Reply, ReplyError};

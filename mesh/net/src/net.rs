@@ -9,6 +9,7 @@ use libp2p::{Multiaddr, Stream};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::channel::{ChannelError, Places};
 use crate::driver::{Command, Driver};
 use crate::frame::MAX_FRAME_BYTES;
 use crate::streams::OpenError;
@@ -33,6 +34,7 @@ pub struct Net {
     key: PeerKey,
     commands: mpsc::Sender<Command>,
     turns: Arc<Turns>,
+    channels: Places,
 }
 
 /// Why the network could not be started.
@@ -162,7 +164,8 @@ pub async fn start(config: Config) -> Result<(Net, mpsc::Receiver<Event>), Start
         probe(address)?;
     }
     let driver = Driver::new(config, taken, events)?;
-    let net = Net { key: driver.key(), commands, turns: Arc::new(Turns::new()) };
+    let (key, channels) = (driver.key(), driver.channels());
+    let net = Net { key, commands, turns: Arc::new(Turns::new()), channels };
     tokio::spawn(driver.run());
     Ok((net, received))
 }
@@ -269,6 +272,19 @@ impl Net {
             None if self.commands.is_closed() => Err(BlobError::Stopped),
             None => Err(OpenError::NotConnected.into()),
         }
+    }
+
+    pub(crate) async fn open_channel_stream(&self, peer: PeerKey) -> Result<Stream, ChannelError> {
+        let opened = self.ask(|answer| Command::OpenChannelStream { peer, answer }).await;
+        match opened {
+            Some(opened) => opened.map_err(ChannelError::from),
+            None if self.commands.is_closed() => Err(ChannelError::Stopped),
+            None => Err(ChannelError::NotConnected),
+        }
+    }
+
+    pub(crate) fn channel_places(&self) -> &Places {
+        &self.channels
     }
 
     pub(crate) fn turns(&self) -> &Turns {

@@ -21,7 +21,7 @@ use libp2p::{
 
 use crate::codec::{self, Protocol};
 use crate::gate::Gate;
-use crate::{Config, Role, StartError, blob, gossip, streams};
+use crate::{Config, Role, StartError, blob, channel, gossip, streams};
 
 /// Two, so that brokers that dial each other at the same moment do not close both connections.
 const MAX_CONNECTIONS_PER_PEER: u32 = 2;
@@ -31,7 +31,7 @@ const MAX_PENDING_INCOMING: u32 = 256;
 const MAX_PENDING_OUTGOING: u32 = 128;
 
 /// 128 calls, 32 for custody and 32 for reconciliation do not all come at once; blobs, gossip, ping and identify take
-/// fewer than 20. Yamux allows 512 by default.
+/// fewer than 20, and channels 32 in each direction. Yamux allows 512 by default.
 const MAX_STREAMS: usize = 192;
 
 /// Streams of one connection whose protocol is being negotiated; more are reset.
@@ -63,6 +63,7 @@ pub(crate) struct Behaviour {
     custody: codec::Behaviour,
     reconcile: codec::Behaviour,
     pub(crate) blobs: streams::Behaviour,
+    pub(crate) channels: streams::Behaviour,
 }
 
 impl Behaviour {
@@ -90,6 +91,7 @@ impl Behaviour {
             custody: codec::behaviour(Protocol::Custody, config.call_timeout),
             reconcile: codec::behaviour(Protocol::Reconcile, config.call_timeout),
             blobs: streams::Behaviour::new(StreamProtocol::new(blob::PROTOCOL)),
+            channels: streams::Behaviour::new(StreamProtocol::new(channel::PROTOCOL)),
         })
     }
 

@@ -16,6 +16,7 @@ pub mod key_file;
 mod link;
 pub mod logs;
 pub mod out;
+mod session;
 mod signals;
 mod statement_file;
 mod storage;
@@ -29,6 +30,7 @@ pub use key_changes::{
     KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings, log_declared,
 };
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
+pub use session::{Session, SessionError};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};
 pub use storage::{Durable, Storage, disk_failure, for_peer, store_in};

@@ -94,14 +94,26 @@ impl Link {
         self.signer.public()
     }
 
+    pub(crate) fn signer(&self) -> &SecretKey {
+        &self.signer
+    }
+
+    pub(crate) fn now(&self) -> mesh_core::Now {
+        self.clock.now()
+    }
+
+    /// Different for each request of this node.
+    pub(crate) fn next_nonce(&self) -> u64 {
+        self.nonce.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Asks `to`. With an offer goes its package.
     pub async fn ask(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
         if let Ask::Publish { offer, .. } = ask {
             let Package { hash, .. } = offer.package;
             self.send_blob(to, hash).await?;
         }
-        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
-        let request = seal(ask, to, nonce, self.clock.now().wall, self.signer.as_ref());
+        let request = seal(ask, to, self.next_nonce(), self.clock.now().wall, self.signer.as_ref());
         let frame = request.envelope().as_bytes().to_vec();
         let answer = self.net.request(Protocol::Call, peer_key(to), frame).await?;
         // Leases that were granted together are leaves of one batch.

@@ -113,6 +113,9 @@ pub struct RunArgs {
     /// A name for this machine, shown to masters as the fact `label`.
     #[arg(long, value_name = "LABEL", env = "TALKOOT_NAME")]
     pub name: Option<String>,
+    /// Whether projects may watch what their jobs write here while they run.
+    #[arg(long, value_name = "true|false", env = "TALKOOT_LIVE")]
+    pub live: Option<bool>,
 }
 
 /// What to do about trust.

@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 use volunteer_core::Offline;
 
 use crate::arguments::RunArgs;
+use crate::live::Watching;
 use crate::probing::{MAX_OWN, OwnTool, Table};
 use crate::runtimes::{Hours, Label, MAX_LABELS, Own};
 
@@ -51,6 +52,8 @@ pub struct Config {
     offline: OfflineSetting,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
+    /// Whether projects may watch what their running jobs write. Default: true.
+    live: bool,
     /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
     policy: Option<IgnoredAny>,
     /// Tools to look for beside those that are looked for anyway.
@@ -96,6 +99,7 @@ impl Default for Config {
             hours: None,
             offline: OfflineSetting::default(),
             runtimes: vec![Runtime::Native, Runtime::Wasm],
+            live: true,
             policy: None,
             tools: Vec::new(),
         }
@@ -137,6 +141,10 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
 
+# Whether a project may watch what its own jobs write here while they run. It sees nothing that the
+# results would not show it later.
+#live = true
+
 # A tool to look for beside the usual ones (doctor shows those that are there): the fact tool.frob.
 # `command` says its version when it is run in the sandbox; its program is a name or an absolute path.
 # Default: name and --version. `pattern` is a regular expression whose groups are the version.
@@ -176,6 +184,8 @@ pub struct Settings {
     pub offline: Offline,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
+    /// Whether jobs may be watched while they run.
+    pub watching: Watching,
     /// What is wanted of offers.
     pub policy: Policy,
     /// What is looked for on the machine.
@@ -289,6 +299,11 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         hours: file.hours,
         offline: file.offline.0,
         runtimes: file.runtimes,
+        watching: if flags.live.unwrap_or(file.live) {
+            Watching::Allowed
+        } else {
+            Watching::Declined
+        },
         cache: config::cache_dir(ROLE, common.state.as_deref())?,
         state,
         brokers,

@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::dialer::Dialer;
 use crate::face::Question;
 use crate::job::{Crew, Place, Ran};
+use crate::live;
 use crate::metrics::Metrics;
 use crate::news;
 use crate::ownership::Ownerships;
@@ -239,6 +240,9 @@ impl EventLoop {
             }
             Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
                 self.handover(public_key(peer), &data, reply);
+            }
+            Event::Channel(incoming) => {
+                live::take(incoming, self.settings.watching, &self.core, &self.crew, &self.link);
             }
             // Dropping the question refuses it: a volunteer answers nothing else, serves no blobs to
             // whoever asks, and takes none.

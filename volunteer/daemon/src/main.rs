@@ -13,6 +13,7 @@ mod dialer;
 mod event_loop;
 mod face;
 mod job;
+mod live;
 mod metrics;
 mod news;
 mod ownership;

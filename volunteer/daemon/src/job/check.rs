@@ -47,6 +47,7 @@ fn run_in(
         work,
         limits: limits(&order.limits, order.limits.wall()),
         slot,
+        tail: None,
     };
     match runtime.start(&step) {
         Ok(Step { control, wait }) => {

@@ -20,6 +20,7 @@ use volunteer_sandbox::{Ending, Limits, remove_tree};
 use self::bring_back::{BringBackError, Found};
 pub use self::crew::{Crew, Ran};
 use self::unpack::UnpackError;
+use crate::live::LiveTail;
 use crate::runtimes::{Control, JobRuntime, Step, StepEnd, StepOrder};
 
 /// Length of a reason in bytes, as results allow it.
@@ -43,10 +44,11 @@ pub struct Place {
     pub clock: Clock,
 }
 
-/// Ends, pauses and resumes one job from outside.
+/// Ends, pauses, resumes and watches one job from outside.
 #[derive(Default)]
 pub struct Reins {
     state: Mutex<Reined>,
+    tail: LiveTail,
 }
 
 #[derive(Default)]
@@ -76,6 +78,11 @@ impl Reins {
         let mut state = self.lock();
         state.paused = false;
         state.step.iter().for_each(|step| step.resume());
+    }
+
+    /// What it writes.
+    pub fn tail(&self) -> &LiveTail {
+        &self.tail
     }
 
     fn take(&self, step: Box<dyn Control>) {
@@ -117,6 +124,7 @@ pub fn run<G>(
         Ok(()) => job.run_steps(),
         Err(error) => job.not_unpacked(&error),
     };
+    reins.tail.finish();
     let guard = before_collecting();
     let outcome = job.bring_back(ended, started);
     if let Err(error) = remove_tree(&home) {
@@ -164,12 +172,14 @@ impl Job<'_> {
             if self.reins.is_stopped() {
                 return Ended::Machine("stopped by the owner of the machine".to_owned());
             }
+            self.reins.tail.begin(&step.name);
             let order = StepOrder {
                 command: &step.run,
                 environment: &environment,
                 work: &self.work,
                 limits: limits(&self.order.job.limits, left),
                 slot: self.slot,
+                tail: Some(&self.reins.tail),
             };
             let end = match self.runtime.start(&order) {
                 Ok(Step { control, wait }) => {

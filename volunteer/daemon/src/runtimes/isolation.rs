@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use volunteer_sandbox::{Ending, Handle, Helper, Outcome, Running, Sandbox, Spec};
+use volunteer_sandbox::{Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec};
 
 use super::{Control, Step, StepEnd};
 
@@ -29,10 +29,10 @@ impl Isolation {
         self.tested.get_or_init(test).as_ref().map_err(Clone::clone)
     }
 
-    /// Starts `spec` in it.
-    pub fn start(&self, spec: &Spec) -> Result<Step, String> {
+    /// Starts `spec` in it; `observer` is told what it writes.
+    pub fn start(&self, spec: &Spec, observer: Option<Observer>) -> Result<Step, String> {
         let sandbox = self.sandbox()?;
-        let running = sandbox.start(spec, None).map_err(|error| mesh_shell::chain(&error))?;
+        let running = sandbox.start(spec, observer).map_err(|error| mesh_shell::chain(&error))?;
         Ok(Step {
             control: Box::new(Sandboxed(running.handle())),
             wait: Box::new(move || wait(running)),
@@ -41,7 +41,7 @@ impl Isolation {
 
     /// Runs `spec` to its end; gives that and its output.
     pub fn run(&self, spec: &Spec) -> Result<(Ending, Vec<u8>), String> {
-        let Step { wait, .. } = self.start(spec)?;
+        let Step { wait, .. } = self.start(spec, None)?;
         let StepEnd { ending, output, .. } = wait();
         Ok((ending, output))
     }

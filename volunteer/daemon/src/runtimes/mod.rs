@@ -18,6 +18,7 @@ use volunteer_sandbox::{Ending, Limits};
 use self::native::Native;
 use self::wasm::Wasm;
 use crate::config::Settings;
+use crate::live::LiveTail;
 use crate::probing::{Lost, Memory, Probing};
 
 pub use self::isolation::Isolation;
@@ -66,6 +67,8 @@ pub struct StepOrder<'a> {
     pub limits: Limits,
     /// Tells apart what runs at the same time.
     pub slot: u32,
+    /// Where its output goes while it runs, beside its end.
+    pub tail: Option<&'a LiveTail>,
 }
 
 /// A step that runs.
@@ -199,5 +202,5 @@ fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
 pub fn plain_shell(script: &str, work: &Path, limits: Limits) -> Result<Step, String> {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
     let work = work.to_owned();
-    plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work })
+    plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work }, None)
 }

@@ -8,6 +8,7 @@ use volunteer_sandbox::{DEFAULT_HOST_UID, Spec};
 
 use super::isolation::{Isolation, LAYERS, STRENGTH};
 use super::{JobRuntime, Measured, NO_NETWORK, Step, StepOrder, cpu};
+use crate::live::LiveTail;
 use crate::probing::{Probing, Survey};
 
 /// The native runtime.
@@ -53,7 +54,7 @@ impl JobRuntime for Native {
         spec.env.extend(variables.map(|(name, value)| (name.clone(), value.clone())));
         spec.limits = step.limits;
         spec.host_uid = job_uid(step.slot);
-        self.isolation.start(&spec)
+        self.isolation.start(&spec, step.tail.map(LiveTail::observer))
     }
 }
 

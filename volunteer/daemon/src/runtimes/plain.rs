@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use volunteer_sandbox::{Ending, Limits, takes_more_than};
+use volunteer_sandbox::{Ending, Limits, Observer, takes_more_than};
 
 use super::{Control, Step, StepEnd};
 
@@ -45,8 +45,8 @@ struct Process {
     paused: Duration,
 }
 
-/// Starts `spec`. Dropping the step ends it.
-pub fn start(spec: &PlainSpec) -> Result<Step, String> {
+/// Starts `spec`; `observer` is told what it writes. Dropping the step ends it.
+pub fn start(spec: &PlainSpec, observer: Option<Observer>) -> Result<Step, String> {
     let (reader, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
     let second = writer.try_clone().map_err(|error| format!("no pipe: {error}"))?;
     let child = Command::new(&spec.program)
@@ -61,7 +61,7 @@ pub fn start(spec: &PlainSpec) -> Result<Step, String> {
     let process = Process { child, killed: false, paused_since: None, paused: Duration::ZERO };
     let process = Arc::new(Mutex::new(process));
     let limit = spec.limits.output;
-    let output = std::thread::spawn(move || read_output(reader, limit));
+    let output = std::thread::spawn(move || read_output(reader, limit, observer));
     let watched = Watched {
         process: Arc::clone(&process),
         output: Some(output),
@@ -73,12 +73,28 @@ pub fn start(spec: &PlainSpec) -> Result<Step, String> {
 }
 
 /// Reads to the end, and keeps what the limit allows; says whether there was more.
-fn read_output(mut reader: impl Read, limit: u64) -> (Vec<u8>, bool) {
-    let mut output = Vec::new();
-    // A guest that ends a pipe early has said what it had to say.
-    let _ = reader.by_ref().take(limit).read_to_end(&mut output);
-    let more = std::io::copy(&mut reader, &mut std::io::sink()).unwrap_or(0);
-    (output, more > 0)
+fn read_output(
+    mut reader: impl Read,
+    limit: u64,
+    mut observer: Option<Observer>,
+) -> (Vec<u8>, bool) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut output, mut more) = (Vec::new(), false);
+    let mut piece = [0; 64 << 10];
+    loop {
+        let length = match reader.read(&mut piece) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            // A guest that ends a pipe early has said what it had to say.
+            Ok(0) | Err(_) => return (output, more),
+            Ok(length) => length,
+        };
+        let kept = &piece[..length.min(limit - output.len())];
+        output.extend_from_slice(kept);
+        more |= kept.len() < length;
+        if let Some(observer) = observer.as_mut().filter(|_| !kept.is_empty()) {
+            observer(kept);
+        }
+    }
 }
 
 struct Watched {
@@ -233,7 +249,7 @@ mod tests {
         let arguments = vec!["-c".to_owned(), script.to_owned()];
         let work = concat!(env!("CARGO_MANIFEST_DIR"), "/src").into();
         let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits, work };
-        start(&spec).expect("a shell")
+        start(&spec, None).expect("a shell")
     }
 
     #[test]
@@ -241,6 +257,22 @@ mod tests {
         let end = (shell("echo out; echo err >&2; exit 3", Limits::default()).wait)();
         assert_eq!(end.ending, Ending::Exited { code: 3 });
         assert_eq!(end.output, b"out\nerr\n");
+    }
+
+    #[test]
+    fn output_is_observed_while_it_comes_and_no_more_than_is_kept() {
+        let (told, heard) = std::sync::mpsc::channel();
+        let observer: Observer = Box::new(move |piece| told.send(piece.to_vec()).expect("heard"));
+        let spec = PlainSpec {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".to_owned(), "echo first; exec sleep 60".to_owned()],
+            limits: Limits { output: 4, ..Limits::default() },
+            work: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
+        };
+        let step = start(&spec, Some(observer)).expect("a shell");
+        assert_eq!(heard.recv().expect("it runs still"), b"firs");
+        step.control.kill();
+        assert_eq!((step.wait)().output, b"firs");
     }
 
     #[test]
@@ -264,7 +296,7 @@ mod tests {
             limits,
             work: work.path().to_path_buf(),
         };
-        let end = (start(&spec).expect("a shell").wait)();
+        let end = (start(&spec, None).expect("a shell").wait)();
         assert_eq!(end.ending, Ending::DiskExceeded);
     }
 

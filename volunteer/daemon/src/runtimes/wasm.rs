@@ -15,6 +15,7 @@ use super::isolation::{Isolation, LAYERS, STRENGTH};
 use super::native::{self, canonical};
 use super::plain::{self, PlainSpec};
 use super::{JobRuntime, Measured, NO_NETWORK, Step, StepEnd, StepOrder};
+use crate::live::LiveTail;
 
 /// The runner's file name.
 const RUNNER: &str = "talkoot-wasm-runner";
@@ -85,6 +86,7 @@ impl Wasm {
             limits: PROBE_LIMITS,
             // No job runs yet.
             slot: 0,
+            tail: None,
         };
         let Step { wait, .. } = self.start(&step)?;
         let end = wait();
@@ -127,14 +129,15 @@ impl JobRuntime for Wasm {
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
         let runner = runner()?;
         let work = canonical(step.work)?;
+        let observer = step.tail.map(LiveTail::observer);
         let Step { control, wait } = if self.has_sandbox() {
-            self.isolation.start(&sandboxed(runner, step, work))?
+            self.isolation.start(&sandboxed(runner, step, work), observer)?
         } else {
             let user = own_user(step.slot);
             if let Some(user) = user {
                 hand_over(&work, user)?;
             }
-            plain::start(&bare(runner, step, work, user))?
+            plain::start(&bare(runner, step, work, user), observer)?
         };
         let memory = step.limits.memory;
         Ok(Step { control, wait: Box::new(move || explain(wait(), memory)) })
@@ -288,6 +291,7 @@ mod tests {
             work: Path::new("/nowhere"),
             limits: PROBE_LIMITS,
             slot: 0,
+            tail: None,
         };
         let expected = [
             "--memory",
@@ -313,6 +317,7 @@ mod tests {
             work: work.path(),
             limits: PROBE_LIMITS,
             slot: 2,
+            tail: None,
         };
         let user = own_user(step.slot);
         let spec = bare("/runner".into(), &step, work.path().to_owned(), user);

@@ -1,19 +1,17 @@
-//! How many incoming blob streams there may be, in all and from one peer.
+//! How many streams of one kind there may be, in all and with one peer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::PeerKey;
 
-/// In all. Each that moves occupies a blocking thread, of which tokio has 512.
-const MAX_TOTAL: usize = 128;
-
-/// From one peer: twice what our own side opens, because the ends of a transfer do not notice its end together.
-const MAX_PER_PEER: usize = 8;
-
 /// The places that are taken.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Slots(Arc<Mutex<BTreeMap<PeerKey, usize>>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    taken: Arc<Mutex<BTreeMap<PeerKey, usize>>>,
+    in_all: usize,
+    a_peer: usize,
+}
 
 /// A place, given back on drop.
 #[derive(Debug)]
@@ -23,11 +21,16 @@ pub(crate) struct Slot {
 }
 
 impl Slots {
+    /// So many places `in_all`, and with `a_peer`.
+    pub(crate) fn new(in_all: usize, a_peer: usize) -> Self {
+        Self { taken: Arc::default(), in_all, a_peer }
+    }
+
     pub(crate) fn take(&self, peer: PeerKey) -> Option<Slot> {
         let mut taken = self.lock();
         let total: usize = taken.values().sum();
         let own = taken.get(&peer).copied().unwrap_or(0);
-        if total >= MAX_TOTAL || own >= MAX_PER_PEER {
+        if total >= self.in_all || own >= self.a_peer {
             return None;
         }
         taken.insert(peer, own + 1);
@@ -36,7 +39,7 @@ impl Slots {
 
     /// The counts are right after every statement, so a panic elsewhere does not spoil them.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerKey, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,10 +61,10 @@ mod tests {
 
     #[test]
     fn one_peer_cannot_take_all_places_and_gets_its_own_back() {
-        let slots = Slots::default();
+        let slots = Slots::new(128, 8);
         let greedy = PeerKey([1; 32]);
         let held: Vec<_> = std::iter::from_fn(|| slots.take(greedy)).collect();
-        assert_eq!(held.len(), MAX_PER_PEER);
+        assert_eq!(held.len(), 8);
         assert!(slots.take(PeerKey([2; 32])).is_some());
         drop(held);
         assert!(slots.take(greedy).is_some());
@@ -69,9 +72,9 @@ mod tests {
 
     #[test]
     fn all_places_together_are_bounded() {
-        let slots = Slots::default();
+        let slots = Slots::new(128, 8);
         let held: Vec<_> = (0..=255).filter_map(|peer| slots.take(PeerKey([peer; 32]))).collect();
-        assert_eq!(held.len(), MAX_TOTAL);
+        assert_eq!(held.len(), 128);
         drop(held);
         assert!(slots.lock().is_empty());
     }
