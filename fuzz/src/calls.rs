@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use capability::StatementId;
-use mesh_core::{Answer, Ask, Bundle, HandoverAnswer, ReconcileAnswer, ReconcileAsk};
+use mesh_core::{Answer, Ask, Bundle, HandoverAnswer, Pass, ReconcileAnswer, ReconcileAsk};
 
 use crate::statements::Gullible;
 
@@ -11,8 +11,12 @@ use crate::statements::Gullible;
 #[path = "../../mesh/net/src/blob/wire.rs"]
 mod wire;
 
-/// Questions and answers that are taken read the same again.
+/// Questions, passes and answers that are taken read the same again.
 pub fn call(data: &[u8]) {
+    if let Ok(pass) = Pass::decode(data) {
+        assert!(Ask::decode(data, &Gullible).is_err(), "no pass is a question");
+        assert_eq!(Pass::decode(&pass.encode()).expect("our own encoding"), pass);
+    }
     if let Ok(ask) = Ask::decode(data, &Gullible) {
         assert_eq!(Ask::decode(&ask.encode(), &Gullible).expect("our own encoding"), ask);
     }
