@@ -181,7 +181,8 @@ impl Pipe {
 }
 
 impl PipeReader {
-    /// The next frame; `None` once the other end has closed the channel. May be dropped at any time: nothing is lost.
+    /// The next frame; `None` once the other end has closed the channel, or has gone: nobody can tell the one from the
+    /// other here, so the ends of a channel say when it is over. May be dropped at any time: nothing is lost.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ChannelError> {
         loop {
             if let Some(frame) = take_frame(&mut self.come, MAX_CHANNEL_FRAME_BYTES)? {

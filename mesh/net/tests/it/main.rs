@@ -1,6 +1,7 @@
 //! Networks of two or three nodes over real sockets on loopback, and a peer that keeps no rule.
 
 mod blobs;
+mod channels;
 mod connections;
 mod garbage;
 mod gossip;
