@@ -14,7 +14,7 @@ use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
-    disk_failure, log_declared, public_key,
+    disk_failure, log_declared, public_key, spans,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -181,6 +181,7 @@ impl EventLoop {
                 return answer(reply, &refused);
             }
         };
+        let _span = spans::of_bundle(&bundle, from).entered();
         let missing = self.link.missing(&bundle);
         let lease = lease_of(&bundle, &Ed25519);
         let ownership = ownership_of(&bundle, &Ed25519);

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod out;
 mod session;
 mod signals;
+pub mod spans;
 mod statement_file;
 mod storage;
 

@@ -16,8 +16,10 @@ use mesh_core::{
 use mesh_net::{BlobGet, BlobPut, IncomingBlob, Net, PeerKey, Protocol};
 use mesh_store::BlobError;
 use thiserror::Error;
+use tracing::Instrument;
 
 use crate::clock::Clock;
+use crate::spans;
 use crate::storage::{Storage, for_peer};
 
 /// Rounds of "these blobs first" before a handover is given up until its next turn.
@@ -109,6 +111,10 @@ impl Link {
 
     /// Asks `to`. With an offer goes its package.
     pub async fn ask(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
+        self.put(to, ask).instrument(spans::of_ask(ask, to)).await
+    }
+
+    async fn put(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
         if let Ask::Publish { offer, .. } = ask {
             let Package { hash, .. } = offer.package;
             self.send_blob(to, hash).await?;
@@ -122,7 +128,7 @@ impl Link {
 
     /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.
     pub async fn hand_over(&self, to: PublicKey, bundle: &Bundle) -> Result<(), HandoverFailed> {
-        let taken = self.offer_custody(to, bundle).await;
+        let taken = self.offer_custody(to, bundle).instrument(spans::of_bundle(bundle, to)).await;
         let taken = taken.unwrap_or_else(|error| Err(HandoverFailed(chain(&error))));
         if let Err(error) = &taken {
             let (statement, peer) = (bundle.id().short(), to.short());

@@ -9,6 +9,7 @@ use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, KeyChanges, Link, Outcome, Termination, Watch, chain, disk_failure, public_key,
+    spans,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -254,6 +255,7 @@ impl EventLoop {
     fn handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
         match Bundle::decode(data, &Ed25519) {
             Ok(bundle) => {
+                let _span = spans::of_bundle(&bundle, from).entered();
                 let id = ReplyId(self.next_reply);
                 self.next_reply += 1;
                 self.replies.insert(id, reply);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use capability::statements::Ended;
 use capability::{Runtime, StatementId};
+use mesh_shell::spans;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
 use volunteer_core::{CheckEnd, CheckOrder, Order, Outcome};
@@ -56,6 +57,7 @@ impl Crew {
             (self.place.clone(), Arc::clone(&self.storing), self.done.clone());
         let here = Handle::current();
         let body = move || {
+            let _span = spans::of_task(&order.task).entered();
             let lock = move || here.block_on(storing.read_owned());
             let (outcome, storing) = match runtime {
                 Some(runtime) => super::run(&order, runtime.as_ref(), slot, &reins, &place, lock),
