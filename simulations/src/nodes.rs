@@ -238,6 +238,7 @@ impl Core for BrokerNode {
             Action::HandOver { to, bundle } => Effect::HandOver { to, bundle },
             Action::Reconcile { to, ask } => Effect::Reconcile { to, ask },
             Action::Dial { address } => Effect::Dial { address },
+            Action::Operate(operation) => unreachable!("nobody operates it: {operation:?}"),
             Action::News(news) => Effect::News(News::Other(format!("{news:?}"))),
         })
     }

@@ -236,6 +236,22 @@ impl Network {
         }
     }
 
+    /// Waits until a process has ended by itself; gives its exit code.
+    pub fn ended(&mut self, name: &str) -> Result<Option<i32>> {
+        let Some(mut child) = self.process(name)?.child.take() else { return Ok(None) };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status.code());
+            }
+            if Instant::now() > deadline {
+                self.process(name)?.child = Some(child);
+                bail!("{name} does not end");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Kills a process and destroys its disk.
     pub fn destroy(&mut self, name: &str) -> Result<()> {
         self.kill(name)?;

@@ -8,8 +8,10 @@ mod carrying;
 mod channelling;
 mod forgetting;
 mod learning;
+mod leaving;
 mod linking;
 mod lists;
+mod obeying;
 mod offering;
 mod restoring;
 mod status;
@@ -27,11 +29,13 @@ use mesh_core::{
 };
 
 pub use channelling::ChannelRoute;
-pub use lists::{AdStatus, BrokerStatus, BundleStatus, Grants, OfferExplained, Page};
+use leaving::Stay;
+pub use lists::{AdStatus, BrokerStatus, BundleStatus, Grants, OfferExplained, Page, RuleStatus};
 pub use restoring::RestoreError;
 pub use status::{OfferStatus, PeerRole, PeerStatus, Status, Totals};
 
 use crate::ad_table::AdTable;
+use crate::admission::{AdmissionRules, Admitted};
 use crate::calls::Calls;
 use crate::card::{Dialling, OwnCard};
 use crate::contract::{Action, Direction, GossipVerdict, Input, News};
@@ -43,8 +47,10 @@ use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pulls;
+use crate::quotas::{Meters, Quotas};
 use crate::receipts::Receipts;
 use crate::rests::Rests;
+use crate::rules::Rules;
 use crate::shares::{Shares, Weight};
 use crate::summaries::Summaries;
 use crate::unseen::Unseen;
@@ -82,16 +88,24 @@ pub struct BrokerConfig {
     pub custody: CustodyLimits,
     /// What projects get of what volunteers here give, where it is not the usual.
     pub weights: BTreeMap<ProjectKey, Weight>,
+    /// Whom the broker works for.
+    pub admission: AdmissionRules,
+    /// How much everybody may ask.
+    pub quotas: Quotas,
+    /// Whom people can write to about what the broker relays.
+    pub abuse_contact: Option<String>,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        let custody = CustodyLimits::default();
         Self {
             addresses: Vec::new(),
             bootstrap: Vec::new(),
             target_links: TARGET_LINKS,
-            custody,
+            custody: CustodyLimits::default(),
+            admission: AdmissionRules::default(),
+            quotas: Quotas::default(),
+            abuse_contact: None,
             weights: BTreeMap::new(),
         }
     }
@@ -132,6 +146,12 @@ pub struct Broker {
     calls: Calls,
     receipts: Receipts,
     custody: Custody,
+
+    rules: Rules,
+    admitted: Admitted,
+    meters: Meters,
+    abuse_contact: Option<String>,
+    stay: Stay,
 
     shares: Shares,
     unseen: Unseen,
@@ -203,6 +223,11 @@ impl Broker {
             calls: Calls::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
+            rules: Rules::default(),
+            admitted: Admitted::new(config.admission),
+            meters: Meters::new(config.quotas),
+            abuse_contact: config.abuse_contact,
+            stay: Stay::default(),
             // A project's delegates together get what one origin gets.
             shares: Shares::new(config.weights),
             unseen: Unseen::default(),
@@ -226,10 +251,12 @@ impl Broker {
             Input::PeerDown { peer } => self.peer_down(peer, now),
             Input::Found { address, peer } => self.dialling.found(&address, peer),
             Input::Addresses(addresses) => self.card.set_addresses(addresses, now),
-            Input::Gossip { gossip, token, .. } => {
-                let verdict = match self.learn(gossip, now) {
-                    Admission::News => GossipVerdict::Accept,
-                    Admission::Old | Admission::Full => GossipVerdict::Ignore,
+            Input::Gossip { gossip, from, token } => {
+                let heard = self.admitted.has(from);
+                let verdict = if heard && self.learn(gossip, now) == Admission::News {
+                    GossipVerdict::Accept
+                } else {
+                    GossipVerdict::Ignore
                 };
                 self.outbox.push(Action::Judge { token, verdict });
             }
@@ -238,10 +265,14 @@ impl Broker {
             Input::Handover { from, bundle, reply } => self.handed(from, bundle, reply, now),
             Input::HandedOver { id, taken } => self.handed_over(id, taken, now),
             Input::Reconcile { ask, reply, .. } => self.compared_with(&ask, reply),
-            Input::Given { statements, .. } => self.learn_all(statements, now),
+            Input::Given { from, statements } if self.admitted.has(from) => {
+                self.learn_all(statements, now);
+            }
+            Input::Given { .. } => (),
             Input::Reconciled { from, answer } => self.reconciled(from, answer, now),
             Input::Committed(commit) => self.committed(commit),
             Input::DiskFree { bytes } => self.disk_free = bytes,
+            Input::Order { order, reply } => self.obey(order, reply, now),
             Input::Wake => (),
         }
         self.tick(now);
@@ -265,6 +296,7 @@ impl Broker {
             self.exchanges.values().filter_map(Exchange::next_start).min(),
             self.custody_wake,
             self.ads_due.values().min().copied(),
+            self.stay.until(),
         ];
         always.into_iter().chain(sometimes.into_iter().flatten()).min()
     }
@@ -346,6 +378,7 @@ impl Broker {
         self.dial(now);
         self.compare_with_others(now);
         self.carry(now);
+        self.leave(now);
     }
 
     /// Lets go of what has expired.
@@ -363,6 +396,8 @@ impl Broker {
         self.turn.writes.extend(self.receipts.expire(now.wall));
         self.expire_custody(now);
         self.shares.expire(now.mono);
+        self.admitted.expire(now.wall);
+        self.meters.forget(now);
         self.look_for_homes(now);
     }
 

@@ -1,12 +1,17 @@
 //! What enters the broker's core and what leaves it.
 
+use std::time::Duration;
+
 use capability::statements::TaskId;
-use capability::{ProjectKey, PublicKey, StatementId};
+use capability::{BlobHash, ProjectKey, PublicKey, StatementId};
 use mesh_core::{
     Answer, Ask, Branch, Bundle, CallFailed, CallId, Commit, CommitId, Difference, Gossip,
     HandoverAnswer, HandoverFailed, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use crate::rules::{Content, MAX_RULES, Whom};
 
 /// Names a gossip message that waits for its judgement; the shell chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,8 +125,61 @@ pub enum Input {
         /// In bytes.
         bytes: u64,
     },
+    /// The operator decides something.
+    Order {
+        /// What.
+        order: Order,
+        /// To be named in [`Action::Obeyed`].
+        reply: ReplyId,
+    },
     /// The time given by [`crate::Broker::next_wake`] has come.
     Wake,
+}
+
+/// What an operator decides while the broker runs. It survives a restart, but for the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Turn somebody away.
+    Block {
+        /// Whom.
+        whom: Whom,
+        /// Why, at most [`MAX_REASON`](crate::MAX_REASON) bytes.
+        reason: String,
+    },
+    /// Turn them away no more.
+    Unblock {
+        /// Whom.
+        whom: Whom,
+    },
+    /// Neither keep, nor serve, nor tell on.
+    TakeDown {
+        /// What.
+        content: Content,
+        /// Why, at most [`MAX_REASON`](crate::MAX_REASON) bytes.
+        reason: String,
+    },
+    /// Take it again if it comes.
+    PutBack {
+        /// What.
+        content: Content,
+    },
+    /// Take no new work, hand over what there is, and say [`Action::Drained`] after that time at the
+    /// latest.
+    Drain {
+        /// The longest that it may take.
+        within: Duration,
+    },
+}
+
+/// Why an order was not obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Disobeyed {
+    /// There are as many rules as there can be.
+    #[error("there are {MAX_RULES} rules of that kind already: take some back")]
+    TooMany,
+    /// There is no such rule.
+    #[error("there is no such rule")]
+    NoSuchRule,
 }
 
 /// What a peer asks of our set of gossip.
@@ -214,8 +272,38 @@ pub enum Action {
         /// As its card or the configuration has it.
         address: String,
     },
+    /// Carry out what follows from an order of the operator.
+    Operate(Operation),
     /// Something that people and logs may want to know.
     News(News),
+}
+
+/// What follows from an order of the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// The operator's order is carried out, and durable where it has to be.
+    Obeyed {
+        /// Which.
+        reply: ReplyId,
+        /// Whether it could be.
+        outcome: Result<(), Disobeyed>,
+    },
+    /// From now on admit no connection of these, and close those that there are.
+    Shut(Whom),
+    /// Admit their connections again.
+    Open(Whom),
+    /// Close the connections to a peer, which may come again.
+    Disconnect(PublicKey),
+    /// A blob was taken down: it must not be here any more.
+    RemoveBlob(BlobHash),
+    /// There is nothing left to do: the broker can end.
+    Drained,
+}
+
+impl From<Operation> for Action {
+    fn from(operation: Operation) -> Self {
+        Self::Operate(operation)
+    }
 }
 
 impl From<Commit> for Action {
@@ -249,6 +337,19 @@ pub enum News {
         /// Which.
         peer: PublicKey,
     },
+    /// The operator turns somebody away.
+    Blocked {
+        /// Whom.
+        whom: Whom,
+    },
+    /// The operator has taken something down.
+    TakenDown {
+        /// What.
+        #[serde(serialize_with = "in_words")]
+        content: Content,
+    },
+    /// The operator has told the broker to leave.
+    Leaving,
     /// A volunteer has left its ad.
     AdTaken {
         /// The volunteer.
@@ -362,4 +463,8 @@ pub enum News {
         /// Why.
         reason: String,
     },
+}
+
+fn in_words<S: Serializer>(content: &Content, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(content)
 }

@@ -173,6 +173,20 @@ impl GossipSet {
         ranges.map(|(_, kept)| &kept.envelope)
     }
 
+    /// What the statement of that id is about, if it is kept.
+    pub(crate) fn subject(&self, id: StatementId) -> Option<&Subject> {
+        self.by_id.get(&id)
+    }
+
+    /// What `key` has said, or what is said as its project, but for what concerns keys.
+    pub(crate) fn subjects_of(&self, key: PublicKey) -> Vec<Subject> {
+        let said = self.kept.iter().filter(|(subject, kept)| {
+            let of_keys = matches!(subject, Subject::Revocation(..) | Subject::Succession(..));
+            !of_keys && (subject.owner() == *key.as_bytes() || kept.envelope.signer() == key)
+        });
+        said.map(|(subject, _)| subject.clone()).collect()
+    }
+
     /// Whether the very statement is kept.
     pub(crate) fn contains(&self, id: StatementId) -> bool {
         self.ids.contains(&id)

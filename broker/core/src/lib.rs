@@ -6,6 +6,7 @@
 //! [`Action`]s. Everything that is acknowledged has been made durable before.
 
 mod ad_table;
+mod admission;
 mod broker;
 mod calls;
 mod card;
@@ -21,9 +22,11 @@ mod lease_table;
 mod offer_book;
 mod pool;
 mod pulls;
+mod quotas;
 mod receipts;
 mod record;
 mod rests;
+mod rules;
 mod shares;
 mod summaries;
 mod troubles;
@@ -31,16 +34,18 @@ mod unseen;
 mod ways_back;
 
 pub use ad_table::{AD_GRACE, MAX_ADS, MAX_FOREIGN_ADS};
+pub use admission::{AdmissionMode, AdmissionRules};
 pub use broker::{
     AdStatus, Broker, BrokerConfig, BrokerStatus, BundleStatus, ChannelRoute, DISK_RESERVE, Grants,
     MAX_BLOB_SOURCES, OfferExplained, OfferStatus, Page, PeerRole, PeerStatus, RestoreError,
-    Status, TARGET_LINKS, Totals,
+    RuleStatus, Status, TARGET_LINKS, Totals,
 };
 pub use calls::MAX_FORWARDED;
 pub use channel_shares::{ChannelShares, MAX_CHANNELS, MAX_CHANNELS_A_PROJECT, PACE, PROJECT_PACE};
 pub use claims::MAX_REMEMBERED_CLAIMS;
 pub use contract::{
-    Action, Direction, GossipToken, GossipVerdict, Input, News, ReconcileNews, ReconcileQuery,
+    Action, Direction, Disobeyed, GossipToken, GossipVerdict, Input, News, Operation, Order,
+    ReconcileNews, ReconcileQuery,
 };
 pub use epochs_owed::mark_restored;
 pub use exchange::RECONCILE_EVERY;
@@ -56,6 +61,10 @@ pub use lease_table::{
 };
 pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
 pub use pulls::PULL_WAIT;
+pub use quotas::{
+    AddressClass, Allowance, CALL_UNIT, CUSTODY_UNIT, Charged, Limited, Quotas, Rate, Toll,
+};
 pub use receipts::MAX_RECEIPTS;
+pub use rules::{Content, Decision, MAX_REASON, MAX_RULES, Whom};
 pub use shares::{NoWeight, Weight};
 pub use troubles::{FIRST_WAIT, LONGEST_WAIT, MAX_VANISHED, MAX_VANISHED_IN_ALL};

@@ -85,13 +85,13 @@ impl Receipts {
     }
 
     /// Forgets those that are void: their results are to be judged anew.
-    pub(crate) fn forget_void(
+    pub(crate) fn forget_if(
         &mut self,
-        is_void: impl Fn(&Verified<Receipt>) -> bool,
+        is_unwanted: impl Fn(&Verified<Receipt>) -> bool,
     ) -> Vec<Write> {
-        let void = self.by_result.iter().filter(|(_, kept)| is_void(&kept.receipt));
-        let void: Vec<Judged> = void.map(|(judged, _)| *judged).collect();
-        void.into_iter().filter_map(|judged| self.forget(judged)).collect()
+        let unwanted = self.by_result.iter().filter(|(_, kept)| is_unwanted(&kept.receipt));
+        let unwanted: Vec<Judged> = unwanted.map(|(judged, _)| *judged).collect();
+        unwanted.into_iter().filter_map(|judged| self.forget(judged)).collect()
     }
 
     fn forget(&mut self, judged: Judged) -> Option<Write> {

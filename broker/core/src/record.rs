@@ -3,6 +3,8 @@
 use capability::statements::TaskId;
 use capability::{ProjectKey, PublicKey, StatementId};
 
+use crate::rules::{Content, Whom};
+
 /// An offer that was published here: its bytes.
 pub(crate) const OFFER: u8 = b'o';
 /// A project's home: its bytes.
@@ -28,6 +30,11 @@ pub(crate) const RECEIPT: u8 = b'r';
 pub(crate) const RESTORED: u8 = b'x';
 /// The epoch of a project in which a restored broker grants nothing, nor before.
 pub(crate) const PAST_EPOCH: u8 = b'y';
+
+/// Somebody who is turned away, and why.
+pub(crate) const BLOCKED: u8 = b'k';
+/// Something that was taken down, and why.
+pub(crate) const TAKEN_DOWN: u8 = b't';
 
 pub(crate) fn offer(offer: StatementId) -> Vec<u8> {
     key(OFFER, &[offer.as_bytes()])
@@ -71,6 +78,31 @@ pub(crate) fn receipt(project: ProjectKey, result: StatementId) -> Vec<u8> {
 
 pub(crate) fn past_epoch(project: ProjectKey) -> Vec<u8> {
     key(PAST_EPOCH, &[project.as_bytes()])
+}
+
+pub(crate) fn blocked(whom: &Whom) -> Vec<u8> {
+    match whom {
+        Whom::Key(blocked) => key(BLOCKED, &[&[0], blocked.as_bytes()]),
+        Whom::Range(range) => key(BLOCKED, &[&[1], range.as_bytes()]),
+    }
+}
+
+/// Who a key of [`BLOCKED`] is about.
+pub(crate) fn whom_in(key: &[u8]) -> Option<Whom> {
+    match (*key.get(1)?, key.get(2..)?) {
+        (0, bytes) => Some(Whom::Key(PublicKey::from_bytes(bytes.try_into().ok()?))),
+        (1, bytes) => Some(Whom::Range(String::from_utf8(bytes.to_vec()).ok()?)),
+        _ => None,
+    }
+}
+
+pub(crate) fn taken_down(it: Content) -> Vec<u8> {
+    key(TAKEN_DOWN, &[&it.0])
+}
+
+/// What a key of [`TAKEN_DOWN`] is about.
+pub(crate) fn content_in(key: &[u8]) -> Option<Content> {
+    Some(Content(key.get(1..)?.try_into().ok()?))
 }
 
 /// The project that a key of [`PAST_EPOCH`] is about.

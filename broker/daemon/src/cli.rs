@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use mesh_shell::config::CommonArgs;
@@ -71,6 +72,63 @@ pub enum Ask {
     Ads(Listed),
     /// List the results and receipts that wait to be handed over.
     Custody(Listed),
+    /// List the keys and addresses that were over a limit within the hour.
+    Limited(Shown),
+    /// Turn somebody away: a key, or a range of addresses.
+    Block {
+        /// A project's, volunteer's or broker's key, or addresses such as 192.0.2.0/24.
+        #[arg(value_name = "KEY OR ADDRESSES")]
+        subject: String,
+        /// Why; those concerned are told.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Which broker.
+        #[command(flatten)]
+        at: At,
+    },
+    /// Turn them away no more.
+    Unblock {
+        /// As `blocked` shows it.
+        #[arg(value_name = "KEY OR ADDRESSES")]
+        subject: String,
+        /// Which broker.
+        #[command(flatten)]
+        at: At,
+    },
+    /// List who is turned away.
+    Blocked(Listed),
+    /// Take something down: it is neither kept, nor served, nor told on any more.
+    TakeDown {
+        /// A package's hash, or the id of an offer or another statement.
+        #[arg(value_name = "HASH")]
+        subject: String,
+        /// Why; whoever asks for it is told.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Which broker.
+        #[command(flatten)]
+        at: At,
+    },
+    /// Take it again if it comes.
+    PutBack {
+        /// As `taken-down` shows it.
+        #[arg(value_name = "HASH")]
+        subject: String,
+        /// Which broker.
+        #[command(flatten)]
+        at: At,
+    },
+    /// List what was taken down.
+    TakenDown(Listed),
+    /// Let the broker leave: no new work, custody to its neighbours, then it ends.
+    Drain {
+        /// The longest that it may take.
+        #[arg(long, default_value = "10m", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        within: Duration,
+        /// Which broker.
+        #[command(flatten)]
+        at: At,
+    },
     /// Say how an offer stands, and which machines could run it.
     Explain {
         /// The beginning of the offer's id, as `offers` and the logs show it.
@@ -90,6 +148,14 @@ pub struct Shown {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which broker.
+#[derive(Debug, Args)]
+pub struct At {
+    /// Where its status page is. Default: as in the configuration.
+    #[arg(long, env = "TALKOOT_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
 }
 
 /// Which part of a list.

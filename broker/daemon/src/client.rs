@@ -46,7 +46,20 @@ impl Client {
 
     /// Whether anything answers.
     pub fn answers(&self) -> bool {
-        self.agent.get(format!("http://{}/healthz", self.http)).call().is_ok()
+        self.reached().is_ok()
+    }
+
+    /// Fails if nothing answers.
+    pub fn reached(&self) -> Outcome {
+        let health = self.agent.get(format!("http://{}/healthz", self.http));
+        self.no_answer(health.call()).map(drop)
+    }
+
+    fn no_answer<T>(&self, answer: Result<T, ureq::Error>) -> Outcome<T> {
+        answer
+            .with_context(|| format!("no broker answers at {}", self.http))
+            .or_exit(Exit::Network)
+            .map_err(|it| it.hint("start it with `talkoot-broker run`, or name --http"))
     }
 
     /// What `path` answers to a change. The broker takes its time for it.
@@ -58,10 +71,7 @@ impl Client {
     }
 
     fn answer_of(&self, answer: Result<Response<Body>, ureq::Error>) -> Outcome<Value> {
-        let mut answer = answer
-            .with_context(|| format!("no broker answers at {}", self.http))
-            .or_exit(Exit::Network)
-            .map_err(|it| it.hint("start it with `talkoot-broker run`, or name --http"))?;
+        let mut answer = self.no_answer(answer)?;
         let text = self.text(answer.body_mut())?;
         if answer.status() != StatusCode::OK {
             return Err(refused(answer.status(), &text));

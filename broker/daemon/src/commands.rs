@@ -1,20 +1,46 @@
 //! Commands that ask the running broker.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
-use mesh_shell::Outcome;
 use mesh_shell::out::put;
-use serde_json::Value;
+use mesh_shell::{Outcome, outln};
+use serde_json::{Value, json};
 
-use crate::cli::{Ask, Listed, Shown};
+use crate::cli::{Ask, At, Listed, Shown};
 use crate::client::Client;
 use crate::lists::{API, STATUS_PATH};
+use crate::operator::Token;
 use crate::show::{self, Column};
 
 /// Asks the broker, which is at `configured` unless the command says otherwise.
-pub fn run(ask: Ask, configured: SocketAddr) -> Outcome {
+pub fn run(ask: Ask, configured: SocketAddr, state: &Path) -> Outcome {
     let reach = |shown: &Shown| Client::new(shown.http.unwrap_or(configured));
+    let order = |at: &At, name: &str, body: Value| {
+        let client = Client::new(at.http.unwrap_or(configured));
+        client.reached()?;
+        client.post(&format!("{API}/{name}"), &Token::of_running(state)?, &body).map(drop)
+    };
     match ask {
+        Ask::Block { subject, reason, at } => {
+            order(&at, "block", json!({ "subject": subject, "reason": reason }))
+        }
+        Ask::Unblock { subject, at } => order(&at, "unblock", json!({ "subject": subject })),
+        Ask::TakeDown { subject, reason, at } => {
+            order(&at, "take-down", json!({ "subject": subject, "reason": reason }))
+        }
+        Ask::PutBack { subject, at } => order(&at, "put-back", json!({ "subject": subject })),
+        Ask::Drain { within, at } => {
+            order(&at, "drain", json!({ "seconds": within.as_secs() }))?;
+            outln!("it takes no new work, and ends within {}", humantime::format_duration(within));
+            Ok(())
+        }
+        Ask::Blocked(part) => list(&reach(&part.shown), "blocked", show::RULES, &part),
+        Ask::TakenDown(part) => list(&reach(&part.shown), "taken-down", show::RULES, &part),
+        Ask::Limited(shown) => {
+            let found = reach(&shown).get(&format!("{API}/limited"), &[])?;
+            print(&found, &shown, |found| show::table(show::LIMITED, &found["items"]))
+        }
         Ask::Status(shown) => {
             let found = reach(&shown).get(STATUS_PATH, &[])?;
             print(&found, &shown, show::status)

@@ -1,12 +1,12 @@
 //! The configuration file, `broker.toml`, and what becomes of it together with the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use broker_core::{TARGET_LINKS, Weight};
-use capability::ProjectKey;
+use broker_core::{AdmissionRules, Quotas, TARGET_LINKS, Weight};
+use capability::{ProjectKey, PublicKey};
 use mesh_core::CustodyLimits;
 use mesh_net::{Multiaddr, PeerKey};
 use mesh_shell::config::Bytes;
@@ -15,7 +15,11 @@ use serde::Deserialize;
 
 use crate::channels::Relaying;
 use crate::cli::RunArgs;
+use crate::limits::{Limits, Mode};
 use crate::wrong;
+
+/// Bytes of a contact at most: refusals carry it.
+const MAX_CONTACT: usize = 128;
 
 /// What the file can say. A flag or a `TALKOOT_…` variable goes before it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -49,6 +53,15 @@ pub struct Config {
     /// What projects get of what this broker's volunteers give, by their keys, in hundredths of what
     /// others get: 1 to 10,000. Default: 100 each.
     pub weights: BTreeMap<String, u16>,
+    /// Whom the broker works for. Default: everybody.
+    pub admission: Mode,
+    /// Keys of projects, owners, volunteers and brokers that it works for if not for everybody.
+    /// Default: none.
+    pub admit: Vec<String>,
+    /// Whom people can write to about what the broker relays. Default: nobody.
+    pub abuse_contact: Option<String>,
+    /// How much everybody may ask.
+    pub limits: Limits,
 }
 
 impl Default for Config {
@@ -68,6 +81,10 @@ impl Default for Config {
             custody_bundles: custody.bundles,
             live: true,
             weights: BTreeMap::new(),
+            admission: Mode::Open,
+            admit: Vec::new(),
+            abuse_contact: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -137,6 +154,12 @@ pub struct Settings {
     pub relaying: Relaying,
     /// What projects get, where it is not the usual.
     pub weights: BTreeMap<ProjectKey, Weight>,
+    /// Whom the broker works for.
+    pub admission: AdmissionRules,
+    /// How much everybody may ask.
+    pub quotas: Quotas,
+    /// Whom people can write to.
+    pub abuse_contact: Option<String>,
 }
 
 impl Config {
@@ -181,6 +204,9 @@ impl Config {
             custody,
             relaying: if self.live { Relaying::On } else { Relaying::Off },
             weights: self.weights.iter().map(weight).collect::<Outcome<_>>()?,
+            admission: AdmissionRules { mode: self.admission.into(), named: keys(&self.admit)? },
+            quotas: self.limits.quotas()?,
+            abuse_contact: self.abuse_contact.map(contact).transpose()?,
         })
     }
 }
@@ -194,6 +220,26 @@ fn weight((project, weight): (&String, &u16)) -> Outcome<(ProjectKey, Weight)> {
     let weight = Weight::try_from(*weight)
         .map_err(|error| wrong(format!("the weight {weight} of {project}"), &error.to_string()))?;
     Ok((key, weight))
+}
+
+fn keys(texts: &[String]) -> Outcome<BTreeSet<PublicKey>> {
+    let key = |text: &String| {
+        text.parse().map_err(|error| {
+            wrong(
+                format!("`admit`: {error}"),
+                "keys are what `talkoot-broker key` and the like print",
+            )
+        })
+    };
+    texts.iter().map(key).collect()
+}
+
+fn contact(text: String) -> Outcome<String> {
+    if text.len() <= MAX_CONTACT && !text.contains(char::is_control) {
+        return Ok(text);
+    }
+    let what = format!("`abuse-contact` is not one line of at most {MAX_CONTACT} bytes");
+    Err(wrong(what, "give an address of mail or of a page"))
 }
 
 /// Parses an address that a person wrote.

@@ -22,7 +22,7 @@ use crate::event_loop::{EventLoop, Shown, Sources};
 use crate::guard::Guard;
 use crate::metrics::Gauges;
 use crate::operator::{Gate, Token, only_operator};
-use crate::{backup, lists, page};
+use crate::{backup, lists, orders, page};
 
 /// Runs the broker until it is asked to end.
 ///
@@ -58,7 +58,8 @@ pub async fn run(settings: Settings) -> Outcome {
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
     let routes = http::common(metrics, readiness.clone());
     let gate = Gate::new(Token::make(&settings.state)?, address);
-    let changes = backup::routes(storage.clone());
+    let (changes, orders) = orders::routes();
+    let changes = changes.merge(backup::routes(storage.clone()));
     let changes = changes.layer(middleware::from_fn_with_state(gate, only_operator));
     let routes = routes.merge(page::routes()).merge(lists::routes(desk)).merge(changes);
     let web = Web::serve(listener, routes);
@@ -81,7 +82,7 @@ pub async fn run(settings: Settings) -> Outcome {
         external,
         &settings.bootstrap,
     );
-    let sources = Sources { events, knocks, looks, termination };
+    let sources = Sources { events, knocks, looks, orders, termination };
     let event_loop = event_loop.relaying(settings.relaying);
     let outcome = event_loop.run(sources, finished).await;
     drop(door_ends);
@@ -118,6 +119,9 @@ fn restore(
         bootstrap: text(&settings.bootstrap),
         target_links: settings.target_links,
         custody: settings.custody,
+        admission: settings.admission.clone(),
+        quotas: settings.quotas,
+        abuse_contact: settings.abuse_contact.clone(),
         weights: settings.weights.clone(),
     };
     let records = storage.records()?;

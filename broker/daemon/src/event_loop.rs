@@ -4,13 +4,16 @@
 //! ([`Storage::commit`](mesh_shell::Storage::commit)): when the disk is that far behind, the whole
 //! broker waits for it. Errands run in tasks of their own, and their outcomes come back as inputs.
 
+mod operating;
+mod tolls;
 mod visiting;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, Direction, GossipToken, GossipVerdict, Input, ReconcileNews, ReconcileQuery,
+    Action, Broker, Direction, Disobeyed, GossipToken, GossipVerdict, Input, ReconcileNews,
+    ReconcileQuery,
 };
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
@@ -21,9 +24,10 @@ use mesh_core::{
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
 use mesh_shell::{
-    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key,
+    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key, spans,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::channels::{Channels, Relaying};
 use crate::config::with_peer;
@@ -34,6 +38,9 @@ use crate::metrics::Gauges;
 use crate::presence::Presence;
 use crate::reply::Reply;
 use crate::report;
+
+pub use operating::Ordered;
+use tolls::{Comer, Origins};
 
 /// How often free disk space is measured, and nonces that nobody can repeat are forgotten.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
@@ -61,6 +68,12 @@ pub struct EventLoop {
     /// Gossip that waits for the core's judgement, which comes at once.
     judged: BTreeMap<GossipToken, (GossipId, PeerKey)>,
     next_id: u64,
+    /// Where peers come from.
+    origins: Origins,
+    /// Orders that the core is carrying out.
+    orders: BTreeMap<ReplyId, oneshot::Sender<Result<(), Disobeyed>>>,
+    /// The broker has left, as it was told to.
+    is_drained: bool,
     /// Brokers that the operator named, and whether it was said that one is not reached.
     named: BTreeMap<String, bool>,
     disk_is_full: bool,
@@ -86,6 +99,8 @@ pub struct Sources {
     pub knocks: mpsc::Receiver<Knock>,
     /// Readers of the HTTP face.
     pub looks: mpsc::Receiver<Look>,
+    /// The operator's orders.
+    pub orders: mpsc::Receiver<Ordered>,
     /// The operator.
     pub termination: Termination,
 }
@@ -128,6 +143,9 @@ impl EventLoop {
             waiting: BTreeMap::new(),
             judged: BTreeMap::new(),
             next_id: 0,
+            origins: Origins::default(),
+            orders: BTreeMap::new(),
+            is_drained: false,
             named: named.iter().map(|address| (address.to_string(), false)).collect(),
             disk_is_full: false,
             errands,
@@ -150,7 +168,8 @@ impl EventLoop {
         let mut channels = tokio::time::interval(CHANNEL_PERIOD);
         // Before anything can be taken it is known whether there is room.
         self.measure_disk().await;
-        loop {
+        self.turn_away_as_before().await;
+        while !self.is_drained {
             let wake = self.broker.next_wake();
             tokio::select! {
                 () = sources.termination.asked() => return Ok(()),
@@ -172,6 +191,7 @@ impl EventLoop {
                 },
                 Some(knock) = sources.knocks.recv() => self.on_knock(knock).await,
                 Some(look) = sources.looks.recv() => look(&self.broker),
+                Some(ordered) = sources.orders.recv() => self.order(ordered).await,
                 _ = disk.tick() => {
                     self.see_off().await;
                     self.measure_disk().await;
@@ -185,6 +205,8 @@ impl EventLoop {
                 () = self.clock.sleep_until(wake) => self.give(Input::Wake).await,
             }
         }
+        tracing::info!("drained");
+        Ok(())
     }
 
     // From outside to the core.
@@ -217,6 +239,7 @@ impl EventLoop {
         let obstacles = [
             (self.listening.is_empty(), "it does not listen yet"),
             (self.disk_is_full, "the disk is nearly full"),
+            (self.broker.is_leaving(), "it is leaving"),
         ];
         let hold = obstacles.into_iter().filter(|(holds, _)| *holds).map(|(_, what)| what);
         self.shown.readiness.set(hold.collect());
@@ -235,7 +258,10 @@ impl EventLoop {
     async fn on_event(&mut self, event: Event) {
         match event {
             Event::Listening { address } => self.on_listening(address).await,
-            Event::Connected { peer, direction, .. } => {
+            Event::Connected { peer, direction, address } => {
+                if self.origins.up(public_key(peer), &address) == Comer::Blocked {
+                    return self.link.net().disconnect(peer).await;
+                }
                 let direction = match direction {
                     mesh_net::Direction::Inbound => Direction::Inbound,
                     mesh_net::Direction::Outbound => Direction::Outbound,
@@ -246,6 +272,7 @@ impl EventLoop {
             }
             Event::Disconnected { peer } => {
                 tracing::debug!(peer = public_key(peer).short(), "peer down");
+                self.origins.down(public_key(peer));
                 for input in self.presence.disconnected(public_key(peer)) {
                     self.give(input).await;
                 }
@@ -255,6 +282,7 @@ impl EventLoop {
             }
             Event::Request { protocol, peer, data, reply } => {
                 let (from, reply) = (public_key(peer), Reply::from(reply));
+                let Some(reply) = self.past_toll(from, protocol, data.len(), reply) else { return };
                 match protocol {
                     Protocol::Call => self.on_call(from, &data, reply).await,
                     Protocol::Custody => self.on_handover(from, &data, reply).await,
@@ -325,8 +353,8 @@ impl EventLoop {
     async fn asked(&mut self, from: PublicKey, ask: Ask, reply: Reply) {
         match self.with_package(ask) {
             Ok(ask) => {
-                let id = self.await_core(reply);
-                self.give(Input::Ask { from, ask, reply: id }).await;
+                let (id, span) = (self.await_core(reply), spans::of_ask(&ask, from));
+                self.give(Input::Ask { from, ask, reply: id }).instrument(span).await;
             }
             Err(refusal) => reply.send(Answer::Refused(refusal).encode()),
         }
@@ -350,8 +378,8 @@ impl EventLoop {
             Ok(bundle) => {
                 let missing = self.link.missing(&bundle);
                 if missing.is_empty() {
-                    let id = self.await_core(reply);
-                    self.give(Input::Handover { from, bundle, reply: id }).await;
+                    let (id, span) = (self.await_core(reply), spans::of_bundle(&bundle, from));
+                    self.give(Input::Handover { from, bundle, reply: id }).instrument(span).await;
                 } else {
                     reply.send(HandoverAnswer::Missing(missing).encode());
                 }
@@ -381,14 +409,19 @@ impl EventLoop {
         self.give(Input::Reconcile { from, ask, reply: id }).await;
     }
 
-    fn on_blob(&self, incoming: IncomingBlob) {
-        let sources = match &incoming {
+    fn on_blob(&mut self, incoming: IncomingBlob) {
+        let (against, sources) = match &incoming {
             IncomingBlob::Get(get) => {
-                let hash = BlobHash::from_bytes(*get.hash.as_bytes());
-                Some(self.broker.blob_sources(hash, public_key(get.peer), get.max_size))
+                let (hash, from) = (blob_hash(&get.hash), public_key(get.peer));
+                let against = self.broker.against_serving(from, hash);
+                (against, Some(self.broker.blob_sources(hash, from, get.max_size)))
             }
-            IncomingBlob::Put(_) => None,
+            IncomingBlob::Put(put) => (self.against_upload(public_key(put.peer), put), None),
         };
+        if let Some(why) = against {
+            tokio::spawn(refuse_blob(incoming, why));
+            return;
+        }
         let link = self.link.clone();
         tokio::spawn(async move { link.serve_blob(incoming, sources).await });
     }
@@ -435,6 +468,7 @@ impl EventLoop {
                     self.named.get_mut(&address).is_none_or(|said| std::mem::replace(said, true));
                 self.errand(move |link| dial(link, address, silent));
             }
+            Action::Operate(operation) => self.operate(operation).await,
             Action::News(news) => {
                 self.shown.gauges.count(&news);
                 report::log(&news);
@@ -545,6 +579,20 @@ fn worth_telling(listening: &[Multiaddr]) -> Vec<String> {
     let (loopback, other): (Vec<_>, Vec<_>) =
         all.partition(|it| it.starts_with("/ip4/127.") || it.starts_with("/ip6/::1/"));
     if other.is_empty() { loopback } else { other }
+}
+
+async fn refuse_blob(incoming: IncomingBlob, why: String) {
+    let refused = match incoming {
+        IncomingBlob::Get(get) => get.refuse(why).await,
+        IncomingBlob::Put(put) => put.refuse(why).await,
+    };
+    if let Err(error) = refused {
+        tracing::debug!(error = %chain(&error), "a blob was not refused");
+    }
+}
+
+fn blob_hash(name: &blake3::Hash) -> BlobHash {
+    BlobHash::from_bytes(*name.as_bytes())
 }
 
 fn blob_name(hash: BlobHash) -> blake3::Hash {

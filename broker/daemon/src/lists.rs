@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use broker_core::Broker;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::desk::Desk;
 
@@ -62,6 +63,20 @@ pub fn routes(desk: Desk) -> Router {
         .route(
             &path("brokers"),
             get(async |State(desk): Ask, part: Of| list(&desk, part, Broker::brokers).await),
+        )
+        .route(
+            &path("blocked"),
+            get(async |State(desk): Ask, part: Of| list(&desk, part, Broker::blocked).await),
+        )
+        .route(
+            &path("taken-down"),
+            get(async |State(desk): Ask, part: Of| list(&desk, part, Broker::all_taken_down).await),
+        )
+        .route(
+            &path("limited"),
+            get(async |State(desk): Ask| {
+                show(desk.look(|broker| json!({ "items": broker.limited() })).await)
+            }),
         )
         .route(&path("explain"), get(explain))
         .with_state(desk)

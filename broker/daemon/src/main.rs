@@ -14,9 +14,11 @@ mod door;
 mod event_loop;
 mod garbage;
 mod guard;
+mod limits;
 mod lists;
 mod metrics;
 mod operator;
+mod orders;
 mod page;
 mod presence;
 mod reply;
@@ -62,7 +64,7 @@ fn run(cli: Cli) -> Outcome {
         Command::Restore { file } => return backup::restore(&state, &file),
         Command::Ask(command) => command,
     };
-    commands::run(command, config.http)
+    commands::run(command, config.http, &state)
 }
 
 /// Prints the node key, and `addresses` as others can dial them.

@@ -30,6 +30,8 @@ pub struct Gauges {
     receipts: Counter,
     handovers: Counter,
     handovers_failed: Counter,
+    times_limited: Counter,
+    limited: Measure,
 }
 
 impl Gauges {
@@ -47,6 +49,11 @@ impl Gauges {
             ("custody", "Results and receipts in custody", &gauges.custody),
             ("gossip", "Statements compared with other brokers", &gauges.gossip),
             ("visitors", "Peers at the HTTP door", &gauges.visitors),
+            (
+                "limited",
+                "Keys and addresses that were over a limit within the hour",
+                &gauges.limited,
+            ),
             ("disk_free_bytes", "Free space below the state directory", &gauges.disk),
         ] {
             registry.register(name, help, gauge.clone());
@@ -58,6 +65,11 @@ impl Gauges {
             ("receipts_taken", "Receipts taken into custody", &gauges.receipts),
             ("handovers", "Bundles that the next one has taken", &gauges.handovers),
             ("handovers_failed", "Handovers to be tried again", &gauges.handovers_failed),
+            (
+                "refused_over_limit",
+                "Questions, bundles and blobs refused as over a limit",
+                &gauges.times_limited,
+            ),
         ] {
             registry.register(name, help, counter.clone());
         }
@@ -76,10 +88,16 @@ impl Gauges {
             (&self.custody, totals.custody),
             (&self.gossip, totals.gossip),
             (&self.visitors, visitors),
+            (&self.limited, totals.limited),
         ] {
             gauge.set(u64::try_from(value).unwrap_or(u64::MAX));
         }
         self.disk.set(disk_free);
+    }
+
+    /// Counts that somebody was over a limit.
+    pub fn limited(&self) {
+        self.times_limited.inc();
     }
 
     /// Counts what has happened.

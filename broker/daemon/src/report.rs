@@ -1,13 +1,16 @@
 //! The events that people and programs follow; their names and fields are documented in
 //! `docs/operating`.
 
-use broker_core::News;
+use broker_core::{News, Whom};
 
 /// Logs `news`.
 pub fn log(news: &News) {
     match news {
         News::LinkUp { peer } => tracing::info!(peer = peer.short(), "link up"),
         News::LinkDown { peer } => tracing::info!(peer = peer.short(), "link down"),
+        News::Blocked { whom } => log_blocked(whom),
+        News::TakenDown { content } => tracing::info!(%content, "taken down"),
+        News::Leaving => tracing::info!("draining"),
         News::AdTaken { peer } => tracing::debug!(peer = peer.short(), "ad taken"),
         News::OfferTaken { offer, name, project, tasks, epoch } => {
             let home = epoch.is_some();
@@ -71,5 +74,13 @@ pub fn log(news: &News) {
             let (offer, peer) = (task.offer.short(), peer.short());
             tracing::debug!(kind = cargo, offer, task = task.task, peer, reason, "not handed over");
         }
+    }
+}
+
+/// Ranges of addresses are not logged where everybody reads.
+fn log_blocked(whom: &Whom) {
+    match whom {
+        Whom::Key(key) => tracing::info!(peer = key.short(), "blocked"),
+        Whom::Range(range) => tracing::debug!(range, "blocked"),
     }
 }

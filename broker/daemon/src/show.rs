@@ -72,6 +72,24 @@ pub const CUSTODY: &[Column] = &[
     ("EXPIRES", |it| time(&it["expires"])),
 ];
 
+/// Who is turned away, or what was taken down.
+pub const RULES: &[Column] = &[
+    ("SUBJECT", |it| word(&it["subject"])),
+    ("SINCE", |it| time(&it["since"])),
+    ("REASON", |it| word(&it["reason"])),
+];
+
+/// Who was over a limit.
+pub const LIMITED: &[Column] = &[
+    ("WHO", |it| match (&it["who"]["key"], &it["who"]["address"]) {
+        (Value::String(key), _) => key.clone(),
+        (_, Value::String(class)) => format!("address {class}"),
+        _ => "others".to_owned(),
+    }),
+    ("LIMIT", |it| word(&it["limit"])),
+    ("TIMES", |it| number(&it["times"])),
+];
+
 /// A table of `items`: columns two spaces apart, each as wide as its widest cell.
 pub fn table(columns: &[Column], items: &Value) -> String {
     let items = items.as_array().map_or(&[][..], Vec::as_slice);
@@ -109,6 +127,20 @@ pub fn status(status: &Value) -> String {
         ("custody", format!("{} results and receipts", number("custody"))),
     ] {
         writeln!(text, "{name:<11} {value}").expect("a string takes all text");
+    }
+    if let Some(contact) = status["abuse-contact"].as_str() {
+        writeln!(text, "{:<11} {}", "abuse", escape_line(contact))
+            .expect("a string takes all text");
+    }
+    if status["admission"] != "open" {
+        text += "it works only for whom its operator admits\n";
+    }
+    if status["limited"] != 0 {
+        text +=
+            &format!("{} were over a limit within the hour: see `limited`\n", number("limited"));
+    }
+    if status["leaving"] == true {
+        text += "it is leaving: it takes no new work\n";
     }
     if status["disk-is-full"] == true {
         text += "the disk is nearly full: nothing new is taken\n";

@@ -494,6 +494,89 @@ async fn a_broker_restored_from_a_back_up_grants_nothing_until_a_new_epoch() {
     assert!(matches!(granted, Answer::Leases(leases) if leases[0].epoch == 2));
 }
 
+async fn dial(client: &Client, address: &str) -> PublicKey {
+    let address = address.parse().expect("a logged address");
+    public_key(client.link.net().dial(address).await.expect("reached"))
+}
+
+/// A command of the operator of the broker at `place`, which succeeds.
+fn operate(place: &TempDir, http: &str, arguments: &[&str]) {
+    let mut program = program();
+    program.args(arguments).arg("--state").arg(place.path()).env("TALKOOT_HTTP", http);
+    let done = support::end_of(&mut program);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_was_taken_down_is_neither_served_nor_taken_and_says_why() {
+    let place = directory();
+    let mut broker = Process::start(place.path(), &[]);
+    let (address, http) = (broker.address(), text(&broker.event("http")["address"]));
+    let (master, volunteer) =
+        (Client::start(Way::Mesh, 7).await, Client::start(Way::Mesh, 8).await);
+    let key = dial(&master, &address).await;
+    dial(&volunteer, &address).await;
+    let package = master.store(b"package");
+    let (publish, _) = publication(&master, key, package);
+    assert_eq!(master.ask(key, publish.clone()).await, Answer::Done);
+
+    operate(&place, &http, &["take-down", &package.hash.to_string(), "--reason", "malware"]);
+    let refused = volunteer.link.fetch(key, package.hash, package.size).await;
+    let why = mesh_shell::chain(&refused.expect_err("taken down"));
+    assert!(why.contains("malware"), "{why}");
+    let refused = master.link.ask(key, &publish).await.expect_err("its package is not taken");
+    assert!(mesh_shell::chain(&refused).contains("malware"), "{refused:?}");
+    operate(&place, &http, &["put-back", &package.hash.to_string()]);
+    assert_eq!(master.ask(key, publish).await, Answer::Done);
+    volunteer.link.fetch(key, package.hash, package.size).await.expect("served again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_blocked_by_key_or_by_address_is_disconnected_and_not_let_in() {
+    let place = directory();
+    let mut broker = Process::start(place.path(), &[]);
+    let (address, http) = (broker.address(), text(&broker.event("http")["address"]));
+    let volunteer = Client::start(Way::Mesh, 9).await;
+    let key = dial(&volunteer, &address).await;
+    for whom in [volunteer.key.public().to_string(), "127.0.0.0/8".to_owned()] {
+        let left = Ask::Advertise { ad: ad(&volunteer, key) };
+        assert_eq!(volunteer.ask(key, left.clone()).await, Answer::Done);
+        operate(&place, &http, &["block", &whom]);
+        broker.status(&http, |status| status["connected"] == 0);
+        // The network may admit a connection for the moment that it takes to see where it is from.
+        drop(volunteer.link.net().dial(address.parse().expect("an address")).await);
+        assert!(volunteer.link.ask(key, &left).await.is_err(), "{whom}");
+        operate(&place, &http, &["unblock", &whom]);
+        assert_eq!(dial(&volunteer, &address).await, key);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_over_a_limit_is_told_when_to_come_again_and_then_gets_an_answer() {
+    let place = directory();
+    let config = place.path().join("broker.toml");
+    let limits = "[limits.key]\ncalls = { a-minute = 600, burst = 3 }\n\
+                  custody = { a-minute = 1, burst = 1 }\n\
+                  uploads = { a-minute = 1, burst = 1 }\n";
+    std::fs::write(&config, limits).expect("written");
+    let mut broker =
+        Process::start(&place.path().join("state"), &["--config", &config.to_string_lossy()]);
+    let (address, http) = (broker.address(), text(&broker.event("http")["address"]));
+    let volunteer = Client::start(Way::Mesh, 10).await;
+    let key = dial(&volunteer, &address).await;
+    let ask = || volunteer.ask(key, Ask::Ad { volunteer: volunteer.key.public() });
+    let wait = loop {
+        if let Answer::Refused(Refusal::SlowDown(wait)) = ask().await {
+            break wait;
+        }
+    };
+    assert!((1..=100).contains(&wait), "600 a minute are one in 100 ms: {wait}");
+    tokio::time::sleep(Duration::from_millis(wait.into())).await;
+    assert_eq!(ask().await, Answer::Ads(Vec::new()));
+    let status = broker.status(&http, |status| status["limited"] == 1);
+    assert!(status["times-limited"].as_u64() >= Some(1));
+}
+
 /// A broker, and somebody at it.
 async fn scene(way: Way) -> (Process, Client, PublicKey, TempDir) {
     let place = directory();

@@ -159,3 +159,39 @@ fn a_back_up_without_its_node_key_is_not_restored_under_another_name() {
     assert!(!other.path().join("store").exists());
     expect(&command(other.path(), &http, &["backup", &backup]), INPUT, "operator.token");
 }
+
+#[test]
+fn what_the_operator_decides_is_listed_survives_a_restart_and_can_be_taken_back() {
+    let place = directory();
+    let hash = "ab".repeat(32);
+    let (broker, http) = start(place.path(), &[]);
+    let ask = |http: &str, arguments: &[&str]| command(place.path(), http, arguments);
+    expect(&ask(&http, &["block", "192.0.2.7/24", "--reason", "floods"]), 0, "");
+    expect(&ask(&http, &["take-down", &hash, "--reason", "malware"]), 0, "");
+    for wrong in [["block", "somebody"], ["block", "192.0.2.0/33"], ["take-down", "abcd"]] {
+        expect(&ask(&http, &wrong), INPUT, wrong[1]);
+    }
+    assert_eq!(broker.terminate(), Some(0));
+
+    let (_broker, http) = start(place.path(), &[]);
+    let blocked = &json(&ask(&http, &["blocked", "--json"]))["items"][0];
+    assert_eq!(
+        (&blocked["subject"], &blocked["reason"]),
+        (&"192.0.2.0/24".into(), &"floods".into())
+    );
+    let down = String::from_utf8_lossy(&ask(&http, &["taken-down"]).stdout).into_owned();
+    assert!(down.contains(&hash) && down.contains("malware"), "{down}");
+    expect(&ask(&http, &["unblock", "192.0.2.0/24"]), 0, "");
+    expect(&ask(&http, &["unblock", "192.0.2.0/24"]), INPUT, "no such rule");
+    expect(&ask(&http, &["put-back", &hash]), 0, "");
+    assert_eq!(json(&ask(&http, &["blocked", "--json"]))["items"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_broker_that_is_told_to_leave_and_has_nothing_ends_by_itself() {
+    let place = directory();
+    let (broker, http) = start(place.path(), &[]);
+    expect(&command(place.path(), &http, &["drain", "--within", "1h"]), 0, "");
+    assert_eq!(broker.ended(), Some(0));
+    expect(&command(place.path(), &http, &["drain"]), 4, "talkoot-broker run");
+}

@@ -45,6 +45,8 @@ pub(crate) struct Homes {
     /// Since when the current home has been out of reach.
     down_since: Option<Mono>,
     rehome_after: Duration,
+    /// Brokers that take no new work because they are about to leave.
+    leaving: BTreeSet<PublicKey>,
     last_move: Option<Mono>,
     /// Whether a broker has taken anything under the current home in this process.
     is_heeded: bool,
@@ -64,6 +66,7 @@ impl Homes {
             history: BTreeMap::new(),
             down_since: Some(now.mono),
             rehome_after: REHOME_AFTER,
+            leaving: BTreeSet::new(),
             last_move: None,
             is_heeded: false,
             has_overbid: false,
@@ -131,9 +134,16 @@ impl Homes {
     /// A connection went down.
     pub(crate) fn broker_down(&mut self, peer: PublicKey, now: Now) {
         let was_up = self.up.remove(&peer);
+        // It comes back as one that stays, or says again that it does not.
+        self.leaving.remove(&peer);
         if was_up && self.current.as_ref().is_some_and(|home| home.home == peer) {
             self.down_since = Some(now.mono);
         }
+    }
+
+    /// `peer` has said that it is about to leave.
+    pub(crate) fn leaves(&mut self, peer: PublicKey) {
+        self.leaving.insert(peer);
     }
 
     /// The broker with which a new epoch should begin now, if one should.
@@ -149,8 +159,10 @@ impl Homes {
             return if stays { Some(current.home) } else { self.brokers.first().copied() };
         }
         let overdue = self.down_since.is_some_and(|since| now.mono - since >= self.rehome_after);
-        let standby = || current.standbys.iter().copied().find(|standby| self.is_up(*standby));
-        if overdue { standby() } else { None }
+        let leaves = self.leaving.contains(&current.home);
+        let stays = |standby: &PublicKey| self.is_up(*standby) && !self.leaving.contains(standby);
+        let standby = || current.standbys.iter().copied().find(stays);
+        if overdue || leaves { standby() } else { None }
     }
 
     /// The home has forgotten the offers of `epoch`; says whether a new epoch is due for it.

@@ -524,6 +524,11 @@ impl Attempts {
         self.failures += 1;
     }
 
+    /// Not before that time is over, as the broker wishes, but for no longer than after failures.
+    pub(crate) fn wait(&mut self, pause: Duration, now: Now) {
+        self.not_before = self.not_before.max(now.mono + pause.min(MAX_RETRY));
+    }
+
     /// Whatever came of it before, it is due at once; an attempt under way is awaited first.
     pub(crate) fn start_over(&mut self) {
         self.succeeded = false;

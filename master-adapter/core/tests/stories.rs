@@ -148,6 +148,26 @@ fn a_standby_takes_over_when_the_home_is_away_for_long() {
 }
 
 #[test]
+fn a_home_that_is_leaving_is_left_at_once_and_a_leaving_standby_is_not_chosen() {
+    for standby_stays in [false, true] {
+        let (mut bench, _) = Bench::with_job(1);
+        bench.up(&standby());
+        let elsewhere = || Answer::Refused(Refusal::Elsewhere(Vec::new()));
+        bench.down(&home());
+        bench.up(&home());
+        while let Some((to, call, _)) = bench.asked() {
+            let stays = standby_stays && to == standby().public();
+            bench.answer(call, Ok(if stays { Answer::Done } else { elsewhere() }));
+            if bench.home().epoch > 1 {
+                break;
+            }
+        }
+        let expected = if standby_stays { standby() } else { home() };
+        assert_eq!(bench.home().home, expected.public(), "the standby stays: {standby_stays}");
+    }
+}
+
+#[test]
 fn a_short_absence_of_the_home_moves_nothing() {
     let (mut bench, _) = Bench::with_job(1);
     bench.up(&standby());

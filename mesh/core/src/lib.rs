@@ -36,8 +36,8 @@ pub use key_change::{
 };
 pub use message::{
     Answer, Ask, JobNeeds, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_AN_ANSWER,
-    MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MessageError, Offered, Refusal,
-    StoppedTask, Wants,
+    MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MessageError, Offered,
+    Refusal, StoppedTask, Wants,
 };
 pub use pass::{MAX_COLLECTED, Pass, PassError};
 pub use reconcile::{

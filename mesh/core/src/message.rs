@@ -5,7 +5,8 @@
 //! statement that nobody vouched for.
 
 use capability::statements::{
-    Ad, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Registration, Renewal, Withdrawal,
+    Ad, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Ownership, Registration, Renewal,
+    Withdrawal,
 };
 use capability::{
     CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, ProjectKey, PublicKey, Requirements,
@@ -36,6 +37,9 @@ pub const MAX_STOPPED_AN_ANSWER: usize = 256;
 
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
+
+/// Addresses of other brokers in one refusal at most.
+pub const MAX_OTHER_BROKERS: usize = 8;
 
 /// A question to a broker.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +118,11 @@ pub enum Ask {
     Declare {
         /// What.
         change: KeyChange,
+    },
+    /// An owner vouches for its volunteers, at a broker that does not work for everybody (C51).
+    Vouch {
+        /// In the owner's words.
+        ownership: Verified<Ownership>,
     },
     /// What has become of keys, as they or those that answer for them say.
     KeyChanges {
@@ -244,6 +253,19 @@ pub enum Refusal {
     /// The broker has lost what it knew of this offer: it grants again in a new epoch only.
     #[error("the broker does not remember the offer; it needs a new epoch")]
     Forgotten,
+    /// The asker is over a limit; nothing was taken (C50).
+    #[error("too much was asked; there is room again in {0} ms")]
+    SlowDown(u32),
+    /// The broker does not work for the asker, or for whom it asks (C51).
+    #[error("not admitted: {0}")]
+    NotAdmitted(String),
+    /// The broker's operator took it down, and why (C52).
+    #[error("taken down by the broker's operator: {0}")]
+    TakenDown(String),
+    /// The broker is leaving and takes no new work; where others can be dialled, at most
+    /// [`MAX_OTHER_BROKERS`] (C53).
+    #[error("the broker is leaving; other brokers take new work")]
+    Elsewhere(Vec<String>),
 }
 
 /// A message is not what it should be.
@@ -312,6 +334,9 @@ enum WireAsk {
     Declare {
         change: Envelope,
     },
+    Vouch {
+        ownership: Envelope,
+    },
     KeyChanges {
         of: Vec<PublicKey>,
     },
@@ -374,6 +399,7 @@ impl Ask {
             Self::Registrations { projects } => WireAsk::Registrations { projects },
             Self::Stopped { project } => WireAsk::Stopped { project },
             Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
+            Self::Vouch { ownership } => WireAsk::Vouch { ownership: ownership.envelope().clone() },
             Self::KeyChanges { of } => WireAsk::KeyChanges { of },
         })
     }
@@ -422,6 +448,9 @@ impl Ask {
             WireAsk::Stopped { project } => Self::Stopped { project },
             WireAsk::Declare { change } => {
                 Self::Declare { change: KeyChange::check(&change, verifier)? }
+            }
+            WireAsk::Vouch { ownership } => {
+                Self::Vouch { ownership: Verified::check(&ownership, verifier)? }
             }
             WireAsk::KeyChanges { of } => {
                 bounded("keys", of.len(), MAX_KEYS_AN_ASK)?;
@@ -488,7 +517,12 @@ impl Answer {
                 let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
                 Self::KeyChanges(changes.collect::<Result<_, _>>()?)
             }
-            WireAnswer::Refused(refusal) => Self::Refused(refusal),
+            WireAnswer::Refused(refusal) => {
+                if let Refusal::Elsewhere(brokers) = &refusal {
+                    bounded("other brokers", brokers.len(), MAX_OTHER_BROKERS)?;
+                }
+                Self::Refused(refusal)
+            }
         })
     }
 }

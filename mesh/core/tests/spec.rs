@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use capability::statements::{
-    Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId, USUAL_PRIORITY,
-    Verdict, Withdrawal,
+    Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Ownership,
+    Package, Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId,
+    USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
@@ -21,8 +21,9 @@ use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
     ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_COLLECTED, MAX_DATA_BYTES,
-    MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER,
-    Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, differences,
+    MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER,
+    MAX_STOPPED_AN_ANSWER, Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask,
+    WINDOW, Wants, differences,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -59,6 +60,7 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Declare { change: succession() },
         Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
         Ask::Stopped { project: key(1).public().into() },
+        Ask::Vouch { ownership: ownership() },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -139,6 +141,10 @@ fn answers_are_as_specified_and_come_back() {
         Refusal::Invalid("another broker's ad".into()),
         Refusal::Superseded { epoch: 7 },
         Refusal::Forgotten,
+        Refusal::SlowDown(u32::MAX),
+        Refusal::NotAdmitted("blocked: spam".into()),
+        Refusal::TakenDown("malware".into()),
+        Refusal::Elsewhere(vec!["/ip4/192.0.2.1/tcp/4077".into(); MAX_OTHER_BROKERS]),
     ];
     answers.extend(refusals.map(Answer::Refused));
     for answer in answers {
@@ -204,6 +210,13 @@ fn a_question_about_too_many_keys_is_refused() {
     let ask = Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK + 1] };
     let refused = Ask::decode(&ask.encode(), &Ed25519).expect_err("too many");
     assert_eq!(refused.to_string(), "over 8 keys in one message");
+}
+
+#[test]
+fn nobody_is_sent_to_more_brokers_than_he_can_look_at() {
+    let elsewhere = Refusal::Elsewhere(vec![String::new(); MAX_OTHER_BROKERS + 1]);
+    let refused = Answer::decode(&Answer::Refused(elsewhere).encode(), &Ed25519);
+    assert_eq!(refused.expect_err("too many").to_string(), "over 8 other brokers in one message");
 }
 
 #[test]
@@ -288,6 +301,11 @@ fn withdrawal() -> Verified<Withdrawal> {
 fn revocation() -> KeyChange {
     let revocation = Revocation { key: key(2).public(), reason: "lost".into(), expires: EXPIRES };
     KeyChange::Revocation(Verified::sign(revocation, &key(1)))
+}
+
+fn ownership() -> Verified<Ownership> {
+    let ownership = Ownership { nodes: vec![key(2).public()], expires: Timestamp(1_000) };
+    Verified::sign(ownership, &key(1))
 }
 
 fn succession() -> KeyChange {

@@ -76,6 +76,11 @@ impl Advertising {
         *self = Self { current: self.current.take(), under_way: self.under_way, ..Self::default() };
     }
 
+    /// It is not offered anew before that time.
+    pub fn not_before(&mut self, time: Mono) {
+        self.backoff.not_before = self.backoff.not_before.max(time);
+    }
+
     pub fn next_wake(&self) -> Option<Mono> {
         let at = if self.taken { self.renew_at } else { self.backoff.not_before };
         (!self.under_way).then_some(at)

@@ -100,6 +100,12 @@ impl Volunteer {
         self.vouched().map(|ownership| ownership.signer())
     }
 
+    /// Our owner's word, if it holds and names this machine.
+    pub(crate) fn owner_statement(&self) -> Option<Verified<Ownership>> {
+        self.vouched()?;
+        self.ownership.clone()
+    }
+
     /// The ownership for a claim or a result: one that holds and names this machine.
     pub(crate) fn vouched(&self) -> Option<Envelope> {
         let ownership = self.ownership.as_ref()?;

@@ -88,6 +88,14 @@ impl Fetching {
         self.pull = Backoff::default();
     }
 
+    /// Nothing is pulled or claimed before that time.
+    pub fn not_before(&mut self, time: Mono) {
+        self.pull.not_before = self.pull.not_before.max(time);
+        if let State::Claiming(claiming) = &mut self.state {
+            claiming.tries.not_before = claiming.tries.not_before.max(time);
+        }
+    }
+
     /// There is a new primary to ask.
     pub fn hurry(&mut self) {
         if let State::Claiming(claiming) = &mut self.state {

@@ -43,6 +43,7 @@ mod registrations;
 mod returning;
 mod tail;
 mod trust;
+mod turned_away;
 mod volunteer;
 mod watching;
 mod work;

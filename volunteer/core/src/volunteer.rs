@@ -30,6 +30,7 @@ use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
 use crate::trust::Trust;
+use crate::turned_away::TurnedAway;
 use crate::work::Work;
 use crate::working::{LEASE_PREFIX, read_lease};
 
@@ -55,6 +56,7 @@ pub struct Volunteer {
     pub(crate) keys: Keys,
     pub(crate) ownership: Option<Verified<Ownership>>,
     pub(crate) presence: Presence,
+    pub(crate) turned_away: TurnedAway,
     pub(crate) declarations: Declarations,
     /// Those that are up; the first is the primary.
     pub(crate) brokers: Vec<PublicKey>,
@@ -93,6 +95,7 @@ pub(crate) enum Call {
     Registrations(Vec<ProjectKey>),
     KeyChanges,
     Declare(StatementId),
+    Vouch,
 }
 
 /// A record of a former process cannot be read.
@@ -130,6 +133,7 @@ impl Volunteer {
             keys: Keys::default(),
             ownership: None,
             presence: Presence::default(),
+            turned_away: TurnedAway::default(),
             declarations: Declarations::default(),
             brokers: Vec::new(),
             known_primary: None,
@@ -303,6 +307,7 @@ impl Volunteer {
             self.presence.went(self.now);
         }
         self.keys.broker_down(peer);
+        self.turned_away.broker_down(peer);
         self.declarations.broker_down(peer);
         let lost: Vec<_> =
             self.calls.iter().filter(|(_, (to, _))| *to == peer).map(|(id, _)| *id).collect();
@@ -314,7 +319,7 @@ impl Volunteer {
         }
     }
 
-    fn primary_changed(&mut self) {
+    pub(crate) fn primary_changed(&mut self) {
         let to = self.primary();
         self.news(News::PrimaryChanged { to });
         self.ad.drop_taken();
@@ -347,6 +352,10 @@ impl Volunteer {
 
     fn answered(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
         let Some((to, call)) = self.calls.remove(&id) else { return };
+        let refusal = match &answer {
+            Ok(Answer::Refused(refusal)) => Some(refusal.clone()),
+            _ => None,
+        };
         match call {
             Call::Advertise => self.advertised(to, &answer),
             Call::Pull => self.pulled(id, answer),
@@ -355,6 +364,10 @@ impl Volunteer {
             Call::Registrations(projects) => self.registrations_told(projects, answer),
             Call::KeyChanges => self.told_about_keys(to, answer),
             Call::Declare(change) => self.declared(to, change, answer),
+            Call::Vouch => self.owner_shown(to, &answer),
+        }
+        if let Some(refusal) = refusal {
+            self.heed(to, &refusal);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What volunteers, masters and brokers ask.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{
     Ad, Claim, Class, Home, Intent, Lease, Offer, Ownership, Registration, Renewal, Withdrawal,
@@ -32,6 +32,9 @@ struct Publication {
 
 impl Broker {
     pub(super) fn asked(&mut self, from: PublicKey, ask: Ask, reply: ReplyId, now: Now) {
+        if let Err(refusal) = self.may_ask(from, &ask) {
+            return self.refuse(reply, refusal);
+        }
         self.note_way_back(from, &ask, now);
         match ask {
             Ask::Advertise { ad } => match self.advertise(from, ad, now) {
@@ -100,6 +103,10 @@ impl Broker {
             },
             Ask::Declare { change } => match self.declare(change, now) {
                 Ok(()) => self.acknowledge(reply, Answer::Done),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
+            Ask::Vouch { ownership } => match self.vouched(&ownership, now) {
+                Ok(()) => self.reply(reply, Answer::Done),
                 Err(refusal) => self.refuse(reply, refusal),
             },
             Ask::KeyChanges { of } => {
@@ -208,6 +215,7 @@ impl Broker {
     ) -> Result<(), Refusal> {
         self.may_publish(from, &publication, now)?;
         self.may_grant(&publication.home)?;
+        self.admitted.acts_for(from, publication.offer.project);
         let Publication { registration, home, offer, settled, .. } = publication;
         let (id, tasks) = (offer.id(), offer.tasks);
         let (name, project) = (offer.name.clone(), registration.name.clone());
@@ -268,6 +276,17 @@ impl Broker {
                 return Err(Refusal::Superseded { epoch: known.epoch });
             }
         }
+        self.works_for(project.into()).or_else(|refusal| {
+            match self.is_welcome(project.into()) {
+                // An admitted adapter may bring a project that is not.
+                Ok(()) => self.works_for(from),
+                Err(_) => Err(refusal),
+            }
+        })?;
+        for statement in [offer.id(), home.id(), registration.id()] {
+            self.is_down(statement)?;
+        }
+        self.is_down(offer.package.hash)?;
         if self.book.is_void_home(home) || self.book.is_void_offer(offer) {
             return Err(invalid("the key that signed it was revoked"));
         }
@@ -303,7 +322,27 @@ impl Broker {
         if statements.iter().any(|it| self.known.judge(it) == Admission::Full) {
             return full("too many offers");
         }
+        self.is_within_quota(offer)?;
         if home.home == self.me { self.leases.has_room(offer) } else { Ok(()) }
+    }
+
+    /// Whether the project's offers that were published here leave room for one more.
+    fn is_within_quota(&self, offer: &Verified<Offer>) -> Result<(), Refusal> {
+        if self.book.is_durable(offer.id()) {
+            return Ok(());
+        }
+        let quotas = self.meters.quotas();
+        let of_project = self.book.offers_of(offer.project);
+        let here: Vec<_> = of_project.filter(|it| self.book.is_durable(it.id())).collect();
+        if here.len() >= quotas.offers_a_project {
+            return Err(Refusal::Full("too many offers of this project".to_owned()));
+        }
+        let packages = here.into_iter().chain([offer]).map(|it| &it.package);
+        let packages: BTreeMap<_, _> = packages.map(|it| (it.hash, it.size)).collect();
+        if packages.values().sum::<u64>() > quotas.package_bytes_a_project {
+            return Err(Refusal::Full("the packages of this project are too large".to_owned()));
+        }
+        Ok(())
     }
 
     fn write_publication(&mut self, offer: &Verified<Offer>) {
@@ -405,6 +444,7 @@ impl Broker {
 
     /// A volunteer whose key is void gets nothing: whoever stole it would.
     fn may_work(&self, volunteer: PublicKey) -> Result<(), Refusal> {
+        self.is_welcome(volunteer)?;
         let void = self.book.keys().is_void(volunteer);
         if void { Err(invalid("this volunteer's key was revoked")) } else { Ok(()) }
     }
@@ -446,6 +486,7 @@ impl Broker {
         epoch: u64,
         now: Now,
     ) -> Result<&Verified<Offer>, Refusal> {
+        self.is_down(offer)?;
         let known = self.book.offer(offer).ok_or(Refusal::UnknownOffer)?;
         let home = self.book.home(known.project).ok_or(Refusal::NotHome)?;
         if home.home != self.me || home.epoch != epoch || home.current(now.wall).is_err() {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use capability::statements::{JobResult, Lease, Receipt, TaskId, Verdict};
 use capability::{MAX_CLOCK_SKEW, Payload, PublicKey, StatementError, StatementId, Verified};
 use mesh_core::{
-    Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, HandoverFailed, Now, ReplyId, Routes,
+    Bundle, Cargo, CustodyFull, Duty, HandoverAnswer, HandoverFailed, Now, Refusal, ReplyId, Routes,
 };
 use thiserror::Error;
 
-use super::{Broker, CUSTODY_PAUSE, InHand};
+use super::{Broker, CUSTODY_PAUSE, InHand, Stay};
 use crate::contract::{Action, Direction, News};
 use crate::offer_book::OfferBook;
 
@@ -36,14 +36,20 @@ enum NotTaken {
     NoHome,
     #[error("custody refused: the key that signed it was revoked")]
     Revoked,
+    #[error("custody refused: {0}")]
+    NotAdmitted(Refusal),
+    #[error("custody refused: this broker is leaving, hand it to another one")]
+    Leaving,
+    #[error("custody refused: taken down by the operator: {0}")]
+    TakenDown(String),
 }
 
 impl Broker {
     pub(super) fn handed(&mut self, from: PublicKey, bundle: Bundle, reply: ReplyId, now: Now) {
-        let taken = match bundle.cargo.clone() {
+        let taken = self.may_hand_over(from, &bundle).and_then(|()| match bundle.cargo.clone() {
             Cargo::Result(result) => self.take_result(from, bundle, &result, now),
             Cargo::Receipt(receipt) => self.take_receipt(from, bundle, &receipt, now),
-        };
+        });
         match taken {
             Ok(()) => {
                 let answer = HandoverAnswer::Taken;
@@ -51,6 +57,25 @@ impl Broker {
             }
             Err(reason) => self.refuse_handover(reply, reason),
         }
+    }
+
+    /// What the operator has decided stands before all else.
+    fn may_hand_over(&self, from: PublicKey, bundle: &Bundle) -> Result<(), NotTaken> {
+        if self.stay.is_ending() {
+            return Err(NotTaken::Leaving);
+        }
+        if let Some(why) = self.taken_down(bundle.id()) {
+            return Err(NotTaken::TakenDown(why));
+        }
+        let project = match &bundle.cargo {
+            Cargo::Result(result) => result.project,
+            Cargo::Receipt(receipt) => receipt.project,
+        };
+        self.works_for(from).map_err(NotTaken::NotAdmitted)?;
+        for key in [bundle.origin(), project.into()] {
+            self.is_welcome(key).map_err(NotTaken::NotAdmitted)?;
+        }
+        Ok(())
     }
 
     pub(super) fn handed_over(
@@ -85,8 +110,8 @@ impl Broker {
             return;
         }
         self.custody_stirred = false;
-        let Self { custody, routes, book, peers, me, .. } = self;
-        let ways = Ways { me: *me, routes, book, peers };
+        let Self { custody, routes, book, peers, me, stay, .. } = self;
+        let ways = Ways { me: *me, routes, book, peers, stay };
         for (to, bundle) in custody.due(now, |bundle| ways.next_hop(bundle)) {
             let (cargo, task) = describe(&bundle);
             self.in_hand.insert(bundle.id(), InHand { cargo, task, to });
@@ -100,8 +125,8 @@ impl Broker {
 
     /// Where bundles go from here.
     pub(super) fn ways(&self) -> Ways<'_> {
-        let Self { me, routes, book, peers, .. } = self;
-        Ways { me: *me, routes, book, peers }
+        let Self { me, routes, book, peers, stay, .. } = self;
+        Ways { me: *me, routes, book, peers, stay }
     }
 
     pub(super) fn expire_custody(&mut self, now: Now) {
@@ -122,7 +147,7 @@ impl Broker {
         let is_void = |receipt: &Verified<Receipt>| {
             may_be_void(receipt) && keys.is_void_for(receipt.signer(), receipt.project)
         };
-        self.turn.writes.extend(self.receipts.forget_void(is_void));
+        self.turn.writes.extend(self.receipts.forget_if(is_void));
         let on_its_way = self.custody.bundles().filter(|bundle| match &bundle.cargo {
             Cargo::Receipt(receipt) => is_void(receipt),
             Cargo::Result(_) => false,
@@ -264,11 +289,18 @@ pub(super) struct Ways<'a> {
     routes: &'a Routes,
     book: &'a OfferBook,
     peers: &'a BTreeMap<PublicKey, Direction>,
+    stay: &'a Stay,
 }
 
 impl Ways<'_> {
     /// A result towards the home of its project and its master; a receipt towards its volunteer.
     pub(super) fn next_hop(&self, bundle: &Bundle) -> Option<PublicKey> {
+        let way = self.straight(bundle);
+        // Who leaves hands on to a neighbour what waits for a way: it has time.
+        way.or_else(|| self.routes.links().next().filter(|_| self.stay.is_ending()))
+    }
+
+    fn straight(&self, bundle: &Bundle) -> Option<PublicKey> {
         let connected = |peer| Some(peer).filter(|peer| self.peers.contains_key(peer));
         match &bundle.cargo {
             Cargo::Result(result) => {

@@ -102,6 +102,9 @@ impl Broker {
 
     /// What the set of gossip cannot judge by the statement alone.
     fn is_wanted(&self, gossip: &Gossip) -> bool {
+        if self.rules.forbid(gossip) {
+            return false;
+        }
         match gossip {
             Gossip::Card(card) => {
                 card.signer() != self.me && !self.book.keys().is_void(card.signer())

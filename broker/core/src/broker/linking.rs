@@ -55,6 +55,9 @@ impl Broker {
     /// Of those that dial us only as many as a card states, first come first kept: anybody can make
     /// keys and dial, and must not push out whom we found already, or chose ourselves.
     pub(super) fn link_if_broker(&mut self, peer: PublicKey, now: Now) {
+        if self.works_for(peer).is_err() {
+            return;
+        }
         let is_new = self.routes.knows(peer) && !self.routes.is_linked(peer);
         let can_be_asked = self.peers.get(&peer).is_some_and(|way| *way != Direction::Door);
         if !is_new || !can_be_asked {

@@ -14,6 +14,7 @@ use super::carrying::describe;
 use super::status::{OfferStatus, PeerStatus};
 use super::{Broker, InHand};
 use crate::ad_table::shard_of;
+use crate::rules::Decision;
 
 /// Some consecutive entries of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -114,7 +115,30 @@ pub enum Grants {
     NowhereKnown,
 }
 
+/// A rule of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleStatus {
+    /// Whom or what it is about.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 impl Broker {
+    /// Who is turned away.
+    pub fn blocked(&self, after: Option<String>, limit: usize) -> Page<RuleStatus> {
+        let blocked = self.rules.blocked.iter().map(|(whom, why)| (whom.to_string(), why));
+        rules(blocked, after.as_deref(), limit)
+    }
+
+    /// What was taken down.
+    pub fn all_taken_down(&self, after: Option<String>, limit: usize) -> Page<RuleStatus> {
+        let down = self.rules.taken_down.iter().map(|(content, why)| (content.to_string(), why));
+        rules(down, after.as_deref(), limit)
+    }
+
     /// Who is connected, in the order of keys: at most `limit` of those that come after `after`.
     pub fn peers(&self, after: Option<PublicKey>, limit: usize) -> Page<PeerStatus> {
         let masters = self.book.homes().map(|home| home.signer()).collect();
@@ -216,6 +240,25 @@ impl Broker {
             next_hop: self.routes.next_hop(broker),
         }
     }
+}
+
+/// A page of rules, which have come in an order of their own: it is kept.
+fn rules<'a>(
+    all: impl Iterator<Item = (String, &'a Decision)>,
+    after: Option<&str>,
+    limit: usize,
+) -> Page<RuleStatus> {
+    let mut all = all.peekable();
+    if let Some(after) = after {
+        // The whole list is at most ten thousand long.
+        all.by_ref().find(|(subject, _)| subject == after);
+    }
+    let entry = |(subject, why): (String, &Decision)| {
+        let rule =
+            RuleStatus { subject: subject.clone(), reason: why.reason.clone(), since: why.at };
+        (subject, rule)
+    };
+    page(all.map(entry), limit)
 }
 
 fn beyond<K>(after: Option<K>) -> Bound<K> {

@@ -96,6 +96,14 @@ impl Broker {
             self.book.keys_mut().pass_on(&succession);
             self.known.admit(&Gossip::Succession(succession));
         }
+        for (key, value) in take(records, record::BLOCKED) {
+            let whom = record::whom_in(&key).ok_or(RestoreError::Key('k'))?;
+            self.rules.blocked.insert(whom, decode(&key, &value)?);
+        }
+        for (key, value) in take(records, record::TAKEN_DOWN) {
+            let content = record::content_in(&key).ok_or(RestoreError::Key('t'))?;
+            self.rules.taken_down.insert(content, decode(&key, &value)?);
+        }
         for (key, value) in take(records, record::WITHDRAWAL) {
             let withdrawal = self.statement(&key, &value)?;
             self.book.restore_withdrawal(&withdrawal);
@@ -109,6 +117,7 @@ impl Broker {
         for (key, value) in take(records, record::HOME) {
             let home: Verified<Home> = self.statement(&key, &value)?;
             self.known.admit(&Gossip::Home(home.clone()));
+            self.admitted.acts_for(home.signer(), home.project);
             self.book.insert_home(home);
         }
         for (key, value) in take(records, record::OFFER) {

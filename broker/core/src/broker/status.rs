@@ -7,6 +7,7 @@ use capability::{Payload, ProjectKey, PublicKey, StatementId, Timestamp, Verifie
 use serde::Serialize;
 
 use super::Broker;
+use crate::admission::AdmissionMode;
 use crate::contract::Direction;
 use crate::pool::TaskCounts;
 
@@ -40,6 +41,12 @@ pub struct Totals {
     pub gossip: usize,
     /// Whether nothing new is taken for want of disk space.
     pub disk_is_full: bool,
+    /// Whether nothing new is taken because the operator has told the broker to leave.
+    pub leaving: bool,
+    /// Who was limited within the hour: keys and addresses, a thousand at most.
+    pub limited: usize,
+    /// How often anybody was limited since the start.
+    pub times_limited: u64,
 }
 
 /// What a broker knows and does.
@@ -48,6 +55,11 @@ pub struct Totals {
 pub struct Status {
     /// The broker's key.
     pub broker: PublicKey,
+    /// Whom the broker works for.
+    pub admission: AdmissionMode,
+    /// Whom people can write to about what it relays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abuse_contact: Option<String>,
     /// How much there is.
     #[serde(flatten)]
     pub totals: Totals,
@@ -133,6 +145,8 @@ impl Broker {
     pub fn status(&self) -> Status {
         Status {
             broker: self.me,
+            admission: self.admitted.mode(),
+            abuse_contact: self.abuse_contact.clone(),
             totals: self.totals(),
             peers: self.peers(None, MAX_SHOWN).items,
             offers: self.offers(None, MAX_SHOWN).items,
@@ -153,6 +167,9 @@ impl Broker {
             custody: self.custody.len(),
             gossip: self.known.ids().len(),
             disk_is_full: self.disk_is_full(),
+            leaving: self.is_leaving(),
+            limited: self.meters.limited_now(),
+            times_limited: self.meters.times(),
         }
     }
 

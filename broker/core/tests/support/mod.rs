@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, News,
-    ReconcileNews, ReconcileQuery, Weight, mark_restored,
+    Action, Broker, BrokerConfig, Direction, Disobeyed, GossipToken, GossipVerdict, Input, News,
+    Operation, Order, ReconcileNews, ReconcileQuery, Weight, Whom, mark_restored,
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Ownership,
@@ -84,6 +84,13 @@ pub struct World {
     pub lose_gossip: bool,
     /// Gossip that waits for a broker's judgement.
     gossip: BTreeMap<GossipToken, Gossip>,
+    /// What operators want beside the defaults.
+    configs: BTreeMap<PublicKey, BrokerConfig>,
+    obeyed: BTreeMap<ReplyId, Result<(), Disobeyed>>,
+    /// Whom brokers turn away from now on.
+    pub shut: Vec<(PublicKey, Whom)>,
+    /// Brokers that have left.
+    pub drained: BTreeSet<PublicKey>,
     next_reply: u64,
     queue: VecDeque<(PublicKey, Input)>,
 }
@@ -112,6 +119,10 @@ impl World {
             ahead: BTreeMap::new(),
             lose_gossip: false,
             gossip: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            obeyed: BTreeMap::new(),
+            shut: Vec::new(),
+            drained: BTreeSet::new(),
             next_reply: 0,
             queue: VecDeque::new(),
         };
@@ -145,6 +156,23 @@ impl World {
     /// One more broker, which knows nobody yet.
     pub fn join(&mut self, broker: Key) {
         self.join_with(broker, &[]);
+    }
+
+    /// One more broker, as its operator wants it.
+    pub fn join_as(&mut self, broker: Key, config: BrokerConfig) {
+        self.configs.insert(broker.0, config.clone());
+        self.start(broker, BTreeMap::new(), config);
+    }
+
+    pub fn broker_mut(&mut self, broker: Key) -> &mut Broker {
+        &mut self.nodes.get_mut(&broker.0).expect("a broker").broker
+    }
+
+    /// What the operator of `broker` orders, and what comes of it.
+    pub fn order(&mut self, broker: Key, order: Order) -> Result<(), Disobeyed> {
+        let reply = self.reply_id();
+        self.put(broker.0, Input::Order { order, reply });
+        self.obeyed.remove(&reply).expect("durable at once")
     }
 
     /// The same; its operator has named other brokers to it.
@@ -198,7 +226,8 @@ impl World {
             }
         }
         let node = self.nodes.remove(&broker.0).expect("it ran");
-        self.start(broker, node.disk, BrokerConfig::default());
+        let config = self.configs.get(&broker.0).cloned().unwrap_or_default();
+        self.start(broker, node.disk, config);
     }
 
     /// All that is on the broker's disk.
@@ -349,6 +378,12 @@ impl World {
                 }
             }
             Action::Publish { gossip, .. } => self.flood(me, &gossip),
+            Action::Operate(operation) => match operation {
+                Operation::Obeyed { reply, outcome } => drop(self.obeyed.insert(reply, outcome)),
+                Operation::Shut(whom) => self.shut.push((me, whom)),
+                Operation::Drained => drop(self.drained.insert(me)),
+                Operation::Open(_) | Operation::Disconnect(_) | Operation::RemoveBlob(_) => (),
+            },
             Action::Reply { reply, answer } => match self.calls.remove(&reply) {
                 Some((caller, call)) => {
                     self.queue.push_back((caller, Input::Answered { call, answer: Ok(answer) }));

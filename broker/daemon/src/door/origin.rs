@@ -32,6 +32,11 @@ impl Origin {
         }
     }
 
+    /// The address; of a network, its first.
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
+
     /// Where a request on a connection from `remote` comes from: through `proxies`, the last address
     /// that is none of theirs.
     fn behind(proxies: &[IpAddr], remote: IpAddr, headers: &HeaderMap) -> Self {

@@ -11,6 +11,7 @@ impl EventLoop {
     /// charged by key or by address is charged here.
     pub(super) async fn on_knock(&mut self, knock: Knock) {
         let Knock { peer, origin, wish } = knock;
+        let Some(wish) = self.past_toll_at_door(peer, origin.address(), wish) else { return };
         match self.presence.visited(peer, origin, self.clock.now().mono) {
             Ok(Some(came)) => {
                 tracing::debug!(peer = peer.short(), "visitor came");
@@ -27,6 +28,7 @@ impl EventLoop {
             }
             // A visitor that has given up needs no answer.
             Wish::Enter { answer } => drop(answer.send(())),
+            Wish::Sources { hash, .. } if self.broker.against_serving(peer, hash).is_some() => (),
             Wish::Sources { hash, limit, answer } => {
                 drop(answer.send(self.broker.blob_sources(hash, peer, limit)));
             }

@@ -133,6 +133,16 @@ impl Process {
         }
     }
 
+    /// Waits until the process ends by itself; gives the exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("our child").is_none() {
+            assert!(Instant::now() < deadline, "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child.wait().expect("our child").code()
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.child.kill().expect("our child");

@@ -1,5 +1,7 @@
 //! What the brokers are asked: to keep offers, to let them go, and who could run them.
 
+use std::time::Duration;
+
 use capability::statements::{Home, Withdrawal};
 use capability::{PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Answer, Ask, CallFailed, CallId, JobNeeds, Now, Refusal, Write};
@@ -76,6 +78,7 @@ impl Master {
         let is_home = self.homes.broker_of(epoch) == Some(to);
         let Some(job) = self.jobs.get_mut(offer) else { return };
         let attempts = job.publications.entry(to).or_default();
+        let mut pause = Duration::ZERO;
         let reason = match answer {
             Ok(Answer::Done) => {
                 if stale {
@@ -111,6 +114,11 @@ impl Master {
                     self.outbox.push(News::NotPublished { offer, broker: to, reason });
                     return self.superseded(epoch, known, now);
                 }
+                match refusal {
+                    Refusal::Elsewhere(_) => self.homes.leaves(to),
+                    Refusal::SlowDown(millis) => pause = Duration::from_millis(millis.into()),
+                    _ => (),
+                }
                 refusal.to_string()
             }
             Ok(_) => "the answer does not fit the question".to_owned(),
@@ -120,6 +128,7 @@ impl Master {
         if stale {
             attempts.start_over();
         }
+        attempts.wait(pause, now);
         self.outbox.push(News::NotPublished { offer, broker: to, reason });
     }
 

@@ -1,0 +1,183 @@
+//! What an operator sees of a network of real processes, and does with it.
+//!
+//! It needs the programs, as the stories do.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use xtask::events::{Event, Events};
+use xtask::network::{Network, PATIENCE};
+use xtask::tools;
+
+/// A job of a few short tasks, on a loaded machine.
+const JOB_PATIENCE: Duration = Duration::from_secs(180);
+
+/// Two brokers, a master and a volunteer at both of them.
+struct Story {
+    network: Network,
+    directory: TempDir,
+}
+
+impl Story {
+    fn begin() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let programs = tools::programs().expect("the programs' folder");
+        assert!(
+            programs.join("talkoot-broker").exists(),
+            "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
+        );
+        let mut network = Network::new(directory.path(), &programs, Events::new(|_| ()));
+        network.broker("broker-a", &[], &[]).expect("broker-a");
+        network.broker("broker-b", &["broker-a"], &[]).expect("broker-b");
+        network.master("master", "Operated", &["broker-a", "broker-b"]).expect("the master");
+        let uri = network.uri("master").expect("its URI");
+        network
+            .volunteer("volunteer", &["broker-a", "broker-b"], &[&uri], 1)
+            .expect("the volunteer");
+        Self { network, directory }
+    }
+
+    /// Submits a job of so many tasks that sleep for so long.
+    fn submit(&self, name: &str, tasks: usize, seconds: u64) -> Child {
+        let job = write_job(self.directory.path(), name, tasks, seconds);
+        let mut submit = self.network.submit("master", &job);
+        submit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        submit.spawn().expect("talkoot-master submit starts")
+    }
+
+    fn wait(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let event = self.network.events().wait(0, what, JOB_PATIENCE, wanted);
+        event.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// A command of the operator of `broker`.
+    fn operate(&self, broker: &str, arguments: &[&str]) -> String {
+        let mut command = self.network.program_of(broker, "talkoot-broker");
+        command.args(arguments).args(["--http", &self.network.http(broker)]);
+        tools::output(&mut command).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}
+
+#[test]
+fn one_job_is_followed_through_all_processes_by_its_offer_and_no_peers_address_is_told() {
+    let story = Story::begin();
+    let mut submit = story.submit("followed", 1, 0);
+    assert_eq!(exit_code(&mut submit), Some(0));
+    story.wait("the receipt", |it| it.is("volunteer", "receipt"));
+    let offer = story.wait("the submission", |it| it.is("master", "submitted")).field("offer");
+
+    let events = story.network.events().all();
+    let of_job: Vec<&Event> = events.iter().filter(|it| it.field("offer") == offer).collect();
+    let mut rest = of_job.iter();
+    for (who, name, kind) in [
+        ("master", "submitted", ""),
+        ("broker-a", "offer taken", ""),
+        ("broker-a", "claim granted", ""),
+        ("volunteer", "leased", ""),
+        ("volunteer", "finished", ""),
+        ("broker-a", "custody taken", "result"),
+        ("master", "accepted", ""),
+        ("broker-a", "custody taken", "receipt"),
+        ("volunteer", "receipt", ""),
+    ] {
+        let found =
+            rest.any(|it| it.is(who, name) && (kind.is_empty() || it.field("kind") == kind));
+        assert!(found, "{who}: {name} {kind} is missing or too early in {of_job:#?}");
+    }
+    // What the core tells while it works on a peer's word is within the span of that word.
+    let granted = of_job.iter().find(|it| it.name == "claim granted").expect("seen above");
+    let span: Value = serde_json::from_str(&granted.field("span")).expect("a span");
+    assert_eq!((&span["name"], &span["kind"]), (&"ask".into(), &"claim".into()), "{span}");
+    assert_eq!(span["offer"].as_str(), Some(offer.as_str()), "{span}");
+    assert!(span["peer"].is_string(), "{span}");
+
+    // Who dials comes from a port of the moment. What a broker logs, lists and gossips has none.
+    let public: BTreeSet<u16> = events.iter().flat_map(|it| ports(&it.field("address"))).collect();
+    assert!(public.len() >= 4, "brokers and pages: {public:?}");
+    let logs = events.iter().filter(|it| it.who.starts_with("broker")).map(|it| format!("{it:?}"));
+    let lists = ["status", "peers", "ads"].map(|list| story.operate("broker-b", &[list, "--json"]));
+    for told in logs.chain(lists) {
+        assert!(ports(&told).iter().all(|port| public.contains(port)), "{told}");
+    }
+}
+
+#[test]
+fn a_home_that_leaves_sends_master_and_volunteer_on_and_the_job_is_done_elsewhere() {
+    let mut story = Story::begin();
+    let mut submit = story.submit("moved", 12, 1);
+    story.wait("a result", |it| it.is("master", "accepted"));
+
+    let said = story.operate("broker-a", &["drain", "--within", "2m"]);
+    assert!(said.contains("no new work"), "{said}");
+    let drained = story.wait("the end of broker-a", |it| it.is("broker-a", "drained"));
+    assert_eq!(story.network.ended("broker-a").expect("it ended"), Some(0));
+    let moved =
+        story.wait("the move", |it| it.is("master", "home moved") && it.field("epoch") == "2");
+    assert!(moved.at <= drained.at, "the master moved because it was told to");
+
+    assert_eq!(exit_code(&mut submit), Some(0));
+    let events = story.network.events().all();
+    let accepted = events.iter().filter(|it| it.is("master", "accepted"));
+    assert_eq!(accepted.count(), 12, "each task once");
+}
+
+/// The ports of all addresses of this machine in `text`.
+fn ports(text: &str) -> Vec<u16> {
+    let after = text.split("127.0.0.1").skip(1);
+    let digits = after.map(|rest| {
+        let rest = rest.trim_start_matches(|it: char| !it.is_ascii_digit());
+        rest.split(|it: char| !it.is_ascii_digit()).next().unwrap_or_default()
+    });
+    digits.filter_map(|digits| digits.parse().ok()).collect()
+}
+
+fn exit_code(child: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + JOB_PATIENCE + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    None
+}
+
+/// The file of a job whose tasks sleep.
+fn write_job(place: &Path, name: &str, tasks: usize, seconds: u64) -> PathBuf {
+    let folder = place.join(name);
+    std::fs::create_dir(&folder).expect("a folder");
+    let module = wat::parse_str(sleeper(seconds)).expect("the sleeper assembles");
+    std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
+    let job = format!(
+        "name = \"{name}\"\ntasks = {tasks}\n[requirements]\nruntimes = [\"wasm\"]\n[[step]]\n\
+         name = \"sleep\"\nrun = [\"sleeper.wasm\"]\n[limits]\nwall = \"2m\"\nmemory = \"64 MiB\"\n\
+         disk = \"16 MiB\"\n"
+    );
+    std::fs::write(folder.join("job.toml"), job).expect("written");
+    folder.join("job.toml")
+}
+
+/// A module that sleeps for so long.
+fn sleeper(seconds: u64) -> String {
+    let nanoseconds = seconds * 1_000_000_000;
+    format!(
+        r#"
+        (module
+          (import "wasi_snapshot_preview1" "poll_oneoff"
+            (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start")
+            ;; one subscription at 0: the monotonic clock, in nanoseconds from now
+            (i32.store (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const {nanoseconds}))
+            (drop (call $poll_oneoff
+              (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))
+        "#
+    )
+}
