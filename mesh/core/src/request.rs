@@ -26,6 +26,14 @@ pub enum RequestError {
     /// The statement around it.
     #[error("the request")]
     Statement(#[from] StatementError),
+    /// It has expired (S9).
+    #[error(
+        "the request has expired: its sender's clock is over 5 minutes behind, or it was long on its way"
+    )]
+    Late,
+    /// It expires later than any request could (S9).
+    #[error("the request is from the future: its sender's clock is over 5 minutes ahead")]
+    Early,
     /// What is in it.
     #[error("the request's body")]
     Message(#[from] MessageError),
@@ -75,7 +83,7 @@ pub fn check_request(
     verifier: &dyn Verifier,
 ) -> Result<Verified<Request>, RequestError> {
     let request = Verified::<Request>::parse(bytes, verifier)?;
-    request.current(now)?;
+    request.current(now).map_err(|_| untimely(&request, now))?;
     if request.audience == audience {
         Ok(request)
     } else {
@@ -164,6 +172,11 @@ impl RequestGuard {
     }
 }
 
+/// Requests hold for half a minute, so that one out of time says that a clock is wrong.
+fn untimely(request: &Request, now: Timestamp) -> RequestError {
+    if request.expires < now { RequestError::Late } else { RequestError::Early }
+}
+
 #[cfg(test)]
 mod tests {
     use capability::{Ed25519, SecretKey, StatementId};
@@ -191,7 +204,9 @@ mod tests {
         assert!(matches!(admit(bytes, peer.public(), NOW), Err(RequestError::Replayed)));
 
         let late = NOW + REQUEST_LIFETIME + MAX_CLOCK_SKEW;
-        assert!(matches!(admit(bytes, peer.public(), late), Err(RequestError::Statement(_))));
+        assert!(matches!(admit(bytes, peer.public(), late), Err(RequestError::Late)));
+        let early = Timestamp(NOW.0 - 6 * 60 * 1000);
+        assert!(matches!(admit(bytes, peer.public(), early), Err(RequestError::Early)));
 
         let elsewhere = seal(&ask(), other, 8, NOW, &peer);
         let bytes = elsewhere.envelope().as_bytes();

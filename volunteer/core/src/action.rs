@@ -448,6 +448,9 @@ pub enum Idle {
     /// The primary has not answered the ad.
     #[error("the broker has not taken this machine's ad yet")]
     NotAdvertised,
+    /// The primary has refused the ad; why, in its words.
+    #[error("the broker refuses this machine's ad: {0}")]
+    AdRefused(String),
     /// Nothing suits. What the machine cannot run the broker does not even show.
     #[error("no open task suits this machine{}", seen(*declined, *waiting))]
     NothingSuits {

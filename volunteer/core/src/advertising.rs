@@ -6,7 +6,7 @@ use capability::statements::Ad;
 use capability::{PublicKey, Verified};
 use mesh_core::{Answer, Ask, CallFailed, Mono};
 
-use crate::action::News;
+use crate::action::{Idle, News};
 use crate::backoff::Backoff;
 use crate::volunteer::{Call, Volunteer};
 
@@ -24,6 +24,8 @@ pub(crate) struct Advertising {
     pub current: Option<Verified<Ad>>,
     /// Whether the primary has taken it.
     pub taken: bool,
+    /// Why the primary has refused it last.
+    refused: Option<String>,
     under_way: bool,
     renew_at: Mono,
     backoff: Backoff,
@@ -54,6 +56,10 @@ impl Volunteer {
         if self.primary() != Some(by) {
             return;
         }
+        self.ad.refused = match answer {
+            Ok(Answer::Refused(refusal)) => Some(refusal.to_string()),
+            _ => None,
+        };
         if matches!(answer, Ok(Answer::Done)) {
             self.ad.taken = self.ad.current.as_ref().is_some_and(|ad| ad.broker == by);
             self.ad.backoff = Backoff::default();
@@ -71,6 +77,12 @@ impl Volunteer {
 }
 
 impl Advertising {
+    /// What keeps the primary from matching us.
+    pub fn obstacle(&self) -> Option<Idle> {
+        let why = || self.refused.clone().map_or(Idle::NotAdvertised, Idle::AdRefused);
+        (!self.taken).then(why)
+    }
+
     /// The primary is another, or the ad has become untrue.
     pub fn drop_taken(&mut self) {
         *self = Self { current: self.current.take(), under_way: self.under_way, ..Self::default() };

@@ -138,7 +138,7 @@ impl Volunteer {
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })
             }
-            _ => self.rest().or_else(|| (!self.ad.taken).then_some(Idle::NotAdvertised)),
+            _ => self.rest().or_else(|| self.ad.obstacle()),
         }
     }
 

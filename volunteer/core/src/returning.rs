@@ -109,10 +109,19 @@ impl Volunteer {
         (Verified::sign(result, &*self.signer), unsaid)
     }
 
-    /// Hands over what is due to the primary.
+    /// Hands over what is due to the primary; what is due again because no receipt has come, to
+    /// another broker than took it last, if there is one. A broker that takes and drops is not found
+    /// out otherwise.
     pub(crate) fn hand_over(&mut self) {
-        let primary = self.primary();
-        for (to, bundle) in self.custody.due(self.now, |_| primary) {
+        let Self { custody, brokers, takers, .. } = self;
+        let next = |bundle: &Bundle| {
+            let last = takers.get(&bundle.id());
+            let other = brokers.iter().find(|broker| Some(*broker) != last);
+            other.or(brokers.first()).copied()
+        };
+        for (to, mut bundle) in custody.due(self.now, next) {
+            // The receipt is to come the way that the result has gone.
+            bundle.via = to;
             self.outbox.push(Action::HandOver { to, bundle });
         }
     }
@@ -124,6 +133,7 @@ impl Volunteer {
         if let Some(result) = self.result(id) {
             // Its home will hear of it now, or at the latest when it is sent again.
             let (lease, task) = (result.lease.id(), result.task);
+            self.takers.insert(id, to);
             self.leases.forget(lease);
             self.news(News::Delivered { result: id, task, to });
         }
@@ -177,6 +187,7 @@ impl Volunteer {
         }
         let mut writes = self.ledger.enter(receipt.clone());
         writes.extend(self.custody.discharge(result));
+        self.takers.remove(&result);
         let news = Action::News(News::Receipt { result, task, verdict });
         self.commit(writes, vec![taken, Action::DropBlobs(blobs), news]);
     }
@@ -188,6 +199,7 @@ impl Volunteer {
         let expired: Vec<_> = expired.map(|bundle| (bundle.id(), bundle.blobs())).collect();
         for (result, blobs) in expired {
             let writes = self.custody.discharge(result);
+            self.takers.remove(&result);
             let blobs = blobs.into_iter().map(|(hash, _)| hash).collect();
             let news = Action::News(News::Expired { result });
             self.commit(writes, vec![Action::DropBlobs(blobs), news]);

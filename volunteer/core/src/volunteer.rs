@@ -71,6 +71,8 @@ pub struct Volunteer {
     pub(crate) work: Work,
     pub(crate) leases: Leases,
     pub(crate) custody: Custody,
+    /// Of results that wait for their receipts, the brokers that have taken them last.
+    pub(crate) takers: BTreeMap<StatementId, PublicKey>,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) ledger: Ledger,
     pub(crate) outbox: Outbox<Action>,
@@ -146,6 +148,7 @@ impl Volunteer {
             work: Work::default(),
             leases: Leases::default(),
             custody: Custody::new(CustodyLimits::default()),
+            takers: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
             ledger: Ledger::default(),
             outbox: Outbox::default(),

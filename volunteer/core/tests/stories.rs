@@ -645,6 +645,25 @@ fn a_result_is_kept_until_its_receipt_and_sent_again_by_another_broker() {
 }
 
 #[test]
+fn a_result_without_a_receipt_is_sent_again_by_another_broker_although_the_first_is_there() {
+    let mut bench = Bench::ready(1);
+    bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    let (to, bundle) = bench.take_handover();
+    assert_eq!(to, peer(BROKER));
+    bench.handed_over(to, bundle.id());
+
+    // The broker has said that it took the result, and no receipt comes: it may have dropped it.
+    bench.pass(20 * SECOND);
+    let (to, again) = bench.take_handover();
+    assert_eq!((to, again.id(), again.via), (peer(OTHER_BROKER), bundle.id(), peer(OTHER_BROKER)));
+    bench.handed_over(to, bundle.id());
+    bench.pass(40 * SECOND);
+    assert_eq!(bench.take_handover().0, peer(BROKER), "and so in turn");
+}
+
+#[test]
 fn a_result_is_discharged_once_and_after_its_receipt_is_durable() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);

@@ -376,6 +376,7 @@ fn idle_hint(idle: &Idle) -> &'static str {
     match idle {
         Idle::Paused => "talkoot-volunteer resume",
         Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
+        Idle::AdRefused(_) => "correct what the reason says; `date` shows this machine's clock",
         Idle::OffDuty => "see `hours` in the configuration",
         Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",
         Idle::NoPins => "talkoot-volunteer project add <URI that the project publishes>",
