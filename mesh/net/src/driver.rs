@@ -14,16 +14,18 @@ use libp2p::core::transport::TransportError;
 use libp2p::request_response as rr;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError as SwarmDialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, ping};
+use libp2p::{Multiaddr, PeerId, Swarm, gossipsub};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::blob;
 use crate::channel::{self, Places};
 use crate::event::Outbox;
 use crate::frame::FrameError;
+use crate::pulse::{Felt, Pulse};
 use crate::slots::Slots;
 use crate::streams::{Incoming, OpenError, Opened};
-use crate::swarm::{self, Behaviour, BehaviourEvent, can_dial, ident, peer_in};
+use crate::swarm::{self, Behaviour, BehaviourEvent, ident};
+use crate::transport::{can_dial, peer_in};
 use crate::{
     Config, DialError, Direction, Event, GossipId, PeerInfo, PeerKey, Protocol, PublishError,
     Reply, RequestError, StartError, SubscribeError, Topic, Verdict, gossip,
@@ -32,8 +34,8 @@ use crate::{
 /// What unanswered requests may hold: 64 of the longest.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
-/// Unanswered requests: a long poll from each of 4,096 volunteers, twice over.
-const MAX_UNANSWERED: usize = 8192;
+/// Unanswered requests: a long poll from each of 16,384 volunteers, twice over.
+const MAX_UNANSWERED: usize = 32_768;
 
 /// Something that a handle asks for. Whoever asked may have gone when the answer comes.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ pub(crate) struct Driver {
     outbox: Outbox,
     peers: BTreeMap<PeerKey, Links>,
     dials: HashMap<ConnectionId, (Multiaddr, Answer<Result<PeerKey, DialError>>)>,
-    requests: HashMap<(Protocol, rr::OutboundRequestId), Answer<Response>>,
+    requests: HashMap<(Protocol, rr::OutboundRequestId), (PeerKey, Answer<Response>)>,
     unanswered: FuturesUnordered<BoxFuture<'static, Answered>>,
     request_bytes: Arc<Semaphore>,
     blob_slots: Slots,
@@ -82,6 +84,8 @@ pub(crate) struct Driver {
 struct Links {
     links: Vec<Link>,
     round_trip: Option<std::time::Duration>,
+    /// Whether the program was told that the peer is there.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +93,7 @@ struct Link {
     id: ConnectionId,
     address: Multiaddr,
     direction: Direction,
+    silent: bool,
 }
 
 impl Driver {
@@ -212,7 +217,7 @@ impl Driver {
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Blobs(incoming) => self.on_blob_stream(incoming),
             BehaviourEvent::Channels(incoming) => self.on_channel_stream(incoming),
-            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Pulse(felt) => self.on_pulse(&felt),
             BehaviourEvent::Identify(_) => {}
             BehaviourEvent::Gate(never) | BehaviourEvent::Limits(never) => match never {},
         }
@@ -226,9 +231,8 @@ impl Driver {
             return give(answer, Err(DialError::UnsupportedAddress { address }));
         }
         let peer = peer_in(&address);
-        if let Some(id) = peer
-            && self.swarm.is_connected(&id)
-            && let Some(key) = PeerKey::from_peer_id(&id)
+        if let Some(key) = peer.as_ref().and_then(PeerKey::from_peer_id)
+            && self.is_there(key)
         {
             return give(answer, Ok(key));
         }
@@ -236,7 +240,8 @@ impl Driver {
         let options = match peer {
             Some(peer) => DialOpts::peer_id(peer)
                 .addresses(vec![address.clone()])
-                .condition(PeerCondition::Disconnected)
+                // One that has fallen silent may be back at the same address, and know nothing of the old connection.
+                .condition(PeerCondition::Always)
                 .allocate_new_port()
                 .build(),
             None => {
@@ -261,10 +266,11 @@ impl Driver {
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
         let address = endpoint.get_remote_address().clone();
         let links = self.peers.entry(peer).or_default();
-        links.links.push(Link { id, address: address.clone(), direction });
-        if links.links.len() == 1 {
-            self.outbox.push(Event::Connected { peer, address, direction });
+        for dead in links.links.iter().filter(|link| link.silent) {
+            self.swarm.close_connection(dead.id);
         }
+        links.links.push(Link { id, address, direction, silent: false });
+        self.tell_of(peer);
         if let Some((_, answer)) = self.dials.remove(&id) {
             give(answer, Ok(peer));
         }
@@ -274,9 +280,49 @@ impl Driver {
         let peer = named(&peer);
         let Some(links) = self.peers.get_mut(&peer) else { return };
         links.links.retain(|link| link.id != id);
-        if links.links.is_empty() {
+        self.tell_of(peer);
+        if self.peers.get(&peer).is_some_and(|links| links.links.is_empty()) {
             self.peers.remove(&peer);
-            self.outbox.push(Event::Disconnected { peer });
+        }
+    }
+
+    /// Whether the peer is connected and not silent.
+    fn is_there(&self, peer: PeerKey) -> bool {
+        self.peers.get(&peer).is_some_and(|links| links.told)
+    }
+
+    /// Tells the program if `peer` has come or gone: it is there if a connection is not silent.
+    fn tell_of(&mut self, peer: PeerKey) {
+        let Some(links) = self.peers.get_mut(&peer) else { return };
+        let speaking = links.links.iter().find(|link| !link.silent);
+        if speaking.is_some() == links.told {
+            return;
+        }
+        links.told = speaking.is_some();
+        match speaking {
+            Some(Link { address, direction, .. }) => {
+                let (address, direction) = (address.clone(), *direction);
+                self.outbox.push(Event::Connected { peer, address, direction });
+            }
+            None => {
+                self.outbox.push(Event::Disconnected { peer });
+                self.lose_requests(peer);
+            }
+        }
+    }
+
+    /// Who has fallen silent answers nothing any more that anybody would wait for.
+    fn lose_requests(&mut self, peer: PeerKey) {
+        for (_, (_, answer)) in self.requests.extract_if(|_, (asked, _)| *asked == peer) {
+            give(answer, Err(RequestError::ConnectionLost));
+        }
+    }
+
+    /// `peer` has asked something: whatever its pings say, it is there.
+    fn heard(&mut self, peer: PeerKey) {
+        if let Some(links) = self.peers.get_mut(&peer).filter(|links| !links.told) {
+            links.links.iter_mut().for_each(|link| link.silent = false);
+            self.tell_of(peer);
         }
     }
 
@@ -300,23 +346,30 @@ impl Driver {
         }
     }
 
-    fn on_ping(&mut self, event: ping::Event) {
-        match event.result {
-            Ok(round_trip) => {
-                if let Some(links) = self.peers.get_mut(&named(&event.peer)) {
-                    links.round_trip = Some(round_trip);
-                }
+    fn on_pulse(&mut self, felt: &Felt) {
+        let peer = named(&felt.peer);
+        let Some(links) = self.peers.get_mut(&peer) else { return };
+        let link = links.links.iter_mut().find(|link| link.id == felt.connection);
+        let Some(link) = link else { return };
+        match felt.pulse {
+            Pulse::Beat { round_trip } => {
+                link.silent = false;
+                links.round_trip = Some(round_trip);
             }
-            Err(ping::Failure::Unsupported) => {}
-            Err(error) => {
-                tracing::debug!(peer = %event.peer, %error, "connection does not answer, closing it");
-                self.swarm.close_connection(event.connection);
+            Pulse::Silent => link.silent = true,
+            Pulse::Dead => {
+                self.swarm.close_connection(felt.connection);
             }
         }
+        if felt.pulse == Pulse::Silent {
+            tracing::debug!(%peer, "the peer does not answer");
+        }
+        self.tell_of(peer);
     }
 
     fn peer_infos(&self) -> Vec<PeerInfo> {
-        self.peers.iter().filter_map(|(key, links)| links.info(*key)).collect()
+        let there = self.peers.iter().filter(|(_, links)| links.told);
+        there.filter_map(|(key, links)| links.info(*key)).collect()
     }
 
     fn announce(&mut self, addresses: Vec<Multiaddr>) {
@@ -348,10 +401,10 @@ impl Driver {
         data: Vec<u8>,
         answer: Answer<Response>,
     ) {
-        let connected = peer.peer_id().filter(|id| self.swarm.is_connected(id));
-        let Some(id) = connected else { return give(answer, Err(RequestError::NotConnected)) };
+        let there = peer.peer_id().filter(|_| self.is_there(peer));
+        let Some(id) = there else { return give(answer, Err(RequestError::NotConnected)) };
         let request = self.swarm.behaviour_mut().requests(protocol).send_request(&id, data);
-        self.requests.insert((protocol, request), answer);
+        self.requests.insert((protocol, request), (peer, answer));
     }
 
     fn on_requests(&mut self, protocol: Protocol, event: rr::Event<Vec<u8>, Vec<u8>>) {
@@ -375,7 +428,7 @@ impl Driver {
     }
 
     fn resolve(&mut self, protocol: Protocol, id: rr::OutboundRequestId, result: Response) {
-        if let Some(answer) = self.requests.remove(&(protocol, id)) {
+        if let Some((_, answer)) = self.requests.remove(&(protocol, id)) {
             give(answer, result);
         }
     }
@@ -388,6 +441,7 @@ impl Driver {
         data: Vec<u8>,
         channel: rr::ResponseChannel<Vec<u8>>,
     ) {
+        self.heard(peer);
         let bytes = u32::try_from(data.len()).expect("a frame has at most 1 MiB");
         let held = Arc::clone(&self.request_bytes).try_acquire_many_owned(bytes);
         let full = !self.outbox.has_room_for_requests() || self.unanswered.len() >= MAX_UNANSWERED;
@@ -481,6 +535,7 @@ impl Driver {
 
     fn on_blob_stream(&mut self, Incoming { peer, stream }: Incoming) {
         let peer = named(&peer);
+        self.heard(peer);
         match self.blob_slots.take(peer) {
             Some(slot) => {
                 tokio::spawn(blob::greet(peer, stream, slot, self.events.clone()));
@@ -501,6 +556,7 @@ impl Driver {
 
     fn on_channel_stream(&mut self, Incoming { peer, stream }: Incoming) {
         let peer = named(&peer);
+        self.heard(peer);
         match self.channels.incoming.take(peer) {
             Some(slot) => {
                 tokio::spawn(channel::greet(peer, stream, slot, self.events.clone()));
@@ -581,6 +637,10 @@ fn from_stream(error: &std::io::Error) -> RequestError {
             RequestError::TooLarge { bytes: *announced }
         }
         Some(FrameError::Length | FrameError::Truncated) => RequestError::Malformed,
+        // QUIC's streams tell before the connection does.
+        Some(FrameError::Io(error)) if error.kind() == std::io::ErrorKind::NotConnected => {
+            RequestError::ConnectionLost
+        }
         // A stream that is reset, or ends before the answer begins.
         Some(FrameError::Ended | FrameError::Io(_)) => RequestError::Refused,
         // The one error that the behaviour makes up itself: its bound on streams is reached.

@@ -24,7 +24,7 @@ pub enum Event {
         /// With the real port where port 0 was configured.
         address: Multiaddr,
     },
-    /// The first connection to `peer` stands.
+    /// The first connection to `peer` stands, or the peer is heard again.
     Connected {
         /// Who.
         peer: PeerKey,
@@ -33,7 +33,7 @@ pub enum Event {
         /// Who dialled.
         direction: Direction,
     },
-    /// The last connection to `peer` is gone.
+    /// The last connection to `peer` is gone, or the peer does not answer.
     Disconnected {
         /// Who.
         peer: PeerKey,

@@ -1,8 +1,9 @@
-//! Refuses connections to peers that are blocked, or whose key is not Ed25519.
+//! Refuses connections: to peers that are blocked or whose key is not Ed25519, and from addresses that have their share.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
@@ -15,11 +16,13 @@ use libp2p::{Multiaddr, PeerId};
 use thiserror::Error;
 
 use crate::PeerKey;
+use crate::crowd::{Crowd, Crowded};
 
-/// The peers that are refused. Bounded by who blocks: only our own program does.
-#[derive(Default)]
+/// Who is refused.
 pub(crate) struct Gate {
+    /// Bounded by who blocks: only our own program does.
     blocked: HashSet<PeerId>,
+    crowd: Crowd,
 }
 
 #[derive(Debug, Error)]
@@ -28,9 +31,15 @@ pub(crate) enum Denied {
     Blocked,
     #[error("the peer's key is not ed25519")]
     KeyType,
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
 }
 
 impl Gate {
+    pub(crate) fn new(crowd: Crowd) -> Self {
+        Self { blocked: HashSet::new(), crowd }
+    }
+
     pub(crate) fn block(&mut self, peer: PeerId) {
         self.blocked.insert(peer);
     }
@@ -54,13 +63,24 @@ impl NetworkBehaviour for Gate {
     type ConnectionHandler = ConnectionHandler;
     type ToSwarm = Infallible;
 
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _: &Multiaddr,
+        address: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let entered = self.crowd.enter(id, address, Instant::now());
+        entered.map_err(|crowded| ConnectionDenied::new(Denied::from(crowded)))
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.crowd.shaken_hands(id);
         self.admit(&peer)
     }
 
@@ -75,7 +95,13 @@ impl NetworkBehaviour for Gate {
         self.admit(&peer)
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm) {}
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => self.crowd.leave(closed.connection_id),
+            FromSwarm::ListenFailure(failure) => self.crowd.leave(failure.connection_id),
+            _ => {}
+        }
+    }
 
     fn on_connection_handler_event(
         &mut self,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use libp2p::gossipsub::{
@@ -161,8 +161,9 @@ const QUEUE_LENGTH: usize = 384;
 /// Topics that one peer may be subscribed to: two for each of a hundred shards, and room.
 const MAX_TOPICS: usize = 256;
 
-/// The gossipsub behaviour of a broker whose upkeep runs every `heartbeat`.
-pub(crate) fn behaviour(heartbeat: Duration) -> Result<Behaviour, String> {
+/// The gossipsub behaviour of a broker whose upkeep runs every `heartbeat`. Many peers at one address are suspect, but
+/// for the `shared` ones.
+pub(crate) fn behaviour(heartbeat: Duration, shared: &[IpAddr]) -> Result<Behaviour, String> {
     let history = VALIDATION_WINDOW.as_millis().div_ceil(heartbeat.as_millis().max(1));
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(ValidationMode::Anonymous)
@@ -192,20 +193,18 @@ pub(crate) fn behaviour(heartbeat: Duration) -> Result<Behaviour, String> {
         filter,
         IdentityTransform,
     )?;
-    behaviour.with_peer_score(peer_score(), PeerScoreThresholds::default())?;
+    behaviour.with_peer_score(peer_score(shared), PeerScoreThresholds::default())?;
     Ok(behaviour)
 }
 
 /// Scoring of peers. Below −10 a peer gets no gossip, below −50 no publications, below −80 it is not listened to.
-fn peer_score() -> PeerScoreParams {
+fn peer_score(shared: &[IpAddr]) -> PeerScoreParams {
     PeerScoreParams {
         topics: HashMap::new(),
         // Years of good behaviour must not outweigh a minute of forgeries.
         topic_score_cap: 40.0,
-        // Several brokers on one machine are a test or a development set-up, and an attacker that is on our loopback
-        // has better things to do: loopback is exempt from the penalty on more than ten peers at one address.
-        ip_colocation_factor_whitelist: [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-            .into(),
+        // More than ten peers at one address are suspect.
+        ip_colocation_factor_whitelist: shared.iter().copied().collect(),
         // A promise to deliver is broken now and then by honest peers under load.
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: 0.8,
@@ -249,6 +248,6 @@ mod tests {
     #[test]
     fn scoring_parameters_are_accepted_by_gossipsub() {
         assert_eq!(topic_score().validate(), Ok(()));
-        assert_eq!(peer_score().validate(), Ok(()));
+        assert_eq!(peer_score(&[]).validate(), Ok(()));
     }
 }

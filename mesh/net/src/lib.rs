@@ -4,9 +4,10 @@
 //! what to answer is for the program, which starts the network with [`start`], reads [`Event`]s and drives it through
 //! [`Net`].
 //!
-//! - A **connection** is TCP with Noise and Yamux. It stands until one end goes away; a ping every 15 s keeps it open
-//!   and finds the dead within 25 s. Brokers listen and dial, [clients](Role::Client) only dial. Once connected, both
-//!   ends may ask: so a broker hands a volunteer its receipts.
+//! - A **connection** is QUIC, or TCP or a WebSocket with Noise and Yamux. It stands until one end goes away, or has
+//!   been silent for 25 s. Who dialled learns of silence after 4 s: the peer counts as disconnected until it is heard
+//!   again. Brokers listen and dial, [clients](Role::Client) only dial. Once connected, both ends may ask: so a broker
+//!   hands a volunteer its receipts.
 //! - **Requests** ([`Net::request`], [`Event::Request`]) run on three [protocols](Protocol), one question and one
 //!   answer, each a frame of at most 1 MiB.
 //! - **Gossip** ([`Net::publish`], [`Event::Gossip`]) is for brokers. It may be lost; nothing may depend on it.
@@ -22,6 +23,7 @@ pub mod blob;
 mod channel;
 mod codec;
 mod config;
+mod crowd;
 mod driver;
 mod event;
 mod frame;
@@ -29,9 +31,11 @@ mod gate;
 mod gossip;
 mod key;
 mod net;
+mod pulse;
 mod slots;
 mod streams;
 mod swarm;
+mod transport;
 mod turns;
 
 pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, Received, Sent};
@@ -40,10 +44,12 @@ pub use channel::{
     OpenedChannel, Pipe, PipeReader, PipeWriter,
 };
 pub use codec::Protocol;
-pub use config::{Config, Role};
+pub use config::{AddressLimits, Config, Role};
+pub use crowd::ip_in;
 pub use event::{Direction, Event, PeerInfo, Reply, ReplyError};
 pub use frame::MAX_FRAME_BYTES;
 pub use gossip::{GossipId, PublishError, SubscribeError, Topic, Verdict};
 pub use key::PeerKey;
 pub use libp2p::Multiaddr;
 pub use net::{DialError, Net, RequestError, StartError, start};
+pub use transport::{HAS_QUIC, can_dial};

@@ -1,7 +1,7 @@
 //! The handle with which the program drives the network, and how it is started.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
 use libp2p::multiaddr::Protocol as Part;
@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::channel::{ChannelError, Places};
+use crate::crowd::ip_in;
 use crate::driver::{Command, Driver};
 use crate::frame::MAX_FRAME_BYTES;
 use crate::streams::OpenError;
@@ -57,7 +58,7 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// Only TCP so far.
+    /// Not TCP, WebSocket or QUIC; or this program was built without QUIC.
     #[error("{address} names no transport that can be listened on; try /ip4/0.0.0.0/tcp/4077")]
     UnsupportedAddress {
         /// The address asked for.
@@ -89,7 +90,7 @@ pub enum DialError {
         /// The address.
         address: Multiaddr,
     },
-    /// No transport for it: only TCP so far.
+    /// Not TCP, WebSocket or QUIC; or this program was built without QUIC.
     #[error("{address} names no transport that can be dialled")]
     UnsupportedAddress {
         /// The address.
@@ -146,7 +147,7 @@ pub enum RequestError {
     /// protocol, both directions together).
     #[error("too many requests from the peer are under way to send it one")]
     TooMany,
-    /// The connection went away while the answer was awaited.
+    /// The connection went away, or the peer fell silent, while the answer was awaited.
     #[error("the connection to the peer was lost before it answered")]
     ConnectionLost,
     /// The network has been shut down.
@@ -157,9 +158,10 @@ pub enum RequestError {
 /// Starts the network on the running tokio runtime.
 ///
 /// When it returns, the sockets are bound; [`Event::Listening`] follows for each address.
-pub async fn start(config: Config) -> Result<(Net, mpsc::Receiver<Event>), StartError> {
+pub async fn start(mut config: Config) -> Result<(Net, mpsc::Receiver<Event>), StartError> {
     let (commands, taken) = mpsc::channel(COMMAND_CAPACITY);
     let (events, received) = mpsc::channel(config.event_capacity.max(MIN_EVENT_CAPACITY));
+    config.listen.retain(is_here);
     for address in &config.listen {
         probe(address)?;
     }
@@ -305,13 +307,27 @@ impl Net {
     }
 }
 
+/// Whether the system has such addresses: `/ip6/::` is no address at all where there is no IPv6.
+fn is_here(address: &Multiaddr) -> bool {
+    let all_of_ipv6 = address.iter().next() == Some(Part::Ip6(Ipv6Addr::UNSPECIFIED));
+    let here = !all_of_ipv6 || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    if !here {
+        tracing::info!(%address, "there is no IPv6 here, not listening");
+    }
+    here
+}
+
 /// Finds out whether somebody listens on `address`.
 ///
 /// libp2p lets several sockets of one user share a port, so a second broker would start and get half of the connections.
 fn probe(address: &Multiaddr) -> Result<(), StartError> {
-    let Some(socket) = tcp_socket(address) else { return Ok(()) };
-    match TcpListener::bind(socket) {
-        Ok(_) => Ok(()),
+    let bound = match socket(address) {
+        Some((socket, Part::Tcp(_))) => TcpListener::bind(socket).map(drop),
+        Some((socket, _)) => UdpSocket::bind(socket).map(drop),
+        None => return Ok(()),
+    };
+    match bound {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(StartError::AddressInUse { address: address.clone() })
         }
@@ -319,16 +335,13 @@ fn probe(address: &Multiaddr) -> Result<(), StartError> {
     }
 }
 
-/// The socket that `address` names, if that is a TCP port other than 0.
-fn tcp_socket(address: &Multiaddr) -> Option<SocketAddr> {
-    let mut parts = address.iter();
-    let ip: IpAddr = match parts.next()? {
-        Part::Ip4(ip) => ip.into(),
-        Part::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Part::Tcp(port) if port != 0 => Some(SocketAddr::new(ip, port)),
+/// The socket that `address` names and its protocol, if that is a TCP or UDP port other than 0.
+fn socket(address: &Multiaddr) -> Option<(SocketAddr, Part<'_>)> {
+    let ip = ip_in(address)?;
+    match address.iter().nth(1)? {
+        part @ (Part::Tcp(port) | Part::Udp(port)) if port != 0 => {
+            Some((SocketAddr::new(ip, port), part))
+        }
         _ => None,
     }
 }

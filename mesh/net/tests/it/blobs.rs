@@ -64,7 +64,7 @@ async fn put(node: &mut Node) -> BlobPut {
 
 #[tokio::test]
 async fn a_blob_is_fetched_and_both_ends_know() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let content = content();
         let hash = blake3::hash(&content);
@@ -85,7 +85,7 @@ async fn a_blob_is_fetched_and_both_ends_know() {
 
 #[tokio::test]
 async fn a_blob_is_handed_over_and_acknowledged_when_it_is_stored() {
-    story(async {
+    story(async || {
         let (broker, mut client) = pair().await;
         let content = content();
         let hash = blake3::hash(&content);
@@ -107,7 +107,7 @@ async fn a_blob_is_handed_over_and_acknowledged_when_it_is_stored() {
 
 #[tokio::test]
 async fn every_refusal_of_a_fetch_has_its_name() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let hash = blake3::hash(b"content");
         let peer = broker.key();
@@ -149,7 +149,7 @@ async fn every_refusal_of_a_fetch_has_its_name() {
 
 #[tokio::test]
 async fn every_refusal_of_a_handover_has_its_name() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let hash = blake3::hash(b"content");
         let peer = broker.key();
@@ -186,7 +186,7 @@ async fn every_refusal_of_a_handover_has_its_name() {
 
 #[tokio::test]
 async fn a_receiver_that_cannot_write_tells_the_sender() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let content = content();
         let hash = blake3::hash(&content);
@@ -206,7 +206,7 @@ async fn a_receiver_that_cannot_write_tells_the_sender() {
 /// The other end is written here from the specification, byte by byte.
 #[tokio::test]
 async fn a_peer_that_changes_one_byte_is_found_out_at_its_group() {
-    story(async {
+    story(async || {
         let client = Node::client(2).await;
         let mut raw = Raw::start(9).await;
         let mut streams = raw.accept("/talkoot/1/blob");
@@ -267,7 +267,7 @@ fn chaining_value(group: &[u8], first: u64) -> [u8; 32] {
 
 #[tokio::test]
 async fn many_transfers_wait_for_their_turn_and_all_pass() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let content = vec![3; 100_000];
         let hash = blake3::hash(&content);

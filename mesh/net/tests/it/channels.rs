@@ -35,7 +35,7 @@ async fn channel(from: &Node, to: &mut Node) -> [Pipe; 2] {
 
 #[tokio::test]
 async fn frames_pass_both_ways_until_one_end_closes() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         // A broker opens channels over the connection that its client has dialled, too.
         let mut client = client;
@@ -68,7 +68,7 @@ fn is_over(next: Result<Option<Vec<u8>>, ChannelError>) -> bool {
 
 #[tokio::test]
 async fn an_end_that_goes_without_a_word_is_noticed() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let [mut here, there] = channel(&client, &mut broker).await;
         drop(there);
@@ -84,7 +84,7 @@ async fn an_end_that_goes_without_a_word_is_noticed() {
 
 #[tokio::test]
 async fn a_refusal_is_an_answer_and_nobody_answers_nothing() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let key = broker.key();
         let refuse = async { incoming(&mut broker).await.refuse(b"no").await };
@@ -103,7 +103,7 @@ async fn a_refusal_is_an_answer_and_nobody_answers_nothing() {
 
 #[tokio::test]
 async fn what_is_too_long_is_not_sent() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let long = vec![0; MAX_CHANNEL_HEADER_BYTES + 1];
         let opened = client.net.open_channel(broker.key(), &long).await;
@@ -118,7 +118,7 @@ async fn what_is_too_long_is_not_sent() {
 
 #[tokio::test]
 async fn channels_with_one_peer_are_bounded_and_their_places_come_back() {
-    story(async {
+    story(async || {
         let (mut broker, client) = pair().await;
         let mut open = Vec::new();
         for _ in 0..32 {

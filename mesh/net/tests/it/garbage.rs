@@ -1,10 +1,11 @@
 use futures::{AsyncReadExt, AsyncWriteExt};
 use mesh_net::{BlobError, Event, IncomingBlob, Protocol};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 use crate::raw::Raw;
-use crate::{Node, story};
+use crate::wire::port_of;
+use crate::{Node, Transport, story};
 
 const PROTOCOLS: [&str; 7] = [
     "/talkoot/1/call",
@@ -57,9 +58,28 @@ async fn serve(mut node: Node) {
     }
 }
 
+/// Sockets that send what is not even a handshake, or nothing.
+async fn strangers(port: u16) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    for seed in 0..10 {
+        if Transport::here() == Transport::Quic {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+            socket.send_to(&noise(seed, 1200), ("127.0.0.1", port)).await.expect("sent");
+            continue;
+        }
+        let connecting = TcpStream::connect(("127.0.0.1", port)).await;
+        let mut socket = connecting.expect("it listens");
+        if seed % 2 == 0 {
+            drop(socket.write_all(&noise(seed, 10_000)).await);
+        }
+        sockets.push(socket);
+    }
+    sockets
+}
+
 #[tokio::test]
 async fn a_peer_that_keeps_no_rule_changes_nothing_for_the_others() {
-    story(async {
+    story(async || {
         let mut broker = Node::broker(1).await;
         let mut client = Node::client(2).await;
         client.connect(&mut broker).await;
@@ -67,17 +87,7 @@ async fn a_peer_that_keeps_no_rule_changes_nothing_for_the_others() {
         let (net, served) = (broker.net.clone(), tokio::spawn(serve(broker)));
 
         // Bytes that are not even a handshake, and connections on which nothing is said.
-        let socket = address.to_string();
-        let port = socket.split('/').nth(4).expect("a TCP port");
-        let mut sockets = Vec::new();
-        for seed in 0..10 {
-            let connecting = TcpStream::connect(format!("127.0.0.1:{port}")).await;
-            let mut socket = connecting.expect("it listens");
-            if seed % 2 == 0 {
-                drop(socket.write_all(&noise(seed, 10_000)).await);
-            }
-            sockets.push(socket);
-        }
+        let _sockets = strangers(port_of(&address)).await;
 
         // A proper handshake, then nonsense on everything; the streams stay open.
         let mut raw = Raw::start(9).await;
@@ -110,7 +120,7 @@ async fn a_peer_that_keeps_no_rule_changes_nothing_for_the_others() {
 
 #[tokio::test]
 async fn a_malformed_blob_request_is_answered_with_the_rule_it_broke() {
-    story(async {
+    story(async || {
         let broker = Node::broker(1).await;
         let mut raw = Raw::start(9).await;
         raw.be_dialled_by(&broker.net).await;

@@ -34,7 +34,7 @@ fn judge_by_first_byte(mut node: Node) {
 
 #[tokio::test]
 async fn what_the_middle_accepts_reaches_the_end_and_what_it_rejects_does_not() {
-    story(async {
+    story(async || {
         let mut nodes = (Node::broker(1).await, Node::broker(2).await, Node::broker(3).await);
         let topic = Topic::offers("linux-x86_64");
         for node in [&nodes.0, &nodes.1, &nodes.2] {
@@ -68,7 +68,7 @@ async fn what_the_middle_accepts_reaches_the_end_and_what_it_rejects_does_not() 
 
 #[tokio::test]
 async fn a_topic_that_is_left_brings_nothing_more() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut b = Node::broker(2).await;
         a.connect(&mut b).await;

@@ -1,21 +1,64 @@
-//! Networks of two or three nodes over real sockets on loopback, and a peer that keeps no rule.
+//! Networks of two or three nodes over real sockets on loopback, and a peer that keeps no rule: each story over each
+//! transport.
 
 mod blobs;
 mod channels;
 mod connections;
+mod eclipse;
 mod garbage;
 mod gossip;
 mod raw;
 mod requests;
+mod silence;
+mod wire;
 
 use std::time::Duration;
 
 use mesh_net::{Config, Event, Multiaddr, Net, PeerKey, Role};
 use tokio::sync::mpsc;
 
-/// Runs `story`, which is given half a minute on the busiest of machines.
-async fn story<T>(story: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), story).await.expect("the story takes too long")
+tokio::task_local! {
+    /// What brokers listen on.
+    static TRANSPORT: Transport;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Transport {
+    Tcp,
+    WebSocket,
+    Quic,
+}
+
+impl Transport {
+    /// Those of this build.
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Tcp, Self::WebSocket].into_iter().chain(mesh_net::HAS_QUIC.then_some(Self::Quic))
+    }
+
+    /// The one of the story that runs.
+    fn here() -> Self {
+        TRANSPORT.get()
+    }
+
+    /// A port of the system's choice on loopback, or that one.
+    fn loopback(self, port: u16) -> Multiaddr {
+        let address = match self {
+            Self::Tcp => format!("/ip4/127.0.0.1/tcp/{port}"),
+            Self::WebSocket => format!("/ip4/127.0.0.1/tcp/{port}/ws"),
+            Self::Quic => format!("/ip4/127.0.0.1/udp/{port}/quic-v1"),
+        };
+        address.parse().expect("an address")
+    }
+}
+
+/// Runs `story` over each transport, for which it is given half a minute on the busiest of machines.
+async fn story(story: impl AsyncFn()) {
+    for transport in Transport::all() {
+        let story = TRANSPORT.scope(transport, story());
+        tokio::time::timeout(Duration::from_secs(30), story)
+            .await
+            .unwrap_or_else(|_| panic!("the story takes too long over {transport:?}"));
+    }
 }
 
 /// A node with what it has been told and nobody has asked for.
@@ -84,7 +127,7 @@ impl Node {
 /// A broker on a port of the system's choice, with a quick heartbeat.
 fn broker(seed: u8) -> Config {
     let mut config = Config::new([seed; 32], Role::Broker);
-    config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+    config.listen = vec![Transport::here().loopback(0)];
     config.gossip_heartbeat = Duration::from_millis(100);
     config
 }

@@ -1,13 +1,15 @@
 //! A libp2p peer that speaks only what a test writes, byte by byte.
 
 use futures::StreamExt;
-use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::swarm::{Config, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, Transport, noise, tcp, yamux};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 use libp2p_stream as stream;
 use mesh_net::{Net, PeerKey};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::Transport;
 
 pub struct Raw {
     pub key: PeerKey,
@@ -22,17 +24,26 @@ impl Raw {
         let key = keypair.public().try_into_ed25519().expect("ed25519").to_bytes();
         let behaviour = stream::Behaviour::new();
         let control = behaviour.new_control();
-        let transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-            .upgrade(Version::V1Lazy)
-            .authenticate(noise::Config::new(&keypair).expect("a key"))
-            .multiplex(yamux::Config::default())
-            .boxed();
-        let config = Config::with_tokio_executor()
-            .with_idle_connection_timeout(std::time::Duration::from_secs(60));
-        let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config);
-        swarm
-            .listen_on("/ip4/127.0.0.1/tcp/0".parse().expect("an address"))
-            .expect("loopback can be listened on");
+        let transport = Transport::here();
+        let builder = SwarmBuilder::with_existing_identity(keypair)
+            .with_tokio()
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .expect("a key");
+        #[cfg(feature = "quic")]
+        let builder = builder.with_quic();
+        let mut swarm = builder
+            .with_dns()
+            .expect("a resolver")
+            .with_websocket(noise::Config::new, yamux::Config::default)
+            .await
+            .expect("a key")
+            .with_behaviour(|_| behaviour)
+            .expect("it cannot fail")
+            .with_swarm_config(|config| {
+                config.with_idle_connection_timeout(Duration::from_secs(60))
+            })
+            .build();
+        swarm.listen_on(transport.loopback(0)).expect("loopback can be listened on");
         let (told, address) = oneshot::channel();
         let (connect, connected) = mpsc::unbounded_channel();
         tokio::spawn(drive(swarm, told, connect));

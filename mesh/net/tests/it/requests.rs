@@ -31,7 +31,7 @@ fn serve_mirrored(mut node: Node) {
 
 #[tokio::test]
 async fn both_ends_ask_and_answer_on_every_protocol() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut b = Node::client(2).await;
         b.connect(&mut a).await;
@@ -51,7 +51,7 @@ async fn both_ends_ask_and_answer_on_every_protocol() {
 
 #[tokio::test]
 async fn an_answer_may_come_after_a_later_one() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut b = Node::client(2).await;
         b.connect(&mut a).await;
@@ -75,7 +75,7 @@ async fn an_answer_may_come_after_a_later_one() {
 
 #[tokio::test]
 async fn a_request_without_an_answer_is_refused_or_times_out() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut config = Config::new([2; 32], Role::Client);
         config.call_timeout = Duration::from_millis(300);
@@ -104,7 +104,7 @@ async fn a_request_without_an_answer_is_refused_or_times_out() {
 
 #[tokio::test]
 async fn what_is_over_the_limit_is_not_sent() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut b = Node::client(2).await;
         b.connect(&mut a).await;
@@ -123,7 +123,7 @@ async fn what_is_over_the_limit_is_not_sent() {
 
 #[tokio::test]
 async fn an_announcement_over_the_limit_ends_the_stream_before_any_body() {
-    story(async {
+    story(async || {
         let mut a = Node::broker(1).await;
         let mut raw = Raw::start(9).await;
         raw.be_dialled_by(&a.net).await;
@@ -156,7 +156,7 @@ async fn an_announcement_over_the_limit_ends_the_stream_before_any_body() {
 
 #[tokio::test]
 async fn a_program_that_is_behind_refuses_others_and_is_served_itself() {
-    story(async {
+    story(async || {
         let mut config = broker(1);
         config.event_capacity = 16;
         let mut slow = Node::start(config).await;
