@@ -224,6 +224,22 @@ impl Network {
         Ok(())
     }
 
+    /// Has a process do nothing any more, as if its host had gone: its connections stand, in silence.
+    pub fn freeze(&mut self, name: &str) -> Result<()> {
+        self.signal(name, "-STOP")
+    }
+
+    /// Has it go on.
+    pub fn thaw(&mut self, name: &str) -> Result<()> {
+        self.signal(name, "-CONT")
+    }
+
+    fn signal(&mut self, name: &str, signal: &str) -> Result<()> {
+        let child = self.process(name)?.child.as_ref();
+        let id = child.with_context(|| format!("{name} does not run"))?.id().to_string();
+        tools::output(Command::new("kill").args([signal, &id])).map(drop)
+    }
+
     /// Asks a process to end, and waits until it has.
     pub fn stop(&mut self, name: &str) -> Result<()> {
         let process = self.process(name)?;

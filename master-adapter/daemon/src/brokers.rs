@@ -1,17 +1,11 @@
 //! The brokers of the configuration: who they are, and staying connected to them.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use capability::PublicKey;
 use master_core::MAX_BROKERS;
 use mesh_net::{Multiaddr, Net};
-use mesh_shell::{Exit, Failure, Outcome, chain};
-use tokio::sync::watch;
-
-const FIRST_REDIAL: Duration = Duration::from_millis(500);
-
-/// A broker that restarts is met again within seconds.
-const MAX_REDIAL: Duration = Duration::from_secs(10);
+use mesh_shell::{Clock, Dialer, Exit, Failure, Outcome};
 
 /// What a multiaddr ends with in front of an Ed25519 key: `/p2p/`, the length of a peer id, and the
 /// identity multihash over the protobuf form of the key.
@@ -65,40 +59,34 @@ fn key_in(address: &Multiaddr) -> Option<PublicKey> {
     before.ends_with(&KEY_FOLLOWS).then(|| PublicKey::from_bytes(*key))
 }
 
-/// Dials `broker` whenever it is not connected, for as long as the sender of `connected` lives.
-pub async fn keep_dialled(net: Net, broker: Broker, mut connected: watch::Receiver<bool>) {
-    let mut wait = FIRST_REDIAL;
-    let mut said = false;
-    loop {
-        if *connected.borrow_and_update() {
-            (wait, said) = (FIRST_REDIAL, false);
-            if connected.changed().await.is_err() {
-                return;
-            }
-            continue;
-        }
-        let peer = broker.key.short();
-        match net.dial(broker.address.clone()).await {
-            // The event of the connection follows, if it has not come yet.
-            Ok(_) => {}
-            Err(error) if !said => {
-                let (address, reason) = (&broker.address, chain(&error));
-                tracing::warn!(peer, %address, reason, "broker not reached, trying on");
-                said = true;
-            }
-            Err(error) => {
-                tracing::debug!(peer, reason = chain(&error), "broker not reached");
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            changed = connected.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-        }
-        wait = (wait * 2).min(MAX_REDIAL);
+/// The brokers that the master talks to, and its connections to them.
+#[derive(Debug)]
+pub struct Brokers {
+    configured: BTreeSet<PublicKey>,
+    dialer: Dialer,
+}
+
+impl Brokers {
+    /// Dials `brokers` whenever they are not connected.
+    pub fn dial(brokers: &[Broker], net: Net, clock: Clock) -> Self {
+        let mut dialer = Dialer::new(net, clock, brokers.len());
+        dialer.want(brokers.iter().map(|broker| broker.address.clone()));
+        Self { configured: brokers.iter().map(|broker| broker.key).collect(), dialer }
+    }
+
+    /// Whether `peer` is one of them.
+    pub fn has(&self, peer: PublicKey) -> bool {
+        self.configured.contains(&peer)
+    }
+
+    /// `peer`, one of them, is connected.
+    pub fn up(&self, peer: PublicKey) {
+        self.dialer.up(peer);
+    }
+
+    /// `peer`, one of them, is no longer connected.
+    pub fn down(&self, peer: PublicKey) {
+        self.dialer.down(peer);
     }
 }
 

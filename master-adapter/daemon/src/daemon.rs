@@ -1,6 +1,5 @@
 //! Builds everything that the adapter consists of, runs it, and takes it down.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -13,10 +12,10 @@ use master_core::{Authority, Master};
 use mesh_net::{Config as NetConfig, Role};
 use mesh_shell::http::Web;
 use mesh_shell::{Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::archive::{Archive, blob_name};
-use crate::brokers::{Broker, keep_dialled};
+use crate::brokers::{Broker, Brokers};
 use crate::event_loop::{EventLoop, Sources};
 use crate::identity::Identity;
 use crate::metrics::Counters;
@@ -90,9 +89,9 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     tracing::info!(address = %address, project = %authority.project(), "http");
 
     // Last, so that whoever sees the adapter connected finds it complete.
-    let connected = dial_brokers(&settings.brokers, &net);
+    let brokers = Brokers::dial(&settings.brokers, net.clone(), clock);
     let (event_loop, finished) =
-        EventLoop::new(master, board, identity.key_changes(), link, clock, connected, counters);
+        EventLoop::new(master, board, identity.key_changes(), link, clock, brokers, counters);
     let sources = Sources { events, commands: queue, termination };
     let outcome = event_loop.run(sources, finished).await;
     web.end().await;
@@ -142,18 +141,6 @@ fn warn_of_expiry(authority: &Authority, clock: &Clock) {
     if left < 14 {
         tracing::warn!(%expires, days = left, "delegation ends soon; run `talkoot-master delegate`");
     }
-}
-
-fn dial_brokers(
-    brokers: &[Broker],
-    net: &mesh_net::Net,
-) -> BTreeMap<PublicKey, watch::Sender<bool>> {
-    let senders = brokers.iter().map(|broker| {
-        let (sender, connected) = watch::channel(false);
-        tokio::spawn(keep_dialled(net.clone(), broker.clone(), connected));
-        (broker.key, sender)
-    });
-    senders.collect()
 }
 
 fn board(

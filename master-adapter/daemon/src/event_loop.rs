@@ -16,9 +16,10 @@ use mesh_shell::{
     Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
     disk_failure, log_declared, public_key, spans,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::describe;
+use crate::brokers::Brokers;
 use crate::metrics::Counters;
 use crate::rest::{Board, Command, NoAnswer, NotWatched, SharedBoard, Watched};
 
@@ -35,8 +36,7 @@ pub struct EventLoop {
     key_changes: KeyChanges,
     link: Link,
     clock: Clock,
-    /// By configured broker, whether it is connected.
-    connected: BTreeMap<PublicKey, watch::Sender<bool>>,
+    brokers: Brokers,
     waiting: BTreeMap<ReplyId, Waiting>,
     next_reply: u64,
     counters: Counters,
@@ -62,14 +62,14 @@ pub struct Sources {
 }
 
 impl EventLoop {
-    /// A loop around `master`; `connected` has a sender for each configured broker.
+    /// A loop around `master`, which talks to `brokers`.
     pub fn new(
         master: Master,
         board: SharedBoard,
         key_changes: KeyChanges,
         link: Link,
         clock: Clock,
-        connected: BTreeMap<PublicKey, watch::Sender<bool>>,
+        brokers: Brokers,
         counters: Counters,
     ) -> (Self, Finished) {
         let (errands, finished) = mpsc::unbounded_channel();
@@ -80,7 +80,7 @@ impl EventLoop {
             key_changes,
             link,
             clock,
-            connected,
+            brokers,
             waiting: BTreeMap::new(),
             next_reply: 0,
             counters,
@@ -159,8 +159,14 @@ impl EventLoop {
     }
 
     fn on_connection(&mut self, peer: PublicKey, up: bool) {
-        let Some(connected) = self.connected.get(&peer) else { return };
-        connected.send_replace(up);
+        if !self.brokers.has(peer) {
+            return;
+        }
+        if up {
+            self.brokers.up(peer);
+        } else {
+            self.brokers.down(peer);
+        }
         let what = if up { "link up" } else { "link down" };
         tracing::info!(peer = peer.short(), "{what}");
         self.give(if up { Input::BrokerUp { peer } } else { Input::BrokerDown { peer } });

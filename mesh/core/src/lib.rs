@@ -12,10 +12,12 @@ mod gossip;
 mod key_change;
 mod message;
 mod pass;
+mod random;
 mod reconcile;
 mod request;
 mod routes;
 mod time;
+mod warm;
 
 pub use channel::{
     Carries, ChannelAnswer, ChannelKey, ChannelKeyError, ChannelMessage, ChannelOpen,
@@ -40,6 +42,7 @@ pub use message::{
     Refusal, StoppedTask, Wants,
 };
 pub use pass::{MAX_COLLECTED, Pass, PassError};
+pub use random::{Patience, Random};
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,
     differences,
@@ -50,3 +53,4 @@ pub use request::{
 };
 pub use routes::{MAX_CARDS, Routes};
 pub use time::{Mono, Now};
+pub use warm::{MAX_PLACES, WarmBrokers};

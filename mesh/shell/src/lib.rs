@@ -6,6 +6,7 @@
 
 mod clock;
 pub mod config;
+mod dialer;
 mod dirs;
 mod escape;
 mod exit;
@@ -23,6 +24,7 @@ mod statement_file;
 mod storage;
 
 pub use clock::Clock;
+pub use dialer::{Dialer, random_seed};
 pub use dirs::{default_config, default_state};
 pub use escape::{escape, escape_line};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};

@@ -256,13 +256,6 @@ pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
     })
 }
 
-/// Why no broker can be reached by `address`, if none can.
-pub fn undialable(address: &Multiaddr) -> Option<String> {
-    let by_tcp = address.protocol_stack().any(|protocol| protocol == "tcp");
-    (!by_tcp)
-        .then(|| format!("{address} has no /tcp part, and this version dials brokers by TCP alone"))
-}
-
 /// Reads the file and lays `flags` over it.
 pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
     let (file, policy) = read(common.config.as_deref())?;
@@ -475,16 +468,6 @@ mod tests {
         };
         assert_eq!(labels(MAX_LABELS).expect("allowed").len(), MAX_LABELS);
         assert!(labels(MAX_LABELS + 1).expect_err("too many").to_string().contains("33 words"));
-    }
-
-    #[test]
-    fn an_address_without_tcp_cannot_be_dialled() {
-        let check = |address: &str| undialable(&parse_address(address).expect(address)).is_some();
-        assert!(!check("/dns/broker.example.org/tcp/4077"));
-        assert!(!check(
-            "/ip6/::1/tcp/4077/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
-        ));
-        assert!(check("/ip4/192.0.2.1/udp/4077/quic-v1"));
     }
 
     #[test]

@@ -8,15 +8,14 @@ use capability::{BlobHash, Capabilities, Ed25519, Platform, PublicKey, Runtime};
 use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
-    Clock, Durable, KeyChanges, Link, Outcome, Termination, Watch, chain, disk_failure, public_key,
-    spans,
+    Clock, Dialer, Durable, KeyChanges, Link, Outcome, Termination, Watch, chain, disk_failure,
+    public_key, spans,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use volunteer_core::{Action, Input, News, Volunteer};
 
 use crate::config::Settings;
-use crate::dialer::Dialer;
 use crate::face::Question;
 use crate::job::{Crew, Place, Ran};
 use crate::live;
@@ -33,6 +32,9 @@ const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RE
 
 /// Between two looks at the pins, the owner, the disk and the hours.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Brokers that it is connected to: when the first dies, the second takes its place at once.
+const WARM_BROKERS: usize = 2;
 
 /// How long jobs may take to end, and leases to be released, once the process is asked to end.
 const QUIT_TIME: Duration = Duration::from_secs(2);
@@ -132,8 +134,8 @@ impl EventLoop {
         Self {
             key: link.key(),
             clock: place.clock,
+            dialer: Dialer::new(link.net().clone(), place.clock, WARM_BROKERS),
             crew: Crew::new(place, &runtimes, done),
-            dialer: Dialer::new(link.net().clone()),
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
                 owner: Watch::new(owner.path().to_path_buf()),
@@ -232,12 +234,14 @@ impl EventLoop {
         match event {
             // Only brokers are dialled, and nobody dials us.
             Event::Connected { peer, .. } => {
+                let peer = public_key(peer);
                 self.dialer.up(peer);
-                self.handle(Input::BrokerUp { peer: public_key(peer) });
+                self.handle(Input::BrokerUp { peer });
             }
             Event::Disconnected { peer } => {
+                let peer = public_key(peer);
                 self.dialer.down(peer);
-                self.handle(Input::BrokerDown { peer: public_key(peer) });
+                self.handle(Input::BrokerDown { peer });
             }
             Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
                 self.handover(public_key(peer), &data, reply);

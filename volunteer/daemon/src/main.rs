@@ -9,7 +9,6 @@ mod arguments;
 mod commands;
 mod config;
 mod daemon;
-mod dialer;
 mod event_loop;
 mod face;
 mod job;

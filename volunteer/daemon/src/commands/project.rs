@@ -7,7 +7,7 @@ use mesh_shell::{Exit, Failure, Outcome, escape_line, outln};
 
 use super::print_json;
 use crate::arguments::ProjectCommand;
-use crate::config::{parse_address, undialable};
+use crate::config::parse_address;
 use crate::pins::{Entry, Pins};
 
 /// Does it. A running daemon notices within seconds.
@@ -63,8 +63,8 @@ fn entry(uri: ProjectUri, runtimes: Vec<Runtime>, name: String, note: String) ->
     }
     for address in &uri.brokers {
         let parsed = parse_address(address).map_err(|why| Failure::say(Exit::Usage, why))?;
-        if let Some(why) = undialable(&parsed) {
-            eprintln!("warning: {why}");
+        if !mesh_net::can_dial(&parsed) {
+            eprintln!("warning: {address} has no transport that this program speaks");
         }
     }
     let ProjectUri { project, brokers } = uri;
