@@ -37,8 +37,9 @@ pub use status::{OfferStatus, PeerRole, PeerStatus, Status, Totals};
 use crate::ad_table::AdTable;
 use crate::admission::{AdmissionRules, Admitted};
 use crate::calls::Calls;
-use crate::card::{Dialling, OwnCard};
+use crate::card::OwnCard;
 use crate::contract::{Action, Direction, GossipVerdict, Input, News};
+use crate::dialling::Dialling;
 use crate::epochs_owed::EpochsOwed;
 use crate::exchange::Exchange;
 use crate::gossip_set::{Admission, GossipSet};
@@ -94,6 +95,8 @@ pub struct BrokerConfig {
     pub quotas: Quotas,
     /// Whom people can write to about what the broker relays.
     pub abuse_contact: Option<String>,
+    /// What its choices by chance come from; another one for each process.
+    pub seed: u64,
 }
 
 impl Default for BrokerConfig {
@@ -107,6 +110,7 @@ impl Default for BrokerConfig {
             quotas: Quotas::default(),
             abuse_contact: None,
             weights: BTreeMap::new(),
+            seed: 0,
         }
     }
 }
@@ -210,7 +214,7 @@ impl Broker {
             routes: Routes::new(me),
             exchanges: BTreeMap::new(),
             card: OwnCard::new(config.addresses, now),
-            dialling: Dialling::new(config.bootstrap, config.target_links, now),
+            dialling: Dialling::new(config.bootstrap, config.target_links, config.seed, now),
             known: GossipSet::default(),
             book: OfferBook::default(),
             ads: AdTable::default(),

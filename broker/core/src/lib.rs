@@ -13,6 +13,7 @@ mod card;
 mod channel_shares;
 mod claims;
 mod contract;
+mod dialling;
 mod epochs_owed;
 mod exchange;
 mod gossip_set;

@@ -175,7 +175,7 @@ pub struct Listed {
 /// What goes before the configuration file.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// Where to accept connections; repeatable. Default: `/ip4/0.0.0.0/tcp/4077`.
+    /// Where to accept connections; repeatable. Default: TCP and QUIC at port 4077, WebSocket at 4078.
     #[arg(long, env = "TALKOOT_LISTEN", value_delimiter = ',', value_name = "MULTIADDR")]
     pub listen: Vec<String>,
     /// Where others reach this broker, if not where it listens; repeatable.

@@ -1,14 +1,14 @@
 //! The configuration file, `broker.toml`, and what becomes of it together with the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{AddrParseError, IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use broker_core::{AdmissionRules, Quotas, TARGET_LINKS, Weight};
 use capability::{ProjectKey, PublicKey};
 use mesh_core::CustodyLimits;
-use mesh_net::{Multiaddr, PeerKey};
+use mesh_net::{HAS_QUIC, Multiaddr, PeerKey, Role, ip_in};
 use mesh_shell::config::Bytes;
 use mesh_shell::{Exit, Failure, Outcome};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ const MAX_CONTACT: usize = 128;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Where to accept connections. Default: `/ip4/0.0.0.0/tcp/4077`.
+    /// Where to accept connections. Default: TCP and QUIC at port 4077, WebSocket at 4078, of all addresses.
     pub listen: Vec<String>,
     /// Where others reach this broker. Default: where it listens.
     pub external: Vec<String>,
@@ -39,6 +39,13 @@ pub struct Config {
     pub door: DoorAt,
     /// Proxies whose word counts about where a request at the door came from. Default: none.
     pub door_proxies: Vec<IpAddr>,
+    /// Connections at a time; an eighth of them is kept for those that this broker dials. Default: 16,384.
+    pub connections: u32,
+    /// Incoming connections of one address, or of one IPv6 prefix of 64 bits. Default: 256.
+    pub connections_per_address: u32,
+    /// Addresses without such a limit, such as that of a proxy on this machine. Default: none; loopback, if the broker
+    /// listens nowhere else.
+    pub shared_addresses: Vec<IpAddr>,
     /// Where the status page and the metrics are. Default: `127.0.0.1:4082`.
     pub http: SocketAddr,
     /// The state directory. Default: the usual place.
@@ -67,14 +74,18 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let custody = CustodyLimits::default();
+        let network = mesh_net::Config::new([0; 32], Role::Broker);
         Self {
-            listen: vec!["/ip4/0.0.0.0/tcp/4077".to_owned()],
+            listen: everywhere(),
             external: Vec::new(),
             bootstrap: Vec::new(),
             discover: true,
             target_links: TARGET_LINKS,
             door: DoorAt::Address(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 4079)),
             door_proxies: Vec::new(),
+            connections: network.max_connections,
+            connections_per_address: network.per_address.connections,
+            shared_addresses: Vec::new(),
             http: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 4082),
             state: None,
             blob_quota: Bytes(custody.bytes),
@@ -144,6 +155,12 @@ pub struct Settings {
     pub door: DoorAt,
     /// Proxies in front of it.
     pub door_proxies: Vec<IpAddr>,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Incoming connections of one address.
+    pub connections_per_address: u32,
+    /// Addresses without a limit of their own.
+    pub shared_addresses: Vec<IpAddr>,
     /// The status page and the metrics.
     pub http: SocketAddr,
     /// Bytes that blobs may take.
@@ -191,9 +208,13 @@ impl Config {
             bytes: self.blob_quota.0,
             ..CustodyLimits::default()
         };
+        let listen = all(&self.listen)?;
         Ok(Settings {
             state: state.to_path_buf(),
-            listen: all(&self.listen)?,
+            shared_addresses: shared(self.shared_addresses, &listen),
+            listen,
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
             external: all(&self.external)?,
             bootstrap: all(&self.bootstrap)?,
             target_links: if self.discover { self.target_links } else { 0 },
@@ -240,6 +261,22 @@ fn contact(text: String) -> Outcome<String> {
     }
     let what = format!("`abuse-contact` is not one line of at most {MAX_CONTACT} bytes");
     Err(wrong(what, "give an address of mail or of a page"))
+}
+
+/// All addresses of the machine, at the ports that are Talkoot's, by every transport of this program.
+fn everywhere() -> Vec<String> {
+    let transports = ["tcp/4077", "udp/4077/quic-v1", "tcp/4078/ws"];
+    let spoken = transports.into_iter().filter(|it| HAS_QUIC || !it.ends_with("quic-v1"));
+    spoken.flat_map(|it| [format!("/ip4/0.0.0.0/{it}"), format!("/ip6/::/{it}")]).collect()
+}
+
+/// The addresses without a limit: a broker that listens on loopback alone is one of a network on one machine.
+fn shared(mut configured: Vec<IpAddr>, listen: &[Multiaddr]) -> Vec<IpAddr> {
+    let loopback = |address: &Multiaddr| ip_in(address).is_some_and(|ip| ip.is_loopback());
+    if configured.is_empty() && !listen.is_empty() && listen.iter().all(loopback) {
+        configured.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+    }
+    configured
 }
 
 /// Parses an address that a person wrote.
@@ -326,6 +363,17 @@ mod tests {
             let failure = settings(&weights).expect_err("no weight");
             assert!(failure.to_string().contains(said), "{failure}");
         }
+    }
+
+    #[test]
+    fn loopback_has_no_limit_where_nobody_else_can_come_from() {
+        let shared = |listen: &str| {
+            let config = Config { listen: vec![listen.to_owned()], ..Config::default() };
+            config.settings(Path::new("s")).expect("sound").shared_addresses
+        };
+        assert_eq!(shared("/ip4/127.0.0.1/tcp/4077").len(), 2);
+        assert_eq!(shared("/ip4/0.0.0.0/tcp/4077"), [] as [IpAddr; 0]);
+        assert_eq!(shared("/dns/localhost/tcp/4077"), [] as [IpAddr; 0]);
     }
 
     #[test]

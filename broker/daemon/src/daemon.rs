@@ -7,15 +7,16 @@ use anyhow::Context;
 use axum::middleware;
 use broker_core::{Broker, BrokerConfig};
 use capability::{Ed25519, RememberingRoots, SecretKey, Signer};
-use mesh_net::{Config as NetConfig, Net, Role, Topic};
+use mesh_net::{AddressLimits, Config as NetConfig, Net, Role, Topic};
 use mesh_shell::http::{Readiness, Web};
 use mesh_shell::{
-    Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key,
+    Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key, random_seed,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{DoorAt, Settings, with_peer};
+use crate::descriptors;
 use crate::desk::Desk;
 use crate::door::{self, Door, KNOCK_QUEUE, Lobby, Mailboxes};
 use crate::event_loop::{EventLoop, Shown, Sources};
@@ -43,9 +44,19 @@ pub async fn run(settings: Settings) -> Outcome {
     let external = external.collect::<Outcome<Vec<_>>>()?;
     let broker = restore(&settings, &external, &key, &storage, &clock)?;
 
+    if !settings.shared_addresses.is_empty() {
+        let addresses = &settings.shared_addresses;
+        tracing::info!(?addresses, "no limit of connections for these addresses");
+    }
     let config = NetConfig {
         listen: settings.listen.clone(),
         announce: settings.external.clone(),
+        max_connections: descriptors::make_room(settings.connections),
+        per_address: AddressLimits {
+            connections: settings.connections_per_address,
+            ..AddressLimits::default()
+        },
+        shared_addresses: settings.shared_addresses.clone(),
         ..NetConfig::new(*key.seed(), Role::Broker)
     };
     let (net, events) = mesh_net::start(config).await.or_exit(Exit::Network)?;
@@ -123,6 +134,7 @@ fn restore(
         quotas: settings.quotas,
         abuse_contact: settings.abuse_contact.clone(),
         weights: settings.weights.clone(),
+        seed: random_seed(),
     };
     let records = storage.records()?;
     let verifier = Arc::new(RememberingRoots::new(Ed25519));

@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod config;
 mod daemon;
+mod descriptors;
 mod desk;
 mod door;
 mod event_loop;

@@ -15,6 +15,7 @@ use crate::gossip_set::{Admission, GossipSet, Subject};
 impl Broker {
     pub(super) fn peer_up(&mut self, peer: PublicKey, direction: Direction, now: Now) {
         self.peers.insert(peer, direction);
+        self.dialling.connected(peer);
         self.ads.came(peer);
         if direction == Direction::Outbound {
             self.exchanges.entry(peer).or_insert_with(|| Exchange::introducing(now));
