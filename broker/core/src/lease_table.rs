@@ -251,7 +251,8 @@ impl LeaseTable {
         }
         let term_ms = u64::try_from(LEASE_TERM.as_millis()).unwrap_or(u64::MAX);
         let deadline = offline_deadline(claim, offer, now);
-        let offline = pool.room_offline().min(MAX_OFFLINE_A_VOLUNTEER - of_volunteer.offline);
+        let offline =
+            pool.room_offline().min(MAX_OFFLINE_A_VOLUNTEER.saturating_sub(of_volunteer.offline));
         let lease = |(number, (task, replica))| Lease {
             project: offer.project,
             task: TaskId { offer: claim.offer, task, replica },
