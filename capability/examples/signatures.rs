@@ -12,8 +12,8 @@ use std::sync::Mutex;
 
 use capability::statements::Ad;
 use capability::{
-    Capabilities, Ed25519, Facts, Platform, PublicKey, RememberingRoots, Resources, Runtime,
-    RuntimeFacts, SecretKey, Signature, Signer, Timestamp, ToBeSigned, Verified, Verifier,
+    Capabilities, DecryptionKey, Ed25519, Facts, Platform, PublicKey, RememberingRoots, Resources,
+    Runtime, RuntimeFacts, SecretKey, Signature, Signer, Timestamp, ToBeSigned, Verified, Verifier,
 };
 use ed25519_dalek::VerifyingKey;
 use figures::Times;
@@ -132,6 +132,7 @@ fn ad(number: u32) -> Ad {
             resources: Resources { cores: 4, memory: 8 << 30, disk: 20 << 30 },
             runtimes: [(Runtime::Native, native)].into(),
         },
+        encryption: DecryptionKey::from_seed(&[7; 32]).public(),
         expires: Timestamp(1_800_000_000_000),
     }
 }

@@ -81,7 +81,7 @@ struct Inner {
     header: Header,
     /// Where in the bytes the payload is.
     payload: Range<usize>,
-    seal: Seal,
+    proof: Proof,
     id: StatementId,
 }
 
@@ -93,7 +93,7 @@ struct Header {
 }
 
 /// What vouches for header and payload.
-enum Seal {
+enum Proof {
     Alone { signature: Signature },
     Leaf { root: Root, index: u32, path: Vec<merkle::Hash> },
 }
@@ -126,7 +126,7 @@ impl Envelope {
 
     fn parse_alone(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
         let Sign1 { header, payload, signature } = Sign1::read(&mut reader)?;
-        Ok(Self::new(bytes.to_vec(), header, payload, Seal::Alone { signature }))
+        Ok(Self::new(bytes.to_vec(), header, payload, Proof::Alone { signature }))
     }
 
     fn parse_leaf(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
@@ -149,26 +149,26 @@ impl Envelope {
         });
         let path = path.collect::<Result<_, _>>()?;
         let root = root.kept();
-        Ok(Self::new(bytes.to_vec(), header, payload, Seal::Leaf { root, index, path }))
+        Ok(Self::new(bytes.to_vec(), header, payload, Proof::Leaf { root, index, path }))
     }
 
-    /// Seals one payload alone.
-    pub(crate) fn seal(kind: Kind, version: u16, payload: Vec<u8>, signer: &dyn Signer) -> Self {
+    /// Signs one payload alone.
+    pub(crate) fn sign(kind: Kind, version: u16, payload: Vec<u8>, signer: &dyn Signer) -> Self {
         let header = Header { kind: kind.number(), version, signer: signer.public() };
         let signature = signer.sign(&header.to_be_signed(&payload, STATEMENT_DOMAIN));
         let bytes = cbor::encode(&Sign1 { header, payload: &payload, signature }.value());
-        Self::new(bytes, header, &payload, Seal::Alone { signature })
+        Self::new(bytes, header, &payload, Proof::Alone { signature })
     }
 
-    /// Seals many payloads of one kind under one signature; a single one is sealed alone.
-    pub(crate) fn seal_batch(
+    /// Signs many payloads of one kind with one signature; a single one is signed alone.
+    pub(crate) fn sign_batch(
         kind: Kind,
         version: u16,
         payloads: Vec<Vec<u8>>,
         signer: &dyn Signer,
     ) -> Vec<Self> {
         if payloads.len() < 2 {
-            let alone = |payload| Self::seal(kind, version, payload, signer);
+            let alone = |payload| Self::sign(kind, version, payload, signer);
             return payloads.into_iter().map(alone).collect();
         }
         let header = Header { kind: kind.number(), version, signer: signer.public() };
@@ -199,30 +199,30 @@ impl Envelope {
             Value::from(index),
             Value::Array(path.iter().map(|hash| Value::Bytes(hash.to_vec())).collect()),
         ]));
-        Self::new(bytes, header, &payload, Seal::Leaf { root: root.kept(), index, path })
+        Self::new(bytes, header, &payload, Proof::Leaf { root: root.kept(), index, path })
     }
 
     /// The payload is kept as a part of `bytes`, where it comes after a head of one byte, the
     /// protected header and, in a statement alone, an empty map, which is another byte.
-    fn new(bytes: Vec<u8>, header: Header, payload: &[u8], seal: Seal) -> Self {
+    fn new(bytes: Vec<u8>, header: Header, payload: &[u8], proof: Proof) -> Self {
         let id = header.id_of(payload);
-        let heads = if matches!(seal, Seal::Alone { .. }) { 2 } else { 1 };
+        let heads = if matches!(proof, Proof::Alone { .. }) { 2 } else { 1 };
         let mut strings = Writer::default();
         strings.byte_string(&header.encode()).byte_string(payload);
         let end = heads + strings.into_bytes().len();
         let payload = end - payload.len()..end;
-        Self(Arc::new(Inner { bytes, header, payload, seal, id }))
+        Self(Arc::new(Inner { bytes, header, payload, proof, id }))
     }
 
     /// Whether the signature is genuine (S6).
     pub(crate) fn is_genuine(&self, verifier: &dyn Verifier) -> bool {
         let signer = &self.0.header.signer;
-        match &self.0.seal {
-            Seal::Alone { signature } => {
+        match &self.0.proof {
+            Proof::Alone { signature } => {
                 let message = self.0.header.to_be_signed(self.payload(), STATEMENT_DOMAIN);
                 verifier.verify(signer, &message, signature)
             }
-            Seal::Leaf { root: Root { header, payload, signature }, index, path } => {
+            Proof::Leaf { root: Root { header, payload, signature }, index, path } => {
                 let Some(count) = batch_count(payload) else { return false };
                 let vouched = merkle::root_from(self.0.id, *index, count, path);
                 vouched.is_some_and(|hash| batch_payload(count, &hash) == *payload) && {

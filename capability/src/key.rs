@@ -115,6 +115,18 @@ byte_newtype!(
     "32 bytes of a statement id"
 );
 
+byte_newtype!(
+    /// A random point of X25519 with which a recipient's secret key finds what was encapsulated.
+    Encapsulated,
+    "32 bytes of an encapsulated key"
+);
+
+byte_newtype!(
+    /// As keys are written whose type says more.
+    Bytes32,
+    "32 bytes of a key"
+);
+
 /// A key or hash in text is not what it should be.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TextError {
@@ -181,6 +193,8 @@ key_text!(PublicKey);
 key_text!(ProjectKey);
 hash_text!(BlobHash);
 hash_text!(StatementId);
+hash_text!(Encapsulated);
+hash_text!(Bytes32);
 
 impl From<PublicKey> for ProjectKey {
     fn from(key: PublicKey) -> Self {

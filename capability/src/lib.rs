@@ -2,6 +2,7 @@
 //!
 //! - [`SecretKey`], [`PublicKey`]: identities; [`ProjectUri`]: what a volunteer pins.
 //! - [`Envelope`], [`Verified`], [`statements`]: signed, immutable, expiring messages.
+//! - [`Sealer`], [`Opener`], [`EncryptingWriter`]: what only its recipient can read.
 //! - [`KeyBook`]: which keys are void, and which have passed on.
 //! - [`Capabilities`], [`Requirements`], [`evaluate`]: facts, needs, and why they do not fit.
 //! - [`MachineIndex`], [`OfferIndex`]: the same for a million machines, or many offers.
@@ -12,6 +13,7 @@
 
 mod cbor;
 mod comparison;
+mod encryption;
 mod envelope;
 mod explanation;
 mod facts;
@@ -37,6 +39,10 @@ mod vocabulary;
 
 pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
 pub use comparison::*;
+pub use encryption::{
+    BlobKey, DecryptingReader, DecryptionKey, Encapsulated, EncryptingWriter, EncryptionKey,
+    HpkeOpener, HpkeSealer, OpenError, Opener, Purpose, Sealed, Sealer, encrypted_size, padded,
+};
 pub use envelope::{Envelope, EnvelopeError, MAX_STATEMENT_BYTES};
 pub use explanation::*;
 pub use facts::*;

@@ -245,7 +245,7 @@ impl<T: Payload> Verified<T> {
     /// If the payload breaks a rule of its kind: callers validate what came from a person first.
     /// Where a peer has a say in what is signed, [`Verified::try_sign`] is the way.
     pub fn sign(payload: T, signer: &dyn Signer) -> Self {
-        let envelope = Envelope::seal(T::KIND, T::VERSION, encode(&payload), signer);
+        let envelope = Envelope::sign(T::KIND, T::VERSION, encode(&payload), signer);
         Self { payload, envelope }
     }
 
@@ -268,7 +268,7 @@ impl<T: Payload> Verified<T> {
     /// As [`Verified::sign`].
     pub fn sign_batch(payloads: Vec<T>, signer: &dyn Signer) -> Vec<Self> {
         let encoded = payloads.iter().map(encode).collect();
-        let envelopes = Envelope::seal_batch(T::KIND, T::VERSION, encoded, signer);
+        let envelopes = Envelope::sign_batch(T::KIND, T::VERSION, encoded, signer);
         let pairs = payloads.into_iter().zip(envelopes);
         pairs.map(|(payload, envelope)| Self { payload, envelope }).collect()
     }

@@ -336,8 +336,7 @@ fn results_and_summaries_that_are_lists_without_end_are_refused_by_their_rules()
         Value::Array(vec![list.as_array().expect("a list")[0].clone(); count])
     };
     let sample = Value::serialized(&samples::result()).expect("a value");
-    refused::<JobResult>(&result("steps", list(&sample, "steps", 400)), "S60");
-    refused::<JobResult>(&result("artifacts", list(&sample, "artifacts", 800)), "S61");
+    refused::<JobResult>(&result("blobs", list(&sample, "blobs", 800)), "S83");
     let sample = Value::serialized(&samples::summary()).expect("a value");
     let classes = list(&sample, "classes", 1_200);
     refused::<Summary>(&with(&samples::summary(), &["classes"], classes), "S21");
@@ -375,7 +374,7 @@ fn the_samples_are_sound_but_for_what_is_changed() {
         check::<Ad>(&seq, VOLUNTEER).expect("odd, and sound");
     }
     check::<Offer>(&with(&samples::offer(), &["tasks"], Value::from(1)), MASTER).expect("sound");
-    let result = with(&samples::result(), &["system"], Value::from("Plan 9"));
+    let result = with(&samples::result(), &["report", "number"], Value::from(7));
     check::<JobResult>(&result, VOLUNTEER).expect("sound");
     let hour = with(&samples::summary(), &["expires"], Value::from((NOW + HOUR).0));
     check::<Summary>(&hour, BROKER).expect("sound");

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use capability::statements::{Revocation, Succession};
-use capability::{KeyBook, MAX_SUCCESSIONS, PublicKey, SecretKey, Signer, Timestamp, Verified};
+use capability::{
+    DecryptionKey, KeyBook, MAX_SUCCESSIONS, PublicKey, SecretKey, Signer, Timestamp, Verified,
+};
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -116,7 +118,11 @@ fn nothing_is_taken_under_a_delegation_that_holds_for_longer_than_delegations_do
     let now = EXPIRES;
     let day = Duration::from_secs(24 * 60 * 60);
     let home = |delegated: u32| {
-        let delegation = Delegation { node: key(NODE), expires: now + day * delegated };
+        let delegation = Delegation {
+            node: key(NODE),
+            encryption: DecryptionKey::from_seed(&[7; 32]).public(),
+            expires: now + day * delegated,
+        };
         let home = Home {
             project: key(PROJECT).into(),
             epoch: 1,

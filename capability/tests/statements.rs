@@ -7,8 +7,8 @@ use capability::statements::{
     TaskId, Verdict, Withdrawal,
 };
 use capability::{
-    Ed25519, Envelope, Payload, ProjectKey, Runtime, SecretKey, Signer, StatementError,
-    StatementId, Timestamp, Verified, encode_cbor,
+    DecryptionKey, Ed25519, Envelope, Payload, ProjectKey, Runtime, SecretKey, Signer,
+    StatementError, StatementId, Timestamp, Verified, encode_cbor,
 };
 use coset::{CborSerializable, CoseSign1Builder, HeaderBuilder, iana};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -26,7 +26,14 @@ fn withdrawal(n: u8) -> Withdrawal {
 }
 
 fn delegation(project: &SecretKey, node: &SecretKey, expires: Timestamp) -> Verified<Delegation> {
-    Verified::sign(Delegation { node: node.public(), expires }, project)
+    Verified::sign(
+        Delegation {
+            node: node.public(),
+            encryption: DecryptionKey::from_seed(&[7; 32]).public(),
+            expires,
+        },
+        project,
+    )
 }
 
 fn receipt(project: &SecretKey, delegation: &Verified<Delegation>, expires: Timestamp) -> Receipt {

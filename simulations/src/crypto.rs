@@ -1,4 +1,4 @@
-//! Signatures that cost next to nothing and cannot be forged inside the simulation.
+//! Signatures and sealed letters that cost next to nothing and cannot be forged inside the simulation.
 //!
 //! A signature is a hash over key and message. Anybody can compute it; what makes it genuine is that
 //! a [`TableSigner`] has entered it into the table that the [`TableVerifier`] looks into. Only
@@ -7,7 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use capability::{PublicKey, SIGNATURE_BYTES, Signature, Signer, ToBeSigned, Verifier};
+use capability::{
+    Encapsulated, EncryptionKey, OpenError, Opener, PublicKey, Purpose, SIGNATURE_BYTES, Sealed,
+    Sealer, Signature, Signer, ToBeSigned, Verifier,
+};
 
 /// What has been signed in one simulation, by everybody.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +63,42 @@ impl Verifier for TableVerifier {
     }
 }
 
+/// What stands for encryption: what is sealed opens where it belongs, for whoever it is sealed to.
+#[derive(Debug, Clone)]
+pub struct TableKeys {
+    own: EncryptionKey,
+}
+
+impl TableKeys {
+    /// The keys of the node called `name`.
+    pub fn of(name: &str) -> Self {
+        let own = blake3::derive_key("talkoot simulations 1 encryption key", name.as_bytes());
+        Self { own: EncryptionKey::from_bytes(own).expect("hardly ever one of small order") }
+    }
+
+    /// To what others seal.
+    pub fn public(&self) -> EncryptionKey {
+        self.own
+    }
+}
+
+impl Sealer for TableKeys {
+    fn seal(&self, _: Purpose, to: EncryptionKey, plaintext: &[u8], associated: &[u8]) -> Sealed {
+        let body = [blake3::hash(associated).as_bytes(), plaintext].concat();
+        Sealed { to, encapsulated: Encapsulated::from_bytes([0; 32]), number: 0, body }
+    }
+}
+
+impl Opener for TableKeys {
+    fn open(&self, _: Purpose, sealed: &Sealed, associated: &[u8]) -> Result<Vec<u8>, OpenError> {
+        if sealed.to != self.own {
+            return Err(OpenError::OtherKey);
+        }
+        let opened = sealed.body.strip_prefix(blake3::hash(associated).as_bytes());
+        opened.map(<[u8]>::to_vec).ok_or(OpenError::Unsound)
+    }
+}
+
 fn signature_of(key: &PublicKey, message: &ToBeSigned) -> Signature {
     let mut hasher = blake3::Hasher::new_derive_key("talkoot simulations 1 signature");
     hasher.update(key.as_bytes()).update(message.as_bytes());
@@ -76,7 +115,8 @@ mod tests {
     use super::*;
 
     fn delegation(table: &SignatureTable) -> Delegation {
-        Delegation { node: table.signer("node").public(), expires: Timestamp(1) }
+        let node = table.signer("node").public();
+        Delegation { node, encryption: TableKeys::of("node").public(), expires: Timestamp(1) }
     }
 
     #[test]
@@ -104,8 +144,9 @@ mod tests {
         let table = SignatureTable::default();
         let signed = Verified::sign(delegation(&table), &table.signer("project"));
         let mut bytes = signed.envelope().as_bytes().to_vec();
-        // The last byte of the payload is the expiry, 1; the signature follows as 2 + 64 bytes.
-        let expiry = bytes.len() - SIGNATURE_BYTES - 3;
+        // The payload ends with the expiry, 1, and with 11 bytes that name the encryption key and 34 that
+        // tell it; the signature follows as 2 + 64 bytes.
+        let expiry = bytes.len() - SIGNATURE_BYTES - 3 - 45;
         assert_eq!(bytes[expiry], 1);
         bytes[expiry] = 2;
 

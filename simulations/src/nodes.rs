@@ -10,14 +10,14 @@ use std::sync::Arc;
 use broker_core::{Broker, GossipToken, GossipVerdict, ReconcileNews, ReconcileQuery};
 use capability::statements::TaskId;
 use capability::{BlobHash, Capabilities, PublicKey, Signer, StatementId, Verifier};
-use master_core::{Authority, JobState, Master, NewJob, lease_of, ownership_of};
+use master_core::{Authority, Inside, JobState, Master, NewJob};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Gossip, HandoverAnswer,
     HandoverFailed, Mono, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
-use volunteer_core::{Order, Outcome, Pin, Volunteer};
+use volunteer_core::{Identity, Order, Outcome, Pin, Volunteer};
 
-use crate::crypto::{TableSigner, TableVerifier};
+use crate::crypto::{TableKeys, TableSigner, TableVerifier};
 
 type Records = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -156,6 +156,7 @@ impl Role {
     pub fn start(
         &self,
         signer: &TableSigner,
+        keys: &TableKeys,
         verifier: &TableVerifier,
         records: Records,
         now: Now,
@@ -168,7 +169,9 @@ impl Role {
                 Ok(Box::new(BrokerNode(broker.map_err(not_restored)?)))
             }
             Self::Volunteer { machine, pins } => {
-                let volunteer = Volunteer::restore(shared, records, verifier);
+                let (encryption, sealer) = (keys.public(), Arc::new(keys.clone()));
+                let identity = Identity { signer: shared, encryption, sealer };
+                let volunteer = Volunteer::restore(identity, records, verifier);
                 let mut volunteer = volunteer.map_err(not_restored)?;
                 volunteer.handle(volunteer_core::Input::Pins(pins.clone()), now);
                 volunteer.handle(volunteer_core::Input::Capabilities(machine.clone()), now);
@@ -179,7 +182,8 @@ impl Role {
                 let master =
                     Master::restore(authority.clone(), brokers.clone(), records, verifier, now);
                 let master = master.map_err(not_restored)?;
-                Ok(Box::new(MasterNode { master, verifier: verifier.clone() }))
+                let (keys, verifier) = (keys.clone(), verifier.clone());
+                Ok(Box::new(MasterNode { master, keys, verifier }))
             }
         }
     }
@@ -348,6 +352,7 @@ fn volunteer_news(news: volunteer_core::News) -> News {
 
 struct MasterNode {
     master: Master,
+    keys: TableKeys,
     verifier: TableVerifier,
 }
 
@@ -359,10 +364,9 @@ impl Core for MasterNode {
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
             Arrival::HandedIn { from, bundle, missing, reply } => {
-                let lease = lease_of(&bundle, &self.verifier);
-                let ownership = ownership_of(&bundle, &self.verifier);
+                let inside = Inside::of(&bundle, &self.keys, &self.verifier);
                 let reply = ReplyId(reply);
-                Input::Handover { from, bundle, lease, ownership, missing, reply }
+                Input::Handover { from, bundle, inside, missing, reply }
             }
             Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
             Arrival::Submit { job, reply } => Input::Submit { job, reply: ReplyId(reply) },

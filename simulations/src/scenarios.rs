@@ -14,7 +14,7 @@ use capability::{
 use master_core::{Authority, NewJob};
 use volunteer_core::Pin;
 
-use crate::crypto::SignatureTable;
+use crate::crypto::{SignatureTable, TableKeys};
 use crate::engine::{Rng, SimTime, Trace};
 use crate::network::{Link, NodeId};
 use crate::nodes::Role;
@@ -241,7 +241,9 @@ fn authority(table: &SignatureTable, node: &str, project: &str) -> Authority {
         checks: Vec::new(),
         expires: BEGINNING + 300 * DAY,
     };
-    let delegation = Delegation { node: signer.public(), expires: BEGINNING + 90 * DAY };
+    let encryption = TableKeys::of(node).public();
+    let expires = BEGINNING + 90 * DAY;
+    let delegation = Delegation { node: signer.public(), encryption, expires };
     let registration = Verified::sign(registration, &project);
     let delegation = Verified::sign(delegation, &project);
     Authority::new(signer, registration, delegation).expect("both are signed by the project")

@@ -276,8 +276,8 @@ fn merged(classes: BTreeMap<Class, u32>) -> Vec<ClassCount> {
 #[cfg(test)]
 mod tests {
     use capability::{
-        Fact, Facts, MAX_CLAUSES, MAX_FACTS, MAX_RUNTIMES, Platform, Resources, RuntimeFacts,
-        SecretKey,
+        EncryptionKey, Fact, Facts, MAX_CLAUSES, MAX_FACTS, MAX_RUNTIMES, Platform, Resources,
+        RuntimeFacts, SecretKey,
     };
 
     use super::*;
@@ -295,7 +295,8 @@ mod tests {
             runtimes: [(Runtime::Wasm, inside)].into(),
         };
         let broker = PublicKey::from_bytes([1; 32]);
-        let ad = Ad { seq: 1, broker, capabilities, expires: Timestamp(1) };
+        let encryption = EncryptionKey::from_bytes([9; 32]).expect("a sound key");
+        let ad = Ad { seq: 1, broker, capabilities, encryption, expires: Timestamp(1) };
         Verified::sign(ad, &SecretKey::from_seed(&seed(volunteer)))
     }
 

@@ -109,7 +109,10 @@ fn ad_of(
         runtimes: runtimes.collect(),
     };
     let expires = now.wall + Duration::from_secs(3600);
-    Verified::sign(Ad { seq: 1, broker: key(1).0, capabilities, expires }, &volunteer)
+    Verified::sign(
+        Ad { seq: 1, broker: key(1).0, capabilities, encryption: encryption(), expires },
+        &volunteer,
+    )
 }
 
 fn other_runtime(n: usize) -> Runtime {

@@ -48,7 +48,7 @@ impl Waiting {
         };
         let now = self.world.now;
         let (seq, expires) = (now.wall.0, now.wall + Duration::from_secs(3600));
-        let ad = Ad { seq, broker: key(HOME).0, capabilities, expires };
+        let ad = Ad { seq, broker: key(HOME).0, capabilities, encryption: encryption(), expires };
         let ad = Verified::sign(ad, &key(volunteer));
         let answer = self.world.ask(key(volunteer).0, key(HOME), Ask::Advertise { ad });
         assert_eq!(answer, Answer::Done);

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Artifact, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package,
-    Permissions, Receipt, Registration, TaskId, USUAL_PRIORITY, Verdict,
+    Ad, Blob, Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package,
+    Permissions, Receipt, Registration, Report, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
-    BlobHash, Capabilities, Ed25519, Facts, JobSpec, Limits, Platform, PublicKey, Requirements,
-    Resources, Runtime, RuntimeFacts, SecretKey, Signer, Step, Verified,
+    BlobHash, BlobKey, Capabilities, DecryptionKey, Ed25519, Facts, HpkeSealer, JobSpec, Limits,
+    Platform, PublicKey, Requirements, Resources, Runtime, RuntimeFacts, SecretKey, Signer, Step,
+    Verified,
 };
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants, seal,
@@ -193,7 +194,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Verified<Offer>) {
     let now = master.clock.now().wall;
     let project = SecretKey::from_seed(&[99; 32]);
-    let delegation = Delegation { node: master.key.public(), expires: now + 30 * DAY };
+    let delegation = Delegation {
+        node: master.key.public(),
+        encryption: encryption().public(),
+        expires: now + 30 * DAY,
+    };
     let delegation = Verified::sign(delegation, &project).envelope().clone();
     let registration = Registration {
         name: "Example".to_owned(),
@@ -247,6 +252,11 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
     (ask, offer)
 }
 
+/// The encryption key of whoever is here.
+fn encryption() -> DecryptionKey {
+    DecryptionKey::from_seed(&[9; 32])
+}
+
 fn ad(volunteer: &Client, broker: PublicKey) -> Verified<Ad> {
     let Now { wall, .. } = volunteer.clock.now();
     let inside = RuntimeFacts { strength: "wasm".to_owned(), facts: Facts::new() };
@@ -255,7 +265,8 @@ fn ad(volunteer: &Client, broker: PublicKey) -> Verified<Ad> {
         resources: Resources { cores: 2, memory: 1 << 30, disk: 1 << 30 },
         runtimes: [(Runtime::Wasm, inside)].into(),
     };
-    let ad = Ad { seq: wall.0, broker, capabilities, expires: wall + Duration::from_secs(3600) };
+    let (encryption, expires) = (encryption().public(), wall + Duration::from_secs(3600));
+    let ad = Ad { seq: wall.0, broker, capabilities, encryption, expires };
     Verified::sign(ad, volunteer.key.as_ref())
 }
 
@@ -283,21 +294,20 @@ fn claim(volunteer: &Client, ad: &Verified<Ad>, offered: &Offered) -> Ask {
 
 fn result(volunteer: &Client, lease: &Verified<Lease>) -> Verified<JobResult> {
     let now = volunteer.clock.now().wall;
-    let result = JobResult {
-        project: lease.project,
-        task: lease.task,
-        lease: lease.envelope().clone(),
+    let report = Report {
         ended: Ended::Passed,
         steps: Vec::new(),
         artifacts: Vec::new(),
+        key: BlobKey::from_bytes([1; 32]),
         platform: Platform::current(),
         system: String::new(),
         runtime: Runtime::Wasm,
         ownership: None,
         started: now,
         finished: now,
-        expires: lease.expires,
     };
+    let sealer = HpkeSealer::new([1; 32]);
+    let result = JobResult::new(lease, Vec::new(), &report, encryption().public(), &sealer);
     Verified::sign(result, volunteer.key.as_ref())
 }
 
@@ -692,11 +702,10 @@ async fn a_master_and_a_volunteer_at_one_door_need_no_mesh() {
     let Answer::Leases(leases) = volunteer.ask(key, ask).await else { panic!("no lease") };
     volunteer.fetch(key, offer.package).await;
 
-    let mut report = JobResult::clone(&result(&volunteer, &leases[0]));
     let log = volunteer.store(b"what the job said");
-    let artifact = Artifact { path: "log".to_owned(), hash: log.hash, size: log.size };
-    report.artifacts = vec![artifact];
-    let result = Verified::sign(report, volunteer.key.as_ref());
+    let blobs = vec![Blob { hash: log.hash, size: log.size }];
+    let result = JobResult { blobs, ..JobResult::clone(&result(&volunteer, &leases[0])) };
+    let result = Verified::sign(result, volunteer.key.as_ref());
     let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: key };
     volunteer.hand_over(key, &bundle).await;
     assert_eq!(master.next_bundle().await, bundle);

@@ -1,6 +1,6 @@
 //! Writing CBOR item by item, each in its shortest form.
 
-use super::{BYTES, MAP, NEGATIVE, UNSIGNED};
+use super::{ARRAY, BYTES, MAP, NEGATIVE, UNSIGNED};
 
 /// Bytes to which items are added. What belongs together, and in which order, the caller knows.
 #[derive(Default)]
@@ -19,12 +19,21 @@ impl Writer {
         self.head(MAP, entries)
     }
 
+    /// An array's beginning; its `items` follow.
+    pub(crate) fn array(&mut self, items: u64) -> &mut Self {
+        self.head(ARRAY, items)
+    }
+
     pub(crate) fn integer(&mut self, number: i64) -> &mut Self {
         if number < 0 {
             self.head(NEGATIVE, (-1 - number).unsigned_abs())
         } else {
             self.head(UNSIGNED, number.unsigned_abs())
         }
+    }
+
+    pub(crate) fn unsigned(&mut self, number: u64) -> &mut Self {
+        self.head(UNSIGNED, number)
     }
 
     pub(crate) fn byte_string(&mut self, contents: &[u8]) -> &mut Self {

@@ -114,7 +114,7 @@ impl Payload for Claim {
     }
 
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
-        owned(Self::KIND, "S92", self.ownership.as_ref(), signer, verifier)
+        owned(Self::KIND, "S92", self.ownership.as_ref(), signer, verifier).map(drop)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, check_text};
+use crate::encryption::EncryptionKey;
 use crate::facts::{Capabilities, MAX_WORD, Runtime};
 use crate::invalid::Invalid;
 use crate::key::PublicKey;
@@ -24,6 +25,8 @@ pub struct Ad {
     pub broker: PublicKey,
     /// What it offers.
     pub capabilities: Capabilities,
+    /// To it is sealed what this volunteer alone is to read (S81).
+    pub encryption: EncryptionKey,
     /// At most a day ahead.
     pub expires: Timestamp,
 }

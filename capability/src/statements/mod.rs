@@ -7,6 +7,7 @@ mod machine;
 mod of_kind;
 mod offer;
 mod project;
+mod report;
 mod request;
 mod result;
 mod strictly;
@@ -25,10 +26,11 @@ pub use offer::{
     USUAL_PRIORITY, Withdrawal,
 };
 pub use project::{Delegation, Home, Permissions, Registration};
-pub use request::Request;
-pub use result::{
-    Artifact, Credit, Ended, JobResult, Log, MAX_INLINE_LOG_BYTES, Receipt, StepReport, Verdict,
+pub use report::{
+    Artifact, BlobPart, Ended, Log, MAX_INLINE_LOG_BYTES, Opened, Report, StepReport, Unreadable,
 };
+pub use request::Request;
+pub use result::{Blob, Credit, JobResult, MAX_BLOBS, Receipt, Verdict};
 
 use std::time::Duration;
 
@@ -65,26 +67,28 @@ impl ForProject<'_> {
     }
 }
 
-/// An ownership that goes with a claim or a result has at most so many bytes: it names a hundred
+/// An ownership that goes with a claim or a report has at most so many bytes: it names a hundred
 /// nodes.
 pub const MAX_OWNERSHIP_BYTES: usize = 4096;
 
 /// S75, S92: the owner and the `volunteer` name each other, this one by signing a `kind` with the
-/// `ownership` in it.
+/// `ownership` in it. Gives that, checked.
 fn owned(
     kind: Kind,
     rule: &'static str,
     ownership: Option<&Envelope>,
     volunteer: PublicKey,
     verifier: &dyn Verifier,
-) -> Result<(), StatementError> {
-    let Some(ownership) = ownership else { return Ok(()) };
+) -> Result<Option<Verified<Ownership>>, StatementError> {
+    let Some(ownership) = ownership else { return Ok(None) };
     let invalid = |source| StatementError::Invalid { kind, source };
     let small = ownership.as_bytes().len() <= MAX_OWNERSHIP_BYTES;
     Invalid::unless(small, rule, "an ownership of over 4,096 bytes").map_err(invalid)?;
     let ownership = Verified::<Ownership>::check(ownership, verifier)?;
     let named = ownership.nodes.contains(&volunteer);
-    Invalid::unless(named, rule, "an ownership that does not name the volunteer").map_err(invalid)
+    Invalid::unless(named, rule, "an ownership that does not name the volunteer")
+        .map_err(invalid)?;
+    Ok(Some(ownership))
 }
 
 /// S10: text for people is bounded, and cannot move a terminal's cursor.

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, ForProject, check_text, strictly};
-use crate::Envelope;
+use super::{DAY, Delegation, ForProject, check_text, strictly};
+use crate::cbor;
+use crate::encryption::EncryptionKey;
+use crate::envelope::{Envelope, MAX_STATEMENT_BYTES};
 use crate::invalid::Invalid;
 use crate::job_file::JobSpec;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
 use crate::requirements::Requirements;
-use crate::statement::{Kind, Payload, StatementError};
+use crate::statement::{Kind, Payload, StatementError, Verified};
 use crate::time::Timestamp;
 
 /// Tasks in one offer at most: the home broker keeps some bytes for each.
@@ -99,6 +101,14 @@ pub struct Withdrawal {
     pub reason: String,
     /// The original's expiry: until then the withdrawal is kept, so that nothing resurrects it.
     pub expires: Timestamp,
+}
+
+impl Verified<Offer> {
+    /// To whom reports of its tasks are sealed: the delegate who signed it.
+    pub fn recipient(&self) -> EncryptionKey {
+        let delegation = cbor::decode::<Delegation>(self.delegation.payload(), MAX_STATEMENT_BYTES);
+        delegation.expect("it was checked with the offer (S7)").encryption
+    }
 }
 
 impl Payload for Offer {

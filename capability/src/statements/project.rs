@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{self, Check};
 use super::{DAY, ForProject, check_text};
-use crate::Envelope;
 use crate::facts::Runtime;
 use crate::invalid::Invalid;
 use crate::key::{ProjectKey, PublicKey, Verifier};
 use crate::statement::{Kind, Payload, StatementError};
 use crate::time::Timestamp;
+use crate::{EncryptionKey, Envelope};
 
 /// A project's public entry, signed by the project key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Permissions {
 pub struct Delegation {
     /// The adapter's node key.
     pub node: PublicKey,
+    /// To it is sealed what the adapter alone is to read (S81).
+    pub encryption: EncryptionKey,
     /// Nothing signed under this delegation expires after it. At most a year ahead.
     pub expires: Timestamp,
 }

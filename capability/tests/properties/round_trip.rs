@@ -2,8 +2,10 @@
 
 use std::fmt::Debug;
 
+use capability::statements::{JobResult, Report};
 use capability::{
-    Ed25519, MAX_STATEMENT_BYTES, Payload, Signer, Verified, decode_cbor, encode_cbor,
+    Ed25519, HpkeOpener, HpkeSealer, MAX_STATEMENT_BYTES, Payload, Signer, Verified, decode_cbor,
+    encode_cbor,
 };
 use proptest::prelude::*;
 
@@ -29,6 +31,23 @@ fn check<T: Payload + Clone + Debug + PartialEq>(payload: &T, seed: u8) {
         let read = Verified::<T>::parse(bytes, &Ed25519).expect("soundly signed");
         assert_eq!(read, *statement);
         assert_eq!((read.id(), read.signer()), (alone.id(), key.public()));
+    }
+}
+
+proptest! {
+    #![proptest_config(config(CASES))]
+
+    #[test]
+    fn a_report_is_opened_by_its_recipient_alone((report, blobs) in arbitrary::report()) {
+        let (recipient, stranger) = (arbitrary::decryption(2), arbitrary::decryption(3));
+        let lease = Verified::sign(arbitrary::lease_to(VOLUNTEER), &secret(MASTER));
+        let sealer = HpkeSealer::new([7; 32]);
+        let result = JobResult::new(&lease, blobs, &report, recipient.public(), &sealer);
+        let result = Verified::sign(result, &secret(VOLUNTEER));
+
+        let opened = Report::open(&result, &HpkeOpener::new([recipient]), &Ed25519);
+        prop_assert_eq!(opened.expect("it is sound").report, report);
+        prop_assert!(Report::open(&result, &HpkeOpener::new([stranger]), &Ed25519).is_err());
     }
 }
 

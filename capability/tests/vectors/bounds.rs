@@ -62,12 +62,12 @@ fn machines() -> Vec<Vector> {
         platform("platform-hyphen", "S20: an operating system with a hyphen", "gnu-linux"),
         platform("platform-long", "S20: an operating system of 33 characters", &"x".repeat(33)),
         with_value(
-            "result-platform",
-            "S20: a platform without a word",
-            &samples::result(),
+            "weak-encryption",
+            "S80: an encryption key of 0",
+            &samples::ad(),
             VOLUNTEER,
             |it| {
-                *entry(entry(it, "platform"), "arch") = Value::from("");
+                *entry(it, "encryption") = Value::Bytes(vec![0; 32]);
             },
         ),
         with_value("card-links", "S22: 257 links", &samples::broker_card(), BROKER, |it| {

@@ -4,6 +4,7 @@ pub mod bounds;
 pub mod by_hand;
 mod curve;
 pub mod invalid;
+pub mod reports;
 pub mod samples;
 mod variants;
 mod wire;

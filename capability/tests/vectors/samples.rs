@@ -1,16 +1,19 @@
 //! One payload of each kind, with every optional key present.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Artifact, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation, Ended, Home,
-    Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt, Registration,
-    Renewal, Request, Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
+    Ad, Artifact, Blob, BlobPart, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation,
+    Ended, Home, Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt,
+    Registration, Renewal, Report, Request, Revocation, StepReport, Succession, Summary, TaskId,
+    Verdict, Withdrawal,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Envelope, Fact, Facts, JobSpec, Limits, Platform, Preference,
-    ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey,
-    Signer, StatementId, Step, Timestamp, Verified,
+    BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, EncryptingWriter, EncryptionKey,
+    Envelope, Fact, Facts, HpkeSealer, JobSpec, Limits, Platform, Preference, ProjectKey,
+    PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer,
+    StatementId, Step, Timestamp, Verified,
 };
 
 /// When the vectors are looked at: 2027-01-15 08:00 UTC.
@@ -32,6 +35,20 @@ pub fn secret(seed: u8) -> SecretKey {
 
 pub fn public(seed: u8) -> PublicKey {
     secret(seed).public()
+}
+
+/// Seeds of encryption keys are 32 times a byte 100 above that of the node's key.
+pub fn decryption(seed: u8) -> DecryptionKey {
+    DecryptionKey::from_seed(&[100 + seed; 32])
+}
+
+fn encryption(seed: u8) -> EncryptionKey {
+    decryption(seed).public()
+}
+
+/// Draws the same each time: only where everybody may know what is sealed.
+pub fn sealer() -> HpkeSealer {
+    HpkeSealer::new([200; 32])
 }
 
 pub fn project() -> ProjectKey {
@@ -65,6 +82,7 @@ pub fn ad() -> Ad {
             resources: Resources { cores: 4, memory: 8 << 30, disk: 20 << 30 },
             runtimes: runtimes.collect(),
         },
+        encryption: encryption(VOLUNTEER),
         expires: NOW + HOUR,
     }
 }
@@ -100,7 +118,8 @@ pub fn check() -> Check {
 }
 
 pub fn delegation() -> Delegation {
-    Delegation { node: public(MASTER), expires: NOW + 10 * 24 * HOUR }
+    let expires = NOW + 10 * 24 * HOUR;
+    Delegation { node: public(MASTER), encryption: encryption(MASTER), expires }
 }
 
 pub fn delegated() -> Envelope {
@@ -219,7 +238,31 @@ pub fn renewal() -> Renewal {
     }
 }
 
-pub fn result() -> JobResult {
+pub const BLOB_KEY: BlobKey = BlobKey::from_bytes([9; 32]);
+
+/// What is in the blobs of the result.
+pub const BLOBS: [&[u8]; 2] = [b"a long log", b"a report"];
+
+/// A blob as it travels.
+pub fn encrypted(index: u32) -> Vec<u8> {
+    let content = BLOBS[index as usize];
+    let mut writer = EncryptingWriter::new(Vec::new(), BLOB_KEY, index, content.len() as u64);
+    writer.write_all(content).expect("as much as was announced");
+    writer.finish().expect("all of it")
+}
+
+pub fn blobs() -> Vec<Blob> {
+    let encrypted = (0..2).map(encrypted);
+    let blob = |bytes: Vec<u8>| Blob { hash: BlobHash::of(&bytes), size: bytes.len() as u64 };
+    encrypted.map(blob).collect()
+}
+
+fn part(blob: u32) -> BlobPart {
+    let content = BLOBS[blob as usize];
+    BlobPart { blob, size: content.len() as u64, hash: BlobHash::of(content) }
+}
+
+pub fn report() -> Report {
     let step = |name: &str, exit, log| StepReport {
         name: name.to_owned(),
         exit,
@@ -229,29 +272,31 @@ pub fn result() -> JobResult {
         memory: 30 << 20,
         log,
     };
-    let blob = BlobHash::of(b"a long log");
-    JobResult {
-        project: project(),
-        task: lease().task,
-        lease: Verified::sign(lease(), &secret(BROKER)).envelope().clone(),
+    Report {
         ended: Ended::Limit("the memory limit of 1 GiB".into()),
         steps: vec![
             step("build", Some(0), Log::Inline(b"cc -o sort sort.c\n".to_vec())),
-            step("check", None, Log::Blob { hash: blob, size: 10 }),
+            step("check", None, Log::Blob(part(0))),
         ],
-        artifacts: vec![Artifact {
-            path: "out/report.txt".into(),
-            hash: BlobHash::of(b"a report"),
-            size: 8,
-        }],
+        artifacts: vec![Artifact { path: "out/report.txt".into(), content: part(1) }],
+        key: BLOB_KEY,
         platform: platform(),
         system: "Debian GNU/Linux 12".into(),
         runtime: Runtime::Native,
         ownership: Some(Verified::sign(ownership(), &secret(OWNER)).envelope().clone()),
         started: NOW,
         finished: NOW + Duration::from_secs(3),
-        expires: NOW + 24 * HOUR,
     }
+}
+
+/// The result that carries `report`, with `blobs`.
+pub fn result_of(report: &Report, blobs: Vec<Blob>) -> JobResult {
+    let lease = Verified::sign(lease(), &secret(BROKER));
+    JobResult::new(&lease, blobs, report, encryption(MASTER), &sealer())
+}
+
+pub fn result() -> JobResult {
+    result_of(&report(), blobs())
 }
 
 pub fn receipt() -> Receipt {

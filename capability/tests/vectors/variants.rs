@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capability::statements::{
     BrokerCard, Claim, Ended, Home, Intent, Lease, Ownership, Permissions, Receipt, Registration,
-    Renewal, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
+    Renewal, Report, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
 use ciborium::Value;
@@ -31,10 +31,12 @@ fn signed<T: Payload>(name: &str, comment: &str, payload: T, seed: u8) -> Vector
 
 /// Without a single optional key, and with lists as short as they may be.
 fn least() -> Vec<Vector> {
-    let mut result = samples::result();
-    result.steps.clear();
-    result.artifacts.clear();
-    result.system.clear();
+    let mut report = samples::report();
+    report.steps.clear();
+    report.artifacts.clear();
+    report.system.clear();
+    report.ownership = None;
+    let result = samples::result_of(&report, Vec::new());
     let registration = Registration {
         name: "x".into(),
         homepage: String::new(),
@@ -50,7 +52,12 @@ fn least() -> Vec<Vector> {
     vec![
         least_ad(),
         least_offer(),
-        signed("result-least", "a result without optional keys and steps", result, VOLUNTEER),
+        signed(
+            "result-least",
+            "a result without blobs, and in its report no optional keys and steps",
+            result,
+            VOLUNTEER,
+        ),
         signed("registration-least", "a registration of a name", registration, PROJECT),
         signed(
             "home-least",
@@ -96,9 +103,8 @@ fn least_offer() -> Vector {
 fn choices() -> Vec<Vector> {
     let ended = |name: &str, ended: Ended| {
         let comment = format!("a result that ended in another way: {}", &name["result-".len()..]);
-        let mut result = samples::result();
-        result.ended = ended;
-        signed(name, &comment, result, VOLUNTEER)
+        let report = Report { ended, ..samples::report() };
+        signed(name, &comment, samples::result_of(&report, samples::blobs()), VOLUNTEER)
     };
     let receipt = |name, comment, verdict| {
         signed(name, comment, Receipt { verdict, ..samples::receipt() }, MASTER)

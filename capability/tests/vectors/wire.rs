@@ -115,13 +115,21 @@ fn types() -> Vec<Vector> {
             *entry(it, "statement") = Value::Bytes(vec![9; 31]);
         }),
         with_value(
-            "large-exit",
-            "S3: an exit code of 33 bits",
+            "sealed-large-number",
+            "S3: a number of 33 bits",
             &samples::result(),
             VOLUNTEER,
             |it| {
-                let step = &mut items(entry(it, "steps"))[0];
-                *entry(step, "exit") = Value::from(1_u64 << 31);
+                *entry(entry(it, "report"), "number") = Value::from(1_u64 << 32);
+            },
+        ),
+        with_value(
+            "short-encryption-key",
+            "S3: a key of 31 bytes",
+            &samples::delegation(),
+            PROJECT,
+            |it| {
+                *entry(it, "encryption") = Value::Bytes(vec![9; 31]);
             },
         ),
     ]
@@ -129,12 +137,6 @@ fn types() -> Vec<Vector> {
 
 /// S3: words of a later version where version 1 has a closed choice.
 fn choices() -> Vec<Vector> {
-    let result = |name: &str, comment: &str, ended: Value| {
-        with_value(name, comment, &samples::result(), VOLUNTEER, |it: &mut Value| {
-            *entry(it, "ended") = ended;
-        })
-    };
-    let one = |key: &str| (Value::from(key), Value::from("why"));
     vec![
         with_value(
             "unknown-intent",
@@ -145,13 +147,6 @@ fn choices() -> Vec<Vector> {
                 *entry(it, "intent") = Value::from("swap");
             },
         ),
-        result("unknown-ending", "S3: an end of another version", Value::from("vanished")),
-        result(
-            "two-endings",
-            "S3: two ends at once",
-            Value::Map(vec![one("limit"), one("machine")]),
-        ),
-        result("ending-without-reason", "S3: a limit without a text", Value::from("limit")),
         with_value("no-verdict", "S3: a verdict of no word", &samples::receipt(), MASTER, |it| {
             *entry(it, "verdict") = Value::Map(Vec::new());
         }),

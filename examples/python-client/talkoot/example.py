@@ -9,6 +9,7 @@ from . import kinds, statement
 from .cbor import Item
 from .ed25519 import SecretKey
 from .kinds import DAY_MS, HOUR_MS, Kind
+from .sealing import DecryptionKey
 
 BATCH = 5
 """Offers in the batch: not a power of two, so that leaves differ in the length of their paths."""
@@ -80,12 +81,14 @@ def _ad(keys: Keys, now: int) -> dict[str, Item]:
             "resources": {"cores": 2, "memory": 2 << 30, "disk": 8 << 30},
             "runtimes": {"native": native},
         },
+        "encryption": DecryptionKey(b"volunteer".ljust(32)).public,
         "expires": now + HOUR_MS,
     }
 
 
 def _delegation(keys: Keys, now: int) -> dict[str, Item]:
-    return {"node": keys.master.public, "expires": now + 30 * DAY_MS}
+    encryption = DecryptionKey(b"master".ljust(32)).public
+    return {"node": keys.master.public, "encryption": encryption, "expires": now + 30 * DAY_MS}
 
 
 def _offer(keys: Keys, delegation: bytes, name: str, now: int) -> dict[str, Item]:

@@ -7,6 +7,7 @@ from typing import Any
 from . import checks, facts, jobs, requirements, shape
 from .cbor import Item
 from .refusal import require
+from .sealing import has_small_order
 from .shape import HASH, KEY, array, boolean, choice, record, statement, text, unsigned
 
 Payload = dict[str, Any]
@@ -20,6 +21,7 @@ NAME = text(64)
 REASON = text(256)
 
 _BLOB: dict[str, shape.Shape] = {"hash": HASH, "size": unsigned()}
+_PART: dict[str, shape.Shape] = {"blob": unsigned(32), **_BLOB}
 _TASK: dict[str, shape.Shape] = {"offer": HASH, "task": unsigned(32), "replica": unsigned(16)}
 
 
@@ -47,8 +49,24 @@ def _summary_class(item: Item, name: str) -> Payload:
     )(item, name)
 
 
+def _encryption_key(item: Item, name: str) -> bytes:
+    key = KEY(item, name)
+    require(not has_small_order(key), "S80", f"{name} is of small order")
+    return key
+
+
+_SEALED = record(
+    {"to": _encryption_key, "encapsulated": KEY, "number": unsigned(32), "body": shape.octets()}
+)
+
 _AD = record(
-    {"seq": unsigned(), "broker": KEY, "capabilities": facts.CAPABILITIES, "expires": TIME}
+    {
+        "seq": unsigned(),
+        "broker": KEY,
+        "capabilities": facts.CAPABILITIES,
+        "encryption": _encryption_key,
+        "expires": TIME,
+    }
 )
 
 _SUMMARY = record(
@@ -84,7 +102,7 @@ def _check_registration(payload: Payload) -> None:
     checks.check_together(payload.get("checks", []), payload["permissions"]["runtimes"])
 
 
-_DELEGATION = record({"node": KEY, "expires": TIME})
+_DELEGATION = record({"node": KEY, "encryption": _encryption_key, "expires": TIME})
 
 _HOME = record(
     {
@@ -192,26 +210,28 @@ _STEP_REPORT = record(
         "wall-ms": unsigned(),
         "cpu-ms": unsigned(),
         "memory": unsigned(),
-        "log": choice((), {"inline": _inline_log, "blob": record(_BLOB)}),
+        "log": choice((), {"inline": _inline_log, "blob": record(_PART)}),
     },
     {"exit": shape.signed_32, "ending": REASON},
 )
 
 _RESULT = record(
+    {"project": KEY, **_TASK, "lease": statement, "report": _SEALED, "expires": TIME},
+    {"blobs": array(record(_BLOB), 0, 320, "S83")},
+)
+
+REPORT = record(
     {
-        "project": KEY,
-        **_TASK,
-        "lease": statement,
         "ended": choice(("passed", "failed"), {"limit": REASON, "machine": REASON}),
         "steps": array(_STEP_REPORT, 0, 64, "S60"),
+        "key": KEY,
         "platform": facts.PLATFORM,
         "runtime": facts.RUNTIME,
         "started": TIME,
         "finished": TIME,
-        "expires": TIME,
     },
     {
-        "artifacts": array(record({"path": _artifact_path, **_BLOB}), 0, 256, "S61"),
+        "artifacts": array(record({"path": _artifact_path, **_PART}), 0, 256, "S61"),
         "system": text(128),
         "ownership": statement,
     },

@@ -1,4 +1,4 @@
-"""Whether a machine can run a job, in which runtime, and how well it suits (section 6)."""
+"""Whether a machine can run a job, in which runtime, and how well it suits (section 7)."""
 
 from typing import Any
 

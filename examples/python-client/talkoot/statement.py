@@ -18,7 +18,7 @@ VERSION = 1
 SKEW_MS = 5 * kinds.MINUTE_MS
 
 MAX_OWNERSHIP_BYTES = 4096
-"""What a claim or a result may carry (S75, S92)."""
+"""What a claim or a report may carry (S75, S92)."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,8 @@ def _check_signer(kind: Kind, payload: Payload, signer: bytes) -> Statement | No
         return _check_delegation(payload, signer)
     if kind is kinds.SUCCESSION:
         require(payload["successor"] != signer, "S73", "a key that follows itself")
-    if kind is kinds.RESULT and "ownership" in payload:
-        _check_ownership(payload["ownership"], signer, "S75")
     if kind is kinds.CLAIM and "ownership" in payload:
-        _check_ownership(payload["ownership"], signer, "S92")
+        check_ownership(payload["ownership"], signer, "S92")
     return None
 
 
@@ -91,7 +89,8 @@ def _check_delegation(payload: Payload, signer: bytes) -> Statement:
     return delegation
 
 
-def _check_ownership(sealed: Envelope, volunteer: bytes, rule: str) -> None:
+def check_ownership(sealed: Envelope, volunteer: bytes, rule: str) -> None:
+    """Refuses by ``rule`` what does not vouch for ``volunteer``."""
     size = len(sealed.data)
     require(size <= MAX_OWNERSHIP_BYTES, rule, f"an ownership of {size} bytes")
     ownership = check(sealed, kinds.OWNERSHIP)

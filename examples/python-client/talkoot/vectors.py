@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import facts, kinds, matching, requirements, statement, versions
+from . import blobs, facts, kinds, matching, reports, requirements, statement, versions
 from .kinds import Kind
 from .refusal import Refused
+from .sealing import DecryptionKey
 
 NOW = 1_800_000_000_000
 """When all vectors are judged."""
@@ -75,6 +76,37 @@ def _invalid(report: Report, folder: Path) -> None:
         report.compare("invalid", path.stem, found, rule)
 
 
+def _reports(report: Report, folder: Path) -> None:
+    vectors = json.loads((folder / "reports.json").read_text())
+    key = DecryptionKey(bytes.fromhex(vectors["key"]))
+    for name, padded in vectors["reports"].items():
+        _, data = read_hex(folder / "valid" / f"{name}.cbor")
+        result = statement.read(data, kinds.RESULT)
+        report.compare("report", name, reports.open_padded(result, key).hex(), padded)
+        report.compare("report", name, _rule_broken(result, key), "none")
+    for case in vectors["refused"]:
+        result = statement.read(bytes.fromhex(case["result"]), kinds.RESULT)
+        report.compare("refused report", case["what"], _rule_broken(result, key), case["rule"])
+    blob_key = bytes.fromhex(vectors["blob-key"])
+    for blob in vectors["blobs"]:
+        content, index = bytes.fromhex(blob["content"]), blob["index"]
+        encrypted = blobs.encrypt(content, blob_key, index)
+        report.compare("blob", str(index), encrypted.hex(), blob["encrypted"])
+        decrypted = blobs.decrypt(encrypted, blob_key, index, blob["size"])
+        report.compare("blob", str(index), decrypted, content)
+    for size, padded, encrypted_size in vectors["sizes"]:
+        found = (blobs.padded(size), blobs.encrypted_size(size))
+        report.compare("size", str(size), found, (padded, encrypted_size))
+
+
+def _rule_broken(result: statement.Statement, key: DecryptionKey) -> str:
+    try:
+        reports.read(result, key)
+    except Refused as refusal:
+        return refusal.rule
+    return "none"
+
+
 def _versions(report: Report, folder: Path) -> None:
     vectors = json.loads((folder / "versions.json").read_text())
     for text, expected in vectors["read"]:
@@ -127,6 +159,7 @@ def _matching(report: Report, folder: Path) -> None:
 _CHECKS: tuple[Callable[[Report, Path], None], ...] = (
     _valid,
     _invalid,
+    _reports,
     _versions,
     _requirements,
     _matching,

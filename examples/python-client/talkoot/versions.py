@@ -1,4 +1,4 @@
-"""Versions of tools, read leniently, and ranges of versions, read strictly (section 6)."""
+"""Versions of tools, read leniently, and ranges of versions, read strictly (section 7)."""
 
 import re
 from dataclasses import dataclass

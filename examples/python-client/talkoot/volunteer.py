@@ -13,6 +13,7 @@ from .door import Denied, Door, Unreachable, now, patiently
 from .ed25519 import SecretKey
 from .outbox import Outbox
 from .refusal import Refused
+from .sealing import DecryptionKey
 from .statement import Statement
 
 AD_EVERY_S = 15 * 60
@@ -30,7 +31,8 @@ class Volunteer:
     def __init__(self, url: str, project: bytes, state: Path, tasks: int | None) -> None:
         """Ends after ``tasks`` receipts, or never."""
         state.mkdir(parents=True, exist_ok=True)
-        self.key = _key_in(state / "node.key")
+        self.key = SecretKey(_seed_in(state / "node.key"))
+        self.encryption = DecryptionKey(_seed_in(state / "encryption.key")).public
         self.door: Door = patiently(lambda: Door(url, self.key))
         self.project = project
         self.outbox = Outbox(state)
@@ -72,6 +74,7 @@ class Volunteer:
             "seq": now(),
             "broker": self.door.broker,
             "capabilities": machine.capabilities(),
+            "encryption": self.encryption,
             "expires": now() + kinds.HOUR_MS,
         }
         self.ad = statement.sign(kinds.AD, ad, self.key)
@@ -163,7 +166,7 @@ class Volunteer:
             work.join(RENEW_EVERY_S)
             if work.is_alive():
                 self._renew(offer, home, lease)
-        frame, blobs = results.bundle(done[0], lease, self.door.broker, self.key)
+        frame, blobs = results.bundle(done[0], lease, offer, self.door.broker, self.key)
         self.outbox.keep(frame, blobs)
         print(f"task {number} ended: {done[0].ended}", flush=True)
         self.outbox.send(self.door)
@@ -220,12 +223,12 @@ def _way(home: Statement) -> dict[str, Item]:
     return {"home": home.payload["home"], "hops": HOPS}
 
 
-def _key_in(path: Path) -> SecretKey:
-    """The node key, which is made if there is none: 32 bytes in hexadecimal, for nobody else."""
+def _seed_in(path: Path) -> bytes:
+    """The seed of a key, made if there is none: 32 bytes in hexadecimal, for nobody else."""
     if not path.exists():
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w") as out:
             out.write(secrets.token_hex(32) + "\n")
     if path.stat().st_mode & 0o077:
         raise SystemExit(f"{path} can be read by others: chmod 600 {path}")
-    return SecretKey(bytes.fromhex(path.read_text().strip()))
+    return bytes.fromhex(path.read_text().strip())

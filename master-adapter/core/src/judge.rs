@@ -1,7 +1,9 @@
 //! What a result is worth: the rules, each with the words in which the volunteer hears of it.
 
-use capability::statements::{Credit, Ended, JobResult, Lease, Log, Ownership, Verdict};
-use capability::{Limits, PublicKey, Timestamp, Verified, Verifier};
+use capability::statements::{
+    Credit, Ended, JobResult, Lease, Log, Opened, Report, Unreadable, Verdict,
+};
+use capability::{Limits, OpenError, Opener, PublicKey, Timestamp, Verified, Verifier};
 use mesh_core::{Bundle, Cargo};
 
 use crate::authority::Authority;
@@ -15,23 +17,27 @@ pub const MAX_AGAIN: usize = 5;
 /// are: homes let the same ones wait for up to 10 minutes each time.
 pub(crate) const MAX_AGAIN_IN_ALL: usize = 12;
 
-/// The lease inside a result on its way, if it is a sound statement. For [`Input::Handover`].
+/// What is inside a result on its way, as its shell found it. For [`Input::Handover`].
 ///
 /// [`Input::Handover`]: crate::Input::Handover
-pub fn lease_of(bundle: &Bundle, verifier: &dyn Verifier) -> Option<Verified<Lease>> {
-    match &bundle.cargo {
-        Cargo::Result(result) => Verified::check(&result.lease, verifier).ok(),
-        Cargo::Receipt(_) => None,
-    }
+#[derive(Debug, Default)]
+pub struct Inside {
+    /// The lease, if it is a sound statement.
+    pub lease: Option<Verified<Lease>>,
+    /// The report, or why it cannot be had. None in a bundle that is no result.
+    pub report: Option<Result<Opened, Unreadable>>,
 }
 
-/// The ownership inside a result on its way, if it is a sound statement. For [`Input::Handover`].
-///
-/// [`Input::Handover`]: crate::Input::Handover
-pub fn ownership_of(bundle: &Bundle, verifier: &dyn Verifier) -> Option<Verified<Ownership>> {
-    match &bundle.cargo {
-        Cargo::Result(result) => Verified::check(result.ownership.as_ref()?, verifier).ok(),
-        Cargo::Receipt(_) => None,
+impl Inside {
+    /// Looks into `bundle`.
+    pub fn of(bundle: &Bundle, opener: &dyn Opener, verifier: &dyn Verifier) -> Self {
+        match &bundle.cargo {
+            Cargo::Result(result) => Self {
+                lease: Verified::check(&result.lease, verifier).ok(),
+                report: Some(Report::open(result, opener, verifier)),
+            },
+            Cargo::Receipt(_) => Self::default(),
+        }
     }
 }
 
@@ -47,17 +53,17 @@ pub(crate) enum Finding {
     },
     /// It does not count.
     Rejected(&'static str),
-    /// The machine could not run it; another one may.
+    /// The machine could not run it; another one may. Why, for the project's people alone.
     Again(String),
 }
 
 impl Finding {
-    /// What the receipt says.
+    /// What the receipt says, which all can read: nothing that was sealed.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Settles { credit, .. } => Verdict::Accepted(*credit),
             Self::Rejected(reason) => Verdict::Rejected((*reason).to_owned()),
-            Self::Again(reason) => Verdict::Again(reason.clone()),
+            Self::Again(_) => Verdict::Again("this machine could not run it".to_owned()),
         }
     }
 }
@@ -72,40 +78,41 @@ pub(crate) struct Court<'a> {
 }
 
 impl Court<'_> {
-    /// Judges `result`, which holds `lease`.
-    pub(crate) fn judge(
-        &self,
-        result: &Verified<JobResult>,
-        lease: Option<&Verified<Lease>>,
-    ) -> Finding {
-        self.admit(result, lease).map_or_else(Finding::Rejected, |job| match &result.ended {
-            Ended::Machine(why) if !job.is_given_up(result.task.task, result.signer()) => {
-                Finding::Again(why.clone())
+    /// Judges `result`, in which `inside` was found.
+    pub(crate) fn judge(&self, result: &Verified<JobResult>, inside: &Inside) -> Finding {
+        self.admit(result, inside).map_or_else(Finding::Rejected, |(job, report)| {
+            match &report.ended {
+                Ended::Machine(why) if !job.is_given_up(result.task.task, result.signer()) => {
+                    Finding::Again(why.clone())
+                }
+                ended => {
+                    Finding::Settles { passed: *ended == Ended::Passed, credit: report.credit() }
+                }
             }
-            ended => Finding::Settles { passed: *ended == Ended::Passed, credit: result.credit() },
         })
     }
 
-    /// The job that `result` may settle a task of, or why it may not.
-    fn admit(
+    /// The job that `result` may settle a task of, and what it reports; or why it may not.
+    fn admit<'i>(
         &self,
         result: &Verified<JobResult>,
-        lease: Option<&Verified<Lease>>,
-    ) -> Result<&Job, &'static str> {
+        inside: &'i Inside,
+    ) -> Result<(&Job, &'i Report), &'static str> {
         let job = self.job.ok_or("the offer is none of this project's, or it has expired")?;
         if result.current(self.now).is_err() {
             return Err("the result has expired");
         }
-        let lease = lease.ok_or("the lease is no sound statement")?;
+        let lease = inside.lease.as_ref().ok_or("the lease is no sound statement")?;
         self.check_lease(result, lease)?;
         let (task, replica) = (result.task.task, result.task.replica);
         if task >= job.offer().tasks || replica >= job.offer().replicas {
             return Err("the offer has no such task");
         }
-        if result.ended == Ended::Passed && result.steps.iter().any(|step| step.exit != Some(0)) {
-            return Err("it says that it passed, and a step of it did not");
+        let report = read(inside.report.as_ref())?;
+        if report.ended == Ended::Passed && report.steps.iter().any(|step| step.exit != Some(0)) {
+            return Err("its report contradicts itself");
         }
-        if !fits(result, &job.offer().job.limits) {
+        if !fits(report, &job.offer().job.limits) {
             return Err("it brings more than the job may write");
         }
         if job.settled_by(task, replica).is_some() {
@@ -115,7 +122,7 @@ impl Court<'_> {
         if job.has_replica_of(task, result.signer()) {
             return Err("another replica of the task was accepted of this volunteer");
         }
-        Ok(job)
+        Ok((job, report))
     }
 
     fn check_lease(
@@ -138,12 +145,22 @@ impl Court<'_> {
     }
 }
 
-/// Whether what comes with `result` can have been written within `limits`.
-fn fits(result: &JobResult, limits: &Limits) -> bool {
-    let logs_fit = result.steps.iter().all(|step| match &step.log {
+fn read(report: Option<&Result<Opened, Unreadable>>) -> Result<&Report, &'static str> {
+    match report {
+        Some(Ok(opened)) => Ok(&opened.report),
+        Some(Err(Unreadable::Sealed(OpenError::OtherKey))) => {
+            Err("its report is sealed to a key that this project has not, or has no more")
+        }
+        Some(Err(_)) | None => Err("its report is not sound"),
+    }
+}
+
+/// Whether what comes with `report` can have been written within `limits`.
+fn fits(report: &Report, limits: &Limits) -> bool {
+    let logs_fit = report.steps.iter().all(|step| match &step.log {
         Log::Inline(_) => true,
-        Log::Blob { size, .. } => *size <= limits.output,
+        Log::Blob(part) => part.size <= limits.output,
     });
-    let sizes = result.artifacts.iter().map(|artifact| artifact.size);
+    let sizes = report.artifacts.iter().map(|artifact| artifact.content.size);
     logs_fit && sizes.fold(0, u64::saturating_add) <= limits.disk
 }

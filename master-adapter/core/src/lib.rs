@@ -23,7 +23,7 @@ pub use authority::Authority;
 pub use homes::{MAX_BROKERS, REHOME_AFTER};
 pub use job_ids::JobIds;
 pub use jobs::{Job, JobState, MAX_JOBS, MAX_TASKS_IN_ALL, NewJob, Settled, SubmitError};
-pub use judge::{MAX_AGAIN, lease_of, ownership_of};
+pub use judge::{Inside, MAX_AGAIN};
 pub use master::{MIN_FREE_DISK, Master, standing_offers};
 pub use message::{Action, CancelError, Input, News, RevokedKey};
 pub use records::{

@@ -139,8 +139,8 @@ impl Master {
             Input::Cancel { offer, reply } => self.cancel(offer, reply),
             Input::Declare(changes) => self.declare(changes),
             Input::Answered { call, answer } => self.answered(call, answer, now),
-            Input::Handover { from, bundle, lease, ownership, missing, reply } => {
-                let arrival = Arrival { from, via: bundle.via, lease, ownership, missing, reply };
+            Input::Handover { from, bundle, inside, missing, reply } => {
+                let arrival = Arrival { from, via: bundle.via, inside, missing, reply };
                 self.take_over(bundle.cargo, arrival, now);
             }
             Input::HandedOver { id, taken: Ok(()) } => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use capability::statements::{Credit, JobResult, Lease, Ownership, TaskId};
+use capability::statements::{Credit, JobResult, Report, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
@@ -11,6 +11,7 @@ use mesh_core::{
 use thiserror::Error;
 
 use crate::jobs::{NewJob, SubmitError};
+use crate::judge::Inside;
 
 /// A job cannot be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -66,10 +67,8 @@ pub enum Input {
         from: PublicKey,
         /// The bundle.
         bundle: Bundle,
-        /// The lease inside the result, as [`lease_of`](crate::lease_of) checked it.
-        lease: Option<Verified<Lease>>,
-        /// The ownership inside the result, as [`ownership_of`](crate::ownership_of) checked it.
-        ownership: Option<Verified<Ownership>>,
+        /// What was found inside the result.
+        inside: Inside,
         /// Blobs of the bundle that are not in the blob store. They are asked for only if the
         /// result counts, so that strangers cannot fill the disk.
         missing: Vec<BlobHash>,
@@ -188,6 +187,8 @@ pub enum News {
         task: TaskId,
         /// The result.
         result: Verified<JobResult>,
+        /// What was sealed in it.
+        report: Report,
         /// Whether the task passed.
         passed: bool,
         /// What the volunteer earned.

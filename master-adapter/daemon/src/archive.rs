@@ -7,19 +7,22 @@
 //! and artifacts are blobs, which are read when they are asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use capability::statements::{Ended, JobResult, Log, Offer, StepReport};
+use capability::statements::{BlobPart, Ended, JobResult, Log, Offer, Opened, Report, StepReport};
 use capability::tap::{self, TapReport};
 use capability::{
-    BlobHash, Ed25519, Explanation, MAX_OUTPUT, PublicKey, StatementId, Timestamp, Verified,
+    BlobHash, DecryptingReader, Ed25519, Explanation, MAX_OUTPUT, Opener, PublicKey, StatementId,
+    Timestamp, Verified,
 };
 use master_core::{
     JOB_ID_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX, RestoreError,
     given_up, name_in,
 };
-use mesh_store::BlobStore;
+use mesh_shell::chain;
+use mesh_store::{BlobError, BlobStore};
 
 use crate::model::{
     ArtifactView, GivenUpView, JobView, MatrixCell, MatrixRow, MatrixView, StepView, TaskDetail,
@@ -55,7 +58,31 @@ struct Entry {
 #[derive(Debug)]
 struct Accepted {
     view: TaskView,
-    result: Arc<Verified<JobResult>>,
+    content: Arc<Content>,
+}
+
+/// A result with what was sealed in it.
+#[derive(Debug)]
+pub struct Content {
+    /// The result.
+    pub result: Verified<JobResult>,
+    /// Its report.
+    pub report: Report,
+}
+
+impl Content {
+    /// What is in a blob of the result, decrypted.
+    pub fn read(
+        &self,
+        part: BlobPart,
+        blobs: &BlobStore,
+    ) -> Result<DecryptingReader<File>, BlobError> {
+        let index = usize::try_from(part.blob).unwrap_or(usize::MAX);
+        let blob = self.result.blobs.get(index).expect("a report names only blobs of its result");
+        let encrypted = blobs.read(&blob_name(blob.hash))?;
+        let BlobPart { blob, size, hash } = part;
+        Ok(DecryptingReader::new(encrypted, self.report.key, blob, size).expecting(hash))
+    }
 }
 
 /// What only the core knows of an accepted result.
@@ -68,8 +95,11 @@ struct Judged {
 
 impl Archive {
     /// Indexes what the records hold. Offers come before results, as their keys do.
+    ///
+    /// A result whose report `opener` cannot open any more, for want of a former key, is left out.
     pub fn restore(
         records: &[(Vec<u8>, Vec<u8>)],
+        opener: &dyn Opener,
         blobs: &BlobStore,
     ) -> Result<Self, RestoreError> {
         let (mut archive, mut ids) = (Self::default(), JobIds::default());
@@ -81,7 +111,16 @@ impl Archive {
                 }
                 Some(RESULT_PREFIX) => {
                     let result: Verified<JobResult> = Verified::parse(value, &Ed25519)?;
-                    archive.accept(ids.of(result.task.offer), &result, None, blobs);
+                    match Report::open(&result, opener, &Ed25519) {
+                        Ok(Opened { report, .. }) => {
+                            let job = ids.of(result.task.offer);
+                            archive.accept(job, Content { result, report }, None, blobs);
+                        }
+                        Err(error) => {
+                            let statement = result.id().short();
+                            tracing::warn!(statement, error = %chain(&error), "report not opened");
+                        }
+                    }
                 }
                 _ => {
                     if let Some((job, task, reason)) = given_up(key, value)? {
@@ -158,14 +197,15 @@ impl Archive {
                     entry.explanation = Some(explanation.clone());
                 }
             }
-            News::Accepted { task, result, passed, owner, via, .. } => {
+            News::Accepted { task, result, report, passed, owner, via, .. } => {
                 let judged = Judged { passed: *passed, owner: *owner, via: *via };
-                if !matches!(result.ended, Ended::Machine(_))
+                if !matches!(report.ended, Ended::Machine(_))
                     && let Some(entry) = self.jobs.get_mut(&task.offer)
                 {
                     entry.given_up.remove(&task.task);
                 }
-                self.accept(task.offer, result, Some(judged), blobs);
+                let content = Content { result: result.clone(), report: report.clone() };
+                self.accept(task.offer, content, Some(judged), blobs);
             }
             News::GivenUp { task, reason } => {
                 self.give_up(task.offer, task.task, reason.clone());
@@ -250,13 +290,8 @@ impl Archive {
     }
 
     /// One accepted result.
-    pub fn result(
-        &self,
-        offer: StatementId,
-        task: u32,
-        replica: u16,
-    ) -> Option<Arc<Verified<JobResult>>> {
-        Some(Arc::clone(&self.jobs.get(&offer)?.tasks.get(&(task, replica))?.result))
+    pub fn result(&self, offer: StatementId, task: u32, replica: u16) -> Option<Arc<Content>> {
+        Some(Arc::clone(&self.jobs.get(&offer)?.tasks.get(&(task, replica))?.content))
     }
 
     /// Everything about one accepted result.
@@ -298,7 +333,7 @@ impl Archive {
         let open = self.jobs.values().filter(|entry| entry.needs_package(now));
         let packages = open.map(|entry| entry.offer.package.hash);
         let results = self.jobs.values().flat_map(|entry| entry.tasks.values());
-        let of_results = results.flat_map(|it| it.result.blobs().map(|(hash, _)| hash));
+        let of_results = results.flat_map(|it| it.content.result.blobs().map(|(hash, _)| hash));
         packages.chain(of_results).collect()
     }
 
@@ -311,32 +346,33 @@ impl Archive {
     fn accept(
         &mut self,
         job: StatementId,
-        result: &Verified<JobResult>,
+        content: Content,
         judged: Option<Judged>,
         blobs: &BlobStore,
     ) {
         let Some(entry) = self.jobs.get_mut(&job) else { return };
         let tap_step = entry.offer.job.tap.as_deref();
-        let step = result.steps.iter().find(|step| Some(step.name.as_str()) == tap_step);
+        let Content { result, report } = &content;
+        let step = report.steps.iter().find(|step| Some(step.name.as_str()) == tap_step);
         let view = TaskView {
             task: result.task.task,
             replica: result.task.replica,
             result: result.id(),
-            passed: judged.map_or(result.ended == Ended::Passed, |it| it.passed),
-            ended: describe(&result.ended),
-            platform: result.platform.clone(),
-            system: result.system.clone(),
-            runtime: result.runtime.clone(),
+            passed: judged.map_or(report.ended == Ended::Passed, |it| it.passed),
+            ended: describe(&report.ended),
+            platform: report.platform.clone(),
+            system: report.system.clone(),
+            runtime: report.runtime.clone(),
             volunteer: result.signer(),
             owner: judged.and_then(|it| it.owner),
             via: judged.map(|it| it.via),
-            wall_ms: result.steps.iter().map(|step| step.wall_ms).fold(0, u64::saturating_add),
-            cpu_ms: result.credit().0,
-            finished: result.finished,
-            tap: step.and_then(|step| read_tap(step, blobs)),
+            wall_ms: report.steps.iter().map(|step| step.wall_ms).fold(0, u64::saturating_add),
+            cpu_ms: report.credit().0,
+            finished: report.finished,
+            tap: step.and_then(|step| read_tap(step, &content, blobs)),
         };
-        let accepted = Accepted { view, result: Arc::new(result.clone()) };
-        entry.tasks.insert((result.task.task, result.task.replica), accepted);
+        let place = (result.task.task, result.task.replica);
+        entry.tasks.insert(place, Accepted { view, content: Arc::new(content) });
     }
 }
 
@@ -423,7 +459,8 @@ impl Entry {
 
 impl Accepted {
     fn detail(&self) -> TaskDetail {
-        let steps = self.result.steps.iter().map(|step| StepView {
+        let report = &self.content.report;
+        let steps = report.steps.iter().map(|step| StepView {
             name: step.name.clone(),
             exit: step.exit,
             ending: step.ending.clone(),
@@ -432,13 +469,13 @@ impl Accepted {
             memory: step.memory,
             log_bytes: match &step.log {
                 Log::Inline(bytes) => bytes.len() as u64,
-                Log::Blob { size, .. } => *size,
+                Log::Blob(part) => part.size,
             },
         });
-        let artifacts = self.result.artifacts.iter().map(|artifact| ArtifactView {
+        let artifacts = report.artifacts.iter().map(|artifact| ArtifactView {
             path: artifact.path.clone(),
-            hash: artifact.hash,
-            size: artifact.size,
+            hash: artifact.content.hash,
+            size: artifact.content.size,
         });
         let summary = self.view.clone();
         TaskDetail { summary, steps: steps.collect(), artifacts: artifacts.collect() }
@@ -465,13 +502,13 @@ pub fn describe(ended: &Ended) -> String {
 }
 
 /// The report in a step's log; none if it cannot be read, which the log's own page will say.
-fn read_tap(step: &StepReport, blobs: &BlobStore) -> Option<TapReport> {
+fn read_tap(step: &StepReport, content: &Content, blobs: &BlobStore) -> Option<TapReport> {
     match &step.log {
         Log::Inline(bytes) => tap::parse(bytes),
-        Log::Blob { hash, .. } => {
+        Log::Blob(part) => {
             let mut bytes = Vec::new();
-            let file = blobs.read(&blob_name(*hash)).ok()?;
-            file.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
+            let log = content.read(*part, blobs).ok()?;
+            log.take(MAX_OUTPUT).read_to_end(&mut bytes).ok()?;
             tap::parse(&bytes)
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capability::statements::Check;
-use capability::{Ed25519, Payload, ProjectUri, PublicKey};
+use capability::{Ed25519, HpkeOpener, Payload, ProjectUri, PublicKey};
 use master_core::{Authority, Master};
 use mesh_net::{Config as NetConfig, Role};
 use mesh_shell::http::Web;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::archive::{Archive, blob_name};
 use crate::brokers::{Broker, Brokers};
-use crate::event_loop::{EventLoop, Sources};
+use crate::event_loop::{EventLoop, Parts, Sources};
 use crate::identity::Identity;
 use crate::metrics::Counters;
 use crate::model::{BrokerView, ProjectView};
@@ -52,6 +52,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     identity.project()?;
     let node = identity.node_key()?;
     let authority = identity.authority(node.clone(), &settings.checks)?;
+    let opener = identity.opener()?;
     let token = identity.token()?;
     let listener = http::bind(settings.http, "--http").await?;
     let storage = Storage::open(settings.state, settings.blob_quota)?;
@@ -59,7 +60,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
 
     let records = storage.records()?;
     let keys: Vec<PublicKey> = settings.brokers.iter().map(|broker| broker.key).collect();
-    let (mut master, archive) = restore(&authority, keys, records, &storage, &clock)?;
+    let (mut master, archive) = restore(&authority, keys, records, &storage, &opener, &clock)?;
     master.rehome_after(settings.rehome_after);
     collect_garbage(&archive, &storage, &clock).or_exit(Exit::State)?;
     warn_of_expiry(&authority, &clock);
@@ -90,8 +91,9 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
 
     // Last, so that whoever sees the adapter connected finds it complete.
     let brokers = Brokers::dial(&settings.brokers, net.clone(), clock);
-    let (event_loop, finished) =
-        EventLoop::new(master, board, identity.key_changes(), link, clock, brokers, counters);
+    let key_changes = identity.key_changes();
+    let parts = Parts { master, opener, board, key_changes, link, clock, brokers, counters };
+    let (event_loop, finished) = EventLoop::new(parts);
     let sources = Sources { events, commands: queue, termination };
     let outcome = event_loop.run(sources, finished).await;
     web.end().await;
@@ -105,9 +107,10 @@ fn restore(
     brokers: Vec<PublicKey>,
     records: Vec<(Vec<u8>, Vec<u8>)>,
     storage: &Storage,
+    opener: &HpkeOpener,
     clock: &Clock,
 ) -> Outcome<(Master, Archive)> {
-    let archive = Archive::restore(&records, storage.blobs());
+    let archive = Archive::restore(&records, opener, storage.blobs());
     let mut archive = archive.context("cannot read the archive of results").or_exit(Exit::State)?;
     let records = records.into_iter();
     let master = Master::restore(authority.clone(), brokers, records, &Ed25519, clock.now());

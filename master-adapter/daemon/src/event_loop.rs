@@ -8,8 +8,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use capability::statements::TaskId;
-use capability::{Ed25519, PublicKey, StatementId};
-use master_core::{Action, CancelError, Input, Master, News, SubmitError, lease_of, ownership_of};
+use capability::{Ed25519, HpkeOpener, PublicKey, StatementId};
+use master_core::{Action, CancelError, Input, Inside, Master, News, SubmitError};
 use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
@@ -32,6 +32,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Everything that the loop works with.
 pub struct EventLoop {
     master: Master,
+    opener: HpkeOpener,
     board: SharedBoard,
     key_changes: KeyChanges,
     link: Link,
@@ -61,21 +62,35 @@ pub struct Sources {
     pub termination: Termination,
 }
 
+/// What the loop is made of.
+pub struct Parts {
+    /// The core.
+    pub master: Master,
+    /// Opens reports.
+    pub opener: HpkeOpener,
+    /// What the REST interface shows.
+    pub board: SharedBoard,
+    /// What brokers are told about keys.
+    pub key_changes: KeyChanges,
+    /// The network.
+    pub link: Link,
+    /// The time.
+    pub clock: Clock,
+    /// The brokers, which it keeps connected.
+    pub brokers: Brokers,
+    /// What is counted.
+    pub counters: Counters,
+}
+
 impl EventLoop {
-    /// A loop around `master`, which talks to `brokers`.
-    pub fn new(
-        master: Master,
-        board: SharedBoard,
-        key_changes: KeyChanges,
-        link: Link,
-        clock: Clock,
-        brokers: Brokers,
-        counters: Counters,
-    ) -> (Self, Finished) {
+    /// Puts the parts together; nothing happens yet.
+    pub fn new(parts: Parts) -> (Self, Finished) {
+        let Parts { master, opener, board, key_changes, link, clock, brokers, counters } = parts;
         let (errands, finished) = mpsc::unbounded_channel();
         let (durable, commits) = mpsc::unbounded_channel();
         let this = Self {
             master,
+            opener,
             board,
             key_changes,
             link,
@@ -189,10 +204,13 @@ impl EventLoop {
         };
         let _span = spans::of_bundle(&bundle, from).entered();
         let missing = self.link.missing(&bundle);
-        let lease = lease_of(&bundle, &Ed25519);
-        let ownership = ownership_of(&bundle, &Ed25519);
+        let inside = Inside::of(&bundle, &self.opener, &Ed25519);
+        if let Some(Err(error)) = &inside.report {
+            let (peer, statement) = (from.short(), bundle.id().short());
+            tracing::debug!(peer, statement, error = %chain(error), "report not opened");
+        }
         let reply = self.wait(Waiting::Handover(reply));
-        self.give(Input::Handover { from, bundle, lease, ownership, missing, reply });
+        self.give(Input::Handover { from, bundle, inside, missing, reply });
     }
 
     fn on_command(&mut self, command: Command) {
@@ -373,13 +391,13 @@ fn log(news: &News, name: impl Fn(&StatementId) -> String) {
             let (matching, known) = (explanation.matching, explanation.known);
             tracing::info!(offer = offer.short(), matching, known, "candidates");
         }
-        News::Accepted { task, result, via, .. } => {
+        News::Accepted { task, result, report, via, .. } => {
             tracing::info!(
                 statement = result.id().short(),
                 offer = task.offer.short(),
                 task = task.task,
                 volunteer = result.signer().short(),
-                ended = describe(&result.ended),
+                ended = describe(&report.ended),
                 via = via.short(),
                 "accepted"
             );

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::Context;
 use capability::statements::{Check, Delegation, Permissions, Registration};
 use capability::{
-    Ed25519, MAX_STATEMENT_BYTES, Payload, ProjectKey, Runtime, SecretKey, Signer, Timestamp,
-    Verified,
+    Ed25519, HpkeOpener, MAX_STATEMENT_BYTES, Payload, ProjectKey, Runtime, SecretKey, Signer,
+    Timestamp, Verified,
 };
 use data_encoding::HEXLOWER;
 use master_core::Authority;
@@ -24,6 +24,9 @@ pub const DELEGATION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60)
 const REGISTRATION_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 const TOKEN_BYTES: usize = 32;
+
+/// With what the names of the files of former encryption keys begin.
+const FORMER_ENCRYPTION_KEY: &str = "encryption-former-";
 
 /// Where the parts of an adapter's identity are.
 #[derive(Debug, Clone)]
@@ -116,9 +119,10 @@ impl Identity {
         registration: Registration,
         now: Timestamp,
     ) -> Outcome<Timestamp> {
-        let node = key_file::load_or_create(&self.node_key_file())?;
+        let node = key_file::load_or_create(&self.node_key_file())?.public();
+        let encryption = key_file::load_or_create_encryption(&self.encryption_key_file())?.public();
         let expires = now + DELEGATION_LIFETIME;
-        let delegation = Verified::sign(Delegation { node: node.public(), expires }, project);
+        let delegation = Verified::sign(Delegation { node, encryption, expires }, project);
         let registration = Verified::sign(registration, project);
         write_whole(&self.delegation_file(), delegation.envelope().as_bytes(), 0o644)?;
         // Last, because it is what says that there is a project here.
@@ -129,6 +133,49 @@ impl Identity {
     /// The adapter's node key.
     pub fn node_key(&self) -> Outcome<Arc<SecretKey>> {
         Ok(Arc::new(key_file::load(&self.node_key_file())?))
+    }
+
+    /// What opens reports: the encryption key, which must be the one that the delegation names, and
+    /// those before it. Volunteers seal to these as long as former offers hold; the archive needs them
+    /// for good.
+    pub fn opener(&self) -> Outcome<HpkeOpener> {
+        let current = key_file::load_encryption(&self.encryption_key_file())?;
+        if current.public() != self.delegation()?.encryption {
+            let message = "the encryption key is not the one that the delegation names";
+            return Err(Failure::say(Exit::State, message)
+                .hint("bring encryption.key back from a copy, or run `talkoot-master delegate`"));
+        }
+        let former = self.former_encryption_keys()?.into_iter();
+        let former = former.map(|path| Ok(key_file::load_encryption(&path)?));
+        let former = former.collect::<Outcome<Vec<_>>>()?;
+        Ok(HpkeOpener::new(former.into_iter().chain([current])))
+    }
+
+    /// Has the next delegation name a new encryption key. The former one stays, to open what was sealed
+    /// to it.
+    pub fn retire_encryption_key(&self) -> Outcome {
+        let path = self.encryption_key_file();
+        if !path.exists() {
+            return Ok(());
+        }
+        let public = key_file::load_encryption(&path)?.public();
+        let name = HEXLOWER.encode(&public.as_bytes()[..8]);
+        let kept = self.state.join(format!("{FORMER_ENCRYPTION_KEY}{name}.key"));
+        fs::rename(&path, &kept)
+            .with_context(|| format!("cannot rename {} to {}", path.display(), kept.display()))
+            .or_exit(Exit::State)
+    }
+
+    fn former_encryption_keys(&self) -> Outcome<Vec<PathBuf>> {
+        let shown = || format!("cannot look into {}", self.state.display());
+        let entries = fs::read_dir(&self.state).with_context(shown).or_exit(Exit::State)?;
+        let paths = entries.map(|entry| Ok(entry.with_context(shown).or_exit(Exit::State)?.path()));
+        let mut paths = paths.collect::<Outcome<Vec<_>>>()?;
+        paths.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(FORMER_ENCRYPTION_KEY) && name.ends_with(".key")
+        });
+        Ok(paths)
     }
 
     /// What brokers are to be told about keys.
@@ -227,6 +274,10 @@ impl Identity {
         self.state.join("node.key")
     }
 
+    fn encryption_key_file(&self) -> PathBuf {
+        self.state.join("encryption.key")
+    }
+
     fn registration_file(&self) -> PathBuf {
         self.state.join("registration.statement")
     }
@@ -263,6 +314,8 @@ fn read(path: &Path, limit: usize) -> Outcome<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use capability::{HpkeSealer, Opener, Purpose, Sealer};
 
     use super::*;
 
@@ -319,6 +372,43 @@ mod tests {
         assert!(identity.authority(node(), &[check("simd")]).is_ok());
         identity.pass_on(NOW).expect("passed on");
         assert!(identity.authority(node(), &[check("simd")]).is_ok());
+    }
+
+    #[test]
+    fn what_was_sealed_to_a_former_key_can_be_opened_after_the_rotation() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        identity.create(description(), Vec::new(), NOW).expect("made");
+        let sealer = HpkeSealer::new([7; 32]);
+        let seal = || {
+            let to = identity.delegation().expect("signed").encryption;
+            sealer.seal(Purpose::Report, to, b"a report", b"")
+        };
+        let mut sealed = vec![seal()];
+        for _ in 0..2 {
+            identity.rotate(String::new(), NOW).expect("rotated");
+            sealed.push(seal());
+        }
+        assert!(sealed[0].to != sealed[1].to && sealed[1].to != sealed[2].to);
+        let opener = identity.opener().expect("its keys");
+        for sealed in &sealed {
+            let opened = opener.open(Purpose::Report, sealed, b"");
+            assert_eq!(opened.as_deref(), Ok(&b"a report"[..]));
+        }
+    }
+
+    #[test]
+    fn an_encryption_key_that_is_not_the_delegations_is_refused_until_it_is_delegated() {
+        let state = tempfile::tempdir().expect("made");
+        let identity = Identity::in_state(state.path());
+        identity.create(description(), Vec::new(), NOW).expect("made");
+        fs::remove_file(identity.encryption_key_file()).expect("lost");
+        assert_eq!(identity.opener().map(drop).expect_err("none").exit(), Exit::State);
+        key_file::load_or_create_encryption(&identity.encryption_key_file()).expect("made");
+        let failure = identity.opener().map(drop).expect_err("another");
+        assert!(failure.to_string().contains("talkoot-master delegate"), "{failure}");
+        identity.delegate(Vec::new(), NOW).expect("signed");
+        identity.opener().expect("it is the delegation's now");
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Identity {
             self.revoke_by(&project, former, reason, now)?;
         }
         rename(&fresh, &self.node_key_file())?;
+        self.retire_encryption_key()?;
         let expires = self.delegate_by(&project, &registration, now)?;
         Ok(Rotated { former, node, expires })
     }

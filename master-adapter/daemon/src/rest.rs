@@ -7,7 +7,7 @@
 mod explain;
 mod watch;
 
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::body::Body;
@@ -17,7 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::statements::{JobResult, Log, MAX_PACKAGE_BYTES, Package, Registration, TaskId};
+use capability::statements::{BlobPart, Log, MAX_PACKAGE_BYTES, Package, Registration, TaskId};
 use capability::{BlobHash, JobFile, PublicKey, StatementId, Verified};
 use futures::StreamExt;
 use master_core::{CancelError, NewJob, SubmitError};
@@ -26,9 +26,8 @@ use mesh_shell::{Storage, chain};
 use mesh_store::{BlobError, BlobWriter};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::io::ReaderStream;
 
-use crate::archive::{Archive, blob_name};
+use crate::archive::{Archive, Content, blob_name};
 use crate::model::{
     Complaint, JobView, MatrixView, NewJobRequest, ProjectView, Submitted, TaskDetail, TaskView,
 };
@@ -43,6 +42,10 @@ const MIN_PREFIX: usize = 8;
 
 /// Chunks of an upload that may wait for the disk.
 const UPLOAD_QUEUE: usize = 8;
+
+/// Chunks of a download that may wait for whoever reads it, and bytes of one.
+const DOWNLOAD_QUEUE: usize = 4;
+const DOWNLOAD_CHUNK: u64 = 64 << 10;
 
 /// What everybody may see of the adapter; written by the event loop alone.
 #[derive(Debug)]
@@ -228,9 +231,9 @@ async fn show_log(
         let offer = api.offer(&offer)?;
         return watch::watch(api, TaskId { offer, task, replica: part.replica }).await;
     }
-    let result = api.result(&offer, task, part.replica)?;
+    let content = api.content(&offer, task, part.replica)?;
     let wanted = |name: &str| part.step.as_deref().is_none_or(|wanted| wanted == name);
-    let step = result.steps.iter().rfind(|step| wanted(&step.name));
+    let step = content.report.steps.iter().rfind(|step| wanted(&step.name));
     let step = step.ok_or_else(|| not_found("no such step has run"))?;
     let tail = part.tail.unwrap_or(u64::MAX);
     match &step.log {
@@ -239,7 +242,7 @@ async fn show_log(
             let start = usize::try_from(skipped).unwrap_or(usize::MAX).min(bytes.len());
             Ok(harmless(Body::from(bytes[start..].to_vec())))
         }
-        Log::Blob { hash, .. } => api.stream(*hash, tail),
+        Log::Blob(part) => api.stream(&content, *part, tail),
     }
 }
 
@@ -248,11 +251,11 @@ async fn show_artifact(
     Path((offer, task)): Path<(String, u32)>,
     Query(part): Query<Part>,
 ) -> Result<Response, Problem> {
-    let result = api.result(&offer, task, part.replica)?;
-    let mut artifacts = result.artifacts.iter();
+    let content = api.content(&offer, task, part.replica)?;
+    let mut artifacts = content.report.artifacts.iter();
     let artifact = artifacts.find(|artifact| Some(&artifact.path) == part.path.as_ref());
     let artifact = artifact.ok_or_else(|| not_found("no such artifact; name it as ?path=…"))?;
-    api.stream(artifact.hash, u64::MAX)
+    api.stream(&content, artifact.content, u64::MAX)
 }
 
 async fn show_matrix(State(api): State<Api>) -> Json<MatrixView> {
@@ -345,30 +348,46 @@ impl Api {
         self.read(|board| board.archive.find(text)).ok_or_else(no_such_job)
     }
 
-    fn result(
-        &self,
-        offer: &str,
-        task: u32,
-        replica: u16,
-    ) -> Result<Arc<Verified<JobResult>>, Problem> {
+    fn content(&self, offer: &str, task: u32, replica: u16) -> Result<Arc<Content>, Problem> {
         let offer = self.offer(offer)?;
         self.read(|board| board.archive.result(offer, task, replica)).ok_or_else(no_result)
     }
 
-    /// The last `tail` bytes of a blob.
-    fn stream(&self, hash: BlobHash, tail: u64) -> Result<Response, Problem> {
-        let mut file = self.storage.blobs().read(&blob_name(hash))?;
-        let failed = |error: io::Error| {
-            Problem(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot read the blob: {error}"))
-        };
-        let size = file.metadata().map_err(failed)?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(tail))).map_err(failed)?;
-        let stream = ReaderStream::new(tokio::fs::File::from_std(file));
+    /// The last `tail` bytes of a blob of a result. It is decrypted on the way, by a thread of its own.
+    fn stream(&self, content: &Content, part: BlobPart, tail: u64) -> Result<Response, Problem> {
+        let mut reader = content.read(part, self.storage.blobs())?;
+        let skipped = part.size.saturating_sub(tail);
+        let (chunks, queue) = mpsc::channel(DOWNLOAD_QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let mut send = |chunk| chunks.blocking_send(chunk).is_ok();
+            let skipping = io::copy(&mut reader.by_ref().take(skipped), &mut io::sink());
+            if let Err(error) = skipping.and_then(|_| send_all(&mut reader, &mut send)) {
+                // Breaks the connection off, so that nobody takes a part for the whole.
+                send(Err(error));
+            }
+        });
+        let stream = futures::stream::unfold(queue, |mut queue| async {
+            queue.recv().await.map(|chunk| (chunk, queue))
+        });
         Ok(harmless(Body::from_stream(stream)))
     }
 
     async fn command(&self, command: Command) -> Result<(), Problem> {
         self.commands.send(command).await.map_err(|_| ending())
+    }
+}
+
+/// Reads to the end, unless whoever listens is gone.
+fn send_all(
+    reader: &mut impl Read,
+    send: &mut impl FnMut(io::Result<Vec<u8>>) -> bool,
+) -> io::Result<()> {
+    loop {
+        let mut chunk = Vec::new();
+        reader.by_ref().take(DOWNLOAD_CHUNK).read_to_end(&mut chunk)?;
+        if chunk.is_empty() || !send(Ok(chunk)) {
+            return Ok(());
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Ended, Home, JobResult, Lease, Log, Offer, Ownership, StepReport, TaskId, Verdict,
+    Ad, Ended, Home, JobResult, Lease, Log, Offer, Ownership, Report, StepReport, TaskId, Verdict,
 };
 use capability::{
-    Capabilities, Clause, Ed25519, Explanation, Facts, Need, Obstacle, Platform, PublicKey,
-    Resources, Runtime, RuntimeFacts, SecretKey, Signer, Timestamp, Verified,
+    BlobKey, Capabilities, Clause, DecryptionKey, Ed25519, Envelope, Explanation, Facts,
+    HpkeSealer, Need, Obstacle, Platform, PublicKey, Resources, Runtime, RuntimeFacts, SecretKey,
+    Signer, Timestamp, Verified,
 };
 use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, KeyChange, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
@@ -165,7 +166,8 @@ fn ad() -> Verified<Ad> {
         runtimes: [(Runtime::Native, inside)].into(),
     };
     let expires = now() + Duration::from_secs(600);
-    let ad = Ad { seq: 1, broker: broker_key().public(), capabilities, expires };
+    let encryption = DecryptionKey::from_seed(&[9; 32]).public();
+    let ad = Ad { seq: 1, broker: broker_key().public(), capabilities, encryption, expires };
     Verified::sign(ad, &volunteer_key())
 }
 
@@ -174,6 +176,15 @@ fn now() -> Timestamp {
 }
 
 fn result(offer: &Verified<Offer>, home: &Home, ended: Ended) -> Verified<JobResult> {
+    owned_result(offer, home, ended, None)
+}
+
+fn owned_result(
+    offer: &Verified<Offer>,
+    home: &Home,
+    ended: Ended,
+    ownership: Option<Envelope>,
+) -> Verified<JobResult> {
     let task = TaskId { offer: offer.id(), task: 0, replica: 0 };
     let lease = Lease {
         project: offer.project,
@@ -200,21 +211,20 @@ fn result(offer: &Verified<Offer>, home: &Home, ended: Ended) -> Verified<JobRes
         memory: 1 << 20,
         log: Log::Inline(log.to_vec()),
     };
-    let result = JobResult {
-        project: offer.project,
-        task,
-        lease: lease.envelope().clone(),
+    let report = Report {
         ended,
         steps: vec![step("build", 0, b"cc -o roman\n"), step("test", exit, log)],
         artifacts: Vec::new(),
+        key: BlobKey::from_bytes([1; 32]),
         platform: Platform::new("linux", "x86_64").expect("a platform"),
         system: "Debian GNU/Linux 12".into(),
         runtime: Runtime::Native,
-        ownership: None,
+        ownership,
         started: offer.issued,
         finished: offer.issued,
-        expires: offer.expires,
     };
+    let sealer = HpkeSealer::new([1; 32]);
+    let result = JobResult::new(&lease, Vec::new(), &report, offer.recipient(), &sealer);
     Verified::sign(result, &volunteer_key())
 }
 
@@ -388,8 +398,7 @@ async fn a_job_outlives_the_key_of_its_adapter_and_holds_the_project_where_it_is
     let nodes = vec![volunteer_key().public()];
     let ownership = Verified::sign(Ownership { nodes, expires: again.expires }, &owner);
     let ownership = Some(ownership.envelope().clone());
-    let payload = (*result(&again, &moved, Ended::Passed)).clone();
-    let passed = Verified::sign(JobResult { ownership, ..payload }, &volunteer_key());
+    let passed = owned_result(&again, &moved, Ended::Passed, ownership);
     assert!(matches!(broker.hand_over(passed).await, Verdict::Accepted(_)));
     let output = submission.await.expect("no panic");
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output.stderr));

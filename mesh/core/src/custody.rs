@@ -478,7 +478,7 @@ fn decrement(counts: &mut BTreeMap<PublicKey, usize>, key: PublicKey) -> bool {
 #[cfg(test)]
 mod tests {
     use capability::statements::{Credit, Delegation, TaskId, Verdict};
-    use capability::{Ed25519, ProjectKey, SecretKey, Signer};
+    use capability::{DecryptionKey, Ed25519, ProjectKey, SecretKey, Signer};
 
     use super::*;
 
@@ -492,7 +492,9 @@ mod tests {
     fn bundle(n: u8) -> Bundle {
         let (project, node) = (key(1), key(2));
         let expires = START.wall + HOUR;
-        let delegation = Verified::sign(Delegation { node: node.public(), expires }, &project);
+        let encryption = DecryptionKey::from_seed(&[2; 32]).public();
+        let delegation = Delegation { node: node.public(), encryption, expires };
+        let delegation = Verified::sign(delegation, &project);
         let receipt = Receipt {
             project: ProjectKey::from(project.public()),
             result: StatementId::from_bytes([n; 32]),

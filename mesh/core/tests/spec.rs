@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use capability::statements::{
-    Ad, Claim, Class, Credit, Delegation, Ended, Home, Intent, JobResult, Lease, Offer, Ownership,
+    Ad, Blob, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease, Offer, Ownership,
     Package, Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId,
     USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Ed25519, Envelope, Explanation, Fact, FactName, JobSpec,
-    Limits, MAX_ALTERNATIVES, MAX_NESTING, MAX_STATEMENT_BYTES, Need, Obstacle, Platform,
-    Preference, PublicKey, Relaxed, Requirements, Resources, Runtime, RuntimeFacts, SecretKey,
-    Signer, StatementId, Step, Timestamp, Verified,
+    BlobHash, Capabilities, Clause, Ed25519, Encapsulated, EncryptionKey, Envelope, Explanation,
+    Fact, FactName, JobSpec, Limits, MAX_ALTERNATIVES, MAX_NESTING, MAX_STATEMENT_BYTES, Need,
+    Obstacle, Platform, Preference, PublicKey, Relaxed, Requirements, Resources, Runtime,
+    RuntimeFacts, Sealed, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
 };
 use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
@@ -288,8 +288,13 @@ fn id(n: u8) -> StatementId {
     StatementId::from_bytes([n; 32])
 }
 
+fn encryption() -> EncryptionKey {
+    EncryptionKey::from_bytes([9; 32]).expect("a sound key")
+}
+
 fn envelope_of_delegation() -> Envelope {
-    let delegation = Delegation { node: key(2).public(), expires: EXPIRES };
+    let encryption = encryption();
+    let delegation = Delegation { node: key(2).public(), encryption, expires: EXPIRES };
     Verified::sign(delegation, &key(1)).envelope().clone()
 }
 
@@ -322,6 +327,7 @@ fn ad() -> Verified<Ad> {
             resources: Resources { cores: 2, memory: 1 << 30, disk: 1 << 30 },
             runtimes: [(Runtime::Wasm, RuntimeFacts::default())].into(),
         },
+        encryption: encryption(),
         expires: EXPIRES,
     };
     Verified::sign(ad, &key(4))
@@ -470,19 +476,14 @@ fn renewal() -> Verified<Renewal> {
 }
 
 fn result() -> Verified<JobResult> {
+    let encapsulated = Encapsulated::from_bytes([7; 32]);
+    let report = Sealed { to: encryption(), encapsulated, number: 3, body: vec![7; 528] };
     let result = JobResult {
         project: key(1).public().into(),
         task: task(),
         lease: lease().envelope().clone(),
-        ended: Ended::Passed,
-        steps: Vec::new(),
-        artifacts: Vec::new(),
-        platform: platform(),
-        system: String::new(),
-        runtime: Runtime::Wasm,
-        ownership: None,
-        started: EXPIRES,
-        finished: EXPIRES,
+        blobs: vec![Blob { hash: BlobHash::of(b"a log"), size: 528 }],
+        report,
         expires: EXPIRES,
     };
     Verified::sign(result, &key(4))

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use capability::{KEY_BYTES, SecretKey};
+use capability::{DecryptionKey, KEY_BYTES, SecretKey};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use thiserror::Error;
 
@@ -23,8 +23,11 @@ impl From<KeyFileError> for Failure {
     }
 }
 
-/// First word of a key file, so that nobody mistakes one for another kind of file.
-const HEADER: &str = "talkoot-secret-key-1";
+/// First word of the file of a signing key, so that nobody mistakes one for another kind of file.
+const SIGNING: &str = "talkoot-secret-key-1";
+
+/// The same of an encryption key: neither kind does for the other.
+const ENCRYPTION: &str = "talkoot-encryption-key-1";
 
 /// A key file cannot be used.
 #[derive(Debug, Error)]
@@ -47,7 +50,7 @@ pub enum KeyFileError {
     },
     /// Its contents are no key.
     #[error(
-        "{path} is not a Talkoot key file; restore it from a copy, or move it away to start with a new identity"
+        "{path} is not the Talkoot key file that belongs there; restore it from a copy, or move it away to start with a new identity"
     )]
     Garbled {
         /// The file.
@@ -67,17 +70,38 @@ impl KeyFileError {
 /// Reads the key in `path`, or makes one there if there is no file. Of two programs that do so at once
 /// both get the same key.
 pub fn load_or_create(path: &Path) -> Result<SecretKey, KeyFileError> {
-    match load(path) {
-        Err(error) if error.is(io::ErrorKind::NotFound) => match create(path) {
-            Err(error) if error.is(io::ErrorKind::AlreadyExists) => load(path),
-            created => created,
-        },
-        loaded => loaded,
-    }
+    Ok(SecretKey::from_seed(&read_or_make(path, SIGNING)?))
 }
 
 /// Reads the key in `path`.
 pub fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
+    Ok(SecretKey::from_seed(&read(path, SIGNING)?))
+}
+
+/// As [`load_or_create`], with an encryption key.
+pub fn load_or_create_encryption(path: &Path) -> Result<DecryptionKey, KeyFileError> {
+    Ok(DecryptionKey::from_seed(&read_or_make(path, ENCRYPTION)?))
+}
+
+/// As [`load`], with an encryption key.
+pub fn load_encryption(path: &Path) -> Result<DecryptionKey, KeyFileError> {
+    Ok(DecryptionKey::from_seed(&read(path, ENCRYPTION)?))
+}
+
+/// What a key grows from.
+type Seed = [u8; KEY_BYTES];
+
+fn read_or_make(path: &Path, header: &str) -> Result<Seed, KeyFileError> {
+    match read(path, header) {
+        Err(error) if error.is(io::ErrorKind::NotFound) => match make(path, header) {
+            Err(error) if error.is(io::ErrorKind::AlreadyExists) => read(path, header),
+            made => made,
+        },
+        found => found,
+    }
+}
+
+fn read(path: &Path, header: &str) -> Result<Seed, KeyFileError> {
     let shown = || path.display().to_string();
     let failed = |source| KeyFileError::Io { path: shown(), source };
     let file = File::open(path).map_err(failed)?;
@@ -91,17 +115,21 @@ pub fn load(path: &Path) -> Result<SecretKey, KeyFileError> {
         io::ErrorKind::InvalidData => garbled(),
         _ => failed(error),
     })?;
-    let seed = text.trim().strip_prefix(HEADER).map(str::trim).ok_or_else(garbled)?;
+    let seed = text.trim().strip_prefix(header).map(str::trim).ok_or_else(garbled)?;
     let seed = HEXLOWER_PERMISSIVE.decode(seed.as_bytes()).map_err(|_| garbled())?;
-    let seed: [u8; KEY_BYTES] = seed.try_into().map_err(|_| garbled())?;
-    Ok(SecretKey::from_seed(&seed))
+    seed.try_into().map_err(|_| garbled())
 }
 
 /// Makes a new key in `path`, which must not exist; durable before it is used.
 pub fn create(path: &Path) -> Result<SecretKey, KeyFileError> {
-    let mut seed = [0; KEY_BYTES];
+    Ok(SecretKey::from_seed(&make(path, SIGNING)?))
+}
+
+fn make(path: &Path, header: &str) -> Result<Seed, KeyFileError> {
+    let mut seed = Seed::default();
     getrandom::fill(&mut seed)?;
-    write(path, &seed)
+    write(path, header, &seed)?;
+    Ok(seed)
 }
 
 /// Makes `to` another file of the key in `from`; no error if it is that already.
@@ -109,23 +137,22 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), KeyFileError> {
     let key = load(from)?;
     match load(to) {
         Ok(there) if there.seed() == key.seed() => Ok(()),
-        _ => write(to, key.seed()).map(drop),
+        _ => write(to, SIGNING, key.seed()),
     }
 }
 
-fn write(path: &Path, seed: &[u8; KEY_BYTES]) -> Result<SecretKey, KeyFileError> {
-    write_new(path, seed)
-        .map_err(|source| KeyFileError::Io { path: path.display().to_string(), source })?;
-    Ok(SecretKey::from_seed(seed))
+fn write(path: &Path, header: &str, seed: &Seed) -> Result<(), KeyFileError> {
+    write_new(path, header, seed)
+        .map_err(|source| KeyFileError::Io { path: path.display().to_string(), source })
 }
 
 /// In one step: a full disk or a crash must not leave a file that is no key, which nobody may replace.
-fn write_new(path: &Path, seed: &[u8; KEY_BYTES]) -> io::Result<()> {
+fn write_new(path: &Path, header: &str, seed: &Seed) -> io::Result<()> {
     let directory = directory_of(path);
     std::fs::create_dir_all(directory)?;
     // Its owner's alone from the first, as temporary files are.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    writeln!(file, "{HEADER} {}", HEXLOWER_PERMISSIVE.encode(seed))?;
+    writeln!(file, "{header} {}", HEXLOWER_PERMISSIVE.encode(seed))?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;
     File::open(directory)?.sync_all()
@@ -173,6 +200,20 @@ mod tests {
         let exists = io::ErrorKind::AlreadyExists;
         assert!(matches!(again, KeyFileError::Io { source, .. } if source.kind() == exists));
         assert_eq!(load(&path).expect("read").public(), made.public());
+    }
+
+    #[test]
+    fn a_key_of_one_kind_is_none_of_the_other() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (signing, encryption) =
+            (dir.path().join("node.key"), dir.path().join("encryption.key"));
+        load_or_create(&signing).expect("made");
+        let made = load_or_create_encryption(&encryption).expect("made");
+        assert_eq!(load_encryption(&encryption).expect("read").public(), made.public());
+        let mode = std::fs::metadata(&encryption).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(matches!(load_or_create_encryption(&signing), Err(KeyFileError::Garbled { .. })));
+        assert!(matches!(load(&encryption), Err(KeyFileError::Garbled { .. })));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use capability::statements::{Artifact, Ended, Log, StepReport};
-use capability::{BlobHash, Signer, StatementId, Timestamp};
+use capability::statements::{Artifact, Blob, BlobPart, Ended, Log, StepReport};
+use capability::{BlobHash, BlobKey, Signer, StatementId, Timestamp, encrypted_size};
 use mesh_core::{Commit, Mono, Now, RequestGuard};
 use volunteer_core::{Order, Outcome};
 
 use super::{Event, Process, ProcessEvent, Sabotage, TIDY_EVERY, World};
+use crate::crypto::TableKeys;
 use crate::engine::SimTime;
 use crate::network::{Life, NodeId};
 use crate::nodes::{Arrival, Effect, News};
@@ -39,7 +40,8 @@ impl World {
         let (now, wall) = (self.queue.now(), self.wall(id));
         let at = Now { mono: Mono::default(), wall };
         let records = node.disk.records();
-        match node.spec.role.start(&node.signer, &self.verifier, records, at) {
+        let keys = TableKeys::of(&node.spec.name);
+        match node.spec.role.start(&node.signer, &keys, &self.verifier, records, at) {
             Ok(core) => {
                 let guard = RequestGuard::new(node.signer.public());
                 let life = Life(self.fresh());
@@ -327,7 +329,12 @@ fn outcome(order: &Order, ended: Ended, artifact: BlobHash, now: Timestamp) -> O
         leftover: Vec::new(),
         ended,
         steps: order.job.steps.iter().map(|it| step(&it.name)).collect(),
-        artifacts: vec![Artifact { path: "out".to_owned(), hash: artifact, size: 1000 }],
+        artifacts: vec![Artifact {
+            path: "out".to_owned(),
+            content: BlobPart { blob: 0, size: 1000, hash: artifact },
+        }],
+        blobs: vec![Blob { hash: artifact, size: encrypted_size(1000) }],
+        key: BlobKey::from_bytes([0; 32]),
         system: "simulated".to_owned(),
         started: now,
         finished: now,

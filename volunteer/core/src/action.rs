@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Check, Ended, Ownership, Package, StepReport, TaskId, Verdict,
+    Artifact, Blob, Check, Ended, Ownership, Package, StepReport, TaskId, Verdict,
 };
 use capability::{
-    BlobHash, Capabilities, JobSpec, Limits, Policy, ProjectKey, PublicKey, Runtime, StatementId,
-    Timestamp, Verified, format_bytes,
+    BlobHash, BlobKey, Capabilities, JobSpec, Limits, Policy, ProjectKey, PublicKey, Runtime,
+    StatementId, Timestamp, Verified, format_bytes,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
@@ -116,6 +116,10 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
     /// Files brought back; they are blobs already.
     pub artifacts: Vec<Artifact>,
+    /// Those blobs, encrypted, in the order in which steps and artifacts count them.
+    pub blobs: Vec<Blob>,
+    /// With what they are encrypted.
+    pub key: BlobKey,
     /// Blobs that were stored for the result and are not named by it after all.
     pub leftover: Vec<BlobHash>,
     /// The operating system as the job saw it, for people.

@@ -41,8 +41,9 @@ impl Volunteer {
         let (Some(broker), Some(capabilities)) = (self.primary(), self.machine.clone()) else {
             return;
         };
-        let seq = self.number();
-        let ad = Ad { seq, broker, capabilities, expires: now.wall + AD_LIFETIME };
+        let (seq, encryption) = (self.number(), self.encryption);
+        let expires = now.wall + AD_LIFETIME;
+        let ad = Ad { seq, broker, capabilities, encryption, expires };
         let ad = Verified::sign(ad, &*self.signer);
         self.ad.current = Some(ad.clone());
         self.ad.under_way = true;

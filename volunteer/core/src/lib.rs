@@ -16,7 +16,8 @@
 //! 4. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
 //!    they are worked on, renewed until their results are on their way, and released when they are
 //!    given up, also by a process that was killed with leases in hand.
-//! 5. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
+//! 5. A result's report is sealed to the master's adapter, so that no broker learns what became of the
+//!    task. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
 //!    sent again by every new primary, and now and then.
 //! 6. The checks of trusted projects run when they have not yet, or when the facts that they depend on
 //!    have changed. What they find is in the ad.
@@ -58,5 +59,5 @@ pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
 pub use tail::{TAIL_BYTES, Tail, Watcher};
 pub use trust::{Decline, Pin, Trust};
-pub use volunteer::{DISK_RESERVE, RestoreError, Volunteer};
+pub use volunteer::{DISK_RESERVE, Identity, RestoreError, Volunteer};
 pub use work::{JobView, MAX_JOBS, Stage, needs};

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 
-use capability::statements::{Ended, JobResult, Log, Receipt, StepReport};
-use capability::{
-    BlobHash, MAX_STATEMENT_BYTES, Payload, Platform, PublicKey, StatementId, Verified,
-};
+use capability::statements::{Blob, Ended, JobResult, Log, Receipt, Report, StepReport};
+use capability::{BlobHash, MAX_STATEMENT_BYTES, Platform, PublicKey, StatementId, Verified};
 use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, ReplyId, Write};
 
 use crate::action::{Action, News, Outcome};
@@ -13,7 +11,7 @@ use crate::volunteer::Volunteer;
 use crate::work::{Job, Stage};
 use crate::working::lease_key;
 
-/// Length of a reason in bytes, as [`JobResult`] allows it.
+/// Length of a reason in bytes, as [`Report`] allows it.
 const MAX_REASON: usize = 256;
 
 /// Bytes of a receipt at most: ids, a reason and a delegation, with room for what later versions
@@ -44,8 +42,7 @@ impl Volunteer {
         self.offers.resources_freed();
         if job.stage == Stage::Stopping {
             // Its lease was released when it was told to stop.
-            let blobs = outcome_blobs(&outcome);
-            return self.drop_blobs(blobs);
+            return self.drop_blobs(hashes(&outcome.blobs));
         }
         if let Ended::Machine(reason) = &outcome.ended {
             // What failed here may fail again at once; others should have a chance.
@@ -72,41 +69,45 @@ impl Volunteer {
         self.drop_blobs(unsaid);
     }
 
-    /// The result of `job`, and the blobs of `outcome` that it does not name.
+    /// The result of `job`, and the blobs of `outcome` that do not go with it.
     fn sign_result(&self, job: &Job, outcome: Outcome) -> (Verified<JobResult>, Vec<BlobHash>) {
+        let Outcome { ended, steps, artifacts, blobs, key, system, started, finished, .. } =
+            outcome;
         let platform = self.machine.as_ref().map(|machine| machine.platform.clone());
-        let mut result = JobResult {
-            project: job.lease.project,
-            task: job.lease.task,
-            lease: job.lease.envelope().clone(),
-            ended: outcome.ended,
-            steps: outcome.steps,
-            artifacts: outcome.artifacts,
+        let mut report = Report {
+            ended,
+            steps,
+            artifacts,
+            key,
             platform: platform.unwrap_or_else(Platform::current),
-            system: outcome.system,
+            system,
             runtime: job.lease.runtime.clone(),
             ownership: self.vouched(),
-            started: outcome.started,
-            finished: outcome.finished,
-            expires: job.lease.expires(),
+            started,
+            finished,
         };
-        let mut unsaid = Vec::new();
-        if let Err(invalid) = result.validate() {
+        if let Err(invalid) = report.validate(&blobs) {
             // A runtime reports what cannot be said: that is this machine's fault.
-            unsaid = clear_report(&mut result);
-            result.system.clear();
-            result.ended = Ended::Machine(short(&invalid.to_string()));
+            clear(&mut report);
+            report.system.clear();
+            report.ended = Ended::Machine(short(&invalid.to_string()));
+            return (self.seal(job, &report, Vec::new()), hashes(&blobs));
         }
-        let signed = Verified::sign(result, &*self.signer);
+        let signed = self.seal(job, &report, blobs.clone());
         if signed.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES {
-            return (signed, unsaid);
+            return (signed, Vec::new());
         }
         // Each part is within its bounds, and together they are too much: that is the job's doing.
-        let mut result = (*signed).clone();
-        unsaid = clear_report(&mut result);
-        result.steps.push(too_large());
-        result.ended = Ended::Failed;
-        (Verified::sign(result, &*self.signer), unsaid)
+        clear(&mut report);
+        report.steps.push(too_large());
+        report.ended = Ended::Failed;
+        (self.seal(job, &report, Vec::new()), hashes(&blobs))
+    }
+
+    fn seal(&self, job: &Job, report: &Report, blobs: Vec<Blob>) -> Verified<JobResult> {
+        let to = job.offer.recipient();
+        let result = JobResult::new(&job.lease, blobs, report, to, &*self.sealer);
+        Verified::sign(result, &*self.signer)
     }
 
     /// Hands over what is due to the primary; what is due again because no receipt has come, to
@@ -232,20 +233,14 @@ impl Volunteer {
     }
 }
 
-fn outcome_blobs(outcome: &Outcome) -> Vec<BlobHash> {
-    let logs = outcome.steps.iter().filter_map(|step| match step.log {
-        Log::Blob { hash, .. } => Some(hash),
-        Log::Inline(_) => None,
-    });
-    logs.chain(outcome.artifacts.iter().map(|artifact| artifact.hash)).collect()
+fn hashes(blobs: &[Blob]) -> Vec<BlobHash> {
+    blobs.iter().map(|blob| blob.hash).collect()
 }
 
-/// Takes steps and artifacts out of `result`; gives the blobs that it named.
-fn clear_report(result: &mut JobResult) -> Vec<BlobHash> {
-    let blobs = result.blobs().map(|(hash, _)| hash).collect();
-    result.steps.clear();
-    result.artifacts.clear();
-    blobs
+/// Takes steps and artifacts out of `report`, and with them all blobs.
+fn clear(report: &mut Report) {
+    report.steps.clear();
+    report.artifacts.clear();
 }
 
 /// Stands for all steps of a job whose result would be larger than a statement may be.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use capability::statements::Ownership;
 use capability::{
-    Capabilities, CborError, Policy, ProjectKey, PublicKey, Signer, StatementError, StatementId,
-    Timestamp, Verified, Verifier,
+    Capabilities, CborError, EncryptionKey, Policy, ProjectKey, PublicKey, Sealer, Signer,
+    StatementError, StatementId, Timestamp, Verified, Verifier,
 };
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
@@ -41,10 +41,23 @@ pub const DISK_RESERVE: u64 = 256 << 20;
 /// How long claims and renewals hold: through the retries of [`crate::fetching`], and not longer.
 pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 
+/// Who a volunteer is: in whose name it signs, and how it keeps secrets.
+#[derive(Clone)]
+pub struct Identity {
+    /// Signs as its node key.
+    pub signer: Arc<dyn Signer>,
+    /// What others seal to; its secret half stays in the shell.
+    pub encryption: EncryptionKey,
+    /// Seals reports.
+    pub sealer: Arc<dyn Sealer>,
+}
+
 /// One volunteer. See the crate's documentation for its life.
 pub struct Volunteer {
     pub(crate) me: PublicKey,
     pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) encryption: EncryptionKey,
+    pub(crate) sealer: Arc<dyn Sealer>,
     /// As the shell has measured it.
     pub(crate) measured: Option<Capabilities>,
     /// The same with what checks have found: what the ad says.
@@ -121,11 +134,14 @@ pub enum RestoreError {
 }
 
 impl Volunteer {
-    /// A volunteer with nothing in its hands, that signs with `signer`.
-    pub fn new(signer: Arc<dyn Signer>) -> Self {
+    /// A volunteer with nothing in its hands.
+    pub fn new(identity: Identity) -> Self {
+        let Identity { signer, encryption, sealer } = identity;
         Self {
             me: signer.public(),
             signer,
+            encryption,
+            sealer,
             measured: None,
             machine: None,
             trust: Trust::default(),
@@ -169,11 +185,11 @@ impl Volunteer {
     /// # Errors
     /// The first record that cannot be read.
     pub fn restore(
-        signer: Arc<dyn Signer>,
+        identity: Identity,
         records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
         verifier: &dyn Verifier,
     ) -> Result<Self, RestoreError> {
-        let mut this = Self::new(signer);
+        let mut this = Self::new(identity);
         let mut orphans = Vec::new();
         for (key, value) in records {
             match key.first().copied().unwrap_or_default() {

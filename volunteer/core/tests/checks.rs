@@ -340,7 +340,7 @@ fn an_unpinned_project_that_a_former_process_knew_is_forgotten_at_the_start() {
     passes(&mut bench, "make-works", "true");
     let records = bench.disk.clone();
     let restored =
-        volunteer_core::Volunteer::restore(key(support::ME), records, &capability::Ed25519);
+        volunteer_core::Volunteer::restore(support::identity(), records, &capability::Ed25519);
     let mut volunteer = restored.unwrap();
     volunteer.handle(Input::Pins(Vec::new()), bench.now);
     assert_eq!(volunteer.checks().count(), 0);

@@ -287,7 +287,8 @@ fn what_nobody_relies_on_is_forgotten_although_nothing_is_pinned() {
     let mut bench = Bench::ready(2);
     bench.said = Some(vec![revocation(PROJECT, PROJECT)]);
     bench.pass(HOUR);
-    let mut volunteer = Volunteer::restore(key(ME), bench.disk.clone(), &Ed25519).unwrap();
+    let mut volunteer =
+        Volunteer::restore(support::identity(), bench.disk.clone(), &Ed25519).unwrap();
     let later = bench.now.after(72 * HOUR);
     volunteer.handle(Input::Wake, later);
     assert!(volunteer.is_void(project()), "the pins are not known yet");
@@ -580,10 +581,11 @@ fn a_result_names_the_owner_while_the_ownership_holds_and_names_the_machine() {
         results.push(result_in(&bench.take_handover().1));
     }
     drop(offer);
-    let vouched = results[0].ownership.as_ref().unwrap();
+    let reports: Vec<_> = results.iter().map(support::report_in).collect();
+    let vouched = reports[0].ownership.as_ref().unwrap();
     let vouched = Verified::<Ownership>::check(vouched, &Ed25519).unwrap();
     assert_eq!(vouched.signer(), peer(STRANGER));
-    assert_eq!(results[1].ownership, None, "it names another machine");
+    assert_eq!(reports[1].ownership, None, "it names another machine");
     for result in &results {
         Verified::<capability::statements::JobResult>::check(result.envelope(), &Ed25519).unwrap();
     }
@@ -592,7 +594,7 @@ fn a_result_names_the_owner_while_the_ownership_holds_and_names_the_machine() {
 #[test]
 fn a_damaged_record_of_a_key_is_an_error() {
     let records = [(vec![b'v', 0], vec![1, 2, 3])];
-    assert!(Volunteer::restore(key(ME), records, &Ed25519).is_err());
+    assert!(Volunteer::restore(support::identity(), records, &Ed25519).is_err());
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn a_policy_is_in_no_record() {
     let mut bench = ready("name = \"a-name-that-nobody-else-uses\"");
     show(&mut bench, &[night_build()]);
     assert!(bench.disk.is_empty(), "{:?}", bench.disk);
-    let again = Volunteer::restore(key(support::ME), bench.disk.clone(), &capability::Ed25519);
+    let again = Volunteer::restore(support::identity(), bench.disk.clone(), &capability::Ed25519);
     assert!(again.is_ok());
 }
 

@@ -6,13 +6,14 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Credit, Ended, Intent, Log, MAX_INLINE_LOG_BYTES, Renewal, StepReport, Verdict,
+    Artifact, Blob, BlobPart, Credit, Ended, Intent, Log, MAX_INLINE_LOG_BYTES, Renewal,
+    StepReport, Verdict,
 };
-use capability::{BlobHash, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified};
+use capability::{BlobHash, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified, encrypted_size};
 use mesh_core::{Answer, Ask, ChannelRefusal, HandoverAnswer, Refusal};
 use support::{
     BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
-    receipt, result_in,
+    receipt, report_in, result_in,
 };
 use volunteer_core::{Action, DISK_RESERVE, Decline, Idle, Input, News, Pin, Stage};
 
@@ -126,8 +127,11 @@ fn every_reason_to_decline_is_found() {
     check(
         |_| {
             let mut offer = offered("a", 1, 1);
-            let delegation =
-                capability::statements::Delegation { node: peer(8), expires: offer.home.expires };
+            let delegation = capability::statements::Delegation {
+                node: peer(8),
+                encryption: support::adapter().public(),
+                expires: offer.home.expires,
+            };
             let mut home = (*offer.home).clone();
             home.delegation =
                 Verified::sign(delegation, &*key(support::PROJECT)).envelope().clone();
@@ -701,7 +705,11 @@ fn a_receipt_of_another_project_discharges_nothing() {
     let result = result_in(&bench.take_handover().1);
     let mut forged = (*receipt(&result, Verdict::Rejected("no".into()))).clone();
     forged.project = peer(7).into();
-    let delegation = capability::statements::Delegation { node: peer(7), expires: forged.expires };
+    let delegation = capability::statements::Delegation {
+        node: peer(7),
+        encryption: support::adapter().public(),
+        expires: forged.expires,
+    };
     forged.delegation = Verified::sign(delegation, &*key(7)).envelope().clone();
 
     let reply = bench.receive(Verified::sign(forged, &*key(7)));
@@ -719,7 +727,7 @@ fn an_outcome_that_cannot_be_said_is_this_machines_fault() {
     said.system = "a\nb".into();
     bench.handle(Input::Ran { lease: order.lease, outcome: said });
     let result = result_in(&bench.take_handover().1);
-    assert!(matches!(result.ended, Ended::Machine(_)));
+    assert!(matches!(report_in(&result).ended, Ended::Machine(_)));
 }
 
 /// Runs a job to `said`, whose report is too large; the result must survive a restart.
@@ -730,9 +738,10 @@ fn check_too_large(said: volunteer_core::Outcome, blob: Option<BlobHash>) {
 
     let result = result_in(&bench.take_handover().1);
     assert!(result.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES);
-    assert_eq!(result.ended, Ended::Failed);
-    assert_eq!(result.steps[0].ending, "the report is too large");
-    assert_eq!((result.steps.len(), result.artifacts.len()), (1, 0));
+    let report = report_in(&result);
+    assert_eq!(report.ended, Ended::Failed);
+    assert_eq!(report.steps[0].ending, "the report is too large");
+    assert_eq!((report.steps.len(), report.artifacts.len()), (1, 0));
     let dropped =
         bench.find(|it| if let Action::DropBlobs(it) = it { Some(it.clone()) } else { None });
     assert_eq!(dropped.and_then(|blobs| blobs.first().copied()), blob);
@@ -761,9 +770,11 @@ fn a_report_of_many_inline_logs_is_not_more_than_a_statement() {
 #[test]
 fn a_report_of_many_long_paths_is_not_more_than_a_statement() {
     let hash = BlobHash::of(b"artifact");
-    let artifact = |n| Artifact { path: format!("{n:0>512}"), hash, size: 8 };
+    let artifact =
+        |n| Artifact { path: format!("{n:0>512}"), content: BlobPart { blob: n, size: 8, hash } };
     let mut said = outcome(Ended::Passed);
     said.artifacts = (0..256).map(artifact).collect();
+    said.blobs = vec![Blob { hash, size: encrypted_size(8) }; 256];
     check_too_large(said, Some(hash));
 }
 

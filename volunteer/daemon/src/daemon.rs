@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use capability::{Ed25519, SecretKey, Signer};
+use capability::{DecryptionKey, Ed25519, HpkeSealer, KEY_BYTES, SecretKey, Signer};
 use mesh_net::Role;
 use mesh_shell::http::Web;
 use mesh_shell::{
@@ -13,7 +13,7 @@ use mesh_shell::{
 };
 use mesh_store::BlobStore;
 use tokio::sync::mpsc;
-use volunteer_core::Volunteer;
+use volunteer_core::{Identity, Volunteer};
 
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Parts};
@@ -47,30 +47,50 @@ pub fn key(state: &Path) -> Outcome<SecretKey> {
     key_file::load_or_create(&key_path(state)).map_err(Failure::from)
 }
 
+/// The key to which others seal what this volunteer alone is to read, made if there is none.
+fn encryption_key(state: &Path) -> Outcome<DecryptionKey> {
+    key_file::load_or_create_encryption(&state.join("encryption.key")).map_err(Failure::from)
+}
+
+/// A sealer with randomness of its own.
+fn sealer() -> Outcome<HpkeSealer> {
+    let mut seed = [0; KEY_BYTES];
+    getrandom::fill(&mut seed).context("cannot get randomness").or_exit(Exit::State)?;
+    Ok(HpkeSealer::new(seed))
+}
+
 /// Runs the daemon until it is asked to end.
 pub fn run(settings: Settings) -> Outcome {
     settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
     let pins = Pins::load(&settings.state)?;
     let key = Arc::new(key(&settings.state)?);
+    let encryption = encryption_key(&settings.state)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Errands are short and wait for the network; the cores are for jobs.
         .worker_threads(2)
         .enable_all()
         .build()
         .or_exit(Exit::State)?;
-    let outcome = runtime.block_on(serve(settings, pins, key));
+    let outcome = runtime.block_on(serve(settings, pins, key, encryption));
     // Errands that are under way lose nothing: what counts is durable.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(settings: Settings, pins: Pins, key: Arc<SecretKey>) -> Outcome {
+async fn serve(
+    settings: Settings,
+    pins: Pins,
+    key: Arc<SecretKey>,
+    encryption: DecryptionKey,
+) -> Outcome {
     let termination = Termination::listen()?;
     let clock = Clock::new();
     let quota = settings.donated.disk.max(MIN_BLOB_QUOTA);
     let storage = Storage::open(&settings.state, quota)?;
     let signer: Arc<dyn Signer> = Arc::clone(&key) as Arc<dyn Signer>;
-    let core = Volunteer::restore(signer, storage.records()?, &Ed25519).map_err(|error| {
+    let sealer = Arc::new(sealer()?);
+    let identity = Identity { signer, encryption: encryption.public(), sealer };
+    let core = Volunteer::restore(identity, storage.records()?, &Ed25519).map_err(|error| {
         Failure::new(Exit::State, error)
             .hint("the state was written by another version, or damaged")
     })?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use broker_core::{GossipToken, Input, LEASE_TERM};
-use capability::statements::{Intent, JobResult, Log, StepReport, Verdict};
+use capability::statements::{Intent, JobResult, Verdict};
 use capability::{MAX_CLOCK_SKEW, ProjectKey, Verified};
 use mesh_core::{Answer, Ask, Gossip, HandoverAnswer, Refusal};
 
@@ -102,23 +102,10 @@ fn every_record_fits_into_the_store_however_large_the_statement() {
     let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
     let with_log = |bytes: usize, now| {
         let mut large: JobResult = (*result(key(ALICE), &lease, now)).clone();
-        large.steps = (0..)
-            .map_while(|step: usize| {
-                let left = bytes.checked_sub(step * 2_000).filter(|left| *left > 0)?;
-                Some(StepReport {
-                    name: "run".to_owned(),
-                    exit: None,
-                    ending: String::new(),
-                    wall_ms: 0,
-                    cpu_ms: 0,
-                    memory: 0,
-                    log: Log::Inline(vec![0; left.min(2_000)]),
-                })
-            })
-            .collect();
+        large.report.body = vec![0; bytes];
         Verified::sign(large, &key(ALICE))
     };
-    for bytes in (56_000..63_000).step_by(20) {
+    for bytes in (56_000..66_000).step_by(20) {
         let result = with_log(bytes, world.now);
         if result.envelope().as_bytes().len() > capability::MAX_STATEMENT_BYTES {
             break;

@@ -164,7 +164,7 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use capability::statements::{Credit, Delegation, Receipt, TaskId, Verdict};
-    use capability::{ProjectKey, SecretKey, Signer, Timestamp, Verified};
+    use capability::{DecryptionKey, ProjectKey, SecretKey, Signer, Timestamp, Verified};
     use mesh_core::Cargo;
 
     use super::*;
@@ -176,7 +176,8 @@ mod tests {
     /// A receipt with a reason of so many bytes.
     fn bundle(n: u8, reason: usize) -> Bundle {
         let expires = Timestamp(1_800_000_000_000);
-        let delegation = Delegation { node: key(2).public(), expires };
+        let encryption = DecryptionKey::from_seed(&[2; 32]).public();
+        let delegation = Delegation { node: key(2).public(), encryption, expires };
         let receipt = Receipt {
             project: ProjectKey::from(key(1).public()),
             result: StatementId::from_bytes([n; 32]),

@@ -5,7 +5,7 @@ use capability::{Capabilities, Fact, FactName, Facts, Platform, Resources, Runti
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 
-use super::{key, number, text, time};
+use super::{encryption_key, key, number, text, time};
 
 pub fn fact_name() -> impl Strategy<Value = FactName> {
     "[a-z0-9._+-]{1,64}".prop_map(|name| name.parse().expect("a name"))
@@ -59,12 +59,15 @@ fn machine() -> impl Strategy<Value = Capabilities> {
 }
 
 pub fn ad() -> impl Strategy<Value = Ad> {
-    (number(), key(), machine(), time()).prop_map(|(seq, broker, capabilities, expires)| Ad {
-        seq,
-        broker,
-        capabilities,
-        expires,
-    })
+    (number(), key(), machine(), encryption_key(), time()).prop_map(
+        |(seq, broker, capabilities, encryption, expires)| Ad {
+            seq,
+            broker,
+            capabilities,
+            encryption,
+            expires,
+        },
+    )
 }
 
 pub fn summary() -> impl Strategy<Value = Summary> {

@@ -9,7 +9,8 @@ use capability::statements::{
     TaskId, Withdrawal,
 };
 use capability::{
-    Envelope, ProjectKey, PublicKey, SecretKey, Signer, StatementId, Timestamp, Verified,
+    DecryptionKey, EncryptionKey, Envelope, ProjectKey, PublicKey, Runtime, SecretKey, Signer,
+    StatementId, Timestamp, Verified,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ use proptest::string::string_regex;
 pub use self::machine::{ad, broker_card, summary};
 use self::machine::{fact_name, known_fact, runtime, set_word};
 pub use self::offer::{offer, registration};
-pub use self::result::{receipt, result};
+pub use self::result::{receipt, report, result};
 
 /// Seeds of keys. What the master signs, it signs for the project.
 pub const PROJECT: u8 = 1;
@@ -34,10 +35,20 @@ fn project() -> ProjectKey {
     secret(PROJECT).public().into()
 }
 
+/// The secret keys of those to whom things are sealed.
+pub fn decryption(seed: u8) -> DecryptionKey {
+    DecryptionKey::from_seed(&[seed; 32])
+}
+
+fn encryption_key() -> impl Strategy<Value = EncryptionKey> {
+    any::<u8>().prop_map(|seed| decryption(seed).public())
+}
+
 /// Holds for ever, so that nothing outlives it.
 fn delegated() -> Envelope {
     let node = secret(MASTER).public();
-    let delegation = Delegation { node, expires: Timestamp(u64::MAX) };
+    let delegation =
+        Delegation { node, encryption: decryption(MASTER).public(), expires: Timestamp(u64::MAX) };
     Verified::sign(delegation, &secret(PROJECT)).envelope().clone()
 }
 
@@ -84,7 +95,11 @@ fn task() -> impl Strategy<Value = TaskId> {
 }
 
 pub fn delegation() -> impl Strategy<Value = Delegation> {
-    (key(), time()).prop_map(|(node, expires)| Delegation { node, expires })
+    (key(), encryption_key(), time()).prop_map(|(node, encryption, expires)| Delegation {
+        node,
+        encryption,
+        expires,
+    })
 }
 
 pub fn home() -> impl Strategy<Value = Home> {
@@ -123,6 +138,21 @@ pub fn claim() -> impl Strategy<Value = Claim> {
             expires,
         },
     )
+}
+
+/// A lease to the volunteer of this seed.
+pub fn lease_to(volunteer: u8) -> Lease {
+    Lease {
+        project: project(),
+        task: TaskId { offer: StatementId::from_bytes([8; 32]), task: 0, replica: 0 },
+        epoch: 1,
+        volunteer: secret(volunteer).public(),
+        runtime: Runtime::Native,
+        granted: Timestamp(1),
+        term_ms: 30_000,
+        deadline: None,
+        expires: Timestamp(2),
+    }
 }
 
 pub fn lease() -> impl Strategy<Value = Lease> {

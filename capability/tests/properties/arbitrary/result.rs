@@ -1,19 +1,17 @@
 //! What happened, and what the master made of it.
 
-use capability::BlobHash;
 use capability::statements::{
-    Artifact, Credit, Ended, JobResult, Log, Receipt, StepReport, Verdict,
+    Artifact, Blob, BlobPart, Credit, Ended, JobResult, Log, Receipt, Report, StepReport, Verdict,
 };
+use capability::{BlobHash, BlobKey, Encapsulated, Sealed, encrypted_size};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 use super::machine::platform;
-use super::{delegated, envelope, id, key, number, owned, project, runtime, task, text, time};
-
-fn blob() -> impl Strategy<Value = BlobHash> {
-    any::<[u8; 32]>().prop_map(|bytes| BlobHash::of(&bytes))
-}
+use super::{
+    delegated, encryption_key, envelope, id, key, number, owned, project, runtime, task, text, time,
+};
 
 fn ended() -> impl Strategy<Value = Ended> {
     prop_oneof![
@@ -25,10 +23,8 @@ fn ended() -> impl Strategy<Value = Ended> {
 }
 
 fn step() -> impl Strategy<Value = StepReport> {
-    let log = prop_oneof![
-        vec(any::<u8>(), 0..200).prop_map(Log::Inline),
-        (blob(), number()).prop_map(|(hash, size)| Log::Blob { hash, size }),
-    ];
+    let log =
+        prop_oneof![vec(any::<u8>(), 0..200).prop_map(Log::Inline), part().prop_map(Log::Blob),];
     let times = (number(), number(), number());
     (text(16), option::of(any::<i32>()), text(32), times, log).prop_map(
         |(name, exit, ending, (wall_ms, cpu_ms, memory), log)| StepReport {
@@ -43,43 +39,87 @@ fn step() -> impl Strategy<Value = StepReport> {
     )
 }
 
+fn part() -> impl Strategy<Value = BlobPart> {
+    (number(), any::<[u8; 32]>()).prop_map(|(size, hash)| BlobPart {
+        blob: 0,
+        size,
+        hash: BlobHash::of(&hash),
+    })
+}
+
 fn artifact() -> impl Strategy<Value = Artifact> {
-    let part = text(16).prop_map(|part| format!("x{}", part.replace('/', "")));
-    let path = vec(part, 1..4).prop_map(|parts| parts.join("/"));
-    (path, blob(), number()).prop_map(|(path, hash, size)| Artifact { path, hash, size })
+    let name = text(16).prop_map(|name| format!("x{}", name.replace('/', "")));
+    let path = vec(name, 1..4).prop_map(|parts| parts.join("/"));
+    (path, part()).prop_map(|(path, content)| Artifact { path, content })
+}
+
+fn blob() -> impl Strategy<Value = Blob> {
+    (any::<[u8; 32]>(), number()).prop_map(|(hash, size)| Blob { hash: BlobHash::of(&hash), size })
+}
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    (encryption_key(), any::<[u8; 32]>(), any::<u32>(), vec(any::<u8>(), 0..700)).prop_map(
+        |(to, encapsulated, number, body)| Sealed {
+            to,
+            encapsulated: Encapsulated::from_bytes(encapsulated),
+            number,
+            body,
+        },
+    )
 }
 
 pub fn result() -> impl Strategy<Value = JobResult> {
+    (task(), envelope(), vec(blob(), 0..5), sealed(), time()).prop_map(
+        |(task, lease, blobs, report, expires)| JobResult {
+            project: project(),
+            task,
+            lease,
+            blobs,
+            report,
+            expires,
+        },
+    )
+}
+
+/// A report, and the blobs that go with it.
+pub fn report() -> impl Strategy<Value = (Report, Vec<Blob>)> {
     let lists = (vec(step(), 0..5), vec(artifact(), 0..5));
     let place = (platform(), text(32), runtime());
     let ownership = option::of(Just(()).prop_map(|()| owned()));
-    (task(), envelope(), ended(), lists, place, ownership, (time(), time(), time())).prop_map(
-        |(
-            task,
-            lease,
-            ended,
-            (steps, artifacts),
-            (platform, system, runtime),
-            ownership,
-            times,
-        )| {
-            JobResult {
-                project: project(),
-                task,
-                lease,
+    let times = (time(), time());
+    (ended(), lists, any::<[u8; 32]>(), place, ownership, times).prop_map(
+        |(ended, (steps, artifacts), key, (platform, system, runtime), ownership, times)| {
+            let mut report = Report {
                 ended,
                 steps,
                 artifacts,
+                key: BlobKey::from_bytes(key),
                 platform,
                 system,
                 runtime,
                 ownership,
                 started: times.0,
                 finished: times.1,
-                expires: times.2,
-            }
+            };
+            let blobs = number_blobs(&mut report);
+            (report, blobs)
         },
     )
+}
+
+/// Gives each blob its index.
+fn number_blobs(report: &mut Report) -> Vec<Blob> {
+    let logs = report.steps.iter_mut().filter_map(|step| match &mut step.log {
+        Log::Blob(part) => Some(part),
+        Log::Inline(_) => None,
+    });
+    let parts = logs.chain(report.artifacts.iter_mut().map(|artifact| &mut artifact.content));
+    let blobs = parts.zip(0..).map(|(part, index)| {
+        part.blob = index;
+        let hash = BlobHash::of(&index.to_be_bytes());
+        Blob { hash, size: encrypted_size(part.size) }
+    });
+    blobs.collect()
 }
 
 pub fn receipt() -> impl Strategy<Value = Receipt> {

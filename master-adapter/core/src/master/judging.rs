@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use capability::statements::{Ended, JobResult, Lease, Ownership, Receipt, TaskId};
+use capability::statements::{Ended, JobResult, Opened, Receipt, TaskId};
 use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
 use super::{MAX_RECEIPTS_WAITING, Master, Pending};
 use crate::jobs::{Job, JobState, Settled};
-use crate::judge::{Court, Finding};
+use crate::judge::{Court, Finding, Inside};
 use crate::message::{Action, News};
 use crate::records::{
     GivenUpRecord, Judgement, SettledRecord, delegation_key, given_up_key, judgement_key,
@@ -23,8 +23,7 @@ const RECEIPT_LIFETIME: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 pub(super) struct Arrival {
     pub(super) from: PublicKey,
     pub(super) via: PublicKey,
-    pub(super) lease: Option<Verified<Lease>>,
-    pub(super) ownership: Option<Verified<Ownership>>,
+    pub(super) inside: Inside,
     pub(super) missing: Vec<BlobHash>,
     pub(super) reply: ReplyId,
 }
@@ -68,7 +67,7 @@ impl Master {
             job: self.jobs.get(result.task.offer),
             now: now.wall,
         };
-        let finding = court.judge(result, arrival.lease.as_ref());
+        let finding = court.judge(result, &arrival.inside);
         if matches!(finding, Finding::Settles { .. }) && !arrival.missing.is_empty() {
             let answer = HandoverAnswer::Missing(arrival.missing.clone());
             self.outbox.push(Action::ReplyHandover { reply: arrival.reply, answer });
@@ -106,7 +105,9 @@ impl Master {
         }
         let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
         writes.extend(self.remember_delegation());
-        let ownership = arrival.ownership.as_ref();
+        let opened = arrival.inside.report.as_ref().and_then(|report| report.as_ref().ok());
+        let Opened { report, ownership } = opened.expect("what cannot be read is rejected");
+        let ownership = ownership.as_ref();
         let owner = self.owners.owner_of(volunteer, ownership, judgement.issued);
         owner.into_iter().for_each(|owner| self.owners.meet(owner));
         self.judgements.insert(id, judgement);
@@ -134,6 +135,7 @@ impl Master {
                 let accepted = News::Accepted {
                     task,
                     result: result.clone(),
+                    report: report.clone(),
                     passed,
                     credit: *credit,
                     owner,
@@ -142,7 +144,7 @@ impl Master {
                 };
                 let mut news: Vec<Action> = vec![accepted.into()];
                 let key = given_up_key(task.offer, task.task);
-                if let Ended::Machine(why) = &result.ended {
+                if let Ended::Machine(why) = &report.ended {
                     // The judge settles nothing so before enough machines have failed.
                     let machines = job.unfit_machines(task.task) + 1;
                     let reason =

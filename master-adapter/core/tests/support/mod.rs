@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Ownership, Package,
-    Permissions, Receipt, Registration, Revocation, StepReport, TaskId, USUAL_PRIORITY, Verdict,
+    Artifact, Blob, BlobPart, Delegation, Ended, Home, JobResult, Lease, Log, Offer, Ownership,
+    Package, Permissions, Receipt, Registration, Report, Revocation, StepReport, TaskId,
+    USUAL_PRIORITY, Verdict,
 };
 use capability::{
-    BlobHash, JobSpec, Limits, Platform, PublicKey, Requirements, Runtime, SIGNATURE_BYTES,
-    Signature, Signer, StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier,
+    BlobHash, BlobKey, Encapsulated, EncryptionKey, JobSpec, Limits, OpenError, Opener, Platform,
+    PublicKey, Purpose, Requirements, Runtime, SIGNATURE_BYTES, Sealed, Sealer, Signature, Signer,
+    StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier, encrypted_size,
 };
-use master_core::{Action, Authority, Input, Master, NewJob, News, lease_of, ownership_of};
+use master_core::{Action, Authority, Input, Inside, Master, NewJob, News};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, KeyChange, Mono, Now,
     ReplyId, Write,
@@ -45,6 +47,32 @@ impl Verifier for TestVerifier {
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
         TestKey(*key).sign(message) == *signature
     }
+}
+
+/// Seals by writing down what belongs together, and opens what belongs to [`recipient`].
+pub struct TestKeys;
+
+impl Sealer for TestKeys {
+    fn seal(&self, _: Purpose, to: EncryptionKey, plaintext: &[u8], associated: &[u8]) -> Sealed {
+        let body = [blake3::hash(associated).as_bytes(), plaintext].concat();
+        Sealed { to, encapsulated: Encapsulated::from_bytes([0; 32]), number: 0, body }
+    }
+}
+
+impl Opener for TestKeys {
+    fn open(&self, _: Purpose, sealed: &Sealed, associated: &[u8]) -> Result<Vec<u8>, OpenError> {
+        if sealed.to != recipient() {
+            return Err(OpenError::OtherKey);
+        }
+        let bond = *blake3::hash(associated).as_bytes();
+        let opened = sealed.body.strip_prefix(&bond);
+        opened.map(<[u8]>::to_vec).ok_or(OpenError::Unsound)
+    }
+}
+
+/// The encryption key of every master here.
+pub fn recipient() -> EncryptionKey {
+    EncryptionKey::from_bytes([5; 32]).expect("a sound key")
 }
 
 pub fn key(n: u8) -> TestKey {
@@ -86,7 +114,8 @@ pub fn authority(now: Timestamp, node: TestKey, lifetime: Duration) -> Authority
         checks: Vec::new(),
         expires: now + 300 * DAY,
     };
-    let delegation = Delegation { node: node.public(), expires: now + lifetime };
+    let delegation =
+        Delegation { node: node.public(), encryption: recipient(), expires: now + lifetime };
     let registration = Verified::sign(registration, &project);
     let delegation = Verified::sign(delegation, &project);
     Authority::new(Arc::new(node), registration, delegation).expect("one project, its node")
@@ -274,11 +303,10 @@ impl Bench {
         missing: Vec<BlobHash>,
     ) -> ReplyId {
         let bundle = Bundle { cargo: Cargo::Result(result.clone()), via: home().public() };
-        let lease = lease_of(&bundle, &TestVerifier);
-        let ownership = ownership_of(&bundle, &TestVerifier);
+        let inside = Inside::of(&bundle, &TestKeys, &TestVerifier);
         let from = home().public();
         let reply = self.reply();
-        self.give(Input::Handover { from, bundle, lease, ownership, missing, reply });
+        self.give(Input::Handover { from, bundle, inside, missing, reply });
         reply
     }
 
@@ -368,9 +396,12 @@ pub struct Draft {
     pub leased_to: TestKey,
     pub sender: TestKey,
     pub ended: Ended,
+    /// Of the step; none: as `ended` has it.
+    pub exit: Option<i32>,
     pub cpu_ms: u64,
     pub artifacts: Vec<Artifact>,
     pub ownership: Option<Verified<Ownership>>,
+    pub to: EncryptionKey,
 }
 
 impl Draft {
@@ -384,9 +415,11 @@ impl Draft {
             leased_to: volunteer(by),
             sender: volunteer(by),
             ended: Ended::Passed,
+            exit: None,
             cpu_ms: 5,
             artifacts: Vec::new(),
             ownership: None,
+            to: recipient(),
         }
     }
 
@@ -404,33 +437,39 @@ impl Draft {
             expires: self.offer.expires,
         };
         let lease = Verified::sign(lease, &self.granter);
-        let exit = if self.ended == Ended::Passed { 0 } else { 1 };
         let step = StepReport {
             name: "test".into(),
-            exit: Some(exit),
+            exit: Some(self.exit.unwrap_or((self.ended != Ended::Passed).into())),
             ending: String::new(),
             wall_ms: 10,
             cpu_ms: self.cpu_ms,
             memory: 1 << 20,
             log: Log::Inline(b"1..1\nok 1\n".to_vec()),
         };
-        let result = JobResult {
-            project: self.offer.project,
-            task,
-            lease: lease.envelope().clone(),
+        let report = Report {
             ended: self.ended,
             steps: vec![step],
             artifacts: self.artifacts,
+            key: BlobKey::from_bytes([0; 32]),
             platform: Platform::new("linux", "x86_64").expect("a platform"),
             system: String::new(),
             runtime: Runtime::Native,
             ownership: self.ownership.map(|it| it.envelope().clone()),
             started: self.offer.issued,
             finished: self.offer.issued,
-            expires: self.offer.expires,
         };
+        let result = JobResult::new(&lease, blobs(&report), &report, self.to, &TestKeys);
         Verified::sign(result, &self.sender)
     }
+}
+
+/// The blobs that `report` names.
+pub fn blobs(report: &Report) -> Vec<Blob> {
+    let blob = |part: BlobPart| Blob {
+        hash: BlobHash::of(&part.blob.to_be_bytes()),
+        size: encrypted_size(part.size),
+    };
+    report.parts().map(blob).collect()
 }
 
 /// `of` is void, says `by`.

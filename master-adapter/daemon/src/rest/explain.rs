@@ -200,8 +200,10 @@ fn several() -> Problem {
 mod tests {
     use std::time::Duration;
 
+    use capability::{
+        DecryptionKey, Facts, Platform, Resources, Runtime, RuntimeFacts, SecretKey, Timestamp,
+    };
     use capability::{Explanation, Need, Obstacle};
-    use capability::{Facts, Platform, Resources, Runtime, RuntimeFacts, SecretKey, Timestamp};
     use mesh_shell::{Exit, Failure, Outcome};
 
     use super::super::tests::{Bench, JOB, ask, bench};
@@ -304,7 +306,9 @@ mod tests {
             runtimes: [(Runtime::Native, inside)].into(),
         };
         let expires = Timestamp(0) + Duration::from_secs(60);
-        Verified::sign(Ad { seq: 1, broker: home(), capabilities, expires }, &secret)
+        let encryption = DecryptionKey::from_seed(&[seed; 32]).public();
+        let ad = Ad { seq: 1, broker: home(), capabilities, encryption, expires };
+        Verified::sign(ad, &secret)
     }
 
     async fn compared(

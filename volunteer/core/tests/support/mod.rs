@@ -3,23 +3,24 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use capability::statements::{
-    Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, TaskId,
-    USUAL_PRIORITY, Verdict,
+    Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, Report,
+    TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
-    BlobHash, Capabilities, Clause, Ed25519, Facts, Invalid, JobSpec, Kind, Payload, Platform,
-    ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey,
-    Signer, StatementId, Step, Timestamp, Verified,
+    BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, Ed25519, Facts, HpkeOpener, HpkeSealer,
+    Invalid, JobSpec, Kind, Payload, Platform, ProjectKey, PublicKey, Requirements, Resource,
+    Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, HandoverFailed,
     KeyChange, Mono, Now, Offered, ReplyId, Wants, Write,
 };
 use serde::{Deserialize, Serialize};
-use volunteer_core::{Action, Input, News, Order, Outcome, Pin, Volunteer};
+use volunteer_core::{Action, Identity, Input, News, Order, Outcome, Pin, Volunteer};
 
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +38,22 @@ pub const PROJECT: u8 = 5;
 
 pub fn peer(n: u8) -> PublicKey {
     key(n).public()
+}
+
+/// The key to which the adapter has reports sealed.
+pub fn adapter() -> DecryptionKey {
+    DecryptionKey::from_seed(&[ADAPTER; 32])
+}
+
+/// Who the volunteer is, in each of its processes.
+pub fn identity() -> Identity {
+    static PROCESSES: AtomicU8 = AtomicU8::new(0);
+    let seed = [PROCESSES.fetch_add(1, Ordering::Relaxed); 32];
+    Identity {
+        signer: key(ME),
+        encryption: DecryptionKey::from_seed(&[ME; 32]).public(),
+        sealer: Arc::new(HpkeSealer::new(seed)),
+    }
 }
 
 pub fn project() -> ProjectKey {
@@ -69,7 +86,7 @@ pub fn offered(name: &str, tasks: u32, cores: u64) -> Offered {
 
 pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offered {
     let expires = START + DAY;
-    let delegation = Delegation { node: peer(ADAPTER), expires };
+    let delegation = Delegation { node: peer(ADAPTER), encryption: adapter().public(), expires };
     let delegation = Verified::sign(delegation, &*key(PROJECT)).envelope().clone();
     let offer = Offer {
         project: project(),
@@ -115,6 +132,8 @@ pub fn outcome(ended: Ended) -> Outcome {
         ended,
         steps: vec![],
         artifacts: vec![],
+        blobs: vec![],
+        key: BlobKey::from_bytes([7; 32]),
         leftover: vec![],
         system: String::new(),
         started,
@@ -139,7 +158,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
-        Self::around(Volunteer::new(key(ME)), Now { mono: Mono::default(), wall: START })
+        Self::around(Volunteer::new(identity()), Now { mono: Mono::default(), wall: START })
     }
 
     /// A volunteer of `cores` cores with the usual pin, at its broker.
@@ -167,7 +186,7 @@ impl Bench {
     /// `kill -9`, and a new process some seconds later that finds what is durable.
     pub fn restart(self) -> Self {
         let records = self.disk.clone();
-        let volunteer = Volunteer::restore(key(ME), records, &Ed25519).expect("our own records");
+        let volunteer = Volunteer::restore(identity(), records, &Ed25519).expect("our own records");
         let mut bench = Self::around(volunteer, self.now.after(Duration::from_secs(5)));
         bench.disk = self.disk;
         bench.drain();
@@ -436,7 +455,7 @@ impl<T: Payload> Payload for Padded<T> {
 
 pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Receipt> {
     let expires = START + DAY;
-    let delegation = Delegation { node: peer(ADAPTER), expires };
+    let delegation = Delegation { node: peer(ADAPTER), encryption: adapter().public(), expires };
     let receipt = Receipt {
         project: result.project,
         result: result.id(),
@@ -452,6 +471,12 @@ pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Recei
 
 pub fn accepted(result: &Verified<JobResult>) -> Verified<Receipt> {
     receipt(result, Verdict::Accepted(Credit(7)))
+}
+
+/// What the adapter reads in a result.
+pub fn report_in(result: &Verified<JobResult>) -> Report {
+    let opener = HpkeOpener::new([adapter()]);
+    Report::open(result, &opener, &Ed25519).expect("it is sealed to the adapter").report
 }
 
 pub fn result_in(bundle: &Bundle) -> Verified<JobResult> {

@@ -1,56 +1,45 @@
 //! What a job leaves becomes blobs: large logs, and the files that its artifacts' patterns name.
 
-use std::io::{Read, Write};
 use std::path::Path;
 
-use capability::BlobHash;
 use capability::statements::{Artifact, Log, MAX_INLINE_LOG_BYTES};
 use mesh_shell::chain;
-use mesh_store::{BlobError, BlobStore};
 use volunteer_sandbox::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
+
+use super::outgoing::Outgoing;
 
 /// Artifacts that a result can name.
 const MAX_ARTIFACTS: usize = 256;
 
-/// Bytes of all logs together that travel inside the result, which is at most 64 KiB with all its
-/// steps and artifacts.
+/// Bytes of all logs together that travel inside the report: with all its steps, artifacts and padding
+/// the result is at most 64 KiB.
 pub const INLINE_LOGS: usize = 24 << 10;
 
 /// Bytes of complaints about artifacts: enough to see what went wrong.
 const MAX_COMPLAINTS: usize = 16 << 10;
 
 /// What the job's patterns have found.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Found {
-    /// The files that are stored now.
-    pub artifacts: Vec<Artifact>,
+    /// Files that can be artifacts.
+    pub files: Vec<Collected>,
     /// Matches that cannot be artifacts.
     pub refused: Vec<Refused>,
     /// Patterns that match nothing.
     pub unmatched: Vec<String>,
 }
 
-/// Artifacts could not be brought back; why, for people.
+/// Artifacts could not be found; why, for people.
 #[derive(Debug)]
 pub enum BringBackError {
     /// The job left what it may not.
     Job(String),
-    /// The machine could not read or store them.
-    Machine {
-        /// Why.
-        reason: String,
-        /// What was stored before.
-        stored: Vec<BlobHash>,
-    },
+    /// The machine could not read them.
+    Machine(String),
 }
 
-/// Stores the files below `work` that match `patterns`.
-pub fn artifacts(
-    work: &Path,
-    patterns: &[String],
-    max_bytes: u64,
-    blobs: &BlobStore,
-) -> Result<Found, BringBackError> {
+/// The files below `work` that match `patterns`.
+pub fn find(work: &Path, patterns: &[String], max_bytes: u64) -> Result<Found, BringBackError> {
     if patterns.is_empty() {
         return Ok(Found::default());
     }
@@ -59,29 +48,31 @@ pub fn artifacts(
         let reason = chain(&error);
         match error {
             CollectError::Read { .. } | CollectError::Unavailable => {
-                BringBackError::Machine { reason, stored: Vec::new() }
+                BringBackError::Machine(reason)
             }
             _ => BringBackError::Job(reason),
         }
     })?;
     let Collection { files, mut refused, unmatched } = collected;
-    let mut artifacts: Vec<Artifact> = Vec::new();
+    let (mut sound, mut faulty) = (Vec::new(), Vec::new());
     for file in files {
-        let path = file.path.clone();
-        if let Some(reason) = Artifact::path_fault(&path) {
-            refused.push(Refused { path, reason });
-            continue;
-        }
-        match store(file, blobs) {
-            Ok((hash, size)) => artifacts.push(Artifact { path, hash, size }),
-            Err(error) => {
-                let stored = artifacts.into_iter().map(|it| it.hash).collect();
-                return Err(BringBackError::Machine { reason: chain(&error), stored });
-            }
+        match Artifact::path_fault(&file.path) {
+            Some(reason) => faulty.push(Refused { path: file.path, reason }),
+            None => sound.push(file),
         }
     }
+    refused.extend(faulty);
     refused.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(Found { artifacts, refused, unmatched })
+    Ok(Found { files: sound, refused, unmatched })
+}
+
+/// Stores `files`.
+pub fn artifacts(files: Vec<Collected>, outgoing: &mut Outgoing) -> Result<Vec<Artifact>, String> {
+    let artifacts = files.into_iter().map(|Collected { path, file, size }| {
+        let content = outgoing.add(file, size).map_err(|error| chain(&error))?;
+        Ok(Artifact { path, content })
+    });
+    artifacts.collect()
 }
 
 /// What is to be said about `refused` and `unmatched`, a line each and at most `limit` bytes.
@@ -94,57 +85,63 @@ pub fn complaints(refused: &[Refused], unmatched: &[String], limit: u64) -> Stri
     text
 }
 
-/// Where `output` goes: into the result itself if it is small and the result has `room` for it,
+/// Where `output` goes: into the report itself if it is small and the report has `room` for it,
 /// which becomes less by that.
-pub fn log(output: Vec<u8>, room: &mut usize, blobs: &BlobStore) -> Result<Log, String> {
+pub fn log(output: Vec<u8>, room: &mut usize, outgoing: &mut Outgoing) -> Result<Log, String> {
     if output.len() <= MAX_INLINE_LOG_BYTES.min(*room) {
         *room -= output.len();
         return Ok(Log::Inline(output));
     }
-    let write = || -> Result<_, BlobError> {
-        let mut writer = blobs.create(output.len() as u64)?;
-        writer.append(&output)?;
-        writer.finish(None)
-    };
-    let (hash, size) = write().map_err(|error| chain(&error))?;
-    Ok(Log::Blob { hash: our(hash), size })
-}
-
-fn store(file: Collected, blobs: &BlobStore) -> Result<(BlobHash, u64), BlobError> {
-    let Collected { path, file, size } = file;
-    let mut writer = blobs.create(size)?;
-    let mut file = file.take(size);
-    std::io::copy(&mut file, &mut writer).and_then(|_| writer.flush()).map_err(|source| {
-        BlobError::Io { attempt: "store the artifact", path: path.into(), source }
-    })?;
-    let (hash, size) = writer.finish(None)?;
-    Ok((our(hash), size))
-}
-
-fn our(hash: blake3::Hash) -> BlobHash {
-    BlobHash::from_bytes(*hash.as_bytes())
+    let stored = outgoing.add(output.as_slice(), output.len() as u64);
+    stored.map(Log::Blob).map_err(|error| chain(&error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use capability::DecryptingReader;
+    use capability::statements::BlobPart;
+    use mesh_store::BlobStore;
+
     use super::*;
+
+    /// What is in `part`, for whoever has the key; and in clear it is nowhere.
+    fn read(part: BlobPart, blobs: &BlobStore, outgoing: Outgoing) -> Vec<u8> {
+        let (sent, key) = outgoing.into_parts();
+        let name = blake3::Hash::from_bytes(*sent[part.blob as usize].hash.as_bytes());
+        let mut encrypted = Vec::new();
+        blobs.read(&name).expect("stored").read_to_end(&mut encrypted).expect("read");
+        assert_eq!(encrypted.len() as u64, sent[part.blob as usize].size);
+        let mut content = Vec::new();
+        let mut reader =
+            DecryptingReader::new(&encrypted[..], key, part.blob, part.size).expecting(part.hash);
+        reader.read_to_end(&mut content).expect("sound");
+        assert!(!encrypted.windows(content.len()).any(|window| window == content));
+        content
+    }
 
     #[test]
     fn small_logs_stay_and_large_ones_become_blobs() {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
+        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
         let mut room = MAX_INLINE_LOG_BYTES;
         let small = vec![7; MAX_INLINE_LOG_BYTES];
-        assert_eq!(log(small.clone(), &mut room, &blobs), Ok(Log::Inline(small)));
-        assert_eq!(log(vec![], &mut room, &blobs), Ok(Log::Inline(vec![])));
-        let stored = log(vec![7], &mut room, &blobs).expect("room in the store");
-        assert_eq!(stored, Log::Blob { hash: BlobHash::of(&[7]), size: 1 });
+        assert_eq!(log(small.clone(), &mut room, &mut outgoing), Ok(Log::Inline(small)));
+        assert_eq!(log(vec![], &mut room, &mut outgoing), Ok(Log::Inline(vec![])));
+        let stored = log(vec![7], &mut room, &mut outgoing).expect("room in the store");
+        let hash = capability::BlobHash::of(&[7]);
+        assert_eq!(stored, Log::Blob(BlobPart { blob: 0, size: 1, hash }));
         let mut room = INLINE_LOGS;
 
         let large = vec![7; MAX_INLINE_LOG_BYTES + 1];
-        let stored = log(large.clone(), &mut room, &blobs).expect("room");
-        assert_eq!(stored, Log::Blob { hash: BlobHash::of(&large), size: large.len() as u64 });
-        log(vec![7; 2 << 20], &mut room, &blobs).expect_err("over the quota");
+        let stored = log(large.clone(), &mut room, &mut outgoing).expect("room");
+        let Log::Blob(part) = stored else { panic!("{stored:?}") };
+        assert_eq!((part.blob, part.size), (1, large.len() as u64));
+        log(vec![7; 2 << 20], &mut room, &mut outgoing).expect_err("over the quota");
+        assert_eq!(outgoing.count(), 2);
+        assert_eq!(read(part, &blobs, outgoing), large);
     }
 
     #[test]
@@ -163,11 +160,15 @@ mod tests {
         }
         let patterns = ["out/**".to_owned(), "absent".to_owned()];
 
-        let found = artifacts(&work, &patterns, 1000, &blobs).expect("one good file");
+        let mut found = find(&work, &patterns, 1000).expect("one good file");
 
-        let stored: Vec<_> = found.artifacts.iter().map(|it| (it.path.as_str(), it.size)).collect();
+        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
+        let files = std::mem::take(&mut found.files);
+        let artifacts = artifacts(files, &mut outgoing).expect("room");
+        let stored: Vec<_> =
+            artifacts.iter().map(|it| (it.path.as_str(), it.content.size)).collect();
         assert_eq!(stored, [("out/a.txt", 6)]);
-        assert_eq!(found.artifacts[0].hash, BlobHash::of(b"answer"));
+        assert_eq!(read(artifacts[0].content, &blobs, outgoing), b"answer");
         let reasons: Vec<_> = found.refused.iter().map(|it| it.reason).collect();
         let expected = [
             "it is a link",
@@ -190,16 +191,25 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_before_a_failure_is_named() {
+    fn what_was_stored_before_a_failure_is_given_up() {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
         let work = directory.path().join("work");
         std::fs::create_dir(&work).expect("made");
         std::fs::write(work.join("a"), "answer").expect("written");
         std::fs::write(work.join("b"), vec![7; 2 << 20]).expect("written");
+        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
+        log(vec![7; 5000], &mut INLINE_LOGS.clone(), &mut outgoing).expect("room");
 
-        let error = artifacts(&work, &["*".to_owned()], 4 << 20, &blobs).expect_err("full");
-        let BringBackError::Machine { stored, .. } = error else { panic!("{error:?}") };
-        assert_eq!(stored, [BlobHash::of(b"answer")]);
+        let files = find(&work, &["*".to_owned()], 4 << 20).expect("found").files;
+        artifacts(files, &mut outgoing).expect_err("full");
+        assert_eq!(outgoing.count(), 2);
+        let given_up = outgoing.keep(1);
+        let stored = blobs.list().expect("listed");
+        let is_stored = |hash: &capability::BlobHash| {
+            stored.iter().any(|(name, _)| name.as_bytes() == hash.as_bytes())
+        };
+        assert!(given_up.len() == 1 && given_up.iter().all(is_stored));
+        assert_eq!(outgoing.count(), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use capability::statements::Ended;
-use capability::{Runtime, StatementId};
+use capability::{BlobKey, KEY_BYTES, Runtime, StatementId};
 use mesh_shell::spans;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
@@ -124,6 +124,9 @@ fn not_run(place: &Place, reason: &str) -> Outcome {
         ended: Ended::Machine(super::short(reason)),
         steps: Vec::new(),
         artifacts: Vec::new(),
+        blobs: Vec::new(),
+        // Nothing is encrypted with it.
+        key: BlobKey::from_bytes([0; KEY_BYTES]),
         leftover: Vec::new(),
         system: String::new(),
         started: now,

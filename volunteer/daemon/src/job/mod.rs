@@ -3,6 +3,7 @@
 mod bring_back;
 mod check;
 mod crew;
+mod outgoing;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -10,15 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use capability::statements::{Ended, Log, StepReport};
-use capability::{Limits as JobLimits, TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp};
+use capability::statements::{Artifact, Blob, Ended, Log, StepReport};
+use capability::{
+    BlobHash, BlobKey, KEY_BYTES, Limits as JobLimits, TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
+    Timestamp,
+};
 use mesh_shell::{Clock, chain};
 use mesh_store::BlobStore;
 use volunteer_core::{Order, Outcome};
-use volunteer_sandbox::{Ending, Limits, remove_tree};
+use volunteer_sandbox::{Collected, Ending, Limits, remove_tree};
 
 use self::bring_back::{BringBackError, Found};
 pub use self::crew::{Crew, Ran};
+use self::outgoing::Outgoing;
 use self::unpack::UnpackError;
 use crate::live::LiveTail;
 use crate::runtimes::{Control, JobRuntime, Step, StepEnd, StepOrder};
@@ -218,44 +223,48 @@ impl Job<'_> {
         (report, end.output)
     }
 
-    /// Stores logs and artifacts. What cannot be stored makes the outcome this machine's fault.
-    fn bring_back(mut self, ended: Ended, started: Timestamp) -> Outcome {
+    /// Stores logs and artifacts, encrypted. What cannot be stored makes the outcome this machine's
+    /// fault.
+    fn bring_back(mut self, mut ended: Ended, started: Timestamp) -> Outcome {
         let finished = self.place.clock.now().wall;
+        let files = self.find_artifacts(&mut ended);
+        let mut stored = match Outgoing::new(&self.place.blobs) {
+            Ok(outgoing) => store(std::mem::take(&mut self.steps), files, outgoing),
+            Err(error) => Stored::none(chain(&error)),
+        };
+        let ended = stored.failure.take().map_or(ended, |reason| Ended::Machine(short(&reason)));
+        let Stored { steps, artifacts, blobs, key, leftover, .. } = stored;
+        let system = short(&self.runtime.system());
+        let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
+        Outcome { ended, steps, artifacts, blobs, key, leftover, system, started, finished }
+    }
+
+    /// The files that the job's patterns name; what is amiss with them is reported, and may change how
+    /// the job has ended.
+    fn find_artifacts(&mut self, ended: &mut Ended) -> Vec<Collected> {
         let ran = matches!(ended, Ended::Passed | Ended::Failed | Ended::Limit(_));
         let wanted = if ran { self.order.job.artifacts.as_slice() } else { &[] };
-        let limits = &self.order.job.limits;
-        let (mut ended, mut artifacts, mut leftover) = (ended, Vec::new(), Vec::new());
-        match bring_back::artifacts(&self.work, wanted, limits.disk, &self.place.blobs) {
+        match bring_back::find(&self.work, wanted, self.order.job.limits.disk) {
             Ok(found) => {
-                let passed = ended == Ended::Passed;
+                let passed = *ended == Ended::Passed;
                 self.complain(&found, passed);
                 if passed && !found.refused.is_empty() {
-                    ended = Ended::Failed;
+                    *ended = Ended::Failed;
                 }
-                artifacts = found.artifacts;
+                found.files
             }
             Err(BringBackError::Job(reason)) => {
                 self.push_last(report(BRINGING_BACK, None, short(&reason)), String::new());
-                if ended == Ended::Passed {
-                    ended = Ended::Failed;
+                if *ended == Ended::Passed {
+                    *ended = Ended::Failed;
                 }
+                Vec::new()
             }
-            Err(BringBackError::Machine { reason, stored }) => {
-                ended = Ended::Machine(short(&reason));
-                leftover = stored;
+            Err(BringBackError::Machine(reason)) => {
+                *ended = Ended::Machine(short(&reason));
+                Vec::new()
             }
         }
-        let (mut steps, mut room) = (Vec::new(), bring_back::INLINE_LOGS);
-        for (mut report, output) in self.steps {
-            match bring_back::log(output, &mut room, &self.place.blobs) {
-                Ok(log) => report.log = log,
-                Err(reason) => ended = Ended::Machine(short(&reason)),
-            }
-            steps.push(report);
-        }
-        let system = short(&self.runtime.system());
-        let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
-        Outcome { ended, steps, artifacts, leftover, system, started, finished }
     }
 
     /// Says which files are no artifacts although they match, which is the job's mistake, and which
@@ -288,6 +297,58 @@ impl Job<'_> {
             self.steps.push((report, log.into_bytes()));
         }
     }
+}
+
+/// What is stored of a job.
+struct Stored {
+    steps: Vec<StepReport>,
+    artifacts: Vec<Artifact>,
+    blobs: Vec<Blob>,
+    key: BlobKey,
+    /// What was stored in vain.
+    leftover: Vec<BlobHash>,
+    /// Why not all is.
+    failure: Option<String>,
+}
+
+impl Stored {
+    fn none(failure: String) -> Self {
+        Self {
+            steps: Vec::new(),
+            artifacts: Vec::new(),
+            blobs: Vec::new(),
+            // Nothing is encrypted with it.
+            key: BlobKey::from_bytes([0; KEY_BYTES]),
+            leftover: Vec::new(),
+            failure: Some(failure),
+        }
+    }
+}
+
+/// Stores what is too large for a report. Logs first, so that artifacts can be given up alone.
+fn store(
+    steps: Vec<(StepReport, Vec<u8>)>,
+    files: Vec<Collected>,
+    mut outgoing: Outgoing,
+) -> Stored {
+    let (mut reports, mut failure, mut room) = (Vec::new(), None, bring_back::INLINE_LOGS);
+    for (mut report, output) in steps {
+        match bring_back::log(output, &mut room, &mut outgoing) {
+            Ok(log) => report.log = log,
+            Err(reason) => failure = Some(reason),
+        }
+        reports.push(report);
+    }
+    let logs = outgoing.count();
+    let (artifacts, leftover) = match bring_back::artifacts(files, &mut outgoing) {
+        Ok(artifacts) => (artifacts, Vec::new()),
+        Err(reason) => {
+            failure = Some(reason);
+            (Vec::new(), outgoing.keep(logs))
+        }
+    };
+    let (blobs, key) = outgoing.into_parts();
+    Stored { steps: reports, artifacts, blobs, key, leftover, failure }
 }
 
 /// `limits` with `wall` for the time, as the sandbox has them.

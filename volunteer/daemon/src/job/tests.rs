@@ -1,7 +1,11 @@
 //! Whole jobs, in a runtime that is a plain shell.
 
+use std::io::Read;
+
 use capability::statements::{Package, TaskId};
-use capability::{BlobHash, JobSpec, Limits as JobLimits, Runtime, StatementId, Step};
+use capability::{
+    BlobHash, DecryptingReader, JobSpec, Limits as JobLimits, Runtime, StatementId, Step,
+};
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
 use super::*;
@@ -38,7 +42,7 @@ impl JobRuntime for Shell {
 }
 
 pub(super) struct Site {
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     pub place: Place,
 }
 
@@ -49,7 +53,7 @@ impl Site {
         let jobs = directory.path().join("jobs");
         clear(&jobs).expect("made");
         let place = Place { directory: jobs, blobs: Arc::new(blobs), clock: Clock::new() };
-        Self { directory, place }
+        Self { _directory: directory, place }
     }
 
     /// Runs `steps` on a package with the one file `input`.
@@ -109,8 +113,13 @@ fn steps_share_a_directory_and_their_artifacts_become_blobs() {
     assert_eq!(outcome.steps[0].log, Log::Inline(b"blue 3/9\n".to_vec()));
     assert_eq!(outcome.steps[1].log, Log::Inline(b"hello".to_vec()));
     let artifact = &outcome.artifacts[0];
-    assert_eq!((artifact.path.as_str(), artifact.hash), ("out/a", BlobHash::of(b"hello")));
-    assert!(site.directory.path().join("blobs").exists());
+    assert_eq!((artifact.path.as_str(), artifact.content.size), ("out/a", 5));
+    let blob = outcome.blobs[artifact.content.blob as usize];
+    let stored = site.place.blobs.read(&blake3::Hash::from_bytes(*blob.hash.as_bytes()));
+    let mut reader = DecryptingReader::new(stored.expect("stored"), outcome.key, 0, 5);
+    let mut content = String::new();
+    reader.read_to_string(&mut content).expect("sound");
+    assert_eq!(content, "hello");
 }
 
 #[test]

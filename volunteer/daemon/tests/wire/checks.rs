@@ -8,7 +8,7 @@ use capability::statements::{Ad, Check, Ended};
 use capability::{Clause, Fact, FactName, Runtime, Step};
 use serde_json::Value;
 
-use crate::support::{Broker, ask, is_offered, project, start, start_with, volunteer};
+use crate::support::{Broker, ask, is_offered, project, report_in, start, start_with, volunteer};
 
 /// By name, the value of each check or why it has none.
 type Outcomes = BTreeMap<String, Result<String, String>>;
@@ -187,7 +187,7 @@ async fn what_a_check_finds_decides_which_offers_run_until_a_fact_that_it_depend
     broker.show(vec![wrong, right.clone()]);
     let (peer, result) = broker.serve().await;
     broker.give_receipt(peer, &result).await;
-    assert_eq!((result.task.offer, &result.ended), (right.offer.id(), &Ended::Passed));
+    assert_eq!((result.task.offer, report_in(&result).ended), (right.offer.id(), Ended::Passed));
     let declined = ask(directory.path(), &["why", "--json"])["declined"].clone();
     assert_eq!((&declined[0]["name"], &declined[1]), (&"wrong".into(), &Value::Null));
     let reason =

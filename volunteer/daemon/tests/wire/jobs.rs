@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use capability::statements::{Ended, Log};
-use capability::{BlobHash, Runtime, Step};
+use capability::{Runtime, Step};
 use mesh_core::HandoverAnswer;
 use mesh_shell::peer_key;
 use serde_json::Value;
 
-use crate::support::{Broker, ask, is_offered, start, start_with, volunteer};
+use crate::support::{Broker, ask, is_offered, report_in, start, start_with, volunteer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_pulled_run_in_the_sandbox_returned_and_credited() {
@@ -24,14 +24,16 @@ async fn a_job_is_pulled_run_in_the_sandbox_returned_and_credited() {
 
     let (peer, result) = broker.serve().await;
 
-    assert_eq!(result.ended, Ended::Failed, "there is no /root inside: {:?}", result.steps);
-    assert_eq!((result.task.task, result.steps[0].exit), (4, Some(2)));
-    assert!(matches!(result.steps[0].log, Log::Blob { size: 5000.., .. }));
-    let artifacts: Vec<_> = result.artifacts.iter().map(|it| (it.path.as_str(), it.hash)).collect();
-    let expected =
-        [("out/copy", BlobHash::of(b"answer")), ("out/task", BlobHash::of(b"4 of 100000\n"))];
-    assert_eq!(artifacts, expected);
-    assert!(!result.system.is_empty());
+    let report = report_in(&result);
+    assert_eq!(report.ended, Ended::Failed, "there is no /root inside: {:?}", report.steps);
+    assert_eq!((result.task.task, report.steps[0].exit), (4, Some(2)));
+    let Log::Blob(log) = report.steps[0].log else { panic!("a long log") };
+    assert_eq!(broker.read(&result, log)[..5000], [0; 5000]);
+    let artifacts = report.artifacts.iter();
+    let artifacts = artifacts.map(|it| (it.path.as_str(), broker.read(&result, it.content)));
+    let expected = [("out/copy", b"answer".to_vec()), ("out/task", b"4 of 100000\n".to_vec())];
+    assert_eq!(artifacts.collect::<Vec<_>>(), expected);
+    assert!(!report.system.is_empty());
     let jobs = directory.path().join("state/jobs");
     assert!(std::fs::read_dir(jobs).unwrap().next().is_none(), "something was left behind");
     assert_eq!(peer, peer_key(result.signer()));
@@ -60,10 +62,11 @@ async fn a_module_of_the_sweep_computes_its_share() {
 
     let (_, result) = broker.serve().await;
 
-    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
-    let Log::Inline(log) = &result.steps[0].log else { panic!("a short log") };
-    assert!(log.starts_with(b"task 4 of 100000: n in [4000, 5000)"), "{result:?}");
-    assert_eq!(result.runtime, Runtime::Wasm);
+    let report = report_in(&result);
+    assert_eq!(report.ended, Ended::Passed, "{:?}", report.steps);
+    let Log::Inline(log) = &report.steps[0].log else { panic!("a short log") };
+    assert!(log.starts_with(b"task 4 of 100000: n in [4000, 5000)"), "{report:?}");
+    assert_eq!(report.runtime, Runtime::Wasm);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +96,7 @@ async fn a_busy_machine_says_that_it_drains_or_has_paused() {
 
     let (_, result) = broker.serve().await;
 
-    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+    assert_eq!(report_in(&result).ended, Ended::Passed);
     let (draining, paused) = owner.await.unwrap();
     assert_eq!(
         (&draining["idle"], &draining["jobs"][0]["stage"]),
@@ -139,5 +142,5 @@ async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another
     let common = "[policy]\nothers = { at-most = 5 }\n";
     let _daemon = start_with(directory.path(), &broker.address, common);
     let (_, result) = broker.serve().await;
-    assert_eq!(result.ended, Ended::Passed, "{:?}", result.steps);
+    assert_eq!(report_in(&result).ended, Ended::Passed);
 }

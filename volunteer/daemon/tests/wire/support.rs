@@ -1,18 +1,18 @@
 //! A broker with one package, and the daemon as a process.
 
-use std::collections::BTreeSet;
-use std::io::{Seek, Write};
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use capability::statements::{
-    Ad, Check, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package, Permissions,
-    Receipt, Registration, TaskId, USUAL_PRIORITY, Verdict,
+    Ad, BlobPart, Check, Claim, Credit, Delegation, Home, JobResult, Lease, Offer, Package,
+    Permissions, Receipt, Registration, Report, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
-    BlobHash, Clause, Ed25519, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Runtime,
-    SecretKey, Signer, Step, Timestamp, Verified,
+    BlobHash, Clause, DecryptingReader, DecryptionKey, Ed25519, HpkeOpener, JobSpec, Limits,
+    ProjectKey, PublicKey, Requirements, Runtime, SecretKey, Signer, Step, Timestamp, Verified,
 };
 use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, Offered, RequestGuard};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Reply, Role};
@@ -53,7 +53,8 @@ pub struct Broker {
     /// The newest ad.
     ad: Option<Verified<Ad>>,
     guard: RequestGuard,
-    blobs: BTreeSet<BlobHash>,
+    /// What was brought.
+    blobs: BTreeMap<BlobHash, std::fs::File>,
 }
 
 impl Broker {
@@ -92,7 +93,7 @@ impl Broker {
             registration: None,
             ad: None,
             guard: RequestGuard::new(key(BROKER).public()),
-            blobs: BTreeSet::new(),
+            blobs: BTreeMap::new(),
         }
     }
 
@@ -172,7 +173,7 @@ impl Broker {
             Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
                 let bundle = Bundle::decode(&data, &Ed25519).unwrap();
                 let wanted = bundle.blobs().into_iter().map(|(hash, _)| hash);
-                let missing: Vec<_> = wanted.filter(|it| !self.blobs.contains(it)).collect();
+                let missing: Vec<_> = wanted.filter(|it| !self.blobs.contains_key(it)).collect();
                 if !missing.is_empty() {
                     reply.send(HandoverAnswer::Missing(missing).encode()).unwrap();
                     return None;
@@ -188,13 +189,26 @@ impl Broker {
                 tokio::spawn(async move { get.serve(file, size).await.unwrap() });
             }
             Event::Blob(IncomingBlob::Put(put)) => {
-                self.blobs.insert(BlobHash::from_bytes(*put.hash.as_bytes()));
-                let received = put.receive_into(tempfile::tempfile().unwrap());
+                let (file, hash) = (tempfile::tempfile().unwrap(), *put.hash.as_bytes());
+                self.blobs.insert(BlobHash::from_bytes(hash), file.try_clone().unwrap());
+                let received = put.receive_into(file);
                 tokio::spawn(async move { received.await.unwrap().stored().await.unwrap() });
             }
             _ => {}
         }
         None
+    }
+
+    /// What is in a blob that came with `result`, as its master reads it.
+    pub fn read(&self, result: &Verified<JobResult>, part: BlobPart) -> Vec<u8> {
+        let mut file = &self.blobs[&result.blobs[part.blob as usize].hash];
+        file.rewind().unwrap();
+        let key = report_in(result).key;
+        let mut reader =
+            DecryptingReader::new(file, key, part.blob, part.size).expecting(part.hash);
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).unwrap();
+        content
     }
 
     fn answer(&mut self, ask: Ask, peer: PublicKey, reply: Reply) {
@@ -262,9 +276,21 @@ impl Broker {
     }
 }
 
+/// The key to which the adapter has reports sealed.
+fn adapter() -> DecryptionKey {
+    DecryptionKey::from_seed(&[ADAPTER; 32])
+}
+
+/// What the adapter reads in a result.
+pub fn report_in(result: &Verified<JobResult>) -> Report {
+    let opener = HpkeOpener::new([adapter()]);
+    Report::open(result, &opener, &Ed25519).expect("it is sealed to the adapter").report
+}
+
 fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp) -> Offered {
     let expires = now + DAY;
-    let delegation = Delegation { node: key(ADAPTER).public(), expires };
+    let encryption = adapter().public();
+    let delegation = Delegation { node: key(ADAPTER).public(), encryption, expires };
     let delegation = Verified::sign(delegation, &key(PROJECT)).envelope().clone();
     let project = project();
     let offer = Offer {
