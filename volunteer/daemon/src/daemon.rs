@@ -15,6 +15,7 @@ use mesh_store::BlobStore;
 use tokio::sync::mpsc;
 use volunteer_core::{Identity, Volunteer};
 
+use crate::Equipment;
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Parts};
 use crate::face;
@@ -59,8 +60,8 @@ fn sealer() -> Outcome<HpkeSealer> {
     Ok(HpkeSealer::new(seed))
 }
 
-/// Runs the daemon until it is asked to end.
-pub fn run(settings: Settings) -> Outcome {
+/// Runs the daemon with `equipment` until it is asked to end.
+pub fn run(settings: Settings, equipment: Equipment) -> Outcome {
     settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
     let pins = Pins::load(&settings.state)?;
     let key = Arc::new(key(&settings.state)?);
@@ -71,7 +72,7 @@ pub fn run(settings: Settings) -> Outcome {
         .enable_all()
         .build()
         .or_exit(Exit::State)?;
-    let outcome = runtime.block_on(serve(settings, pins, key, encryption));
+    let outcome = runtime.block_on(serve(settings, equipment, pins, key, encryption));
     // Errands that are under way lose nothing: what counts is durable.
     runtime.shutdown_background();
     outcome
@@ -79,6 +80,7 @@ pub fn run(settings: Settings) -> Outcome {
 
 async fn serve(
     settings: Settings,
+    equipment: Equipment,
     pins: Pins,
     key: Arc<SecretKey>,
     encryption: DecryptionKey,
@@ -113,7 +115,8 @@ async fn serve(
     let routes = http::common(registry, http::Readiness::default()).merge(face::routes(questions));
     let web = Web::serve(listener, routes);
 
-    let parts = Parts { settings, pins, core, link, place, events, asked, termination, metrics };
+    let parts =
+        Parts { settings, equipment, pins, core, link, place, events, asked, termination, metrics };
     let outcome = EventLoop::new(parts).run().await;
     web.end().await;
     let _ = std::fs::remove_file(http_path(storage.directory()));

@@ -15,15 +15,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use volunteer_core::{Action, Input, News, Volunteer};
 
+use crate::Equipment;
 use crate::config::Settings;
 use crate::face::Question;
-use crate::job::{Crew, Place, Ran};
+use crate::job::{Executor, Place, Ran};
 use crate::live;
 use crate::metrics::Metrics;
 use crate::news;
 use crate::ownership::Ownerships;
 use crate::pins::Pins;
-use crate::probing::{Lost, Memory};
+use crate::probing::Lost;
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::status::{self, Status, blob_name};
 
@@ -43,6 +44,8 @@ const QUIT_TIME: Duration = Duration::from_secs(2);
 pub struct Parts {
     /// What it goes by.
     pub settings: Settings,
+    /// With what it runs jobs.
+    pub equipment: Equipment,
     /// The trusted projects at the start.
     pub pins: Pins,
     /// The core.
@@ -69,7 +72,7 @@ pub struct EventLoop {
     link: Link,
     clock: Clock,
     dialer: Dialer,
-    crew: Crew,
+    executor: Box<dyn Executor>,
     runtimes: Vec<Arc<dyn JobRuntime>>,
     probes: Vec<Probe>,
     pins: Pins,
@@ -125,17 +128,27 @@ impl<T> Channel<T> {
 impl EventLoop {
     /// Puts the parts together; nothing happens yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, pins, core, link, place, events, asked, termination, metrics } =
-            parts;
-        let runtimes = runtimes::known(&settings, Memory::Trusted);
+        let Parts {
+            settings,
+            equipment,
+            pins,
+            core,
+            link,
+            place,
+            events,
+            asked,
+            termination,
+            metrics,
+        } = parts;
+        let runtimes = (equipment.runtimes)(&settings);
         let (done, ran) = mpsc::unbounded_channel();
         let owner = Ownerships::in_state(&settings.state);
         let key_changes = KeyChanges::in_state(&settings.state);
         Self {
             key: link.key(),
             clock: place.clock,
+            executor: (equipment.executor)(place, &runtimes, done),
             dialer: Dialer::new(link.net().clone(), place.clock, WARM_BROKERS),
-            crew: Crew::new(place, &runtimes, done),
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
                 owner: Watch::new(owner.path().to_path_buf()),
@@ -247,7 +260,8 @@ impl EventLoop {
                 self.handover(public_key(peer), &data, reply);
             }
             Event::Channel(incoming) => {
-                live::take(incoming, self.settings.watching, &self.core, &self.crew, &self.link);
+                let (watching, executor) = (self.settings.watching, self.executor.as_ref());
+                live::take(incoming, watching, &self.core, executor, &self.link);
             }
             // Dropping the question refuses it: a volunteer answers nothing else, serves no blobs to
             // whoever asks, and takes none.
@@ -276,7 +290,7 @@ impl EventLoop {
 
     fn job_ended(&mut self, ran: Ran) {
         let Ran { lease, outcome, storing } = ran;
-        self.crew.ended(lease);
+        self.executor.ended(lease);
         self.core.handle(Input::Ran { lease, outcome }, self.clock.now());
         // The core knows now which blobs the job has left.
         drop(storing);
@@ -405,20 +419,23 @@ impl EventLoop {
                 }
                 Input::Fetched { hash, fetched: fetched.map_err(|error| chain(&error)) }
             }),
-            Action::Run(order) => self.crew.start(order),
-            Action::Stop { lease } => self.crew.reins(lease).into_iter().for_each(|it| it.stop()),
+            Action::Run(order) => self.executor.start(order),
+            Action::Stop { lease } => {
+                self.executor.reins(lease).into_iter().for_each(|it| it.stop())
+            }
             Action::Suspend { lease } => {
-                self.crew.reins(lease).into_iter().for_each(|it| it.pause());
+                self.executor.reins(lease).into_iter().for_each(|it| it.pause());
             }
             Action::Proceed { lease } => {
-                self.crew.reins(lease).into_iter().for_each(|it| it.resume());
+                self.executor.reins(lease).into_iter().for_each(|it| it.resume());
             }
             Action::RunCheck(order) => {
                 let home = self.errands.sender.clone();
                 // The loop may be over by then.
-                self.crew.check(order, move |end| drop(home.send(Input::Checked(end))));
+                self.executor
+                    .check(order, Box::new(move |end| drop(home.send(Input::Checked(end)))));
             }
-            Action::StopCheck => self.crew.stop_check(),
+            Action::StopCheck => self.executor.stop_check(),
             Action::DropBlobs(blobs) => self.unneeded.extend(blobs),
             Action::News(news) => {
                 news::log(&news);
@@ -460,7 +477,7 @@ impl EventLoop {
         }
         let (core, unneeded) = (&self.core, &mut self.unneeded);
         let blobs = self.link.storage().blobs();
-        self.crew.unless_storing(|| {
+        self.executor.unless_storing(&mut || {
             for hash in std::mem::take(unneeded) {
                 if !core.needs_blob(&hash)
                     && let Err(error) = blobs.remove(&blob_name(&hash))

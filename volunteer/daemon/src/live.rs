@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use volunteer_core::{Tail, Volunteer, Watcher};
 use volunteer_sandbox::Observer;
 
-use crate::job::Crew;
+use crate::job::Executor;
 
 /// Those who watch one job at a time.
 const MAX_WATCHERS: usize = 8;
@@ -65,11 +65,11 @@ pub fn take(
     incoming: IncomingChannel,
     watching: Watching,
     core: &Volunteer,
-    crew: &Crew,
+    executor: &dyn Executor,
     link: &Link,
 ) {
     let link = link.clone();
-    match admit(&incoming, watching, core, crew) {
+    match admit(&incoming, watching, core, executor) {
         Ok(watched) => drop(tokio::spawn(async move {
             let lease = watched.lease.id().short();
             match serve(&link, incoming, watched).await {
@@ -97,7 +97,7 @@ fn admit(
     incoming: &IncomingChannel,
     watching: Watching,
     core: &Volunteer,
-    crew: &Crew,
+    executor: &dyn Executor,
 ) -> Result<Watched, ChannelRefusal> {
     if watching == Watching::Declined {
         return Err(ChannelRefusal::Declined);
@@ -107,7 +107,7 @@ fn admit(
         return Err(ChannelRefusal::Invalid);
     };
     let master = core.watcher(public_key(incoming.peer), lease.id())?;
-    let reins = crew.reins(lease.id()).ok_or(ChannelRefusal::Nobody)?;
+    let reins = executor.reins(lease.id()).ok_or(ChannelRefusal::Nobody)?;
     let tail = reins.tail().watch()?;
     Ok(Watched { lease, master, tail })
 }

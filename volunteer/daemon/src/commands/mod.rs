@@ -16,16 +16,16 @@ use mesh_shell::{
 
 use crate::arguments::{Arguments, Command};
 use crate::config::{self, ROLE, TEMPLATE};
-use crate::daemon;
+use crate::{Equipment, daemon};
 
-/// Does what the command line says.
-pub fn run(arguments: Arguments) -> Outcome {
+/// Does what the command line says; a daemon runs jobs with `equipment`.
+pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
     let Arguments { command, common } = arguments;
     match command {
         Command::Init => init(&common),
         Command::Run(flags) => {
             logs::start(&common.logs)?;
-            daemon::run(config::load(&common, flags)?)
+            daemon::run(config::load(&common, flags)?, equipment)
         }
         Command::Project { command } => {
             project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)

@@ -7,21 +7,11 @@ use capability::statements::Ended;
 use capability::{BlobKey, KEY_BYTES, Runtime, StatementId};
 use mesh_shell::spans;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc};
 use volunteer_core::{CheckEnd, CheckOrder, Order, Outcome};
 
-use super::{Place, Reins, check};
+use super::{Executor, Place, Ran, Reins, check};
 use crate::runtimes::JobRuntime;
-
-/// A job is over.
-pub struct Ran {
-    /// Its lease.
-    pub lease: StatementId,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Holds off the removal of blobs until the core knows what the job has stored.
-    pub storing: OwnedRwLockReadGuard<()>,
-}
 
 /// Starts jobs and holds their reins.
 pub struct Crew {
@@ -47,8 +37,15 @@ impl Crew {
         Self { place, runtimes, jobs: BTreeMap::new(), check: None, storing, done }
     }
 
-    /// Runs `order` on a thread of its own.
-    pub fn start(&mut self, order: Order) {
+    fn free_slot(&self) -> u32 {
+        let taken = |slot: &u32| self.jobs.values().chain(&self.check).any(|it| it.0 == *slot);
+        (0..).find(|slot| !taken(slot)).unwrap_or_default()
+    }
+}
+
+impl Executor for Crew {
+    /// On a thread of its own.
+    fn start(&mut self, order: Order) {
         let (lease, slot) = (order.lease, self.free_slot());
         let reins = Arc::new(Reins::default());
         self.jobs.insert(lease, (slot, Arc::clone(&reins)));
@@ -64,19 +61,19 @@ impl Crew {
                 None => (not_run(&place, "its runtime is not offered here"), lock()),
             };
             // The daemon may be gone by now.
-            let _ = done.send(Ran { lease, outcome, storing });
+            let _ = done.send(Ran { lease, outcome, storing: Some(storing) });
         };
         if let Err(error) = std::thread::Builder::new().name("job".to_owned()).spawn(body) {
             let outcome = not_run(&self.place, &format!("no thread for it: {error}"));
             let (done, storing) = (self.done.clone(), Arc::clone(&self.storing));
             tokio::spawn(async move {
-                let _ = done.send(Ran { lease, outcome, storing: storing.read_owned().await });
+                let storing = Some(storing.read_owned().await);
+                let _ = done.send(Ran { lease, outcome, storing });
             });
         }
     }
 
-    /// Runs the check `order` beside the loop; no other may run. `done` is told its end.
-    pub fn check(&mut self, order: CheckOrder, done: impl FnOnce(CheckEnd) + Send + 'static) {
+    fn check(&mut self, order: CheckOrder, done: Box<dyn FnOnce(CheckEnd) + Send>) {
         let slot = self.free_slot();
         let reins = Arc::new(Reins::default());
         self.check = Some((slot, Arc::clone(&reins)));
@@ -90,31 +87,21 @@ impl Crew {
         });
     }
 
-    /// Ends the check that runs.
-    pub fn stop_check(&self) {
+    fn stop_check(&self) {
         self.check.iter().for_each(|(_, reins)| reins.stop());
     }
 
-    /// The reins of a job that runs.
-    pub fn reins(&self, lease: StatementId) -> Option<&Reins> {
+    fn reins(&self, lease: StatementId) -> Option<&Reins> {
         self.jobs.get(&lease).map(|(_, reins)| reins.as_ref())
     }
 
-    /// A job is over; its slot is free.
-    pub fn ended(&mut self, lease: StatementId) {
+    fn ended(&mut self, lease: StatementId) {
         self.jobs.remove(&lease);
     }
 
-    /// Does `remove` unless a job is storing blobs just now; says whether it was done.
-    pub fn unless_storing(&self, remove: impl FnOnce()) -> bool {
-        let Ok(_nobody_stores) = self.storing.try_write() else { return false };
+    fn unless_storing(&self, remove: &mut dyn FnMut()) {
+        let Ok(_nobody_stores) = self.storing.try_write() else { return };
         remove();
-        true
-    }
-
-    fn free_slot(&self) -> u32 {
-        let taken = |slot: &u32| self.jobs.values().chain(&self.check).any(|it| it.0 == *slot);
-        (0..).find(|slot| !taken(slot)).unwrap_or_default()
     }
 }
 

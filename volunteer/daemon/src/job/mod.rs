@@ -3,6 +3,7 @@
 mod bring_back;
 mod check;
 mod crew;
+mod executor;
 mod outgoing;
 mod unpack;
 
@@ -22,7 +23,8 @@ use volunteer_core::{Order, Outcome};
 use volunteer_sandbox::{Collected, Ending, Limits, remove_tree};
 
 use self::bring_back::{BringBackError, Found};
-pub use self::crew::{Crew, Ran};
+pub use self::crew::Crew;
+pub use self::executor::{Executor, Ran};
 use self::outgoing::Outgoing;
 use self::unpack::UnpackError;
 use crate::live::LiveTail;

@@ -1,0 +1,74 @@
+//! `talkoot-volunteer`: runs jobs of the projects that its owner trusts.
+//!
+//! The daemon is a thin shell around [`volunteer_core::Volunteer`]: `event_loop` turns what happens
+//! into inputs of the core, and what the core wants into errands. `runtimes` know how to run one
+//! step, `job` how to run all steps of one task and to bring back what they leave.
+//!
+//! It is a library for one reason: benchmarks measure everything around a job, and run the whole
+//! program with other [`Equipment`]. Nothing that the shipped program reads can change its own.
+#![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
+
+mod arguments;
+mod commands;
+mod config;
+mod daemon;
+mod event_loop;
+mod face;
+mod job;
+mod live;
+mod metrics;
+mod news;
+mod ownership;
+mod pins;
+mod probing;
+mod runtimes;
+mod status;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use tokio::sync::mpsc;
+
+use crate::arguments::Arguments;
+use crate::probing::Memory;
+
+pub use crate::config::Settings;
+pub use crate::job::{Executor, Place, Ran, Reins};
+pub use crate::live::LiveTail;
+pub use crate::runtimes::{Control, JobRuntime, Measured, Step, StepEnd, StepOrder};
+
+/// The argument that makes this program the helper of the sandbox and, inside the sandbox, the
+/// hostile program of its self-test.
+const SANDBOX: &str = "__sandbox";
+
+/// With what a daemon runs jobs.
+#[derive(Clone, Copy)]
+pub struct Equipment {
+    /// The runtimes that it tries and offers.
+    pub runtimes: fn(&Settings) -> Vec<Arc<dyn JobRuntime>>,
+    /// Who runs jobs in these runtimes, and tells their ends.
+    pub executor:
+        fn(Place, &[Arc<dyn JobRuntime>], mpsc::UnboundedSender<Ran>) -> Box<dyn Executor>,
+}
+
+impl Equipment {
+    /// What the shipped program has: sandboxes, and a thread for each job.
+    pub const SHIPPED: Self = Self {
+        runtimes: |settings| runtimes::known(settings, Memory::Trusted),
+        executor: |place, runtimes, done| Box::new(job::Crew::new(place, runtimes, done)),
+    };
+}
+
+/// The program, with the command line that it was started with.
+pub fn main(equipment: Equipment) -> ExitCode {
+    // First of all: the helper becomes somebody's sandbox, and must have no thread and no open file.
+    let first = std::env::args_os().nth(1);
+    if first.as_ref().is_some_and(|argument| argument == SANDBOX) {
+        return volunteer_sandbox::helper::main();
+    }
+    if first.is_some_and(|argument| argument == probing::PROBER) {
+        return probing::prober();
+    }
+    mesh_shell::finish(commands::run(Arguments::parse(), equipment))
+}
