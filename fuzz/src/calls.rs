@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use capability::StatementId;
-use mesh_core::{Answer, Ask, Bundle, HandoverAnswer, Pass, ReconcileAnswer, ReconcileAsk};
+use mesh_core::{
+    Answer, Ask, Pass, ReconcileAnswer, ReconcileAsk, decode_answers, decode_bundles,
+    encode_answers, encode_bundles,
+};
 
 use crate::statements::Gullible;
 
@@ -27,12 +30,19 @@ pub fn call(data: &[u8]) {
 
 /// Bundles and the answers to them that are taken read the same again.
 pub fn custody(data: &[u8]) {
-    if let Ok(bundle) = Bundle::decode(data, &Gullible) {
-        assert_eq!(Bundle::decode(&bundle.encode(), &Gullible).expect("our own encoding"), bundle);
-        assert!(bundle.blobs().len() <= data.len(), "each is named somewhere");
+    if let Ok(checked) = decode_bundles(data, &Gullible) {
+        let bundles: Vec<_> = checked.into_iter().filter_map(Result::ok).collect();
+        let again = decode_bundles(&encode_bundles(&bundles), &Gullible).expect("our own encoding");
+        let again: Vec<_> = again.into_iter().map(|it| it.expect("it was sound")).collect();
+        assert_eq!(again, bundles);
+        let named: usize = bundles.iter().map(|bundle| bundle.blobs().len()).sum();
+        assert!(named <= data.len(), "each is named somewhere");
     }
-    if let Ok(answer) = HandoverAnswer::decode(data) {
-        assert_eq!(HandoverAnswer::decode(&answer.encode()).expect("our own encoding"), answer);
+    for count in 0..=4 {
+        if let Ok(answers) = decode_answers(data, count) {
+            let again = decode_answers(&encode_answers(&answers), count);
+            assert_eq!(again.expect("our own encoding"), answers);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use allocation_counter::measure;
 use capability::{Ed25519, encode_cbor};
 use ciborium::Value;
-use mesh_core::{Answer, Ask, Bundle, HandoverAnswer, ReconcileAnswer, ReconcileAsk};
+use mesh_core::{Answer, Ask, ReconcileAnswer, ReconcileAsk, decode_answers, decode_bundles};
 
 /// Bytes of memory at a time for each byte of input, as in `capability/tests/allocation.rs`.
 const FACTOR: u64 = 256;
@@ -64,8 +64,8 @@ fn check(what: &str, bytes: &[u8]) {
     let readers: [(&str, Reader); 6] = [
         ("ask", |bytes| drop(Ask::decode(bytes, &Ed25519))),
         ("answer", |bytes| drop(Answer::decode(bytes, &Ed25519))),
-        ("bundle", |bytes| drop(Bundle::decode(bytes, &Ed25519))),
-        ("answer to a bundle", |bytes| drop(HandoverAnswer::decode(bytes))),
+        ("handover", |bytes| drop(decode_bundles(bytes, &Ed25519))),
+        ("answers to a handover", |bytes| drop(decode_answers(bytes, 1))),
         ("question of reconciliation", |bytes| drop(ReconcileAsk::decode(bytes))),
         ("answer of reconciliation", |bytes| drop(ReconcileAnswer::decode(bytes))),
     ];

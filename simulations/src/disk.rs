@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use capability::{BlobHash, Envelope, StatementId, Verifier, decode_cbor};
-use mesh_core::{Bundle, CUSTODY_PREFIX, Commit, CommitId, Duty, MAX_FRAME_BYTES, Write};
-use serde::Deserialize;
+use capability::{BlobHash, Envelope, StatementId};
+use ciborium::Value;
+use mesh_core::{Commit, CommitId, Write};
 
 use crate::engine::{Rng, SimTime};
 
@@ -15,24 +15,13 @@ use crate::engine::{Rng, SimTime};
 #[derive(Debug, Default)]
 pub struct Disk {
     records: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The statement in each record that holds one.
-    statements: BTreeMap<Vec<u8>, StatementId>,
+    /// The statements in each record that holds some.
+    statements: BTreeMap<Vec<u8>, Vec<StatementId>>,
     holders: BTreeMap<StatementId, usize>,
     blobs: BTreeSet<BlobHash>,
     pending: VecDeque<Commit>,
     /// When the last of `pending` will be durable.
     busy_until: SimTime,
-}
-
-/// A record of custody, as far as it tells what is kept.
-#[derive(Deserialize)]
-struct CustodyRecord {
-    #[serde(rename = "order")]
-    _order: u64,
-    #[serde(rename = "duty")]
-    _duty: Duty,
-    #[serde(with = "serde_bytes")]
-    bundle: Vec<u8>,
 }
 
 impl Disk {
@@ -44,11 +33,11 @@ impl Disk {
     }
 
     /// The oldest commit is durable now.
-    pub fn finish(&mut self, verifier: &dyn Verifier) -> Option<CommitId> {
+    pub fn finish(&mut self) -> Option<CommitId> {
         let commit = self.pending.pop_front()?;
         for write in commit.writes {
             match write {
-                Write::Put { key, value } => self.put(key, value, verifier),
+                Write::Put { key, value } => self.put(key, value),
                 Write::Delete { key } => self.delete(&key),
             }
         }
@@ -56,10 +45,10 @@ impl Disk {
     }
 
     /// The process was killed: some of what was on its way has arrived, in order, the rest is lost.
-    pub fn cut_off(&mut self, rng: &mut Rng, verifier: &dyn Verifier) {
+    pub fn cut_off(&mut self, rng: &mut Rng) {
         let arrived = rng.within(0..=self.pending.len() as u64);
         for _ in 0..arrived {
-            self.finish(verifier);
+            self.finish();
         }
         self.pending.clear();
     }
@@ -108,19 +97,20 @@ impl Disk {
         self.blobs.retain(|hash| keep(*hash));
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, verifier: &dyn Verifier) {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.delete(&key);
-        if let Some(statement) = statement_in(&key, &value, verifier) {
-            *self.holders.entry(statement).or_default() += 1;
-            self.statements.insert(key.clone(), statement);
+        let statements = statements_in(&value);
+        for statement in &statements {
+            *self.holders.entry(*statement).or_default() += 1;
         }
+        self.statements.insert(key.clone(), statements);
         self.records.insert(key, value);
     }
 
     fn delete(&mut self, key: &[u8]) {
         self.records.remove(key);
-        let Some(statement) = self.statements.remove(key) else { return };
-        if let Some(holders) = self.holders.get_mut(&statement) {
+        for statement in self.statements.remove(key).into_iter().flatten() {
+            let Some(holders) = self.holders.get_mut(&statement) else { continue };
             *holders -= 1;
             if *holders == 0 {
                 self.holders.remove(&statement);
@@ -129,20 +119,26 @@ impl Disk {
     }
 }
 
-/// The statement that a record consists of: a bundle in custody, an envelope, or an envelope's bytes
-/// as one CBOR item.
-fn statement_in(key: &[u8], value: &[u8], verifier: &dyn Verifier) -> Option<StatementId> {
-    if key.first() == Some(&CUSTODY_PREFIX) {
-        let record: CustodyRecord = decode_cbor(value, MAX_FRAME_BYTES).ok()?;
-        return Bundle::decode(&record.bundle, verifier).ok().map(|bundle| bundle.id());
+/// The statements that a record consists of: one, or several anywhere in a chunk.
+fn statements_in(value: &[u8]) -> Vec<StatementId> {
+    if let Ok(envelope) = Envelope::parse(value) {
+        return vec![envelope.id()];
     }
-    // Envelopes are arrays of four or five items, byte strings begin with 0x40 to 0x5f.
-    match value.first()? {
-        0x84 | 0x85 => Envelope::parse(value).ok().map(|envelope| envelope.id()),
-        0x40..=0x5f => {
-            decode_cbor::<Envelope>(value, MAX_FRAME_BYTES).ok().map(|envelope| envelope.id())
+    let mut statements = Vec::new();
+    if let Ok(value) = ciborium::from_reader::<Value, _>(value) {
+        collect(&value, &mut statements);
+    }
+    statements
+}
+
+fn collect(value: &Value, statements: &mut Vec<StatementId>) {
+    match value {
+        Value::Bytes(bytes) => {
+            statements.extend(Envelope::parse(bytes).ok().map(|envelope| envelope.id()));
         }
-        _ => None,
+        Value::Array(items) => items.iter().for_each(|item| collect(item, statements)),
+        Value::Map(entries) => entries.iter().for_each(|(_, value)| collect(value, statements)),
+        _ => {}
     }
 }
 
@@ -162,15 +158,14 @@ mod tests {
 
     #[test]
     fn what_is_killed_on_its_way_arrives_in_order_or_not_at_all() {
-        let verifier = SignatureTable::default().verifier();
         let mut outcomes = BTreeSet::new();
         for seed in 0..50 {
             let mut disk = Disk::default();
             for (id, key) in (0..3).zip(b'a'..) {
                 disk.begin(put(id, key), SimTime(Duration::from_millis(5)));
             }
-            assert_eq!(disk.finish(&verifier), Some(CommitId(0)));
-            disk.cut_off(&mut Rng::new(seed), &verifier);
+            assert_eq!(disk.finish(), Some(CommitId(0)));
+            disk.cut_off(&mut Rng::new(seed));
             let records = disk.records();
             let keys: Vec<_> = records.keys().map(|key| key[0]).collect();
             assert!(b"abc".starts_with(keys.as_slice()), "{keys:?}");
@@ -199,7 +194,7 @@ mod tests {
         let mut disk = Disk::default();
         let writes = [b"w1", b"w2"].map(|key| Write::put(*key, bytes)).to_vec();
         disk.begin(Commit { id: CommitId(0), writes }, SimTime::default());
-        disk.finish(&table.verifier());
+        disk.finish();
 
         disk.delete(b"w1");
         assert!(disk.holds(statement.id()));

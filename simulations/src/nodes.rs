@@ -12,7 +12,7 @@ use capability::statements::TaskId;
 use capability::{BlobHash, Capabilities, PublicKey, Signer, StatementId, Verifier};
 use master_core::{Authority, Inside, JobState, Master, NewJob};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Gossip, HandoverAnswer,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Gossip, Handover, HandoverAnswer,
     HandoverFailed, Mono, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
 use volunteer_core::{Identity, Order, Outcome, Pin, Volunteer};
@@ -37,10 +37,10 @@ pub enum Arrival {
     Asked { from: PublicKey, ask: Ask, reply: Number },
     /// The answer to a question, or none.
     Answered { call: Number, answer: Result<Answer, CallFailed> },
-    /// A bundle, all of whose blobs are here but those `missing`, which only masters are told of.
-    HandedIn { from: PublicKey, bundle: Bundle, missing: Vec<BlobHash>, reply: Number },
+    /// Bundles, each with its blobs that are not here, which only masters are told of.
+    HandedIn { from: PublicKey, bundles: Vec<(Bundle, Vec<BlobHash>)>, reply: Number },
     /// What became of a handover.
-    HandedOver { id: StatementId, to: PublicKey, taken: Result<(), HandoverFailed> },
+    HandedOver { to: PublicKey, outcomes: Vec<(StatementId, Result<(), HandoverFailed>)> },
     /// A question about the set of gossip.
     Compared { from: PublicKey, ask: ReconcileQuery, reply: Number },
     /// Statements that a peer thinks are lacking here.
@@ -69,9 +69,9 @@ pub enum Effect {
     /// Answer a question.
     Reply { reply: Number, answer: Answer },
     /// Hand a bundle over.
-    HandOver { to: PublicKey, bundle: Bundle },
+    HandOver(Handover),
     /// Answer a handover.
-    ReplyHandover { reply: Number, answer: HandoverAnswer },
+    ReplyHandover { reply: Number, answers: Vec<HandoverAnswer> },
     /// Forward a gossip message, or not.
     Judge { token: Number, accepted: bool },
     /// Gossip.
@@ -205,10 +205,11 @@ impl Core for BrokerNode {
             }
             Arrival::Asked { from, ask, reply } => Input::Ask { from, ask, reply: ReplyId(reply) },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, reply, .. } => {
-                Input::Handover { from, bundle, reply: ReplyId(reply) }
+            Arrival::HandedIn { from, bundles, reply } => {
+                let bundles = bundles.into_iter().map(|(bundle, _)| bundle).collect();
+                Input::Handover { from, bundles, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
+            Arrival::HandedOver { to, outcomes } => Input::HandedOver { to, outcomes },
             Arrival::Compared { from, ask, reply } => {
                 Input::Reconcile { from, ask, reply: ReplyId(reply) }
             }
@@ -232,14 +233,14 @@ impl Core for BrokerNode {
             }
             Action::Publish { topic, gossip } => Effect::Publish { topic, gossip },
             Action::Reply { reply, answer } => Effect::Reply { reply: reply.0, answer },
-            Action::ReplyHandover { reply, answer } => {
-                Effect::ReplyHandover { reply: reply.0, answer }
+            Action::ReplyHandover { reply, answers } => {
+                Effect::ReplyHandover { reply: reply.0, answers }
             }
             Action::ReplyReconcile { reply, answer } => {
                 Effect::ReplyReconcile { reply: reply.0, answer }
             }
             Action::Ask { to, call, ask } => Effect::Ask { to, call: call.0, ask },
-            Action::HandOver { to, bundle } => Effect::HandOver { to, bundle },
+            Action::HandOver(handover) => Effect::HandOver(handover),
             Action::Reconcile { to, ask } => Effect::Reconcile { to, ask },
             Action::Dial { address } => Effect::Dial { address },
             Action::Operate(operation) => unreachable!("nobody operates it: {operation:?}"),
@@ -275,15 +276,16 @@ impl Core for VolunteerNode {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, reply, .. } => {
-                Input::Handover { from, bundle, reply: ReplyId(reply) }
+            Arrival::HandedIn { from, bundles, reply } => {
+                let bundles = bundles.into_iter().map(|(bundle, _)| bundle).collect();
+                Input::Handover { from, bundles, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, to, taken } => Input::HandedOver { id, to, taken },
+            Arrival::HandedOver { to, outcomes } => Input::HandedOver { to, outcomes },
             Arrival::Fetched { hash, here } => {
                 let fetched = if here { Ok(()) } else { Err("no broker has it".to_owned()) };
                 Input::Fetched { hash, fetched }
             }
-            Arrival::Ran { lease, outcome } => Input::Ran { lease, outcome },
+            Arrival::Ran { lease, outcome } => Input::Ran(vec![(lease, outcome)]),
             Arrival::Committed(id) => Input::Committed(id),
             Arrival::Wake => Input::Wake,
             other @ (Arrival::Gossip { .. }
@@ -304,9 +306,9 @@ impl Core for VolunteerNode {
             return Some(match self.0.poll_action()? {
                 Action::Commit(commit) => Effect::Commit(commit),
                 Action::Ask { to, call, ask } => Effect::Ask { to, call: call.0, ask },
-                Action::HandOver { to, bundle } => Effect::HandOver { to, bundle },
-                Action::ReplyHandover { reply, answer } => {
-                    Effect::ReplyHandover { reply: reply.0, answer }
+                Action::HandOver(handover) => Effect::HandOver(handover),
+                Action::ReplyHandover { reply, answers } => {
+                    Effect::ReplyHandover { reply: reply.0, answers }
                 }
                 Action::Fetch { from, hash, .. } => Effect::Fetch { from, hash },
                 Action::Run(order) => Effect::Run(Box::new(order)),
@@ -363,12 +365,16 @@ impl Core for MasterNode {
             Arrival::PeerUp { peer, .. } => Input::BrokerUp { peer },
             Arrival::PeerDown { peer } => Input::BrokerDown { peer },
             Arrival::Answered { call, answer } => Input::Answered { call: CallId(call), answer },
-            Arrival::HandedIn { from, bundle, missing, reply } => {
-                let inside = Inside::of(&bundle, &self.keys, &self.verifier);
-                let reply = ReplyId(reply);
-                Input::Handover { from, bundle, inside, missing, reply }
+            Arrival::HandedIn { from, bundles, reply } => {
+                let arrival = |(bundle, missing): (Bundle, Vec<BlobHash>)| master_core::Arrival {
+                    inside: Inside::of(&bundle, &self.keys, &self.verifier),
+                    bundle,
+                    missing,
+                };
+                let arrivals = bundles.into_iter().map(arrival).collect();
+                Input::Handover { from, arrivals, reply: ReplyId(reply) }
             }
-            Arrival::HandedOver { id, taken, .. } => Input::HandedOver { id, taken },
+            Arrival::HandedOver { outcomes, .. } => Input::HandedOver { outcomes },
             Arrival::Submit { job, reply } => Input::Submit { job, reply: ReplyId(reply) },
             Arrival::Committed(id) => Input::Committed(id),
             Arrival::Wake => Input::Wake,
@@ -388,9 +394,9 @@ impl Core for MasterNode {
         Some(match self.master.poll_action()? {
             Action::Commit(commit) => Effect::Commit(commit),
             Action::Ask { to, call, ask } => Effect::Ask { to, call: call.0, ask },
-            Action::HandOver { to, bundle } => Effect::HandOver { to, bundle },
-            Action::ReplyHandover { reply, answer } => {
-                Effect::ReplyHandover { reply: reply.0, answer }
+            Action::HandOver(handover) => Effect::HandOver(handover),
+            Action::ReplyHandover { reply, answers } => {
+                Effect::ReplyHandover { reply: reply.0, answers }
             }
             Action::Submitted { result, .. } => Effect::Submitted { offer: result.ok() },
             Action::Cancelled { .. } => unreachable!("nobody cancels a job here"),

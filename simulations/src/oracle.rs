@@ -98,10 +98,18 @@ pub struct Oracle {
 /// What an answer would promise.
 #[derive(Debug)]
 enum Promise {
-    Publish { offer: StatementId },
+    Publish {
+        offer: StatementId,
+    },
     Grant,
-    Renew { leases: Vec<(StatementId, u64)>, at: Timestamp },
-    Carry { bundle: Bundle, passed_on: bool },
+    Renew {
+        leases: Vec<(StatementId, u64)>,
+        at: Timestamp,
+    },
+    /// Each with whether it was passed on meanwhile.
+    Carry {
+        bundles: Vec<(Bundle, bool)>,
+    },
 }
 
 /// The newest lease of a replica in an epoch.
@@ -154,15 +162,17 @@ impl Oracle {
         self.open.insert((node, reply), promise);
     }
 
-    /// A node is handed a bundle.
-    pub fn handed_in(&mut self, node: NodeId, reply: Number, bundle: &Bundle) {
-        if let Cargo::Result(result) = &bundle.cargo
-            && let Some(granted) = self.current_lease(result)
-        {
-            granted.ended = true;
+    /// A node is handed bundles.
+    pub fn handed_in(&mut self, node: NodeId, reply: Number, bundles: Vec<Bundle>) {
+        for bundle in &bundles {
+            if let Cargo::Result(result) = &bundle.cargo
+                && let Some(granted) = self.current_lease(result)
+            {
+                granted.ended = true;
+            }
         }
-        let promise = Promise::Carry { bundle: bundle.clone(), passed_on: false };
-        self.open.insert((node, reply), promise);
+        let bundles = bundles.into_iter().map(|bundle| (bundle, false)).collect();
+        self.open.insert((node, reply), Promise::Carry { bundles });
     }
 
     /// The next one has taken what `node` handed over.
@@ -172,8 +182,9 @@ impl Oracle {
         }
         let open = self.open.range_mut((node, 0)..=(node, Number::MAX));
         for (_, promise) in open {
-            if let Promise::Carry { bundle, passed_on } = promise {
-                *passed_on |= bundle.id() == id;
+            if let Promise::Carry { bundles } = promise {
+                let these = bundles.iter_mut().filter(|(bundle, _)| bundle.id() == id);
+                these.for_each(|(_, passed_on)| *passed_on = true);
             }
         }
     }
@@ -196,10 +207,12 @@ impl Oracle {
             Effect::Ask { ask, .. } => self.asks(node, ask),
             Effect::Run(order) => self.may_run(node, order.project),
             Effect::Reply { reply, answer } => self.replies(node, *reply, answer, disk),
-            Effect::ReplyHandover { reply, answer } => {
-                self.replies_handover(node, *reply, answer, disk)
+            Effect::ReplyHandover { reply, answers } => {
+                self.replies_handover(node, *reply, answers, disk)
             }
-            Effect::HandOver { bundle, .. } => self.hands_over(bundle),
+            Effect::HandOver(handover) => {
+                handover.bundles.iter().try_for_each(|bundle| self.hands_over(bundle))
+            }
             Effect::Submitted { offer: Some(offer) } => self.promises(node, *offer, disk),
             Effect::News(news) => self.news(node, news, disk),
             _ => Ok(()),
@@ -314,14 +327,18 @@ impl Oracle {
         &mut self,
         node: NodeId,
         reply: Number,
-        answer: &HandoverAnswer,
+        answers: &[HandoverAnswer],
         disk: &Disk,
     ) -> Look {
-        let promise = self.open.remove(&(node, reply));
-        let (Some(Promise::Carry { bundle, passed_on }), HandoverAnswer::Taken) = (promise, answer)
-        else {
+        let Some(Promise::Carry { bundles }) = self.open.remove(&(node, reply)) else {
             return Ok(());
         };
+        let taken = bundles.into_iter().zip(answers);
+        let mut taken = taken.filter(|(_, answer)| **answer == HandoverAnswer::Taken);
+        taken.try_for_each(|((bundle, passed_on), _)| self.takes(node, &bundle, passed_on, disk))
+    }
+
+    fn takes(&mut self, node: NodeId, bundle: &Bundle, passed_on: bool, disk: &Disk) -> Look {
         match &bundle.cargo {
             Cargo::Receipt(receipt) if self.pins.contains_key(&node) => {
                 let waits =

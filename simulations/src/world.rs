@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::{BlobHash, PublicKey, Signer, StatementId, Timestamp};
-use mesh_core::{Bundle, CommitId, RequestGuard};
+use mesh_core::{Bundle, CommitId, HandoverAnswer, HandoverFailed, RequestGuard};
 use volunteer_core::Order;
 
 use crate::crypto::{SignatureTable, TableSigner, TableVerifier};
@@ -170,6 +170,8 @@ struct Process {
     questions: BTreeMap<Flight, Question>,
     /// Whom the core's answers go to.
     owed: BTreeMap<Number, (NodeId, Flight)>,
+    /// Of handovers that are not answered: what is known without the core.
+    handed_in: BTreeMap<Number, Vec<Option<HandoverAnswer>>>,
     /// Gossip that waits for the core's judgement, and who sent it.
     judging: BTreeMap<Number, (NodeId, Vec<u8>)>,
     seen: BTreeMap<StatementId, SimTime>,
@@ -190,7 +192,9 @@ enum Purpose {
         call: Number,
     },
     HandOver {
-        bundle: Box<Bundle>,
+        bundles: Vec<Bundle>,
+        /// What became of others of the same handover.
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
     },
     Reconcile,
     Fetch {
@@ -357,7 +361,7 @@ impl World {
             ProcessEvent::GaveUp(flight) => self.give_up(node, flight),
             ProcessEvent::Durable => {
                 self.touched.insert(node);
-                let commit = self.nodes[node.0].disk.finish(&self.verifier);
+                let commit = self.nodes[node.0].disk.finish();
                 let told = self.sabotage == Some(Sabotage::AcknowledgeBeforeCommit);
                 if let Some(commit) = commit.filter(|_| !told) {
                     self.give(node, Arrival::Committed(commit));

@@ -21,11 +21,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::statements::{Class, Lease, Offer, TaskId};
+use capability::statements::{Class, Lease, Offer};
 use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
-    Answer, CommitId, Custody, CustodyLimits, HandoverAnswer, Mono, Now, Outbox, Refusal, ReplyId,
-    Routes, Write,
+    Answer, CommitId, Custody, CustodyLimits, Mark, Mono, Now, Outbox, Refusal, ReplyId, Routes,
+    Write,
 };
 
 pub use channelling::ChannelRoute;
@@ -73,8 +73,6 @@ pub const MAX_BLOB_SOURCES: usize = 32;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// Custody is looked at again after this while something waits for a way.
 const CUSTODY_PAUSE: Duration = Duration::from_secs(1);
-/// Bytes of one commit, below the store's bound of 4 MiB even if one more record of 64 KiB follows.
-const MAX_COMMIT_BYTES: usize = 3 << 20;
 
 /// What an operator decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,9 +126,8 @@ pub struct Broker {
     verifier: Arc<dyn Verifier>,
     outbox: Outbox<Action>,
     turn: Turn,
-    next_commit: u64,
-    /// Bundles that can be handed on once a commit is durable.
-    landing: VecDeque<(CommitId, StatementId)>,
+    /// What of custody is durable with which commit.
+    landing: VecDeque<(CommitId, Mark)>,
 
     peers: BTreeMap<PublicKey, Direction>,
     routes: Routes,
@@ -168,9 +165,8 @@ pub struct Broker {
     ads_asked: BTreeMap<(PublicKey, Class), Mono>,
     /// When the summaries of a linked broker are looked through for ads to ask for.
     ads_due: BTreeMap<PublicKey, Mono>,
-    in_hand: BTreeMap<StatementId, InHand>,
-    custody_stirred: bool,
-    custody_wake: Option<Mono>,
+    /// When what is due and has no way is looked at again.
+    custody_again: Option<Mono>,
     disk_free: u64,
     next_sweep: Mono,
 }
@@ -181,16 +177,6 @@ struct Turn {
     writes: Vec<Write>,
     /// Released once the writes, and all before them, are durable.
     acknowledgements: Vec<Action>,
-    /// Bundles among the writes.
-    bundles: Vec<StatementId>,
-}
-
-/// A bundle that is being handed over.
-#[derive(Debug)]
-struct InHand {
-    cargo: &'static str,
-    task: TaskId,
-    to: PublicKey,
 }
 
 impl Broker {
@@ -208,7 +194,6 @@ impl Broker {
             verifier,
             outbox: Outbox::default(),
             turn: Turn::default(),
-            next_commit: 0,
             landing: VecDeque::new(),
             peers: BTreeMap::new(),
             routes: Routes::new(me),
@@ -240,9 +225,7 @@ impl Broker {
             rests: Rests::default(),
             ads_asked: BTreeMap::new(),
             ads_due: BTreeMap::new(),
-            in_hand: BTreeMap::new(),
-            custody_stirred: true,
-            custody_wake: None,
+            custody_again: None,
             disk_free: u64::MAX,
             next_sweep: now.mono,
         }
@@ -266,8 +249,8 @@ impl Broker {
             }
             Input::Ask { from, ask, reply } => self.asked(from, ask, reply, now),
             Input::Answered { call, answer } => self.answered(call, answer, now),
-            Input::Handover { from, bundle, reply } => self.handed(from, bundle, reply, now),
-            Input::HandedOver { id, taken } => self.handed_over(id, taken, now),
+            Input::Handover { from, bundles, reply } => self.handed(from, bundles, reply, now),
+            Input::HandedOver { to, outcomes } => self.handed_over(to, outcomes, now),
             Input::Reconcile { ask, reply, .. } => self.compared_with(&ask, reply),
             Input::Given { from, statements } if self.admitted.has(from) => {
                 self.learn_all(statements, now);
@@ -298,7 +281,8 @@ impl Broker {
             self.rests.next_end(),
             self.summaries.due(),
             self.exchanges.values().filter_map(Exchange::next_start).min(),
-            self.custody_wake,
+            self.custody.next_wake(),
+            self.custody_again,
             self.ads_due.values().min().copied(),
             self.stay.until(),
         ];
@@ -414,9 +398,8 @@ impl Broker {
 
     fn committed(&mut self, commit: CommitId) {
         self.outbox.committed(commit);
-        while let Some((_, bundle)) = self.landing.pop_front_if(|(id, _)| *id <= commit) {
-            self.custody.made_durable(bundle);
-            self.custody_stirred = true;
+        while let Some((_, mark)) = self.landing.pop_front_if(|(id, _)| *id <= commit) {
+            self.custody.made_durable(mark);
         }
     }
 
@@ -438,11 +421,6 @@ impl Broker {
         self.turn.acknowledgements.push(Action::Reply { reply, answer });
     }
 
-    fn refuse_handover(&mut self, reply: ReplyId, why: impl ToString) {
-        let answer = HandoverAnswer::Refused(why.to_string());
-        self.outbox.push(Action::ReplyHandover { reply, answer });
-    }
-
     /// Whether nothing new is taken for want of disk space.
     pub fn disk_is_full(&self) -> bool {
         self.disk_free < DISK_RESERVE
@@ -453,36 +431,14 @@ impl Broker {
     /// An acknowledgement without writes of its own may rest on those of earlier turns: it waits
     /// for them too.
     fn finish_turn(&mut self) {
-        let Turn { mut writes, acknowledgements, bundles } = std::mem::take(&mut self.turn);
+        let Turn { mut writes, acknowledgements } = std::mem::take(&mut self.turn);
+        let (of_custody, mark) = self.custody.writes();
+        writes.extend(of_custody);
         if writes.is_empty() && (acknowledgements.is_empty() || self.outbox.uncommitted() == 0) {
             acknowledgements.into_iter().for_each(|action| self.outbox.push(action));
             return;
         }
-        while let Some(rest) = split_off_after(&mut writes, MAX_COMMIT_BYTES) {
-            self.commit(std::mem::replace(&mut writes, rest), Vec::new());
-        }
-        let last = self.commit(writes, acknowledgements);
-        self.landing.extend(bundles.into_iter().map(|bundle| (last, bundle)));
+        let last = self.outbox.commit(writes, acknowledgements);
+        self.landing.push_back((last, mark));
     }
-
-    fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>) -> CommitId {
-        let id = CommitId(self.next_commit);
-        self.next_commit += 1;
-        self.outbox.commit(writes, released);
-        id
-    }
-}
-
-/// What follows in `writes` once they have over `limit` bytes.
-fn split_off_after(writes: &mut Vec<Write>, limit: usize) -> Option<Vec<Write>> {
-    let mut bytes = 0;
-    let within = writes.iter().position(|write| {
-        bytes += match write {
-            Write::Put { key, value } => key.len() + value.len(),
-            Write::Delete { key } => key.len(),
-        };
-        bytes > limit
-    })?;
-    let rest = writes.split_off(within + 1);
-    (!rest.is_empty()).then_some(rest)
 }

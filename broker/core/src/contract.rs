@@ -6,7 +6,7 @@ use capability::statements::TaskId;
 use capability::{BlobHash, ProjectKey, PublicKey, StatementId};
 use mesh_core::{
     Answer, Ask, Branch, Bundle, CallFailed, CallId, Commit, CommitId, Difference, Gossip,
-    HandoverAnswer, HandoverFailed, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
+    Handover, HandoverAnswer, HandoverFailed, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
 };
 use serde::{Serialize, Serializer};
 use thiserror::Error;
@@ -79,21 +79,21 @@ pub enum Input {
         /// The answer.
         answer: Result<Answer, CallFailed>,
     },
-    /// A peer hands a bundle over, and the shell has all its blobs.
+    /// A peer hands bundles over, and the shell has all their blobs.
     Handover {
         /// Who.
         from: PublicKey,
         /// What.
-        bundle: Bundle,
+        bundles: Vec<Bundle>,
         /// To be named in [`Action::ReplyHandover`].
         reply: ReplyId,
     },
-    /// The outcome of an [`Action::HandOver`]; every one has exactly one.
+    /// The outcome of an [`Action::HandOver`], or of a part of it; every bundle has exactly one.
     HandedOver {
-        /// The bundle's name.
-        id: StatementId,
-        /// Whether the peer has taken it.
-        taken: Result<(), HandoverFailed>,
+        /// To whom.
+        to: PublicKey,
+        /// By the names of the bundles, whether the peer has taken them.
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
     },
     /// A peer compares its set of gossip with ours, or fetches from it.
     Reconcile {
@@ -234,8 +234,8 @@ pub enum Action {
     ReplyHandover {
         /// Which.
         reply: ReplyId,
-        /// The answer.
-        answer: HandoverAnswer,
+        /// The answers, in the order of the bundles.
+        answers: Vec<HandoverAnswer>,
     },
     /// Answer a question about our set of gossip.
     ReplyReconcile {
@@ -253,13 +253,8 @@ pub enum Action {
         /// What.
         ask: Ask,
     },
-    /// Hand a bundle over with its blobs, and report [`Input::HandedOver`].
-    HandOver {
-        /// To whom.
-        to: PublicKey,
-        /// What.
-        bundle: Bundle,
-    },
+    /// Hand bundles over with their blobs, and report [`Input::HandedOver`].
+    HandOver(Handover),
     /// Ask about another's set of gossip, and report [`Input::Reconciled`].
     Reconcile {
         /// Whom.

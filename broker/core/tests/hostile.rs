@@ -18,7 +18,7 @@ use capability::{
     Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CustodyLimits, Gossip, HandoverAnswer, JobNeeds, Now, Refusal,
+    Answer, Ask, Bundle, CustodyLimits, Gossip, Handover, HandoverAnswer, JobNeeds, Now, Refusal,
 };
 use support::*;
 
@@ -81,9 +81,9 @@ impl Alone {
 
     fn hand_over(&mut self, bundle: Bundle) -> HandoverAnswer {
         let (from, reply) = (key(9).0, mesh_core::ReplyId(0));
-        let actions = self.give(Input::Handover { from, bundle, reply }).into_iter();
+        let actions = self.give(Input::Handover { from, bundles: vec![bundle], reply }).into_iter();
         let mut answers = actions.filter_map(|action| match action {
-            Action::ReplyHandover { answer, .. } => Some(answer),
+            Action::ReplyHandover { mut answers, .. } => answers.pop(),
             _ => None,
         });
         answers.next().expect("an answer at once")
@@ -288,6 +288,28 @@ fn custody_of_a_receipt_is_taken_only_where_the_home_of_its_project_is_known() {
 }
 
 #[test]
+fn what_is_wrong_with_one_bundle_stops_no_other_of_its_handover() {
+    let mut alone = Alone::new(BrokerConfig::default());
+    let now = alone.now;
+    alone.tell(Gossip::Home(project(0).home(1, key(2), &[], now)));
+    let bundles = [project(0), project(1), project(0)].into_iter().zip(0..);
+    let bundles = bundles.map(|(project, n)| receipt_of(project, n, now)).collect();
+    let (from, reply) = (key(9).0, mesh_core::ReplyId(0));
+    let mut actions = alone.give(Input::Handover { from, bundles, reply }).into_iter();
+    let answers = actions.find_map(|action| match action {
+        Action::ReplyHandover { answers, .. } => Some(answers),
+        _ => None,
+    });
+    let answers = answers.expect("an answer");
+    assert!(matches!(
+        &answers[..],
+        [HandoverAnswer::Taken, HandoverAnswer::Refused(why), HandoverAnswer::Taken]
+            if why.contains("no home")
+    ));
+    assert_eq!(alone.broker.status().custody, 2);
+}
+
+#[test]
 fn many_delegates_of_one_project_have_the_room_for_receipts_of_one() {
     let custody = CustodyLimits { bundles_an_origin: 2, ..CustodyLimits::default() };
     let mut alone = Alone::new(BrokerConfig { custody, ..BrokerConfig::default() });
@@ -309,8 +331,9 @@ fn many_delegates_of_one_project_have_the_room_for_receipts_of_one() {
     // Their reader comes and takes them.
     let actions = alone.give(Input::PeerUp { peer: key(ALICE).0, direction: Direction::Inbound });
     for action in actions {
-        if let Action::HandOver { bundle, .. } = action {
-            alone.give(Input::HandedOver { id: bundle.id(), taken: Ok(()) });
+        if let Action::HandOver(Handover { to, bundles }) = action {
+            let outcomes = bundles.iter().map(|bundle| (bundle.id(), Ok(()))).collect();
+            alone.give(Input::HandedOver { to, outcomes });
         }
     }
     assert_eq!(alone.hand_over(third), HandoverAnswer::Taken, "there is room again");

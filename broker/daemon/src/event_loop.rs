@@ -18,13 +18,14 @@ use broker_core::{
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, Gossip, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
-    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
+    Answer, Ask, Bundle, CallFailed, Gossip, Handover, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
+    ReconcileAsk, Refusal, ReplyId, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
 use mesh_shell::{
-    Clock, Durable, Link, Outcome, Termination, chain, disk_failure, peer_key, public_key, spans,
+    Clock, Durable, Incoming, Link, Outcome, Termination, chain, disk_failure, peer_key,
+    public_key, spans,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
@@ -65,6 +66,8 @@ pub struct EventLoop {
     listening: Vec<Multiaddr>,
     /// Who waits for an answer of the core. The network bounds what unanswered requests hold.
     waiting: BTreeMap<ReplyId, Reply>,
+    /// Who hands over, and waits for the core likewise.
+    handovers: BTreeMap<ReplyId, (Reply, Incoming)>,
     /// Gossip that waits for the core's judgement, which comes at once.
     judged: BTreeMap<GossipToken, (GossipId, PeerKey)>,
     next_id: u64,
@@ -141,6 +144,7 @@ impl EventLoop {
             external,
             listening: Vec::new(),
             waiting: BTreeMap::new(),
+            handovers: BTreeMap::new(),
             judged: BTreeMap::new(),
             next_id: 0,
             origins: Origins::default(),
@@ -374,19 +378,18 @@ impl EventLoop {
     }
 
     async fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        match Bundle::decode(data, &Ed25519) {
-            Ok(bundle) => {
-                let missing = self.link.missing(&bundle);
-                if missing.is_empty() {
-                    let (id, span) = (self.await_core(reply), spans::of_bundle(&bundle, from));
-                    self.give(Input::Handover { from, bundle, reply: id }).instrument(span).await;
-                } else {
-                    reply.send(HandoverAnswer::Missing(missing).encode());
-                }
+        match self.link.read_handover(data) {
+            Ok(checked) => {
+                let missing = |bundle: &Bundle| self.link.missing(bundle);
+                let (incoming, bundles) = Incoming::new(checked, missing);
+                let id = ReplyId(self.next_id());
+                self.handovers.insert(id, (reply, incoming));
+                let span = spans::of_bundles(&bundles, from);
+                self.give(Input::Handover { from, bundles, reply: id }).instrument(span).await;
             }
+            // Dropping the reply refuses the request.
             Err(error) => {
                 tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
-                reply.send(HandoverAnswer::Refused(chain(&error)).encode());
             }
         }
     }
@@ -434,7 +437,11 @@ impl EventLoop {
             Action::Judge { token, verdict } => self.judge(token, verdict).await,
             Action::Publish { topic, gossip } => self.publish(&topic, &gossip).await,
             Action::Reply { reply, answer } => self.answer(reply, answer.encode()),
-            Action::ReplyHandover { reply, answer } => self.answer(reply, answer.encode()),
+            Action::ReplyHandover { reply, answers } => {
+                if let Some((reply, incoming)) = self.handovers.remove(&reply) {
+                    reply.send(incoming.answer(answers));
+                }
+            }
             Action::ReplyReconcile { reply, answer } => self.answer(reply, answer.encode()),
             Action::Ask { to, call, ask } => self.errand(|link| async move {
                 let answer = link.ask(to, &ask).await.map_err(|error| {
@@ -443,18 +450,20 @@ impl EventLoop {
                 });
                 Some(Input::Answered { call, answer })
             }),
-            Action::HandOver { to, bundle } if self.presence.is_connected(to) => {
+            Action::HandOver(handover) if self.presence.is_connected(handover.to) => {
                 self.errand(|link| async move {
-                    let taken = link.hand_over(to, &bundle).await;
-                    Some(Input::HandedOver { id: bundle.id(), taken })
+                    let to = handover.to;
+                    Some(Input::HandedOver { to, outcomes: link.hand_over(handover).await })
                 });
             }
-            Action::HandOver { to, bundle } => {
-                let mailboxes = self.lobby.mailboxes.clone();
-                self.errand(|_| async move {
-                    let taken = mailboxes.hand_over(to, &bundle).await;
-                    Some(Input::HandedOver { id: bundle.id(), taken })
-                });
+            Action::HandOver(Handover { to, bundles }) => {
+                for bundle in bundles {
+                    let mailboxes = self.lobby.mailboxes.clone();
+                    self.errand(|_| async move {
+                        let taken = mailboxes.hand_over(to, &bundle).await;
+                        Some(Input::HandedOver { to, outcomes: vec![(bundle.id(), taken)] })
+                    });
+                }
             }
             Action::Reconcile { to, ask } => {
                 let clock = self.clock;

@@ -17,7 +17,8 @@ use capability::{
     Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants, seal,
+    Answer, Ask, Bundle, Cargo, Handover, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants,
+    decode_bundles, encode_answers, seal,
 };
 use mesh_net::{Config, Event, Protocol, Role};
 use mesh_shell::{Clock, Link, Storage, public_key};
@@ -74,10 +75,13 @@ impl Client {
             while let Some(event) = events.recv().await {
                 match event {
                     Event::Request { protocol: Protocol::Custody, data, reply, .. } => {
-                        let bundle = Bundle::decode(&data, &Ed25519)
-                            .expect("brokers hand over what is sound");
-                        reply.send(HandoverAnswer::Taken.encode()).expect("a small answer");
-                        drop(taking.send(bundle));
+                        let came = decode_bundles(&data, &Ed25519).expect("a handover");
+                        let taken = vec![HandoverAnswer::Taken; came.len()];
+                        reply.send(encode_answers(&taken)).expect("a small answer");
+                        for bundle in came {
+                            let bundle = bundle.expect("brokers hand over what is sound");
+                            drop(taking.send(bundle));
+                        }
                     }
                     Event::Blob(incoming) => serving.serve_blob(incoming, None).await,
                     _ => (),
@@ -131,7 +135,8 @@ impl Client {
 
     async fn hand_over(&self, broker: PublicKey, bundle: &Bundle) {
         let Some(visitor) = self.visitor.clone() else {
-            return self.link.hand_over(broker, bundle).await.expect("taken");
+            let handover = Handover { to: broker, bundles: vec![bundle.clone()] };
+            return assert_eq!(self.link.hand_over(handover).await, [(bundle.id(), Ok(()))]);
         };
         let blobs: Vec<_> = bundle.blobs().iter().map(|(hash, _)| self.bytes(*hash)).collect();
         let bundle = bundle.clone();

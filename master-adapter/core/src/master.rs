@@ -14,7 +14,8 @@ use std::time::Duration;
 use capability::statements::Home;
 use capability::{Envelope, PublicKey, StatementId, Verified, Verifier, encode_cbor};
 use mesh_core::{
-    CallId, CommitId, Custody, CustodyLimits, Declarations, Mono, Now, Outbox, ReplyId, Write,
+    CallId, Chunks, CommitId, Custody, CustodyLimits, Declarations, HandoverFailed, Mark, Mono,
+    Now, Outbox, ReplyId, Write,
 };
 
 use crate::authority::Authority;
@@ -22,8 +23,7 @@ use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, StoppedInquiry, SubmitError};
 use crate::message::{Action, CancelError, Input, RevokedKey};
 use crate::owners::Owners;
-use crate::records::{Judgement, RestoreError, offer_key, state_key};
-use judging::Arrival;
+use crate::records::{JUDGED_PREFIX, Judgement, RestoreError, offer_key, state_key};
 use publishing::Question;
 pub use restoring::standing_offers;
 
@@ -60,7 +60,10 @@ pub struct Master {
     asking_of_stopped: StoppedInquiry,
     next_call: u64,
     outbox: Outbox<Action>,
-    commits: u64,
+    /// What was judged, durably.
+    judged: Chunks,
+    /// The home that receipts go to, while it is connected.
+    receipts_to: Option<PublicKey>,
     durable_with: VecDeque<(CommitId, Vec<Pending>)>,
     disk_full: bool,
     next_expiry: Mono,
@@ -72,7 +75,7 @@ pub struct Master {
 enum Pending {
     Home(u64),
     Job(StatementId),
-    Receipt(StatementId),
+    Custody(Mark),
 }
 
 impl Master {
@@ -115,7 +118,8 @@ impl Master {
             asking_of_stopped: StoppedInquiry::default(),
             next_call: 0,
             outbox: Outbox::default(),
-            commits: 0,
+            judged: Chunks::new(JUDGED_PREFIX),
+            receipts_to: None,
             durable_with: VecDeque::new(),
             disk_full: false,
             next_expiry: now.mono,
@@ -139,15 +143,10 @@ impl Master {
             Input::Cancel { offer, reply } => self.cancel(offer, reply),
             Input::Declare(changes) => self.declare(changes),
             Input::Answered { call, answer } => self.answered(call, answer, now),
-            Input::Handover { from, bundle, inside, missing, reply } => {
-                let arrival = Arrival { from, via: bundle.via, inside, missing, reply };
-                self.take_over(bundle.cargo, arrival, now);
+            Input::Handover { from, arrivals, reply } => {
+                self.take_over(from, arrivals, reply, now);
             }
-            Input::HandedOver { id, taken: Ok(()) } => {
-                let writes = self.custody.handed_over(id, now);
-                self.commit_if_any(writes);
-            }
-            Input::HandedOver { id, taken: Err(_) } => self.custody.not_handed_over(id, now),
+            Input::HandedOver { outcomes } => self.handed_over(outcomes, now),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree { bytes } => self.disk_full = bytes < MIN_FREE_DISK,
             Input::Wake => {}
@@ -268,17 +267,28 @@ impl Master {
 
     // Durability.
 
-    fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>, pending: Vec<Pending>) {
-        let id = CommitId(self.commits);
-        self.commits += 1;
+    fn commit(&mut self, mut writes: Vec<Write>, released: Vec<Action>, mut pending: Vec<Pending>) {
+        let (of_custody, mark) = self.custody.writes();
+        writes.extend(of_custody);
+        pending.push(Pending::Custody(mark));
+        let id = self.outbox.commit(writes, released);
         self.durable_with.push_back((id, pending));
-        self.outbox.commit(writes, released);
     }
 
-    fn commit_if_any(&mut self, writes: Vec<Write>) {
-        if !writes.is_empty() {
-            self.commit(writes, Vec::new(), Vec::new());
+    fn commit_custody(&mut self) {
+        if self.custody.has_writes() {
+            self.commit(Vec::new(), Vec::new(), Vec::new());
         }
+    }
+
+    fn handed_over(&mut self, outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>, now: Now) {
+        for (id, taken) in outcomes {
+            match taken {
+                Ok(()) => self.custody.handed_over(id, now),
+                Err(_) => self.custody.not_handed_over(id, now),
+            }
+        }
+        self.commit_custody();
     }
 
     fn committed(&mut self, id: CommitId) {
@@ -287,7 +297,7 @@ impl Master {
             for pending in pending {
                 match pending {
                     Pending::Home(epoch) => self.homes.made_durable(epoch),
-                    Pending::Receipt(id) => self.custody.made_durable(id),
+                    Pending::Custody(mark) => self.custody.made_durable(mark),
                     Pending::Job(offer) => {
                         if let Some(job) = self.jobs.get_mut(offer) {
                             job.made_durable();
@@ -326,14 +336,18 @@ impl Master {
         if !ended.is_empty() {
             self.judgements.retain(|_, judgement| jobs.get(judgement.task.offer).is_some());
         }
-        let writes = self.custody.expire(now);
-        self.commit_if_any(writes);
+        self.custody.expire(now);
+        self.custody.tidy();
+        self.commit_custody();
     }
 
     fn hand_over(&mut self, now: Now) {
-        let Some(home) = self.connected_home() else { return };
-        for (to, bundle) in self.custody.due(now, |_| Some(home)) {
-            self.outbox.push(Action::HandOver { to, bundle });
+        let home = self.connected_home();
+        if std::mem::replace(&mut self.receipts_to, home) != home {
+            self.custody.reroute();
+        }
+        for handover in self.custody.due(now, |_| home) {
+            self.outbox.push(Action::HandOver(handover));
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use capability::statements::{Credit, JobResult, Report, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, Handover, HandoverAnswer,
     HandoverFailed, KeyChange, ReplyId,
 };
 use thiserror::Error;
@@ -22,6 +22,18 @@ pub enum CancelError {
     /// Every task is settled, or it was cancelled before.
     #[error("the job is over already")]
     Over,
+}
+
+/// A bundle that a peer hands over, and what the shell has found in it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// What was found inside the result.
+    pub inside: Inside,
+    /// Blobs of the bundle that are not in the blob store. They are asked for only if the result
+    /// counts, so that strangers cannot fill the disk.
+    pub missing: Vec<BlobHash>,
 }
 
 /// Something that happened outside.
@@ -61,26 +73,19 @@ pub enum Input {
         /// What came back.
         answer: Result<Answer, CallFailed>,
     },
-    /// A peer hands over a bundle.
+    /// A peer hands over bundles. What they bring is judged together: one commit, and one signature.
     Handover {
         /// The peer.
         from: PublicKey,
-        /// The bundle.
-        bundle: Bundle,
-        /// What was found inside the result.
-        inside: Inside,
-        /// Blobs of the bundle that are not in the blob store. They are asked for only if the
-        /// result counts, so that strangers cannot fill the disk.
-        missing: Vec<BlobHash>,
+        /// What came.
+        arrivals: Vec<Arrival>,
         /// Answered by [`Action::ReplyHandover`].
         reply: ReplyId,
     },
-    /// What became of an [`Action::HandOver`]; every one gets exactly one.
+    /// What became of an [`Action::HandOver`] or of a part of it; every bundle gets exactly one.
     HandedOver {
-        /// The bundle's name.
-        id: StatementId,
-        /// Whether the peer has taken it.
-        taken: Result<(), HandoverFailed>,
+        /// By the names of the bundles, whether the peer has taken them.
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
     },
     /// The writes of this commit are durable.
     Committed(CommitId),
@@ -108,19 +113,14 @@ pub enum Action {
         /// The question.
         ask: Ask,
     },
-    /// Hand a bundle over, then report [`Input::HandedOver`].
-    HandOver {
-        /// To this broker.
-        to: PublicKey,
-        /// The bundle.
-        bundle: Bundle,
-    },
+    /// Hand bundles over to a broker, then report [`Input::HandedOver`].
+    HandOver(Handover),
     /// Answer a handover.
     ReplyHandover {
         /// Which.
         reply: ReplyId,
-        /// The answer.
-        answer: HandoverAnswer,
+        /// The answers, in the order of what came.
+        answers: Vec<HandoverAnswer>,
     },
     /// Answer a submission; with `Ok` the offer is durable here.
     Submitted {

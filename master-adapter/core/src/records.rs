@@ -6,18 +6,17 @@
 //! | `d` delegation | the envelope under which receipts were signed |
 //! | `h` epoch | the envelope of that epoch's home |
 //! | `j` job | its offer's envelope |
-//! | `r` result | an accepted result's envelope; not read by the core |
 //! | `s` job | [`StateRecord`] |
-//! | `t` job, task, replica | [`SettledRecord`]: the result that was accepted |
 //! | `u` job, task | [`GivenUpRecord`]: why it is given up |
-//! | `v` result | [`Judgement`]: the receipt, in few bytes |
+//! | `v` number | a chunk of [`JudgedRecord`]s: what was judged together, with the accepted results |
 //!
-//! A job's id is that of its first offer ([`crate::JobIds`]). Custody adds its own (`c`). Envelopes have records of their own, because a record has no more
-//! room than the largest envelope needs.
+//! A job's id is that of its first offer ([`crate::JobIds`]). Custody adds its own (`c`).
 
 use capability::statements::{TaskId, Verdict};
-use capability::{CborError, PublicKey, StatementError, StatementId, Timestamp, decode_cbor};
-use mesh_core::BundleError;
+use capability::{
+    CborError, Envelope, PublicKey, StatementError, StatementId, Timestamp, decode_cbor,
+};
+use mesh_core::{BundleError, MAX_FRAME_BYTES};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -27,15 +26,16 @@ use crate::jobs::JobState;
 pub const JOB_ID_PREFIX: u8 = b'a';
 /// Records of offers, by their jobs.
 pub const OFFER_PREFIX: u8 = b'j';
-/// Records of accepted results, which make the archive.
-pub const RESULT_PREFIX: u8 = b'r';
+/// Records of what was judged; the accepted results in them make the archive.
+pub const JUDGED_PREFIX: u8 = b'v';
 
 pub(crate) const DELEGATION_PREFIX: u8 = b'd';
 pub(crate) const HOME_PREFIX: u8 = b'h';
 pub(crate) const STATE_PREFIX: u8 = b's';
-pub(crate) const SETTLED_PREFIX: u8 = b't';
 pub(crate) const GIVEN_UP_PREFIX: u8 = b'u';
-pub(crate) const JUDGEMENT_PREFIX: u8 = b'v';
+
+/// Bytes of a judgement and of what is known of an accepted result, at most.
+const JUDGEMENT_BYTES: usize = 1024;
 
 /// A record of ours is smaller than this; envelopes have their own bound.
 pub(crate) const MAX_RECORD_BYTES: usize = 4096;
@@ -82,6 +82,41 @@ pub(crate) struct GivenUpRecord {
     pub(crate) reason: String,
 }
 
+/// One result that was judged, and may not be judged anew.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct JudgedRecord {
+    pub(crate) result: StatementId,
+    pub(crate) judgement: Judgement,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<AcceptedRecord>,
+}
+
+/// A result that settled a replica of a task.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AcceptedRecord {
+    /// Of the job, whatever offer it had been leased from.
+    pub(crate) task: TaskId,
+    pub(crate) settled: SettledRecord,
+    pub(crate) envelope: Envelope,
+}
+
+impl JudgedRecord {
+    /// Bytes in a record, about.
+    pub(crate) fn size(&self) -> usize {
+        let accepted = self.accepted.as_ref();
+        JUDGEMENT_BYTES + accepted.map_or(0, |accepted| accepted.envelope.as_bytes().len())
+    }
+}
+
+/// The accepted results in a record of [`JUDGED_PREFIX`], unchecked.
+///
+/// # Errors
+/// If it is no such record.
+pub fn accepted_in(value: &[u8]) -> Result<Vec<Envelope>, RestoreError> {
+    let judged: Vec<JudgedRecord> = decode_cbor(value, MAX_FRAME_BYTES)?;
+    Ok(judged.into_iter().filter_map(|it| Some(it.accepted?.envelope)).collect())
+}
+
 /// What a receipt says beyond what is known anyway. Signatures are deterministic, so that the same
 /// receipt can be made again from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,11 +135,6 @@ pub fn offer_key(job: StatementId) -> Vec<u8> {
     named(OFFER_PREFIX, job)
 }
 
-/// The key of an accepted result's record.
-pub fn result_key(result: StatementId) -> Vec<u8> {
-    named(RESULT_PREFIX, result)
-}
-
 pub(crate) fn job_id_key(offer: StatementId) -> Vec<u8> {
     named(JOB_ID_PREFIX, offer)
 }
@@ -117,20 +147,9 @@ pub(crate) fn state_key(job: StatementId) -> Vec<u8> {
     named(STATE_PREFIX, job)
 }
 
-pub(crate) fn judgement_key(result: StatementId) -> Vec<u8> {
-    named(JUDGEMENT_PREFIX, result)
-}
-
 pub(crate) fn home_key(epoch: u64) -> Vec<u8> {
     let mut key = vec![HOME_PREFIX];
     key.extend(epoch.to_be_bytes());
-    key
-}
-
-pub(crate) fn settled_key(task: TaskId) -> Vec<u8> {
-    let mut key = named(SETTLED_PREFIX, task.offer);
-    key.extend(task.task.to_be_bytes());
-    key.extend(task.replica.to_be_bytes());
     key
 }
 
@@ -154,18 +173,6 @@ fn given_up_in(key: &[u8]) -> Result<(StatementId, u32), RestoreError> {
 pub fn name_in(key: &[u8]) -> Result<StatementId, RestoreError> {
     let name = key.get(1..).and_then(|name| name.try_into().ok());
     name.map(StatementId::from_bytes).ok_or(RestoreError::Key)
-}
-
-/// The task behind the first byte of `key`.
-pub(crate) fn task_in(key: &[u8]) -> Result<TaskId, RestoreError> {
-    let (name, numbers) = key.split_at_checked(33).ok_or(RestoreError::Key)?;
-    let numbers: [u8; 6] = numbers.try_into().map_err(|_| RestoreError::Key)?;
-    let [a, b, c, d, e, f] = numbers;
-    Ok(TaskId {
-        offer: name_in(name)?,
-        task: u32::from_be_bytes([a, b, c, d]),
-        replica: u16::from_be_bytes([e, f]),
-    })
 }
 
 fn named(prefix: u8, name: StatementId) -> Vec<u8> {

@@ -199,6 +199,26 @@ fn a_result_is_accepted_once_and_its_receipt_can_be_had_again() {
 }
 
 #[test]
+fn results_of_one_handover_are_judged_like_one_after_the_other() {
+    let (mut bench, offer) = Bench::with_job(3);
+    let first = Draft::new(&offer, 0, 1).sign();
+    let another = Draft::new(&offer, 0, 2).sign();
+    let other = Draft::new(&offer, 1, 1).sign();
+    let results = [&first, &another, &first, &other];
+    let reply = bench.deliver_together(&results);
+    assert_eq!(bench.answers(reply), Some(vec![HandoverAnswer::Taken; 4]));
+
+    let receipts: Vec<_> = std::iter::from_fn(|| bench.receipt()).collect();
+    let judged: Vec<_> = receipts.iter().map(|it| (it.result, it.verdict.clone())).collect();
+    let late = rejected("another result was accepted first");
+    let expected = [(&first, accepted(5)), (&another, late), (&other, accepted(5))];
+    assert_eq!(judged, expected.map(|(result, verdict)| (result.id(), verdict)), "one each");
+    bench.restart();
+    let job = bench.master.job(offer.id()).expect("the job");
+    assert_eq!(job.settled().count(), 2);
+}
+
+#[test]
 fn acceptance_and_receipt_are_one_commit_before_the_answer() {
     let (mut bench, offer) = Bench::with_job(1);
     bench.slow_disk();
@@ -460,7 +480,7 @@ fn strangers_are_not_taken_for_brokers() {
     bench.submit(job(1)).expect("sound");
     bench.give(Input::BrokerUp { peer: key(77).public() });
     assert!(bench.asked().is_none());
-    assert!(!matches!(bench.master.poll_action(), Some(Action::HandOver { .. })));
+    assert!(!matches!(bench.master.poll_action(), Some(Action::HandOver(_))));
 }
 
 fn accepted(cpu_ms: u64) -> Verdict {

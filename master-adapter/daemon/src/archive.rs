@@ -14,12 +14,12 @@ use std::sync::Arc;
 use capability::statements::{BlobPart, Ended, JobResult, Log, Offer, Opened, Report, StepReport};
 use capability::tap::{self, TapReport};
 use capability::{
-    BlobHash, DecryptingReader, Ed25519, Explanation, MAX_OUTPUT, Opener, PublicKey, StatementId,
-    Timestamp, Verified,
+    BlobHash, DecryptingReader, Ed25519, Explanation, MAX_OUTPUT, Opener, PublicKey,
+    RememberingRoots, StatementId, Timestamp, Verified,
 };
 use master_core::{
-    JOB_ID_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RESULT_PREFIX, RestoreError,
-    given_up, name_in,
+    JOB_ID_PREFIX, JUDGED_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RestoreError,
+    accepted_in, given_up, name_in,
 };
 use mesh_shell::chain;
 use mesh_store::{BlobError, BlobStore};
@@ -103,22 +103,25 @@ impl Archive {
         blobs: &BlobStore,
     ) -> Result<Self, RestoreError> {
         let (mut archive, mut ids) = (Self::default(), JobIds::default());
+        let verifier = RememberingRoots::new(Ed25519);
         for (key, value) in records {
             match key.first().copied() {
                 Some(JOB_ID_PREFIX) => ids.restore(key, value)?,
                 Some(OFFER_PREFIX) => {
                     archive.add(name_in(key)?, Verified::parse(value, &Ed25519)?);
                 }
-                Some(RESULT_PREFIX) => {
-                    let result: Verified<JobResult> = Verified::parse(value, &Ed25519)?;
-                    match Report::open(&result, opener, &Ed25519) {
-                        Ok(Opened { report, .. }) => {
-                            let job = ids.of(result.task.offer);
-                            archive.accept(job, Content { result, report }, None, blobs);
-                        }
-                        Err(error) => {
-                            let statement = result.id().short();
-                            tracing::warn!(statement, error = %chain(&error), "report not opened");
+                Some(JUDGED_PREFIX) => {
+                    for envelope in accepted_in(value)? {
+                        let result: Verified<JobResult> = Verified::check(&envelope, &verifier)?;
+                        match Report::open(&result, opener, &Ed25519) {
+                            Ok(Opened { report, .. }) => {
+                                let job = ids.of(result.task.offer);
+                                archive.accept(job, Content { result, report }, None, blobs);
+                            }
+                            Err(error) => {
+                                let (statement, error) = (result.id().short(), chain(&error));
+                                tracing::warn!(statement, error, "report not opened");
+                            }
                         }
                     }
                 }

@@ -8,12 +8,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use capability::statements::TaskId;
-use capability::{Ed25519, HpkeOpener, PublicKey, StatementId};
-use master_core::{Action, CancelError, Input, Inside, Master, News, SubmitError};
-use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
+use capability::{HpkeOpener, PublicKey, StatementId};
+use master_core::{Action, Arrival, CancelError, Input, Inside, Master, News, SubmitError};
+use mesh_core::{Answer, Ask, Bundle, CallFailed, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
-    Clock, Durable, Exit, Failure, KeyChanges, Link, Outcome, Termination, Watch, chain,
+    Clock, Durable, Exit, Failure, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
     disk_failure, log_declared, public_key, spans,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +47,7 @@ pub struct EventLoop {
 
 /// Who waits for an answer of the core.
 enum Waiting {
-    Handover(Reply),
+    Handover(Reply, Incoming),
     Submission(oneshot::Sender<Result<StatementId, SubmitError>>),
     Cancellation(StatementId, oneshot::Sender<Result<(), CancelError>>),
 }
@@ -194,23 +194,30 @@ impl EventLoop {
     }
 
     fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        let bundle = match Bundle::decode(data, &Ed25519) {
-            Ok(bundle) => bundle,
+        let checked = match self.link.read_handover(data) {
+            Ok(checked) => checked,
+            // Dropping the reply refuses the request.
             Err(error) => {
-                tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
-                let refused = HandoverAnswer::Refused("not a sound bundle".to_owned());
-                return answer(reply, &refused);
+                let error = chain(&error);
+                return tracing::debug!(peer = from.short(), error, "handover refused");
             }
         };
-        let _span = spans::of_bundle(&bundle, from).entered();
+        // The core says which blobs it wants, once it has judged.
+        let (incoming, bundles) = Incoming::new(checked, |_| Vec::new());
+        let _span = spans::of_bundles(&bundles, from).entered();
+        let arrivals = bundles.into_iter().map(|bundle| self.arrival(bundle)).collect();
+        let reply = self.wait(Waiting::Handover(reply, incoming));
+        self.give(Input::Handover { from, arrivals, reply });
+    }
+
+    fn arrival(&self, bundle: Bundle) -> Arrival {
         let missing = self.link.missing(&bundle);
-        let inside = Inside::of(&bundle, &self.opener, &Ed25519);
+        let inside = Inside::of(&bundle, &self.opener, &**self.link.verifier());
         if let Some(Err(error)) = &inside.report {
-            let (peer, statement) = (from.short(), bundle.id().short());
-            tracing::debug!(peer, statement, error = %chain(error), "report not opened");
+            let statement = bundle.id().short();
+            tracing::debug!(statement, error = %chain(error), "report not opened");
         }
-        let reply = self.wait(Waiting::Handover(reply));
-        self.give(Input::Handover { from, bundle, inside, missing, reply });
+        Arrival { bundle, inside, missing }
     }
 
     fn on_command(&mut self, command: Command) {
@@ -282,15 +289,15 @@ impl EventLoop {
                         Input::Answered { call, answer }
                     });
                 }
-                Action::HandOver { to, bundle } => {
-                    self.errand(move |link| async move {
-                        let taken = link.hand_over(to, &bundle).await;
-                        Input::HandedOver { id: bundle.id(), taken }
-                    });
-                }
-                Action::ReplyHandover { reply, answer: given } => {
-                    if let Some(Waiting::Handover(reply)) = self.waiting.remove(&reply) {
-                        answer(reply, &given);
+                Action::HandOver(handover) => self.errand(move |link| async move {
+                    Input::HandedOver { outcomes: link.hand_over(handover).await }
+                }),
+                Action::ReplyHandover { reply, answers } => {
+                    let waiting = self.waiting.remove(&reply);
+                    if let Some(Waiting::Handover(reply, incoming)) = waiting
+                        && let Err(error) = reply.send(incoming.answer(answers))
+                    {
+                        tracing::debug!(%error, "the answer to a handover was not sent");
                     }
                 }
                 Action::Submitted { reply, result } => self.submitted(reply, result),
@@ -367,12 +374,6 @@ impl EventLoop {
 pub struct Finished {
     errands: mpsc::UnboundedReceiver<Input>,
     commits: mpsc::UnboundedReceiver<Durable>,
-}
-
-fn answer(reply: Reply, answer: &HandoverAnswer) {
-    if let Err(error) = reply.send(answer.encode()) {
-        tracing::debug!(%error, "a handover's answer was not sent");
-    }
 }
 
 /// The events that people and programs follow; their names and fields are documented in

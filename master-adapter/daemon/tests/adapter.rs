@@ -12,7 +12,10 @@ use capability::{
     HpkeSealer, Need, Obstacle, Platform, PublicKey, Resources, Runtime, RuntimeFacts, SecretKey,
     Signer, Timestamp, Verified,
 };
-use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, KeyChange, RequestGuard};
+use mesh_core::{
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, KeyChange, RequestGuard, decode_answers,
+    decode_bundles, encode_answers, encode_bundles,
+};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Role};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -85,8 +88,10 @@ impl Broker {
                     }
                 }
                 Event::Request { protocol: Protocol::Custody, data, reply, .. } => {
-                    let bundle = Bundle::decode(&data, &Ed25519).expect("a bundle");
-                    reply.send(HandoverAnswer::Taken.encode()).expect("sent");
+                    let mut came = decode_bundles(&data, &Ed25519).expect("a handover");
+                    reply.send(encode_answers(&[HandoverAnswer::Taken])).expect("sent");
+                    assert_eq!(came.len(), 1, "results come one at a time in these tests");
+                    let bundle = came.pop().expect("one").expect("a sound one");
                     let Cargo::Receipt(receipt) = bundle.cargo else { panic!("a receipt") };
                     return Seen::Receipt(receipt.verdict.clone());
                 }
@@ -118,15 +123,16 @@ impl Broker {
         let bundle = Bundle { cargo: Cargo::Result(result), via: broker_key().public() };
         let (net, master) = (self.net.clone(), self.master.expect("it is connected"));
         let handover = tokio::spawn(async move {
-            net.request(Protocol::Custody, master, bundle.encode()).await.expect("answered")
+            let frame = encode_bundles(&[bundle]);
+            net.request(Protocol::Custody, master, frame).await.expect("answered")
         });
         let verdict = loop {
             if let Seen::Receipt(verdict) = self.next().await {
                 break verdict;
             }
         };
-        let answer = HandoverAnswer::decode(&handover.await.expect("no panic")).expect("one");
-        assert_eq!(answer, HandoverAnswer::Taken);
+        let answers = decode_answers(&handover.await.expect("no panic"), 1).expect("one");
+        assert_eq!(answers, [HandoverAnswer::Taken]);
         verdict
     }
 }

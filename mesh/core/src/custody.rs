@@ -4,24 +4,28 @@
 //! back. Whoever takes one makes it durable before it says so; that ends its predecessor's retries.
 //! A carrier then forgets it. The **originator** keeps it until the end-to-end answer, and sends it
 //! again if none comes ([`Duty`]).
+//!
+//! Bundles travel in handovers of many, and are durable in chunks of many: a record costs the disk
+//! the same whether one bundle is in it or forty. Nothing waits for a handover or a chunk to fill:
+//! each has what is there when the one before is through.
 
-use std::collections::BTreeMap;
+mod queues;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use capability::statements::{JobResult, Receipt};
-use capability::{
-    BlobHash, CborError, Envelope, Kind, Payload, PublicKey, StatementError, StatementId,
-    Timestamp, Verified, Verifier, decode_cbor, encode_cbor,
-};
+use capability::{PublicKey, StatementId, Timestamp, Verifier};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::queues::{Company, Queues, Way};
+use crate::bundle::{Bundle, BundleError, WireBundle};
+use crate::chunks::Chunks;
 use crate::durable::Write;
-use crate::message::MAX_FRAME_BYTES;
 use crate::time::{Mono, Now};
 
-/// First byte of the keys under which bundles are durable.
+/// First byte of the keys under which bundles are durable, in chunks.
 pub const CUSTODY_PREFIX: u8 = b'c';
 
 /// Wait after the first failed handover; doubles up to [`MAX_RETRY`].
@@ -32,123 +36,6 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 /// takes seconds to its master when all is well; when the master is away, days.
 const FIRST_RESEND: Duration = Duration::from_secs(20);
 const MAX_RESEND: Duration = Duration::from_secs(10 * 60);
-
-/// Handovers under way to one peer at most.
-const MAX_IN_FLIGHT: usize = 32;
-
-/// A statement on its way, and how its answer comes back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bundle {
-    /// What travels.
-    pub cargo: Cargo,
-    /// Of a result: the broker by which a receipt reaches the volunteer. Of a receipt: the broker
-    /// that it goes to.
-    pub via: PublicKey,
-}
-
-/// What can be in custody.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cargo {
-    /// For the home of its project, and from there for the master.
-    Result(Verified<JobResult>),
-    /// For a volunteer.
-    Receipt(Verified<Receipt>),
-}
-
-impl Bundle {
-    /// The name of what travels.
-    pub fn id(&self) -> StatementId {
-        self.envelope().id()
-    }
-
-    /// Blobs that must be taken with it, with their sizes in bytes.
-    pub fn blobs(&self) -> Vec<(BlobHash, u64)> {
-        match &self.cargo {
-            Cargo::Result(result) => result.blobs().collect(),
-            Cargo::Receipt(_) => Vec::new(),
-        }
-    }
-
-    /// Whose share of the room it takes: of a result its volunteer's, of a receipt its project's,
-    /// which may have many delegates.
-    pub fn origin(&self) -> PublicKey {
-        match &self.cargo {
-            Cargo::Result(result) => result.signer(),
-            Cargo::Receipt(receipt) => receipt.project.into(),
-        }
-    }
-
-    /// When it need not be delivered any more.
-    pub fn expires(&self) -> Timestamp {
-        match &self.cargo {
-            Cargo::Result(result) => result.expires(),
-            Cargo::Receipt(receipt) => receipt.expires(),
-        }
-    }
-
-    /// The frame of a handover on `/talkoot/1/custody`.
-    pub fn encode(&self) -> Vec<u8> {
-        encode_cbor(&WireBundle { statement: self.envelope().clone(), via: self.via })
-    }
-
-    /// Reads the frame of a handover and checks the statement in it.
-    pub fn decode(bytes: &[u8], verifier: &dyn Verifier) -> Result<Self, BundleError> {
-        let wire: WireBundle = decode_cbor(bytes, MAX_FRAME_BYTES)?;
-        let cargo = match wire.statement.kind() {
-            Some(Kind::Result) => Cargo::Result(Verified::check(&wire.statement, verifier)?),
-            _ => Cargo::Receipt(Verified::check(&wire.statement, verifier)?),
-        };
-        Ok(Self { cargo, via: wire.via })
-    }
-
-    fn envelope(&self) -> &Envelope {
-        match &self.cargo {
-            Cargo::Result(result) => result.envelope(),
-            Cargo::Receipt(receipt) => receipt.envelope(),
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireBundle {
-    statement: Envelope,
-    via: PublicKey,
-}
-
-/// A handover is not what it should be.
-#[derive(Debug, Error)]
-pub enum BundleError {
-    /// Not the deterministic encoding of a bundle.
-    #[error("malformed bundle")]
-    Cbor(#[from] CborError),
-    /// The statement in it was refused.
-    #[error("the statement in the bundle")]
-    Statement(#[from] StatementError),
-}
-
-/// The answer to a handover.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HandoverAnswer {
-    /// It is durable here; the sender may forget it.
-    Taken,
-    /// These blobs must come first.
-    Missing(Vec<BlobHash>),
-    /// Custody is refused, the sender keeps it; why, for people.
-    Refused(String),
-}
-
-impl HandoverAnswer {
-    /// The frame of the answer.
-    pub fn encode(&self) -> Vec<u8> {
-        encode_cbor(self)
-    }
-
-    /// Reads the frame of an answer.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
-        decode_cbor(bytes, MAX_FRAME_BYTES)
-    }
-}
 
 /// What ends the duty to keep a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,20 +79,55 @@ pub enum CustodyFull {
     ForOrigin,
 }
 
+/// Whether a bundle had to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was not here.
+    New,
+    /// It is here, but may not be durable yet.
+    Known,
+}
+
+/// All that was taken before it. What of it is durable may be handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(u64);
+
+/// Bundles that go to one peer together, in one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handover {
+    /// To whom.
+    pub to: PublicKey,
+    /// At least one, at most [`MAX_BUNDLES_A_FRAME`](crate::MAX_BUNDLES_A_FRAME).
+    pub bundles: Vec<Bundle>,
+}
+
 /// The bundles in one node's custody, oldest first.
 ///
-/// The parent commits the writes that [`Custody::take`], [`Custody::handed_over`] and
-/// [`Custody::discharge`] return; it asks [`Custody::due`] what to hand over to whom.
-#[derive(Debug, Default)]
+/// The parent commits [`Custody::writes`] with whatever acknowledges the change, and when they are
+/// durable tells [`Custody::made_durable`]; it asks [`Custody::due`] what to hand over to whom.
+#[derive(Debug)]
 pub struct Custody {
     entries: BTreeMap<u64, Entry>,
     order: BTreeMap<StatementId, u64>,
-    in_flight: BTreeMap<PublicKey, usize>,
-    by_origin: BTreeMap<PublicKey, usize>,
-    bytes_by_origin: BTreeMap<PublicKey, u64>,
+    by_expiry: BTreeSet<(Timestamp, u64)>,
+    /// Those whose last handover failed.
+    failed: BTreeSet<u64>,
+    origins: BTreeMap<PublicKey, Share>,
     bytes: u64,
     next: u64,
+    chunks: Chunks,
+    /// Those that are in no chunk yet.
+    unwritten: BTreeSet<u64>,
+    queues: Queues,
     limits: CustodyLimits,
+}
+
+/// One bundle of a chunk.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    order: u64,
+    duty: Duty,
+    bundle: WireBundle,
 }
 
 #[derive(Debug)]
@@ -213,58 +135,94 @@ struct Entry {
     bundle: Bundle,
     duty: Duty,
     bytes: u64,
-    /// False until the write that holds it is durable.
-    durable: bool,
-    to: Option<PublicKey>,
+    /// The record that holds it, once there is one.
+    chunk: Option<u64>,
     failures: u32,
     handovers: u32,
-    not_before: Mono,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    order: u64,
-    duty: Duty,
-    #[serde(with = "serde_bytes")]
-    bundle: Vec<u8>,
+impl Entry {
+    /// Blobs come before their bundle, which takes a while; and what failed once goes alone, since
+    /// whatever is wrong with it is to stop no other.
+    fn company(&self) -> Company {
+        let alone = self.failures > 0 || !self.bundle.blobs().is_empty();
+        if alone { Company::Alone } else { Company::Joint }
+    }
+}
+
+/// What one origin has here.
+#[derive(Debug, Default)]
+struct Share {
+    bundles: usize,
+    bytes: u64,
+}
+
+impl Default for Custody {
+    fn default() -> Self {
+        Self::new(CustodyLimits::default())
+    }
 }
 
 impl Custody {
     /// Empty, with `limits`.
     pub fn new(limits: CustodyLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            entries: BTreeMap::new(),
+            order: BTreeMap::new(),
+            by_expiry: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            origins: BTreeMap::new(),
+            bytes: 0,
+            next: 0,
+            chunks: Chunks::new(CUSTODY_PREFIX),
+            unwritten: BTreeSet::new(),
+            queues: Queues::default(),
+            limits,
+        }
     }
 
-    /// Takes up again what a former process had made durable under `key`.
-    pub fn restore(&mut self, value: &[u8], verifier: &dyn Verifier) -> Result<(), BundleError> {
-        let record: Record = decode_cbor(value, MAX_FRAME_BYTES)?;
-        let bundle = Bundle::decode(&record.bundle, verifier)?;
-        self.next = self.next.max(record.order + 1);
-        self.insert(record.order, bundle, record.duty);
-        self.entries.entry(record.order).and_modify(|entry| entry.durable = true);
+    /// Takes up again what a former process had made durable under `key`. Of a chunk that was not
+    /// through yet all bundles come back: whoever has taken one before will say so once more.
+    pub fn restore(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        verifier: &dyn Verifier,
+    ) -> Result<(), BundleError> {
+        let (chunk, records) = self.chunks.restore::<Record>(key, value)?;
+        for record in records {
+            let bundle = record.bundle.check(verifier)?;
+            self.next = self.next.max(record.order + 1);
+            if self.holds(bundle.id()) {
+                self.chunks.leave(chunk);
+                continue;
+            }
+            let way = Way::of(&bundle);
+            self.insert(record.order, bundle, record.duty, Some(chunk));
+            self.queues.wait(record.order, way);
+        }
+        self.queues.set_durable_up_to(self.next);
         Ok(())
     }
 
-    /// Takes `bundle` over. Nothing to write if it is here already by the same way.
-    ///
-    /// Once the writes are durable call [`Custody::made_durable`].
-    pub fn take(&mut self, bundle: Bundle, duty: Duty) -> Result<Vec<Write>, CustodyFull> {
-        if let Some(&order) = self.order.get(&bundle.id()) {
-            let entry = self.entries.get_mut(&order).expect("order and entries agree");
+    /// Takes `bundle` over, unless it is here already by the same way.
+    pub fn take(&mut self, bundle: Bundle, duty: Duty) -> Result<Taken, CustodyFull> {
+        if let Some(entry) = self.entry(bundle.id()) {
             if entry.bundle.via == bundle.via {
-                return Ok(Vec::new());
+                return Ok(Taken::Known);
             }
-            entry.bundle.via = bundle.via;
-            return Ok(vec![record(order, entry)]);
+            // Its answer is to go another way from now on: that must be durable too.
+            let duty = entry.duty;
+            self.discharge(bundle.id());
+            self.keep(bundle, duty);
+            return Ok(Taken::New);
         }
         // An originator's own bundles are bounded by the work that it takes on.
         if duty == Duty::Carrier {
             self.admit(&bundle)?;
         }
-        let order = self.next;
-        self.next += 1;
-        self.insert(order, bundle, duty);
-        Ok(vec![record(order, &self.entries[&order])])
+        self.keep(bundle, duty);
+        Ok(Taken::New)
     }
 
     /// Whether the statement is in custody here.
@@ -272,108 +230,187 @@ impl Custody {
         self.order.contains_key(&id)
     }
 
-    /// The bundle of that name is durable, and may be handed on.
-    pub fn made_durable(&mut self, id: StatementId) {
-        if let Some(entry) = self.order.get(&id).and_then(|order| self.entries.get_mut(order)) {
-            entry.durable = true;
-        }
+    /// The bundle of that name, if it is in custody here.
+    pub fn get(&self, id: StatementId) -> Option<&Bundle> {
+        Some(&self.entry(id)?.bundle)
     }
 
-    /// What to hand over now, oldest first; `next_hop` says to whom, if anybody is there.
+    /// To whom the bundle of that name is being handed over.
+    pub fn in_hand(&self, id: StatementId) -> Option<PublicKey> {
+        self.queues.under_way_to(*self.order.get(&id)?)
+    }
+
+    /// What must become durable of the changes since the last call, in one commit or in the order
+    /// of several, and the mark to give to [`Custody::made_durable`] then.
+    pub fn writes(&mut self) -> (Vec<Write>, Mark) {
+        let unwritten: Vec<_> = std::mem::take(&mut self.unwritten).into_iter().collect();
+        let records = unwritten.iter().map(|order| {
+            let Entry { bundle, duty, .. } = &self.entries[order];
+            (bundle.size(), Record { order: *order, duty: *duty, bundle: bundle.wire() })
+        });
+        let (mut writes, chunks) = self.chunks.put(records);
+        for (order, chunk) in unwritten.iter().zip(chunks) {
+            self.entries.entry(*order).and_modify(|entry| entry.chunk = Some(chunk));
+        }
+        writes.extend(self.chunks.deletions());
+        (writes, Mark(self.next))
+    }
+
+    /// Whether [`Custody::writes`] has some.
+    pub fn has_writes(&self) -> bool {
+        !self.unwritten.is_empty() || self.chunks.have_deletions()
+    }
+
+    /// What was taken before `mark` is durable, and may be handed on.
+    pub fn made_durable(&mut self, mark: Mark) {
+        for (order, entry) in self.entries.range(self.queues.durable_up_to()..mark.0) {
+            self.queues.wait(*order, Way::of(&entry.bundle));
+        }
+        self.queues.set_durable_up_to(mark.0);
+    }
+
+    /// What to hand over now, oldest first; `next_hop` says to whom, if anybody is there: if nobody is
+    /// for the oldest of those that go to one project or volunteer, nobody is for the others.
     pub fn due(
         &mut self,
         now: Now,
         next_hop: impl Fn(&Bundle) -> Option<PublicKey>,
-    ) -> Vec<(PublicKey, Bundle)> {
-        let mut due = Vec::new();
-        for entry in self.entries.values_mut() {
-            if !entry.durable || entry.to.is_some() || entry.not_before > now.mono {
-                continue;
-            }
-            let Some(to) = next_hop(&entry.bundle) else { continue };
-            let in_flight = self.in_flight.entry(to).or_default();
-            if *in_flight < MAX_IN_FLIGHT {
-                *in_flight += 1;
-                entry.to = Some(to);
-                due.push((to, entry.bundle.clone()));
-            }
-        }
-        due
+    ) -> Vec<Handover> {
+        let entries = &self.entries;
+        self.queues.wake(now.mono, |order| Some(Way::of(&entries.get(&order)?.bundle)));
+        let next_hop = |order| next_hop(&entries.get(&order)?.bundle);
+        self.queues.route(next_hop, |order| entries[&order].company());
+        let handovers = self.queues.begin(|order| entries[&order].bundle.size());
+        let bundle = |order: &u64| entries[order].bundle.clone();
+        let handover = |(to, orders): (PublicKey, Vec<u64>)| Handover {
+            to,
+            bundles: orders.iter().map(bundle).collect(),
+        };
+        handovers.into_iter().map(handover).collect()
     }
 
-    /// The next one has taken the bundle. The writes say that it need not be kept here.
-    pub fn handed_over(&mut self, id: StatementId, now: Now) -> Vec<Write> {
-        let Some(entry) = self.landed(id) else { return Vec::new() };
+    /// The next one has taken the bundle: a carrier's duty is over.
+    pub fn handed_over(&mut self, id: StatementId, now: Now) {
+        let Some(order) = self.landed(id) else { return };
+        let Some(entry) = self.entries.get_mut(&order) else { return };
         match entry.duty {
             Duty::Carrier => self.discharge(id),
             Duty::Originator => {
                 entry.failures = 0;
-                entry.not_before = now.mono + backoff(FIRST_RESEND, MAX_RESEND, entry.handovers);
+                self.failed.remove(&order);
+                let wait = backoff(FIRST_RESEND, MAX_RESEND, entry.handovers);
                 entry.handovers += 1;
-                Vec::new()
+                self.queues.sleep(order, now.mono + wait);
             }
         }
     }
 
     /// The handover failed or was refused; it is tried again after a while.
     pub fn not_handed_over(&mut self, id: StatementId, now: Now) {
-        if let Some(entry) = self.landed(id) {
-            entry.not_before = now.mono + backoff(FIRST_RETRY, MAX_RETRY, entry.failures);
-            entry.failures += 1;
-        }
+        let Some(order) = self.landed(id) else { return };
+        let Some(entry) = self.entries.get_mut(&order) else { return };
+        let wait = backoff(FIRST_RETRY, MAX_RETRY, entry.failures);
+        entry.failures += 1;
+        self.failed.insert(order);
+        self.queues.sleep(order, now.mono + wait);
     }
 
     /// Makes everything due at once: the way has changed. `via` is where answers reach us now.
-    pub fn send_again(&mut self, via: PublicKey) -> Vec<Write> {
-        let mut writes = Vec::new();
-        for (order, entry) in &mut self.entries {
-            entry.not_before = Mono::default();
+    ///
+    /// That need not be durable: a restarted originator has a way anew, and says so here.
+    pub fn send_again(&mut self, via: PublicKey) {
+        self.failed.clear();
+        for entry in self.entries.values_mut() {
             entry.failures = 0;
             if entry.duty == Duty::Originator && entry.bundle.via != via {
                 entry.bundle.via = via;
                 entry.handovers = 0;
-                writes.push(record(*order, entry));
             }
         }
-        writes
+        self.queues.wake_all(|order| self.entries.get(&order).map(|it| Way::of(&it.bundle)));
     }
 
-    /// A link came up: what failed for want of it is due at once.
+    /// `peer` is here: what is for it, or failed for want of it, is due at once.
+    pub fn came(&mut self, peer: PublicKey) {
+        self.hurry_failed();
+        self.queues.stir(peer);
+    }
+
+    /// `peer` is gone: what was for it finds another way, or waits.
+    pub fn gone(&mut self, peer: PublicKey) {
+        self.queues.gone(peer, |order| self.entries.get(&order).map(|it| Way::of(&it.bundle)));
+    }
+
+    /// A link or a home is new: what failed for want of it is due at once, and finds its way anew.
     pub fn retry(&mut self) {
-        for entry in self.entries.values_mut().filter(|entry| entry.failures > 0) {
-            entry.failures = 0;
-            entry.not_before = Mono::default();
-        }
+        self.hurry_failed();
+        self.reroute();
+    }
+
+    /// Peers, links or homes have changed: every bundle finds its next hop anew.
+    pub fn reroute(&mut self) {
+        self.queues.reroute(|order| self.entries.get(&order).map(|it| Way::of(&it.bundle)));
     }
 
     /// Ends the duty: the end-to-end answer has come, or nobody waits for it any more.
-    pub fn discharge(&mut self, id: StatementId) -> Vec<Write> {
-        let Some(order) = self.order.remove(&id) else { return Vec::new() };
+    pub fn discharge(&mut self, id: StatementId) {
+        let Some(order) = self.order.remove(&id) else { return };
         let entry = self.entries.remove(&order).expect("order and entries agree");
         let origin = entry.bundle.origin();
+        let share = self.origins.entry(origin).or_default();
+        share.bundles -= 1;
+        share.bytes -= entry.bytes;
+        if share.bundles == 0 {
+            self.origins.remove(&origin);
+        }
         self.bytes -= entry.bytes;
-        if decrement(&mut self.by_origin, origin) {
-            self.bytes_by_origin.remove(&origin);
-        } else {
-            *self.bytes_by_origin.entry(origin).or_default() -= entry.bytes;
+        self.by_expiry.remove(&(entry.bundle.expires(), order));
+        self.failed.remove(&order);
+        self.queues.forget(order);
+        match entry.chunk {
+            Some(chunk) => self.chunks.leave(chunk),
+            None => drop(self.unwritten.remove(&order)),
         }
-        if let Some(to) = entry.to {
-            decrement(&mut self.in_flight, to);
-        }
-        vec![Write::delete(key(order))]
     }
 
     /// Bundles that expired before they could be delivered are let go.
-    pub fn expire(&mut self, now: Now) -> Vec<Write> {
-        let expired = self.entries.values().filter(|entry| entry.bundle.expires() <= now.wall);
-        let expired: Vec<_> = expired.map(|entry| entry.bundle.id()).collect();
-        expired.into_iter().flat_map(|id| self.discharge(id)).collect()
+    pub fn expire(&mut self, now: Now) {
+        for id in self.expired(now) {
+            self.discharge(id);
+        }
+    }
+
+    /// Bundles that have expired, the earliest first.
+    pub fn expired(&self, now: Now) -> Vec<StatementId> {
+        let over = self.by_expiry.iter().take_while(|(at, _)| *at <= now.wall);
+        over.map(|(_, order)| self.entries[order].bundle.id()).collect()
+    }
+
+    /// Puts what is left of old chunks together, so that the room that custody takes on the disk is
+    /// bounded by what is in it.
+    pub fn tidy(&mut self) {
+        if !self.chunks.any_is_thin() {
+            return;
+        }
+        let mut thin = BTreeSet::new();
+        for (order, entry) in &mut self.entries {
+            if let Some(chunk) = entry.chunk.filter(|chunk| self.chunks.is_thin(*chunk)) {
+                entry.chunk = None;
+                self.unwritten.insert(*order);
+                thin.insert(chunk);
+            }
+        }
+        thin.into_iter().for_each(|chunk| self.chunks.remove(chunk));
     }
 
     /// When something may become due.
     pub fn next_wake(&self) -> Option<Mono> {
-        let waiting = self.entries.values().filter(|entry| entry.durable && entry.to.is_none());
-        waiting.map(|entry| entry.not_before).min()
+        self.queues.next_wake()
+    }
+
+    /// Whether something is due that nobody is there to take.
+    pub fn is_stranded(&self) -> bool {
+        self.queues.is_stranded()
     }
 
     /// Every bundle, oldest first.
@@ -397,17 +434,20 @@ impl Custody {
         self.entries.is_empty()
     }
 
+    fn entry(&self, id: StatementId) -> Option<&Entry> {
+        self.entries.get(self.order.get(&id)?)
+    }
+
     fn admit(&self, bundle: &Bundle) -> Result<(), CustodyFull> {
-        let origin = bundle.origin();
-        let of_origin = self.by_origin.get(&origin).copied().unwrap_or_default();
-        let bytes_of_origin = self.bytes_by_origin.get(&origin).copied().unwrap_or_default();
+        let none = Share::default();
+        let share = self.origins.get(&bundle.origin()).unwrap_or(&none);
         let weight = weight(bundle);
         if self.entries.len() >= self.limits.bundles
             || self.bytes.saturating_add(weight) > self.limits.bytes
         {
             Err(CustodyFull::InAll)
-        } else if of_origin >= self.limits.bundles_an_origin
-            || bytes_of_origin.saturating_add(weight) > self.limits.bytes / BYTES_AN_ORIGIN
+        } else if share.bundles >= self.limits.bundles_an_origin
+            || share.bytes.saturating_add(weight) > self.limits.bytes / BYTES_AN_ORIGIN
         {
             Err(CustodyFull::ForOrigin)
         } else {
@@ -415,48 +455,43 @@ impl Custody {
         }
     }
 
-    fn insert(&mut self, order: u64, bundle: Bundle, duty: Duty) {
+    fn keep(&mut self, bundle: Bundle, duty: Duty) {
+        let order = self.next;
+        self.next += 1;
+        self.insert(order, bundle, duty, None);
+        self.unwritten.insert(order);
+    }
+
+    fn insert(&mut self, order: u64, bundle: Bundle, duty: Duty, chunk: Option<u64>) {
         let bytes = weight(&bundle);
         self.bytes += bytes;
-        *self.by_origin.entry(bundle.origin()).or_default() += 1;
-        *self.bytes_by_origin.entry(bundle.origin()).or_default() += bytes;
+        let share = self.origins.entry(bundle.origin()).or_default();
+        share.bundles += 1;
+        share.bytes += bytes;
         self.order.insert(bundle.id(), order);
-        let entry = Entry {
-            bundle,
-            duty,
-            bytes,
-            durable: false,
-            to: None,
-            failures: 0,
-            handovers: 0,
-            not_before: Mono::default(),
-        };
+        self.by_expiry.insert((bundle.expires(), order));
+        let entry = Entry { bundle, duty, bytes, chunk, failures: 0, handovers: 0 };
         self.entries.insert(order, entry);
     }
 
-    /// The entry whose handover has just ended.
-    fn landed(&mut self, id: StatementId) -> Option<&mut Entry> {
-        let entry = self.entries.get_mut(self.order.get(&id)?)?;
-        if let Some(to) = entry.to.take() {
-            decrement(&mut self.in_flight, to);
+    fn hurry_failed(&mut self) {
+        for order in std::mem::take(&mut self.failed) {
+            if let Some(entry) = self.entries.get_mut(&order) {
+                entry.failures = 0;
+                self.queues.hurry(order, Way::of(&entry.bundle));
+            }
         }
-        Some(entry)
+    }
+
+    /// The place of the bundle whose handover has just ended.
+    fn landed(&mut self, id: StatementId) -> Option<u64> {
+        let order = *self.order.get(&id)?;
+        self.queues.landed(order).map(|()| order)
     }
 }
 
-fn key(order: u64) -> Vec<u8> {
-    let mut key = vec![CUSTODY_PREFIX];
-    key.extend(order.to_be_bytes());
-    key
-}
-
-fn record(order: u64, entry: &Entry) -> Write {
-    let record = Record { order, duty: entry.duty, bundle: entry.bundle.encode() };
-    Write::put(key(order), encode_cbor(&record))
-}
-
 fn weight(bundle: &Bundle) -> u64 {
-    let statement = u64::try_from(bundle.envelope().as_bytes().len()).unwrap_or(u64::MAX);
+    let statement = u64::try_from(bundle.size()).unwrap_or(u64::MAX);
     bundle.blobs().iter().fold(statement, |sum, (_, size)| sum.saturating_add(*size))
 }
 
@@ -464,23 +499,13 @@ fn backoff(first: Duration, most: Duration, failures: u32) -> Duration {
     first.saturating_mul(1 << failures.min(16)).min(most)
 }
 
-/// Counts one less of `key`; says whether that was the last.
-fn decrement(counts: &mut BTreeMap<PublicKey, usize>, key: PublicKey) -> bool {
-    let Some(count) = counts.get_mut(&key) else { return false };
-    *count -= 1;
-    if *count > 0 {
-        return false;
-    }
-    counts.remove(&key);
-    true
-}
-
 #[cfg(test)]
 mod tests {
-    use capability::statements::{Credit, Delegation, TaskId, Verdict};
-    use capability::{DecryptionKey, Ed25519, ProjectKey, SecretKey, Signer};
+    use capability::statements::{Credit, Delegation, Receipt, TaskId, Verdict};
+    use capability::{DecryptionKey, Ed25519, ProjectKey, SecretKey, Signer, Verified};
 
     use super::*;
+    use crate::bundle::{Cargo, MAX_BUNDLES_A_FRAME};
 
     const START: Now = Now { mono: Mono(Duration::ZERO), wall: Timestamp(1_800_000_000_000) };
     const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -510,14 +535,42 @@ mod tests {
 
     /// Takes `bundle` and makes it durable.
     fn take(custody: &mut Custody, bundle: &Bundle, duty: Duty) -> Vec<Write> {
-        let writes = custody.take(bundle.clone(), duty).expect("there is room");
-        custody.made_durable(bundle.id());
+        custody.take(bundle.clone(), duty).expect("there is room");
+        commit(custody)
+    }
+
+    /// Makes durable what is not.
+    fn commit(custody: &mut Custody) -> Vec<Write> {
+        let (writes, mark) = custody.writes();
+        custody.made_durable(mark);
         writes
     }
 
-    fn due(custody: &mut Custody, now: Now) -> Vec<StatementId> {
+    /// A custody that was made anew from `writes`.
+    fn restarted(writes: &[Write]) -> Custody {
+        let mut records = BTreeMap::new();
+        for write in writes {
+            match write {
+                Write::Put { key, value } => drop(records.insert(key, value)),
+                Write::Delete { key } => drop(records.remove(key)),
+            }
+        }
+        let mut custody = Custody::default();
+        for (key, value) in records {
+            custody.restore(key, value, &Ed25519).expect("our own record");
+        }
+        custody
+    }
+
+    /// Handovers, by the ids of their bundles.
+    fn handovers(custody: &mut Custody, now: Now) -> Vec<Vec<StatementId>> {
         let to = key(5).public();
-        custody.due(now, |_| Some(to)).into_iter().map(|(_, bundle)| bundle.id()).collect()
+        let due = custody.due(now, |_| Some(to));
+        due.into_iter().map(|it| it.bundles.iter().map(Bundle::id).collect()).collect()
+    }
+
+    fn due(custody: &mut Custody, now: Now) -> Vec<StatementId> {
+        handovers(custody, now).concat()
     }
 
     #[test]
@@ -525,7 +578,9 @@ mod tests {
         let (mut custody, bundle) = (Custody::default(), bundle(1));
         custody.take(bundle.clone(), Duty::Carrier).expect("there is room");
         assert_eq!(due(&mut custody, START), []);
-        custody.made_durable(bundle.id());
+        let (_, mark) = custody.writes();
+        assert_eq!(due(&mut custody, START), [], "it is only on its way to the disk");
+        custody.made_durable(mark);
         assert_eq!(due(&mut custody, START), [bundle.id()]);
         assert_eq!(due(&mut custody, START), [], "it is under way");
     }
@@ -538,13 +593,16 @@ mod tests {
         take(&mut custody, &own, Duty::Originator);
         assert_eq!(due(&mut custody, START), [carried.id(), own.id()], "oldest first");
 
-        assert!(matches!(custody.handed_over(carried.id(), START)[..], [Write::Delete { .. }]));
-        assert_eq!(custody.handed_over(own.id(), START), []);
+        custody.handed_over(carried.id(), START);
+        assert!(matches!(commit(&mut custody)[..], [Write::Delete { .. }]));
+        custody.handed_over(own.id(), START);
+        assert_eq!(commit(&mut custody), []);
         assert!(!custody.holds(carried.id()) && custody.holds(own.id()));
 
         assert_eq!(due(&mut custody, START.after(FIRST_RESEND / 2)), []);
         assert_eq!(due(&mut custody, START.after(FIRST_RESEND)), [own.id()], "no answer came");
-        assert!(matches!(custody.discharge(own.id())[..], [Write::Delete { .. }]));
+        custody.discharge(own.id());
+        assert!(matches!(commit(&mut custody)[..], [Write::Delete { .. }]));
         assert!(custody.is_empty());
     }
 
@@ -558,26 +616,108 @@ mod tests {
         assert_eq!(custody.next_wake(), Some(START.after(FIRST_RETRY).mono));
 
         let new_broker = key(6).public();
-        assert_eq!(custody.send_again(new_broker).len(), 1, "the new way is durable too");
+        custody.send_again(new_broker);
         let sent = custody.due(START, |_| Some(new_broker));
-        assert_eq!(sent[0].1.via, new_broker);
+        assert_eq!(sent[0].bundles[0].via, new_broker);
     }
 
     #[test]
     fn what_was_durable_is_taken_up_again_in_its_order() {
         let mut custody = Custody::default();
         let bundles: Vec<_> = (1..4).map(bundle).collect();
-        let writes = bundles.iter().flat_map(|it| take(&mut custody, it, Duty::Carrier));
-        let writes: Vec<_> = writes.collect();
+        let writes: Vec<_> =
+            bundles.iter().flat_map(|it| take(&mut custody, it, Duty::Carrier)).collect();
 
-        let mut restored = Custody::default();
-        for write in writes {
-            let Write::Put { value, .. } = write else { panic!("only puts were written") };
-            restored.restore(&value, &Ed25519).expect("our own record");
-        }
+        let mut restored = restarted(&writes);
         let order: Vec<_> = bundles.iter().map(Bundle::id).collect();
         assert_eq!(due(&mut restored, START), order);
         assert_eq!(take(&mut restored, &bundles[0], Duty::Carrier), [], "it is here already");
+    }
+
+    #[test]
+    fn what_is_taken_together_is_one_record_until_the_last_of_it_has_gone() {
+        let mut custody = Custody::default();
+        let bundles: Vec<_> = (1..=20).map(bundle).collect();
+        for bundle in &bundles {
+            custody.take(bundle.clone(), Duty::Carrier).expect("there is room");
+        }
+        let mut writes = commit(&mut custody);
+        assert_eq!(writes.len(), 1);
+        due(&mut custody, START);
+        for bundle in &bundles[1..] {
+            custody.handed_over(bundle.id(), START);
+        }
+        assert_eq!(commit(&mut custody), [], "one is left");
+        assert_eq!(restarted(&writes).len(), 20, "to hand one over twice is harmless");
+
+        custody.tidy();
+        writes.extend(commit(&mut custody));
+        assert_eq!(restarted(&writes).len(), 1, "what is left is by itself now");
+        custody.handed_over(bundles[0].id(), START);
+        writes.extend(commit(&mut custody));
+        assert!(restarted(&writes).is_empty());
+    }
+
+    #[test]
+    fn bundles_travel_together_and_what_failed_once_alone() {
+        let mut custody = Custody::default();
+        let bundles: Vec<_> = (1..=3).map(bundle).collect();
+        let ids: Vec<_> = bundles.iter().map(Bundle::id).collect();
+        for bundle in &bundles {
+            take(&mut custody, bundle, Duty::Carrier);
+        }
+        assert_eq!(handovers(&mut custody, START), std::slice::from_ref(&ids));
+        ids.iter().for_each(|id| custody.not_handed_over(*id, START));
+        let later = START.after(FIRST_RETRY);
+        assert_eq!(
+            handovers(&mut custody, later),
+            ids.iter().map(|id| vec![*id]).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn what_comes_while_two_handovers_are_under_way_gathers_for_the_third() {
+        let mut custody = Custody::default();
+        let bundles: Vec<_> = (1..=4).map(bundle).collect();
+        take(&mut custody, &bundles[0], Duty::Carrier);
+        assert_eq!(due(&mut custody, START), [bundles[0].id()]);
+        take(&mut custody, &bundles[1], Duty::Carrier);
+        assert_eq!(due(&mut custody, START), [bundles[1].id()]);
+        take(&mut custody, &bundles[2], Duty::Carrier);
+        take(&mut custody, &bundles[3], Duty::Carrier);
+        assert_eq!(due(&mut custody, START), []);
+        custody.handed_over(bundles[0].id(), START);
+        assert_eq!(handovers(&mut custody, START), [vec![bundles[2].id(), bundles[3].id()]]);
+    }
+
+    #[test]
+    fn what_has_no_way_waits_for_one_and_stops_no_other() {
+        let (mut custody, to) = (Custody::default(), key(5).public());
+        let (stranded, other) = (bundle(1), Bundle { via: key(7).public(), ..bundle(2) });
+        take(&mut custody, &stranded, Duty::Carrier);
+        take(&mut custody, &other, Duty::Carrier);
+        let sent = custody.due(START, |bundle| (bundle.via == other.via).then_some(to));
+        assert_eq!(sent, [Handover { to, bundles: vec![other] }]);
+        assert!(custody.is_stranded());
+        assert_eq!(due(&mut custody, START), [], "nobody said that a way has come");
+        custody.reroute();
+        assert_eq!(due(&mut custody, START), [stranded.id()]);
+    }
+
+    #[test]
+    fn a_handover_has_as_many_bundles_as_a_frame_may_have() {
+        let mut custody = Custody::default();
+        let Bundle { cargo: Cargo::Receipt(one), via } = bundle(1) else { panic!("it is one") };
+        let most = u32::try_from(MAX_BUNDLES_A_FRAME).expect("small");
+        let task = |task| TaskId { task, ..one.task };
+        let receipts = (0..=most).map(|n| Receipt { task: task(n), ..(*one).clone() }).collect();
+        for receipt in Verified::sign_batch(receipts, &key(2)) {
+            let cargo = Cargo::Receipt(receipt);
+            custody.take(Bundle { cargo, via }, Duty::Carrier).expect("there is room");
+        }
+        commit(&mut custody);
+        let sizes = handovers(&mut custody, START).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes, [MAX_BUNDLES_A_FRAME, 1]);
     }
 
     #[test]
@@ -587,7 +727,8 @@ mod tests {
         take(&mut custody, &bundle(1), Duty::Carrier);
         take(&mut custody, &bundle(2), Duty::Carrier);
         assert_eq!(custody.take(bundle(3), Duty::Carrier), Err(CustodyFull::InAll));
-        assert_eq!(custody.expire(START.after(HOUR)).len(), 2);
+        custody.expire(START.after(HOUR));
+        assert!(custody.is_empty());
         assert!(custody.take(bundle(3), Duty::Carrier).is_ok());
 
         let limits = CustodyLimits { bundles: 10, bundles_an_origin: 1, bytes: 1 << 20 };

@@ -7,6 +7,9 @@
 
 use std::collections::VecDeque;
 
+/// Bytes of one commit, below the store's bound of 4 MiB even if one more record of 64 KiB follows.
+const MAX_COMMIT_BYTES: usize = 3 << 20;
+
 /// Names one commit of one core, counted from zero since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitId(pub u64);
@@ -69,12 +72,21 @@ impl<A: From<Commit>> Outbox<A> {
         self.ready.push_back(action.into());
     }
 
-    /// Emits `writes`, and withholds `released` until they are durable.
-    pub fn commit(&mut self, writes: Vec<Write>, released: Vec<A>) {
+    /// Emits `writes`, and withholds `released` until they are durable. Gives the commit, or the
+    /// last of several if there is too much for one: they become durable in the order of the writes.
+    pub fn commit(&mut self, mut writes: Vec<Write>, released: Vec<A>) -> CommitId {
+        while let Some(rest) = split_off_after(&mut writes, MAX_COMMIT_BYTES) {
+            self.commit_one(std::mem::replace(&mut writes, rest), Vec::new());
+        }
+        self.commit_one(writes, released)
+    }
+
+    fn commit_one(&mut self, writes: Vec<Write>, released: Vec<A>) -> CommitId {
         let id = CommitId(self.next);
         self.next += 1;
         self.withheld.push_back((id, released));
         self.ready.push_back(Commit { id, writes }.into());
+        id
     }
 
     /// Releases what waited for `id`, and for every commit before it.
@@ -94,6 +106,20 @@ impl<A: From<Commit>> Outbox<A> {
     pub fn uncommitted(&self) -> usize {
         self.withheld.len()
     }
+}
+
+/// What follows in `writes` once they have over `limit` bytes.
+fn split_off_after(writes: &mut Vec<Write>, limit: usize) -> Option<Vec<Write>> {
+    let mut bytes = 0;
+    let within = writes.iter().position(|write| {
+        bytes += match write {
+            Write::Put { key, value } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        };
+        bytes > limit
+    })?;
+    let rest = writes.split_off(within + 1);
+    (!rest.is_empty()).then_some(rest)
 }
 
 #[cfg(test)]
@@ -126,5 +152,23 @@ mod tests {
         assert_eq!(outbox.poll(), Some(Action::Acknowledge(1)));
         assert_eq!(outbox.poll(), Some(Action::Acknowledge(2)));
         assert_eq!(outbox.uncommitted(), 0);
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_commit_is_acknowledged_with_the_last_of_several() {
+        let mut outbox = Outbox::default();
+        let writes = (0..100_u8).map(|n| Write::put([n], vec![0; 64 << 10])).collect::<Vec<_>>();
+        let last = outbox.commit(writes.clone(), vec![Action::Acknowledge(1)]);
+        let mut emitted = Vec::new();
+        while let Some(Action::Commit(commit)) = outbox.poll() {
+            assert!(commit.writes.len() <= 50, "{} writes in one commit", commit.writes.len());
+            emitted.extend(commit.writes);
+        }
+        assert_eq!(emitted, writes);
+        assert_eq!(last, CommitId(2));
+        outbox.committed(CommitId(1));
+        assert_eq!(outbox.poll(), None);
+        outbox.committed(last);
+        assert_eq!(outbox.poll(), Some(Action::Acknowledge(1)));
     }
 }

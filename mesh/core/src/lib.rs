@@ -3,7 +3,9 @@
 //! Cores speak one contract: `handle(input, now)`, drain `poll_action()` until `None`, sleep until
 //! `next_wake()`. [`Now`] carries both clocks; [`Outbox`] ties acknowledgements to durable writes.
 
+mod bundle;
 mod channel;
+mod chunks;
 mod contract;
 mod custody;
 mod declaring;
@@ -19,15 +21,19 @@ mod routes;
 mod time;
 mod warm;
 
+pub use bundle::{
+    Bundle, BundleError, Cargo, HandoverAnswer, MAX_BUNDLES_A_FRAME, decode_answers,
+    decode_bundles, encode_answers, encode_bundles,
+};
 pub use channel::{
     Carries, ChannelAnswer, ChannelKey, ChannelKeyError, ChannelMessage, ChannelOpen,
     ChannelRefusal, FlowId, FlowNews, Flows, MAX_DATA_BYTES, MAX_FLOWS, MAX_STEP_NAME, Violation,
     WINDOW,
 };
+pub use chunks::Chunks;
 pub use contract::{CallFailed, CallId, HandoverFailed, ReplyId};
 pub use custody::{
-    Bundle, BundleError, CUSTODY_PREFIX, Cargo, Custody, CustodyFull, CustodyLimits, Duty,
-    HandoverAnswer,
+    CUSTODY_PREFIX, Custody, CustodyFull, CustodyLimits, Duty, Handover, Mark, Taken,
 };
 pub use declaring::{Declarations, Declared};
 pub use durable::{Commit, CommitId, Outbox, Write};

@@ -13,17 +13,18 @@ use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Encapsulated, EncryptionKey, Envelope, Explanation,
     Fact, FactName, JobSpec, Limits, MAX_ALTERNATIVES, MAX_NESTING, MAX_STATEMENT_BYTES, Need,
     Obstacle, Platform, Preference, PublicKey, Relaxed, Requirements, Resources, Runtime,
-    RuntimeFacts, Sealed, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
+    RuntimeFacts, Sealed, SecretKey, Signer, StatementId, Step, Timestamp, Verified, encode_cbor,
 };
 use cddl_cat::cbor::validate_cbor;
 use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
-    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_COLLECTED, MAX_DATA_BYTES,
-    MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER,
-    MAX_STOPPED_AN_ANSWER, Offered, Pass, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask,
-    WINDOW, Wants, differences,
+    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BUNDLES_A_FRAME,
+    MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS,
+    MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, Pass, ReconcileAnswer,
+    ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, decode_answers, decode_bundles, differences,
+    encode_answers, encode_bundles,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -224,17 +225,49 @@ fn handovers_are_as_specified_and_come_back() {
     let cddl = Cddl::read();
     for cargo in [Cargo::Result(result()), Cargo::Receipt(receipt())] {
         let bundle = Bundle { cargo, via: key(3).public() };
-        cddl.check("bundle", &bundle.encode());
-        assert_eq!(Bundle::decode(&bundle.encode(), &Ed25519).expect("our own"), bundle);
+        let frame = encode_bundles(std::slice::from_ref(&bundle));
+        cddl.check("handover", &frame);
+        let read = decode_bundles(&frame, &Ed25519).expect("our own");
+        assert!(matches!(&read[..], [Ok(read)] if *read == bundle));
     }
-    for answer in [
+    let answers = [
         HandoverAnswer::Taken,
         HandoverAnswer::Missing(vec![BlobHash::of(b"a log")]),
         HandoverAnswer::Refused("custody refused: full".into()),
-    ] {
-        cddl.check("handover-answer", &answer.encode());
-        assert_eq!(HandoverAnswer::decode(&answer.encode()).expect("our own"), answer);
+    ];
+    let frame = encode_answers(&answers);
+    cddl.check("handover-answers", &frame);
+    assert_eq!(decode_answers(&frame, answers.len()).expect("our own"), answers);
+    assert!(decode_answers(&frame, 2).is_err(), "each bundle has its answer");
+}
+
+#[test]
+fn an_unsound_bundle_says_nothing_about_the_others_of_its_handover() {
+    #[derive(serde::Serialize)]
+    struct Unchecked {
+        statement: Envelope,
+        via: PublicKey,
     }
+    let (via, receipt) = (key(3).public(), receipt());
+    let mut forged = receipt.envelope().as_bytes().to_vec();
+    *forged.last_mut().expect("it ends with a signature") ^= 1;
+    let statements = [Envelope::parse(&forged).expect("still one"), receipt.envelope().clone()];
+    let frame = encode_cbor(&statements.map(|statement| Unchecked { statement, via }));
+    let read = decode_bundles(&frame, &Ed25519).expect("a frame");
+    let sound = Bundle { cargo: Cargo::Receipt(receipt), via };
+    assert!(matches!(&read[..], [Err(_), Ok(read)] if *read == sound));
+}
+
+#[test]
+fn a_frame_of_more_bundles_than_a_handover_has_is_refused() {
+    let bundle = Bundle { cargo: Cargo::Receipt(receipt()), via: key(3).public() };
+    let one = encode_bundles(std::slice::from_ref(&bundle));
+    let count = u16::try_from(MAX_BUNDLES_A_FRAME + 1).expect("small");
+    // An array of so many, and after it so many of what the array of one has.
+    let mut frame = vec![0x99];
+    frame.extend(count.to_be_bytes());
+    (0..count).for_each(|_| frame.extend(&one[1..]));
+    assert!(decode_bundles(&frame, &Ed25519).is_err());
 }
 
 #[test]

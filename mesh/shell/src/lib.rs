@@ -11,6 +11,7 @@ mod dirs;
 mod escape;
 mod exit;
 mod files;
+mod handover;
 pub mod http;
 mod key_changes;
 pub mod key_file;
@@ -29,6 +30,7 @@ pub use dirs::{default_config, default_state};
 pub use escape::{escape, escape_line};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
 pub use files::{Watch, read_text, write_whole};
+pub use handover::Incoming;
 pub use key_changes::{
     KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings, log_declared,
 };

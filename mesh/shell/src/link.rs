@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use capability::statements::{MAX_PACKAGE_BYTES, Package};
-use capability::{BlobHash, Ed25519, PublicKey, RememberingRoots, SecretKey, Signer};
+use capability::{
+    BlobHash, Ed25519, PublicKey, RememberingRoots, SecretKey, Signer, StatementError, StatementId,
+};
 use mesh_core::{
-    Answer, Ask, Bundle, HandoverAnswer, HandoverFailed, MessageError, ReconcileAnswer,
-    ReconcileAsk, seal,
+    Answer, Ask, Bundle, BundleError, Handover, HandoverAnswer, HandoverFailed, MessageError,
+    ReconcileAnswer, ReconcileAsk, decode_answers, decode_bundles, encode_bundles, seal,
 };
 use mesh_net::{BlobGet, BlobPut, IncomingBlob, Net, PeerKey, Protocol};
 use mesh_store::BlobError;
@@ -33,6 +35,8 @@ pub struct Link {
     signer: Arc<SecretKey>,
     clock: Clock,
     nonce: Arc<AtomicU64>,
+    /// Leases, results and receipts come in batches under one signature.
+    verifier: Arc<RememberingRoots<Ed25519>>,
 }
 
 /// A question had no answer.
@@ -50,9 +54,6 @@ pub enum AskFailed {
     /// A blob that the question needs could not be sent first.
     #[error("a blob that goes with it")]
     Blob(#[from] BlobFailed),
-    /// The receiver keeps asking for blobs.
-    #[error("the peer keeps asking for blobs that it was sent")]
-    Insatiable,
 }
 
 /// A blob could not be moved.
@@ -78,7 +79,7 @@ impl Link {
     /// `nonce` must differ from run to run: the wall clock in milliseconds will do, shifted.
     pub fn new(net: Net, storage: Storage, signer: Arc<SecretKey>, clock: Clock) -> Self {
         let nonce = Arc::new(AtomicU64::new(clock.now().wall.0 << 20));
-        Self { net, storage, signer, clock, nonce }
+        Self { net, storage, signer, clock, nonce, verifier: Arc::default() }
     }
 
     /// The network.
@@ -122,38 +123,86 @@ impl Link {
         let request = seal(ask, to, self.next_nonce(), self.clock.now().wall, self.signer.as_ref());
         let frame = request.envelope().as_bytes().to_vec();
         let answer = self.net.request(Protocol::Call, peer_key(to), frame).await?;
-        // Leases that were granted together are leaves of one batch.
-        Ok(Answer::decode(&answer, &RememberingRoots::new(Ed25519))?)
+        Ok(Answer::decode(&answer, &*self.verifier)?)
     }
 
-    /// Hands `bundle` over to `to`, with the blobs that it turns out to lack.
-    pub async fn hand_over(&self, to: PublicKey, bundle: &Bundle) -> Result<(), HandoverFailed> {
-        let taken = self.offer_custody(to, bundle).instrument(spans::of_bundle(bundle, to)).await;
-        let taken = taken.unwrap_or_else(|error| Err(HandoverFailed(chain(&error))));
-        if let Err(error) = &taken {
-            let (statement, peer) = (bundle.id().short(), to.short());
-            tracing::debug!(statement, peer, %error, "not handed over");
+    /// What a handover brings, each statement checked (C20 to C22).
+    ///
+    /// # Errors
+    /// If it is not the frame of a handover.
+    pub fn read_handover(
+        &self,
+        frame: &[u8],
+    ) -> Result<Vec<Result<Bundle, StatementError>>, BundleError> {
+        decode_bundles(frame, &*self.verifier)
+    }
+
+    /// The verifier for statements of which many share a signature.
+    pub fn verifier(&self) -> &Arc<RememberingRoots<Ed25519>> {
+        &self.verifier
+    }
+
+    /// Hands `handover` over, each bundle with the blobs that it turns out to lack. Gives what became
+    /// of each.
+    pub async fn hand_over(
+        &self,
+        handover: Handover,
+    ) -> Vec<(StatementId, Result<(), HandoverFailed>)> {
+        let Handover { to, mut bundles } = handover;
+        let mut outcomes = Vec::new();
+        for _ in 0..=MAX_BLOB_ROUNDS {
+            let span = spans::of_bundles(&bundles, to);
+            let answers = match self.offer_custody(to, &bundles).instrument(span).await {
+                Ok(answers) => answers,
+                Err(error) => {
+                    outcomes.extend(failed(to, &bundles, &chain(&error)));
+                    return outcomes;
+                }
+            };
+            let mut again = Vec::new();
+            for (bundle, answer) in bundles.into_iter().zip(answers) {
+                match answer {
+                    HandoverAnswer::Taken => outcomes.push((bundle.id(), Ok(()))),
+                    HandoverAnswer::Refused(why) => {
+                        outcomes.push((bundle.id(), Err(HandoverFailed::refused(&why))));
+                    }
+                    HandoverAnswer::Missing(missing) => {
+                        match self.send_blobs(to, &bundle, &missing).await {
+                            Ok(()) => again.push(bundle),
+                            Err(error) => outcomes.extend(failed(to, &[bundle], &chain(&error))),
+                        }
+                    }
+                }
+            }
+            if again.is_empty() {
+                return outcomes;
+            }
+            bundles = again;
         }
-        taken
+        outcomes.extend(failed(to, &bundles, "the peer keeps asking for blobs that it was sent"));
+        outcomes
     }
 
     async fn offer_custody(
         &self,
         to: PublicKey,
+        bundles: &[Bundle],
+    ) -> Result<Vec<HandoverAnswer>, AskFailed> {
+        let frame = encode_bundles(bundles);
+        let answer = self.net.request(Protocol::Custody, peer_key(to), frame).await?;
+        Ok(decode_answers(&answer, bundles.len())?)
+    }
+
+    async fn send_blobs(
+        &self,
+        to: PublicKey,
         bundle: &Bundle,
-    ) -> Result<Result<(), HandoverFailed>, AskFailed> {
-        for _ in 0..=MAX_BLOB_ROUNDS {
-            let answer = self.net.request(Protocol::Custody, peer_key(to), bundle.encode()).await?;
-            let missing = match HandoverAnswer::decode(&answer)? {
-                HandoverAnswer::Taken => return Ok(Ok(())),
-                HandoverAnswer::Refused(why) => return Ok(Err(HandoverFailed::refused(&why))),
-                HandoverAnswer::Missing(blobs) => blobs,
-            };
-            for (hash, _) in bundle.blobs().iter().filter(|(hash, _)| missing.contains(hash)) {
-                self.send_blob(to, *hash).await?;
-            }
+        missing: &[BlobHash],
+    ) -> Result<(), BlobFailed> {
+        for (hash, _) in bundle.blobs().iter().filter(|(hash, _)| missing.contains(hash)) {
+            self.send_blob(to, *hash).await?;
         }
-        Err(AskFailed::Insatiable)
+        Ok(())
     }
 
     /// One step of set reconciliation with `to`.
@@ -293,6 +342,16 @@ impl Link {
         }
         Err(BlobFailed::Here(BlobError::Busy { hash: name }))
     }
+}
+
+/// That none of `bundles` was handed over to `to`.
+fn failed(
+    to: PublicKey,
+    bundles: &[Bundle],
+    why: &str,
+) -> Vec<(StatementId, Result<(), HandoverFailed>)> {
+    tracing::debug!(peer = to.short(), bundles = bundles.len(), why, "not handed over");
+    bundles.iter().map(|bundle| (bundle.id(), Err(HandoverFailed(why.to_owned())))).collect()
 }
 
 /// The network's name for a node.

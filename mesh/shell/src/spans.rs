@@ -25,8 +25,17 @@ pub fn of_ask(ask: &Ask, peer: PublicKey) -> Span {
     tracing::info_span!("ask", kind, offer = offer.short(), peer = peer.short())
 }
 
-/// What `peer` hands over, or takes over.
-pub fn of_bundle(bundle: &Bundle, peer: PublicKey) -> Span {
+/// What `peer` hands over, or takes over. Of several bundles each is told of by itself.
+pub fn of_bundles(bundles: &[Bundle], peer: PublicKey) -> Span {
+    match bundles {
+        [bundle] => of_bundle(bundle, peer),
+        several => {
+            tracing::info_span!("handover", bundles = several.len(), peer = peer.short())
+        }
+    }
+}
+
+fn of_bundle(bundle: &Bundle, peer: PublicKey) -> Span {
     let (kind, task) = match &bundle.cargo {
         Cargo::Result(result) => ("result", result.task),
         Cargo::Receipt(receipt) => ("receipt", receipt.task),

@@ -192,7 +192,7 @@ impl World {
         // The operating system tells the peers.
         self.end_process(node, true);
         let struck = &mut self.nodes[node.0];
-        struck.disk.cut_off(&mut self.luck.crashes, &self.verifier);
+        struck.disk.cut_off(&mut self.luck.crashes);
         forget(&mut struck.disk, &struck.spec.role, self.sabotage);
         self.touched.insert(node);
         self.queue.after(down, Event::Start(node));

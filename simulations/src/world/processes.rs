@@ -54,6 +54,7 @@ impl World {
                     peers: BTreeMap::new(),
                     questions: BTreeMap::new(),
                     owed: BTreeMap::new(),
+                    handed_in: BTreeMap::new(),
                     judging: BTreeMap::new(),
                     seen: BTreeMap::new(),
                     runs: BTreeMap::new(),
@@ -145,8 +146,8 @@ impl World {
                     self.reply(node, reply, &answer);
                 }
             }
-            Effect::HandOver { to, bundle } => self.hand_over(node, to, bundle),
-            Effect::ReplyHandover { reply, answer } => self.reply_handover(node, reply, &answer),
+            Effect::HandOver(handover) => self.hand_over(node, handover),
+            Effect::ReplyHandover { reply, answers } => self.reply_handover(node, reply, answers),
             Effect::Judge { token, accepted } => self.judged(node, token, accepted),
             Effect::Publish { topic, gossip } => self.publish(node, &topic, &gossip),
             Effect::Reconcile { to, ask } => self.reconcile(node, to, &ask),

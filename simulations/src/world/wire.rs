@@ -6,8 +6,9 @@ use std::time::Duration;
 use broker_core::{ReconcileNews, ReconcileQuery};
 use capability::{BlobHash, Envelope, PublicKey, StatementError};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, Gossip, HandoverAnswer, HandoverFailed, ReconcileAnswer,
-    ReconcileAsk, Topic, seal,
+    Answer, Ask, Bundle, CallFailed, Gossip, Handover, HandoverAnswer, HandoverFailed,
+    ReconcileAnswer, ReconcileAsk, Topic, decode_answers, decode_bundles, encode_answers,
+    encode_bundles, seal,
 };
 
 use super::{Event, Process, ProcessEvent, Purpose, Question, Sabotage, World};
@@ -42,9 +43,10 @@ impl World {
         self.question(node, to, Purpose::Ask { call }, FrameKind::Ask, bytes, ASK_TIMEOUT);
     }
 
-    pub(super) fn hand_over(&mut self, node: NodeId, to: PublicKey, bundle: Bundle) {
-        let bytes = bundle.encode();
-        let purpose = Purpose::HandOver { bundle: Box::new(bundle) };
+    pub(super) fn hand_over(&mut self, node: NodeId, handover: Handover) {
+        let Handover { to, bundles } = handover;
+        let bytes = encode_bundles(&bundles);
+        let purpose = Purpose::HandOver { bundles, outcomes: Vec::new() };
         self.question(node, to, purpose, FrameKind::Handover, bytes, HANDOVER_TIMEOUT);
     }
 
@@ -95,9 +97,10 @@ impl World {
                 let answer = Err(CallFailed(NO_ANSWER.to_owned()));
                 self.give(node, Arrival::Answered { call, answer });
             }
-            Purpose::HandOver { bundle } => {
-                let taken = Err(HandoverFailed(NO_ANSWER.to_owned()));
-                self.give(node, Arrival::HandedOver { id: bundle.id(), to: peer, taken });
+            Purpose::HandOver { bundles, mut outcomes } => {
+                let failed = || Err(HandoverFailed(NO_ANSWER.to_owned()));
+                outcomes.extend(bundles.iter().map(|bundle| (bundle.id(), failed())));
+                self.give(node, Arrival::HandedOver { to: peer, outcomes });
             }
             Purpose::Reconcile => {
                 self.give(node, Arrival::Reconciled { from: peer, news: ReconcileNews::Failed });
@@ -115,8 +118,19 @@ impl World {
         self.answer(node, reply, FrameKind::Answer, answer.encode());
     }
 
-    pub(super) fn reply_handover(&mut self, node: NodeId, reply: Number, answer: &HandoverAnswer) {
-        self.answer(node, reply, FrameKind::HandoverAnswer, answer.encode());
+    pub(super) fn reply_handover(
+        &mut self,
+        node: NodeId,
+        reply: Number,
+        of_core: Vec<HandoverAnswer>,
+    ) {
+        let known = self.process_mut(node).and_then(|process| process.handed_in.remove(&reply));
+        let mut of_core = of_core.into_iter();
+        let answers = known.unwrap_or_default().into_iter().map(|known| {
+            known.or_else(|| of_core.next()).expect("the core answers each of its bundles")
+        });
+        let bytes = encode_answers(&answers.collect::<Vec<_>>());
+        self.answer(node, reply, FrameKind::HandoverAnswer, bytes);
     }
 
     pub(super) fn reply_reconcile(
@@ -315,31 +329,43 @@ impl World {
         with_blobs: bool,
         bytes: &[u8],
     ) -> Result<(), String> {
-        let bundle = Bundle::decode(bytes, &self.verifier).map_err(words)?;
+        let checked = decode_bundles(bytes, &self.verifier).map_err(words)?;
+        let bundles = checked.into_iter().collect::<Result<Vec<_>, _>>().map_err(words)?;
         let deaf = self.sabotage == Some(Sabotage::LoseReceipts)
             && matches!(self.nodes[to.0].spec.role, Role::Volunteer { .. });
         if deaf {
             return Ok(());
         }
-        let disk = &mut self.nodes[to.0].disk;
-        if with_blobs {
-            bundle.blobs().into_iter().for_each(|(hash, _)| disk.put_blob(hash));
-        }
-        let blobs: BTreeSet<_> = bundle.blobs().into_iter().map(|(hash, _)| hash).collect();
-        let missing: Vec<_> = blobs.into_iter().filter(|hash| !disk.has_blob(*hash)).collect();
         // A master looks at the result before it wants its blobs.
         let judges = matches!(self.nodes[to.0].spec.role, Role::Master { .. });
-        if !missing.is_empty() && !judges {
-            let answer = HandoverAnswer::Missing(missing).encode();
-            self.answer_frame(to, from, flight, FrameKind::HandoverAnswer, answer);
-            return Ok(());
+        let (mut answers, mut arrived) = (Vec::new(), Vec::new());
+        for bundle in bundles {
+            let missing = self.missing(to, &bundle, with_blobs);
+            if missing.is_empty() || judges {
+                arrived.push((bundle, missing));
+                answers.push(None);
+            } else {
+                answers.push(Some(HandoverAnswer::Missing(missing)));
+            }
         }
         let peer = self.key(from);
         let Some(process) = self.process_mut(to) else { return Ok(()) };
         let reply = process.owe(from, flight);
-        self.oracle.handed_in(to, reply, &bundle);
-        self.give(to, Arrival::HandedIn { from: peer, bundle, missing, reply });
+        process.handed_in.insert(reply, answers);
+        let bundles = arrived.iter().map(|(bundle, _)| bundle.clone()).collect();
+        self.oracle.handed_in(to, reply, bundles);
+        self.give(to, Arrival::HandedIn { from: peer, bundles: arrived, reply });
         Ok(())
+    }
+
+    /// The blobs of `bundle` that are not at `node`, which keeps those that come with it.
+    fn missing(&mut self, node: NodeId, bundle: &Bundle, with_blobs: bool) -> Vec<BlobHash> {
+        let disk = &mut self.nodes[node.0].disk;
+        if with_blobs {
+            bundle.blobs().into_iter().for_each(|(hash, _)| disk.put_blob(hash));
+        }
+        let blobs: BTreeSet<_> = bundle.blobs().into_iter().map(|(hash, _)| hash).collect();
+        blobs.into_iter().filter(|hash| !disk.has_blob(*hash)).collect()
     }
 
     fn hear_handover_answer(
@@ -349,33 +375,47 @@ impl World {
         flight: Flight,
         bytes: &[u8],
     ) -> Result<(), String> {
-        let answer = HandoverAnswer::decode(bytes).map_err(words)?;
-        let question = self.process(to).and_then(|process| process.questions.get(&flight));
-        let Some(Purpose::HandOver { bundle }) = question.map(|question| &question.purpose) else {
+        let question = self.process_mut(to).and_then(|process| process.questions.get_mut(&flight));
+        let Some(Purpose::HandOver { bundles, outcomes }) =
+            question.map(|question| &mut question.purpose)
+        else {
             return Ok(());
         };
-        let (id, peer) = (bundle.id(), self.key(from));
-        let taken = match answer {
-            HandoverAnswer::Taken => Ok(()),
-            HandoverAnswer::Refused(why) => Err(HandoverFailed::refused(&why)),
-            HandoverAnswer::Missing(blobs) => {
-                let disk = &self.nodes[to.0].disk;
-                if !blobs.iter().all(|hash| disk.has_blob(*hash)) {
-                    // A receipt has come meanwhile, and the blobs are gone.
-                    self.give_up(to, flight);
-                    return Ok(());
+        let answers = decode_answers(bytes, bundles.len()).map_err(words)?;
+        let (mut again, mut wanted, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        for (bundle, answer) in std::mem::take(bundles).into_iter().zip(answers) {
+            match answer {
+                HandoverAnswer::Taken => {
+                    taken.push(bundle.id());
+                    outcomes.push((bundle.id(), Ok(())));
                 }
-                let (kind, bytes) = (FrameKind::HandoverWithBlobs, bundle.encode());
-                let extra = self.luck.network.duration(BLOB_TIME);
-                self.send(to, from, Frame { kind, flight: Some(flight), bytes }, extra);
-                return Ok(());
+                HandoverAnswer::Refused(why) => {
+                    outcomes.push((bundle.id(), Err(HandoverFailed::refused(&why))));
+                }
+                HandoverAnswer::Missing(blobs) => {
+                    wanted.extend(blobs);
+                    again.push(bundle);
+                }
             }
-        };
-        self.ended(to, flight);
-        if taken.is_ok() {
-            self.oracle.passed_on(to, id);
         }
-        self.give(to, Arrival::HandedOver { id, to: peer, taken });
+        bundles.clone_from(&again);
+        taken.into_iter().for_each(|id| self.oracle.passed_on(to, id));
+        if again.is_empty() {
+            if let Some(Purpose::HandOver { outcomes, .. }) = self.ended(to, flight) {
+                let peer = self.key(from);
+                self.give(to, Arrival::HandedOver { to: peer, outcomes });
+            }
+            return Ok(());
+        }
+        let disk = &self.nodes[to.0].disk;
+        if !wanted.iter().all(|hash| disk.has_blob(*hash)) {
+            // A receipt has come meanwhile, and the blobs are gone.
+            self.give_up(to, flight);
+            return Ok(());
+        }
+        let (kind, bytes) = (FrameKind::HandoverWithBlobs, encode_bundles(&again));
+        let extra = self.luck.network.duration(BLOB_TIME);
+        self.send(to, from, Frame { kind, flight: Some(flight), bytes }, extra);
         Ok(())
     }
 

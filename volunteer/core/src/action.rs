@@ -10,7 +10,7 @@ use capability::{
     StatementId, Timestamp, Verified, format_bytes,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, HandoverAnswer,
+    Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, Handover, HandoverAnswer,
     HandoverFailed, KeyChange, ReplyId,
 };
 use thiserror::Error;
@@ -40,23 +40,21 @@ pub enum Input {
         /// The checked answer.
         answer: Result<Answer, CallFailed>,
     },
-    /// A peer wants us to take something over: the receipt of a result.
+    /// A peer wants us to take something over: receipts of results.
     Handover {
-        /// Who offers it.
+        /// Who offers them.
         from: PublicKey,
         /// What, checked.
-        bundle: Bundle,
+        bundles: Vec<Bundle>,
         /// To be named in [`Action::ReplyHandover`].
         reply: ReplyId,
     },
-    /// An [`Action::HandOver`] has ended.
+    /// An [`Action::HandOver`] has ended, or has for some of its bundles.
     HandedOver {
-        /// The statement in the bundle.
-        id: StatementId,
-        /// Who was to take it.
+        /// Who was to take them.
         to: PublicKey,
-        /// Whether the peer has taken it, its blobs included.
-        taken: Result<(), HandoverFailed>,
+        /// By the names of the bundles, whether the peer has taken them, their blobs included.
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
     },
     /// The projects that the owner trusts, all of them.
     Pins(Vec<Pin>),
@@ -78,13 +76,9 @@ pub enum Input {
         /// Whether it is here, or why not, for people.
         fetched: Result<(), String>,
     },
-    /// An [`Action::Run`] has ended, by itself or by [`Action::Stop`].
-    Ran {
-        /// Under which lease.
-        lease: StatementId,
-        /// What happened.
-        outcome: Outcome,
-    },
+    /// Some [`Action::Run`]s have ended, by themselves or by [`Action::Stop`]: under which lease each,
+    /// and what happened. Their results are signed together.
+    Ran(Vec<(StatementId, Outcome)>),
     /// An [`Action::RunCheck`] has ended, by itself or by [`Action::StopCheck`].
     Checked(CheckEnd),
     /// The writes of a commit are durable.
@@ -187,19 +181,14 @@ pub enum Action {
         /// The question.
         ask: Ask,
     },
-    /// Hand a bundle and its blobs over, and tell [`Input::HandedOver`].
-    HandOver {
-        /// To whom.
-        to: PublicKey,
-        /// What.
-        bundle: Bundle,
-    },
+    /// Hand bundles and their blobs over, and tell [`Input::HandedOver`].
+    HandOver(Handover),
     /// Answer an [`Input::Handover`].
     ReplyHandover {
         /// Which.
         reply: ReplyId,
-        /// The answer.
-        answer: HandoverAnswer,
+        /// The answers, in the order of the bundles.
+        answers: Vec<HandoverAnswer>,
     },
     /// Bring a package here, unless it is here already, and tell [`Input::Fetched`].
     Fetch {

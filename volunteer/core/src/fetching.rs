@@ -17,7 +17,6 @@ use crate::leases::{GroupKey, Leaving};
 use crate::policy::describe;
 use crate::trust::{Decline, Passes};
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
-use crate::working::lease_record;
 
 /// Pulls that bring nothing to claim are at least that far apart, whatever the broker does.
 const PULL_INTERVAL: Duration = Duration::from_secs(1);
@@ -397,7 +396,7 @@ impl Volunteer {
             // The pool has run dry for now.
             self.offers.leave_alone(claim.offer, self.now.mono);
         }
-        let writes = leases.iter().map(|lease| lease_record(lease, group.home)).collect();
+        let writes = self.held.hold(&leases, group.home);
         let ids: Vec<_> = leases.iter().map(Verified::id).collect();
         let leased = leases.iter().map(|it| News::Leased { lease: it.id(), task: it.task });
         let leased = leased.map(Action::News).collect();

@@ -7,7 +7,7 @@ use capability::{
     CborError, Envelope, ProjectKey, StatementError, StatementId, Timestamp, Verified, Verifier,
     decode_cbor, encode_cbor,
 };
-use mesh_core::Write;
+use mesh_core::{Chunks, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::working::MAX_RECORD;
@@ -35,12 +35,38 @@ pub struct Total {
     pub withdrawn: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
     /// By time of judgement and result.
-    receipts: BTreeMap<(Timestamp, StatementId), Verified<Receipt>>,
+    receipts: BTreeMap<Place, Entry>,
     judged: BTreeSet<StatementId>,
     totals: BTreeMap<ProjectKey, Total>,
+    /// Receipts that became durable together share a record.
+    chunks: Chunks,
+    unwritten: BTreeSet<Place>,
+    changed: BTreeSet<ProjectKey>,
+}
+
+type Place = (Timestamp, StatementId);
+
+#[derive(Debug)]
+struct Entry {
+    receipt: Verified<Receipt>,
+    /// The record that holds it, once there is one.
+    chunk: Option<u64>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            receipts: BTreeMap::new(),
+            judged: BTreeSet::new(),
+            totals: BTreeMap::new(),
+            chunks: Chunks::new(RECEIPT_PREFIX),
+            unwritten: BTreeSet::new(),
+            changed: BTreeSet::new(),
+        }
+    }
 }
 
 /// A record of the ledger cannot be read.
@@ -66,8 +92,10 @@ impl Ledger {
             let (project, total) = decode_cbor::<(ProjectKey, Total)>(value, MAX_RECORD)?;
             self.totals.insert(project, total);
         } else {
-            let envelope: Envelope = decode_cbor(value, MAX_RECORD)?;
-            self.insert(Verified::check(&envelope, verifier)?);
+            let (chunk, envelopes) = self.chunks.restore::<Envelope>(key, value)?;
+            for envelope in envelopes {
+                self.insert(Verified::check(&envelope, verifier)?, Some(chunk));
+            }
         }
         Ok(())
     }
@@ -77,8 +105,8 @@ impl Ledger {
         self.judged.contains(&result)
     }
 
-    /// Enters `receipt`.
-    pub fn enter(&mut self, receipt: Verified<Receipt>) -> Vec<Write> {
+    /// Enters `receipt`; [`Ledger::writes`] says what must become durable.
+    pub fn enter(&mut self, receipt: Verified<Receipt>) {
         let project = receipt.project;
         let total = self.totals.entry(project).or_default();
         match receipt.verdict {
@@ -88,17 +116,26 @@ impl Ledger {
             }
             Verdict::Rejected(_) | Verdict::Again(_) => total.rejected += 1,
         }
-        let mut writes = vec![
-            Write::put(total_key(project), encode_cbor(&(project, *total))),
-            Write::put(receipt_key(place(&receipt)), encode_cbor(receipt.envelope())),
-        ];
-        self.insert(receipt);
-        if self.receipts.len() > MAX_RECEIPTS
-            && let Some((oldest, receipt)) = self.receipts.pop_first()
-        {
-            self.judged.remove(&receipt.result);
-            writes.push(Write::delete(receipt_key(oldest)));
+        self.changed.insert(project);
+        self.insert(receipt, None);
+    }
+
+    /// What must become durable of all that was entered since the last call.
+    pub fn writes(&mut self) -> Vec<Write> {
+        let total = |project| Write::put(total_key(project), self.sum(project));
+        let totals: Vec<_> = self.changed.iter().map(|project| total(*project)).collect();
+        self.changed.clear();
+        let places: Vec<_> = std::mem::take(&mut self.unwritten).into_iter().collect();
+        let envelopes = places.iter().map(|place| {
+            let envelope = self.receipts[place].receipt.envelope();
+            (envelope.as_bytes().len(), envelope)
+        });
+        let (mut writes, chunks) = self.chunks.put(envelopes);
+        for (place, chunk) in places.iter().zip(chunks) {
+            self.receipts.entry(*place).and_modify(|entry| entry.chunk = Some(chunk));
         }
+        writes.extend(totals);
+        writes.extend(self.chunks.deletions());
         writes
     }
 
@@ -106,12 +143,12 @@ impl Ledger {
     pub fn count_withdrawn(&mut self, project: ProjectKey, count: u64) -> Write {
         let total = self.totals.entry(project).or_default();
         total.withdrawn = total.withdrawn.saturating_add(count);
-        Write::put(total_key(project), encode_cbor(&(project, *total)))
+        Write::put(total_key(project), self.sum(project))
     }
 
     /// The receipts kept, the oldest judgement first.
     pub fn receipts(&self) -> impl DoubleEndedIterator<Item = &Verified<Receipt>> {
-        self.receipts.values()
+        self.receipts.values().map(|entry| &entry.receipt)
     }
 
     /// The sums, in the order of the projects' keys.
@@ -119,18 +156,26 @@ impl Ledger {
         self.totals.iter()
     }
 
-    fn insert(&mut self, receipt: Verified<Receipt>) {
-        self.judged.insert(receipt.result);
-        self.receipts.insert(place(&receipt), receipt);
+    fn sum(&self, project: ProjectKey) -> Vec<u8> {
+        encode_cbor(&(project, self.totals.get(&project).copied().unwrap_or_default()))
     }
-}
 
-fn place(receipt: &Receipt) -> (Timestamp, StatementId) {
-    (receipt.issued, receipt.result)
-}
-
-fn receipt_key((issued, result): (Timestamp, StatementId)) -> Vec<u8> {
-    [&[RECEIPT_PREFIX], issued.0.to_be_bytes().as_slice(), result.as_bytes()].concat()
+    /// Keeps `receipt`; the oldest gives way if there are too many.
+    fn insert(&mut self, receipt: Verified<Receipt>, chunk: Option<u64>) {
+        let place = (receipt.issued, receipt.result);
+        self.judged.insert(receipt.result);
+        if chunk.is_none() {
+            self.unwritten.insert(place);
+        }
+        self.receipts.insert(place, Entry { receipt, chunk });
+        if self.receipts.len() > MAX_RECEIPTS
+            && let Some((oldest, entry)) = self.receipts.pop_first()
+        {
+            self.judged.remove(&entry.receipt.result);
+            self.unwritten.remove(&oldest);
+            entry.chunk.into_iter().for_each(|chunk| self.chunks.leave(chunk));
+        }
+    }
 }
 
 fn total_key(project: ProjectKey) -> Vec<u8> {

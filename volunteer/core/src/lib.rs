@@ -32,6 +32,7 @@ mod checks;
 mod confirming;
 mod faults;
 mod fetching;
+mod held;
 mod key_changes;
 mod keys;
 mod leases;

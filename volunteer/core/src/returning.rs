@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use capability::statements::{Blob, Ended, JobResult, Log, Receipt, Report, StepReport};
-use capability::{BlobHash, MAX_STATEMENT_BYTES, Platform, PublicKey, StatementId, Verified};
-use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, ReplyId, Write};
+use capability::{
+    BlobHash, MAX_STATEMENT_BYTES, Platform, PublicKey, StatementId, Verified, encode_cbor,
+};
+use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, HandoverFailed, ReplyId};
 
 use crate::action::{Action, News, Outcome};
 use crate::volunteer::Volunteer;
 use crate::work::{Job, Stage};
-use crate::working::lease_key;
 
 /// Length of a reason in bytes, as [`Report`] allows it.
 const MAX_REASON: usize = 256;
@@ -18,7 +19,11 @@ const MAX_REASON: usize = 256;
 /// may add. Thousands of them are kept.
 const MAX_RECEIPT_BYTES: usize = 8 << 10;
 
-/// Statements that are not acted upon before their commit is durable: results, and leases.
+/// Signature, key and path that come around a result, at most: a leaf of the largest batch has a path
+/// of 16 hashes.
+const ENVELOPE_BYTES: usize = 1 << 10;
+
+/// Leases that are not acted upon before their commit is durable.
 #[derive(Debug, Default)]
 pub(crate) struct Unconfirmed(VecDeque<(CommitId, StatementId)>);
 
@@ -35,14 +40,47 @@ impl Unconfirmed {
 }
 
 impl Volunteer {
-    /// A run has ended: its result goes into custody, durably, before anybody hears of it.
-    pub(crate) fn ran(&mut self, lease: StatementId, mut outcome: Outcome) {
+    /// Runs have ended: their results go into custody, durably, before anybody hears of them.
+    pub(crate) fn ran(&mut self, runs: Vec<(StatementId, Outcome)>) {
+        let ended: Vec<_> = runs
+            .into_iter()
+            .filter_map(|(lease, outcome)| self.run_ended(lease, outcome))
+            .collect();
+        if ended.is_empty() {
+            return;
+        }
+        let (mut results, mut unsaid, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ways = Vec::new();
+        for (job, outcome) in ended {
+            let ended = outcome.ended.clone();
+            let (result, left) = self.sayable_result(&job, outcome);
+            writes.extend(self.held.end(job.lease.id()));
+            ways.push((ended, self.known_primary.unwrap_or_else(|| job.lease.signer())));
+            results.push(result);
+            unsaid.extend(left);
+        }
+        let mut finished = Vec::new();
+        let signed = Verified::sign_batch(results, &*self.signer);
+        for (result, (ended, via)) in signed.into_iter().zip(ways) {
+            let (task, id) = (result.task, result.id());
+            finished.push(Action::News(News::Finished { task, result: id, ended }));
+            let bundle = Bundle { cargo: Cargo::Result(result), via };
+            let taken = self.custody.take(bundle, Duty::Originator);
+            taken.expect("an originator's own bundles are not bounded by custody");
+        }
+        self.commit(writes, finished);
+        self.drop_blobs(unsaid);
+    }
+
+    /// The job of a run that has ended, if its result matters.
+    fn run_ended(&mut self, lease: StatementId, mut outcome: Outcome) -> Option<(Job, Outcome)> {
         self.drop_blobs(std::mem::take(&mut outcome.leftover));
-        let Some(job) = self.work.remove(lease, self.now.mono) else { return };
+        let job = self.work.remove(lease, self.now.mono)?;
         self.offers.resources_freed();
         if job.stage == Stage::Stopping {
             // Its lease was released when it was told to stop.
-            return self.drop_blobs(hashes(&outcome.blobs));
+            self.drop_blobs(hashes(&outcome.blobs));
+            return None;
         }
         if let Ended::Machine(reason) = &outcome.ended {
             // What failed here may fail again at once; others should have a chance.
@@ -55,22 +93,11 @@ impl Volunteer {
             self.faults.worked();
         }
         self.leases.ended(lease);
-        let (task, ended) = (job.lease.task, outcome.ended.clone());
-        let (result, unsaid) = self.sign_result(&job, outcome);
-        let id = result.id();
-        let via = self.known_primary.unwrap_or_else(|| job.lease.signer());
-        let bundle = Bundle { cargo: Cargo::Result(result), via };
-        let taken = self.custody.take(bundle, Duty::Originator);
-        let mut writes = taken.expect("an originator's own bundles are not bounded by custody");
-        writes.push(Write::delete(lease_key(lease)));
-        let finished = Action::News(News::Finished { task, result: id, ended });
-        let commit = self.commit(writes, vec![finished]);
-        self.unconfirmed.add(commit, id);
-        self.drop_blobs(unsaid);
+        Some((job, outcome))
     }
 
     /// The result of `job`, and the blobs of `outcome` that do not go with it.
-    fn sign_result(&self, job: &Job, outcome: Outcome) -> (Verified<JobResult>, Vec<BlobHash>) {
+    fn sayable_result(&self, job: &Job, outcome: Outcome) -> (JobResult, Vec<BlobHash>) {
         let Outcome { ended, steps, artifacts, blobs, key, system, started, finished, .. } =
             outcome;
         let platform = self.machine.as_ref().map(|machine| machine.platform.clone());
@@ -93,9 +120,9 @@ impl Volunteer {
             report.ended = Ended::Machine(short(&invalid.to_string()));
             return (self.seal(job, &report, Vec::new()), hashes(&blobs));
         }
-        let signed = self.seal(job, &report, blobs.clone());
-        if signed.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES {
-            return (signed, Vec::new());
+        let result = self.seal(job, &report, blobs.clone());
+        if encode_cbor(&result).len() + ENVELOPE_BYTES <= MAX_STATEMENT_BYTES {
+            return (result, Vec::new());
         }
         // Each part is within its bounds, and together they are too much: that is the job's doing.
         clear(&mut report);
@@ -104,10 +131,8 @@ impl Volunteer {
         (self.seal(job, &report, Vec::new()), hashes(&blobs))
     }
 
-    fn seal(&self, job: &Job, report: &Report, blobs: Vec<Blob>) -> Verified<JobResult> {
-        let to = job.offer.recipient();
-        let result = JobResult::new(&job.lease, blobs, report, to, &*self.sealer);
-        Verified::sign(result, &*self.signer)
+    fn seal(&self, job: &Job, report: &Report, blobs: Vec<Blob>) -> JobResult {
+        JobResult::new(&job.lease, blobs, report, job.offer.recipient(), &*self.sealer)
     }
 
     /// Hands over what is due to the primary; what is due again because no receipt has come, to
@@ -120,52 +145,67 @@ impl Volunteer {
             let other = brokers.iter().find(|broker| Some(*broker) != last);
             other.or(brokers.first()).copied()
         };
-        for (to, mut bundle) in custody.due(self.now, next) {
-            // The receipt is to come the way that the result has gone.
-            bundle.via = to;
-            self.outbox.push(Action::HandOver { to, bundle });
+        for mut handover in custody.due(self.now, next) {
+            // The receipts are to come the way that the results have gone.
+            handover.bundles.iter_mut().for_each(|bundle| bundle.via = handover.to);
+            self.outbox.push(Action::HandOver(handover));
         }
     }
 
-    pub(crate) fn handed_over(&mut self, id: StatementId, to: PublicKey, taken: bool) {
-        if !taken {
-            return self.custody.not_handed_over(id, self.now);
-        }
-        if let Some(result) = self.result(id) {
-            // Its home will hear of it now, or at the latest when it is sent again.
-            let (lease, task) = (result.lease.id(), result.task);
-            self.takers.insert(id, to);
-            self.leases.forget(lease);
-            self.news(News::Delivered { result: id, task, to });
-        }
-        let writes = self.custody.handed_over(id, self.now);
-        if !writes.is_empty() {
-            self.commit(writes, Vec::new());
+    pub(crate) fn handed_over(
+        &mut self,
+        to: PublicKey,
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
+    ) {
+        for (id, taken) in outcomes {
+            if taken.is_err() {
+                self.custody.not_handed_over(id, self.now);
+                continue;
+            }
+            if let Some(result) = self.result(id) {
+                // Its home will hear of it now, or at the latest when it is sent again.
+                let (lease, task) = (result.lease.id(), result.task);
+                self.takers.insert(id, to);
+                self.leases.forget(lease);
+                self.news(News::Delivered { result: id, task, to });
+            }
+            self.custody.handed_over(id, self.now);
         }
     }
 
-    /// A receipt comes back. It is taken whatever it says, so that no broker carries it on, if it
-    /// is of a size to be kept.
-    pub(crate) fn take_over(&mut self, bundle: &Bundle, reply: ReplyId) {
-        let refused = |why: &str| HandoverAnswer::Refused(why.to_owned());
-        let Cargo::Receipt(receipt) = &bundle.cargo else {
-            let answer = refused("a volunteer carries nothing for others");
-            return self.outbox.push(Action::ReplyHandover { reply, answer });
+    /// Receipts come back. They are taken whatever they say, so that no broker carries them on, if
+    /// they are of a size to be kept.
+    pub(crate) fn take_over(&mut self, bundles: Vec<Bundle>, reply: ReplyId) {
+        let mut answers = Vec::new();
+        let mut released = Vec::new();
+        for bundle in bundles {
+            answers.push(match self.takable(bundle) {
+                Ok(receipt) => {
+                    released.extend(self.settle(receipt));
+                    HandoverAnswer::Taken
+                }
+                Err(why) => HandoverAnswer::Refused(why.to_owned()),
+            });
+        }
+        let reply = Action::ReplyHandover { reply, answers };
+        if released.is_empty() && self.outbox.uncommitted() == 0 {
+            return self.outbox.push(reply);
+        }
+        // What a receipt repeats may not be durable yet.
+        let writes = self.ledger.writes();
+        self.commit(writes, [reply].into_iter().chain(released).collect());
+    }
+
+    fn takable(&self, bundle: Bundle) -> Result<Verified<Receipt>, &'static str> {
+        let Cargo::Receipt(receipt) = bundle.cargo else {
+            return Err("a volunteer carries nothing for others");
         };
         if receipt.volunteer != self.me {
-            let answer = refused("that receipt is for another volunteer");
-            return self.outbox.push(Action::ReplyHandover { reply, answer });
-        }
-        if receipt.envelope().as_bytes().len() > MAX_RECEIPT_BYTES {
-            let answer = refused("that receipt is larger than receipts are");
-            return self.outbox.push(Action::ReplyHandover { reply, answer });
-        }
-        let taken = Action::ReplyHandover { reply, answer: HandoverAnswer::Taken };
-        match self.settles(receipt) {
-            Some(blobs) => self.settle(receipt, blobs, taken),
-            // Known, or about nothing that is here. What it repeats may not be durable yet.
-            None if self.outbox.uncommitted() > 0 => drop(self.commit(Vec::new(), vec![taken])),
-            None => self.outbox.push(taken),
+            Err("that receipt is for another volunteer")
+        } else if receipt.envelope().as_bytes().len() > MAX_RECEIPT_BYTES {
+            Err("that receipt is larger than receipts are")
+        } else {
+            Ok(receipt)
         }
     }
 
@@ -180,30 +220,42 @@ impl Volunteer {
         sound.then(|| result.blobs().map(|(hash, _)| hash).collect())
     }
 
-    fn settle(&mut self, receipt: &Verified<Receipt>, blobs: Vec<BlobHash>, taken: Action) {
+    /// Enters `receipt`, if it is the answer to a result in custody; gives what follows once that is
+    /// durable.
+    fn settle(&mut self, receipt: Verified<Receipt>) -> Vec<Action> {
+        // Else it is known, or about nothing that is here.
+        let Some(blobs) = self.settles(&receipt) else { return Vec::new() };
         let (result, task, verdict) = (receipt.result, receipt.task, receipt.verdict.clone());
-        if let Some(it) = self.result(result) {
-            let lease = it.lease.id();
+        if let Some(lease) = self.result(result).map(|it| it.lease.id()) {
             self.leases.forget(lease);
         }
-        let mut writes = self.ledger.enter(receipt.clone());
-        writes.extend(self.custody.discharge(result));
+        self.ledger.enter(receipt);
+        self.custody.discharge(result);
         self.takers.remove(&result);
         let news = Action::News(News::Receipt { result, task, verdict });
-        self.commit(writes, vec![taken, Action::DropBlobs(blobs), news]);
+        vec![Action::DropBlobs(blobs), news]
+    }
+
+    /// Results whose receipts a former process had made durable need not be sent again.
+    pub(crate) fn forget_what_was_judged(&mut self) {
+        let judged = self.custody.bundles().map(Bundle::id).filter(|id| self.ledger.knows(*id));
+        for result in judged.collect::<Vec<_>>() {
+            self.custody.discharge(result);
+        }
+        if self.custody.has_writes() {
+            self.commit(Vec::new(), Vec::new());
+        }
     }
 
     /// Results that nobody waits for any more are let go.
     pub(crate) fn expire_results(&mut self) {
-        let now = self.now.wall;
-        let expired = self.custody.bundles().filter(|bundle| bundle.expires() <= now);
-        let expired: Vec<_> = expired.map(|bundle| (bundle.id(), bundle.blobs())).collect();
-        for (result, blobs) in expired {
-            let writes = self.custody.discharge(result);
+        for result in self.custody.expired(self.now) {
+            let blobs = self.custody.get(result).map(Bundle::blobs).unwrap_or_default();
+            self.custody.discharge(result);
             self.takers.remove(&result);
             let blobs = blobs.into_iter().map(|(hash, _)| hash).collect();
             let news = Action::News(News::Expired { result });
-            self.commit(writes, vec![Action::DropBlobs(blobs), news]);
+            self.commit(Vec::new(), vec![Action::DropBlobs(blobs), news]);
         }
     }
 
@@ -225,8 +277,7 @@ impl Volunteer {
     }
 
     fn result(&self, id: StatementId) -> Option<&Verified<JobResult>> {
-        let bundle = self.custody.bundles().find(|bundle| bundle.id() == id)?;
-        match &bundle.cargo {
+        match &self.custody.get(id)?.cargo {
             Cargo::Result(result) => Some(result),
             Cargo::Receipt(_) => None,
         }

@@ -1,6 +1,6 @@
 //! The parent: routes inputs, and after each does whatever has become possible or due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use capability::{
 };
 use mesh_core::{
     Answer, Ask, BundleError, CUSTODY_PREFIX, CallFailed, CallId, CommitId, Custody, CustodyLimits,
-    Declarations, Mono, Now, Outbox, Write,
+    Declarations, Mark, Mono, Now, Outbox, Write,
 };
 use thiserror::Error;
 
@@ -20,9 +20,11 @@ use crate::advertising::Advertising;
 use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
+use crate::held::Held;
+use crate::held::LEASE_PREFIX;
 use crate::key_changes::KEY_CHANGE_PREFIX;
 use crate::keys::Keys;
-use crate::leases::{Due, GroupKey, Leases, Leaving};
+use crate::leases::{Due, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
 use crate::owner::Mode;
@@ -32,7 +34,6 @@ use crate::returning::Unconfirmed;
 use crate::trust::Trust;
 use crate::turned_away::TurnedAway;
 use crate::work::Work;
-use crate::working::{LEASE_PREFIX, read_lease};
 
 /// Bytes of the disk that stay free for its owner. A task is taken if beyond that there is room for
 /// it and for all that is in hand; below it the sandbox starts no step.
@@ -83,13 +84,16 @@ pub struct Volunteer {
     pub(crate) offers: Offers,
     pub(crate) work: Work,
     pub(crate) leases: Leases,
+    /// The same, as they are durable.
+    pub(crate) held: Held,
     pub(crate) custody: Custody,
     /// Of results that wait for their receipts, the brokers that have taken them last.
     pub(crate) takers: BTreeMap<StatementId, PublicKey>,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) ledger: Ledger,
     pub(crate) outbox: Outbox<Action>,
-    next_commit: u64,
+    /// What of custody is durable with which commit.
+    landing: VecDeque<(CommitId, Mark)>,
     pub(crate) mode: Mode,
     /// Whether this is outside of the hours in which the machine works.
     pub(crate) off_duty: bool,
@@ -163,12 +167,13 @@ impl Volunteer {
             offers: Offers::default(),
             work: Work::default(),
             leases: Leases::default(),
+            held: Held::default(),
             custody: Custody::new(CustodyLimits::default()),
             takers: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
             ledger: Ledger::default(),
             outbox: Outbox::default(),
-            next_commit: 0,
+            landing: VecDeque::new(),
             mode: Mode::Open,
             off_duty: false,
             drained: false,
@@ -190,27 +195,19 @@ impl Volunteer {
         verifier: &dyn Verifier,
     ) -> Result<Self, RestoreError> {
         let mut this = Self::new(identity);
-        let mut orphans = Vec::new();
         for (key, value) in records {
             match key.first().copied().unwrap_or_default() {
-                CUSTODY_PREFIX => this.custody.restore(&value, verifier)?,
+                CUSTODY_PREFIX => this.custody.restore(&key, &value, verifier)?,
                 RECEIPT_PREFIX | TOTAL_PREFIX => this.ledger.restore(&key, &value, verifier)?,
                 REGISTRATION_PREFIX => this.registrations.restore(&value, verifier)?,
                 CHECK_PREFIX => this.checks.restore(&value)?,
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
-                LEASE_PREFIX => {
-                    let (lease, home) = read_lease(&value, verifier)?;
-                    let group = GroupKey::of(&lease, home);
-                    this.leases.release_of(lease.id(), group, Leaving::Lost);
-                    orphans.push(Write::delete(key));
-                }
+                LEASE_PREFIX => this.held.restore(&key, &value)?,
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
-        // Should the release get lost now, the leases lapse by themselves.
-        if !orphans.is_empty() {
-            this.commit(orphans, Vec::new());
-        }
+        this.forget_what_was_judged();
+        this.give_back_what_was_held();
         Ok(this)
     }
 
@@ -222,8 +219,8 @@ impl Volunteer {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),
             Input::Answered { call, answer } => self.answered(call, answer),
-            Input::Handover { bundle, reply, .. } => self.take_over(&bundle, reply),
-            Input::HandedOver { id, to, taken } => self.handed_over(id, to, taken.is_ok()),
+            Input::Handover { bundles, reply, .. } => self.take_over(bundles, reply),
+            Input::HandedOver { to, outcomes } => self.handed_over(to, outcomes),
             Input::Pins(pins) => self.pins_changed(pins),
             Input::Policy(policy) => self.policy_changed(policy),
             Input::Owner(ownership) => self.owned(ownership),
@@ -231,7 +228,7 @@ impl Volunteer {
             Input::Declare(changes) => self.declarations.set(changes),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
-            Input::Ran { lease, outcome } => self.ran(lease, outcome),
+            Input::Ran(runs) => self.ran(runs),
             Input::Checked(end) => self.checked(end),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree(bytes) => self.disk_measured(bytes),
@@ -345,10 +342,7 @@ impl Volunteer {
         self.fetching.stop_pulling();
         let Some(primary) = to else { return };
         self.known_primary = Some(primary);
-        let writes = self.custody.send_again(primary);
-        if !writes.is_empty() {
-            self.commit(writes, Vec::new());
-        }
+        self.custody.send_again(primary);
         self.leases.hurry(self.now.mono);
         self.work.try_packages_anew();
         self.fetching.hurry();
@@ -394,17 +388,21 @@ impl Volunteer {
 
     /// Emits `writes`, and withholds `released` until they are durable.
     pub(crate) fn commit(&mut self, writes: Vec<Write>, released: Vec<Action>) -> CommitId {
-        let id = CommitId(self.next_commit);
-        self.next_commit += 1;
-        self.outbox.commit(writes, released);
+        // A result must not be lost with its lease: it comes first, should they need two commits.
+        let (mut all, mark) = self.custody.writes();
+        all.extend(writes);
+        let id = self.outbox.commit(all, released);
+        self.landing.push_back((id, mark));
         id
     }
 
     fn committed(&mut self, id: CommitId) {
         self.outbox.committed(id);
-        for statement in self.unconfirmed.confirmed(id) {
-            self.custody.made_durable(statement);
-            self.work.made_durable(statement);
+        while let Some((_, mark)) = self.landing.pop_front_if(|(commit, _)| *commit <= id) {
+            self.custody.made_durable(mark);
+        }
+        for lease in self.unconfirmed.confirmed(id) {
+            self.work.made_durable(lease);
         }
     }
 

@@ -1,33 +1,19 @@
 //! From the lease to the run: renewals, packages, starts, and giving up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use capability::statements::{Lease, Renewal};
-use capability::{
-    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, StatementId, Timestamp, Verified, Verifier,
-    decode_cbor, encode_cbor,
-};
-use mesh_core::{Answer, Ask, CallFailed, MAX_HOPS, Refusal, Write};
-use serde::{Deserialize, Serialize};
+use capability::statements::Renewal;
+use capability::{BlobHash, MAX_STATEMENT_BYTES, StatementId, Timestamp, Verified};
+use mesh_core::{Answer, Ask, CallFailed, Cargo, MAX_HOPS, Refusal};
 
 use crate::action::{Action, News};
 use crate::leases::{Due, GroupKey, Leaving, Purpose};
 use crate::owner::Mode;
-use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, RestoreError, Volunteer};
+use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, Volunteer};
 use crate::work::{Job, Stage};
-
-/// First byte of the keys of leases.
-pub(crate) const LEASE_PREFIX: u8 = b'l';
 
 /// Bytes of a record at most: the largest statement, and what stands around it.
 pub(crate) const MAX_RECORD: usize = MAX_STATEMENT_BYTES + 4096;
-
-/// What must be known of a lease to release it after a restart.
-#[derive(Serialize, Deserialize)]
-struct LeaseRecord {
-    lease: Envelope,
-    home: PublicKey,
-}
 
 impl Volunteer {
     pub(crate) fn renew(&mut self) {
@@ -96,7 +82,7 @@ impl Volunteer {
                 Some(group) => self.leases.release_of(*lease, group, Leaving::GivenUp),
                 None => self.leases.release(*lease),
             }
-            writes.push(Write::delete(lease_key(*lease)));
+            writes.extend(self.held.end(*lease));
         }
         if !writes.is_empty() {
             self.commit(writes, Vec::new());
@@ -163,10 +149,33 @@ impl Volunteer {
 
     pub(crate) fn disk_measured(&mut self, free: u64) {
         self.disk_free = free;
+        self.custody.tidy();
+        if self.custody.has_writes() {
+            self.commit(Vec::new(), Vec::new());
+        }
         if free < DISK_RESERVE {
             let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);
             let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
             self.give_up(&waiting, "the disk is full");
+        }
+    }
+
+    /// The work of a former process has died with it. Its leases are given back, but those whose
+    /// results it had made durable: their tasks are not to be done again.
+    pub(crate) fn give_back_what_was_held(&mut self) {
+        let (leases, mut writes) = self.held.orphans();
+        let results = self.custody.bundles().filter_map(|bundle| match &bundle.cargo {
+            Cargo::Result(result) => Some(result.lease.id()),
+            Cargo::Receipt(_) => None,
+        });
+        let done: BTreeSet<_> = results.collect();
+        for (lease, group) in leases.into_iter().filter(|(lease, _)| !done.contains(lease)) {
+            self.leases.release_of(lease, group, Leaving::Lost);
+        }
+        // Should the release get lost now, the leases lapse by themselves.
+        writes.extend(self.ledger.writes());
+        if !writes.is_empty() {
+            self.commit(writes, Vec::new());
         }
     }
 
@@ -180,22 +189,4 @@ impl Volunteer {
             self.outbox.push(Action::Run(order));
         }
     }
-}
-
-pub(crate) fn lease_key(lease: StatementId) -> Vec<u8> {
-    [&[LEASE_PREFIX], lease.as_bytes().as_slice()].concat()
-}
-
-pub(crate) fn lease_record(lease: &Verified<Lease>, home: PublicKey) -> Write {
-    let record = LeaseRecord { lease: lease.envelope().clone(), home };
-    Write::put(lease_key(lease.id()), encode_cbor(&record))
-}
-
-/// Reads what [`lease_record`] has written.
-pub(crate) fn read_lease(
-    value: &[u8],
-    verifier: &dyn Verifier,
-) -> Result<(Verified<Lease>, PublicKey), RestoreError> {
-    let LeaseRecord { lease, home } = decode_cbor(value, MAX_RECORD)?;
-    Ok((Verified::check(&lease, verifier)?, home))
 }

@@ -552,7 +552,7 @@ fn a_check_takes_the_next_free_core_before_any_new_job() {
 
     let lease = orders[0].lease;
     let ended = capability::statements::Ended::Passed;
-    bench.handle(Input::Ran { lease, outcome: outcome(ended) });
+    bench.ran(lease, outcome(ended));
     assert!(runs(&mut bench).is_some());
     bench.pass(SECOND);
     assert_eq!(bench.find_pull(), None, "there is no core left for a job");

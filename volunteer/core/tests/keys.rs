@@ -228,7 +228,7 @@ fn running_tasks_of_a_revoked_delegate_are_given_up_and_owe_nothing() {
     stops.sort();
     assert_eq!(stops, given_up);
     for order in orders {
-        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Failed) });
+        bench.ran(order.lease, outcome(Ended::Failed));
     }
     assert_eq!(bench.find_handover(), None);
     assert_eq!(bench.volunteer.jobs().count(), 0);
@@ -255,7 +255,7 @@ fn a_home_that_no_longer_knows_an_offer_makes_the_volunteer_ask_why() {
 fn a_receipt_of_a_void_key_settles_nothing() {
     let mut bench = Bench::ready(2);
     let (_, orders) = running(&mut bench, 2);
-    bench.handle(Input::Ran { lease: orders[0].lease, outcome: outcome(Ended::Passed) });
+    bench.ran(orders[0].lease, outcome(Ended::Passed));
     let result = result_in(&bench.take_handover().1);
     bench.said = Some(vec![revocation(ADAPTER, PROJECT)]);
     bench.pass(HOUR);
@@ -517,7 +517,7 @@ fn a_withdrawn_job_ends_within_a_renewal_and_owes_nothing() {
 
     assert_eq!(stopped(&mut bench).len(), 2);
     for order in orders {
-        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Failed) });
+        bench.ran(order.lease, outcome(Ended::Failed));
     }
     assert_eq!(bench.find_handover(), None);
     bench.pass(60 * SECOND);
@@ -557,7 +557,7 @@ fn a_withdrawal_by_another_key_or_of_another_offer_stops_nothing() {
 fn a_result_that_is_on_its_way_stays_so_when_its_job_is_withdrawn() {
     let mut bench = Bench::ready(2);
     let (offer, orders) = running(&mut bench, 2);
-    bench.handle(Input::Ran { lease: orders[0].lease, outcome: outcome(Ended::Passed) });
+    bench.ran(orders[0].lease, outcome(Ended::Passed));
     bench.pass(10 * SECOND);
     let call = renewal(&mut bench);
     bench.answer(call, Answer::Withdrawn(withdrawal(&offer, ADAPTER)));
@@ -577,7 +577,7 @@ fn a_result_names_the_owner_while_the_ownership_holds_and_names_the_machine() {
     let mut results = Vec::new();
     for (order, owned) in orders.iter().zip([ownership(ME, 12), ownership(BROKER, 12)]) {
         bench.handle(Input::Owner(Some(owned)));
-        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+        bench.ran(order.lease, outcome(Ended::Passed));
         results.push(result_in(&bench.take_handover().1));
     }
     drop(offer);

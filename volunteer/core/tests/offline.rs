@@ -48,7 +48,7 @@ fn an_offline_lease_is_not_renewed_and_its_result_comes_home_when_there_is_a_bro
 
     bench.handle(Input::BrokerDown { peer: peer(BROKER) });
     bench.pass(HOUR);
-    bench.handle(Input::Ran { lease: lease.id(), outcome: outcome(Ended::Passed) });
+    bench.ran(lease.id(), outcome(Ended::Passed));
     bench.pass(HOUR);
     bench.news();
     bench.connect(BROKER);
@@ -72,7 +72,7 @@ fn a_job_outlives_its_offline_lease_and_that_is_told_once() {
     assert_eq!(lapsed.count(), 1);
     let job = bench.volunteer.jobs().next().expect("it goes on").clone();
     assert!(job.lapsed);
-    bench.handle(Input::Ran { lease: lease.id(), outcome: outcome(Ended::Passed) });
+    bench.ran(lease.id(), outcome(Ended::Passed));
     bench.take_handover();
 }
 

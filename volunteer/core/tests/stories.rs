@@ -6,11 +6,13 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Blob, BlobPart, Credit, Ended, Intent, Log, MAX_INLINE_LOG_BYTES, Renewal,
+    Artifact, Blob, BlobPart, Credit, Ended, Intent, JobResult, Log, MAX_INLINE_LOG_BYTES, Renewal,
     StepReport, Verdict,
 };
-use capability::{BlobHash, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified, encrypted_size};
-use mesh_core::{Answer, Ask, ChannelRefusal, HandoverAnswer, Refusal};
+use capability::{
+    BlobHash, Ed25519, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified, encrypted_size,
+};
+use mesh_core::{Answer, Ask, Bundle, ChannelRefusal, HandoverAnswer, Refusal};
 use support::{
     BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
     receipt, report_in, result_in,
@@ -151,7 +153,7 @@ fn a_project_that_is_unpinned_is_stopped_at_once() {
 
     bench.take(|it| (*it == Action::Stop { lease: order.lease }).then_some(()));
     assert_eq!(renewals(&mut bench)[0].intent, Intent::Release);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     assert_eq!(bench.find_handover(), None);
     assert_eq!(bench.volunteer.idle(), Some(Idle::NoPins));
 }
@@ -181,7 +183,7 @@ fn one_pull_is_outstanding_and_never_more_cores_are_leased_than_donated() {
 
     bench.fetched(&two_cores.offer);
     let order = bench.take_order();
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     assert_eq!(bench.take_pull().1.free.cores, 2);
 }
 
@@ -266,7 +268,7 @@ fn outside_of_its_hours_a_machine_takes_nothing_new_and_finishes_what_it_has() {
     assert_eq!(bench.volunteer.idle(), None, "it still works on what it has");
     bench.pass(10 * SECOND);
     assert_eq!(renewals(&mut bench).len(), 1);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     assert!(bench.find_handover().is_some());
     bench.pass(60 * SECOND);
     assert_eq!((bench.find_pull(), bench.claims()), (None, false));
@@ -328,7 +330,7 @@ fn what_is_in_hand_may_come_to_take_its_whole_disk_limit() {
     bench.answer(call, Answer::Offers(vec![second.clone()]));
     assert!(!bench.claims());
 
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     bench.pass(SECOND);
     let (call, _) = bench.take_pull();
     bench.answer(call, Answer::Offers(vec![second]));
@@ -354,7 +356,7 @@ fn an_offer_that_the_disk_had_no_room_for_is_looked_at_again_and_forgotten() {
 fn run_to(bench: &mut Bench, name: &str, ended: &Ended) -> usize {
     let orders = bench.run_offer(&offered(name, 9, 1));
     for order in &orders {
-        bench.handle(Input::Ran { lease: order.lease, outcome: outcome(ended.clone()) });
+        bench.ran(order.lease, outcome(ended.clone()));
     }
     bench.pass(SECOND);
     orders.len()
@@ -442,7 +444,7 @@ fn draining_ends_when_the_last_job_does() {
     bench.handle(Input::Drain);
     assert!(!bench.news().contains(&News::Drained));
 
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
 
     assert!(bench.news().contains(&News::Drained));
     assert_eq!(bench.find_pull(), None);
@@ -504,7 +506,7 @@ fn the_job_of_a_lapsed_lease_goes_on_and_its_result_is_sent() {
     bench.pass(60 * SECOND);
     assert_eq!(renewals(&mut bench).len(), 0);
 
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     bench.take_handover();
 }
 
@@ -610,7 +612,7 @@ fn a_result_is_durable_before_it_is_handed_over() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
     bench.slow_disk = true;
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     bench.pass(5 * SECOND);
     assert_eq!(bench.find_handover(), None);
 
@@ -625,7 +627,7 @@ fn a_result_is_durable_before_it_is_handed_over() {
 fn a_result_is_kept_until_its_receipt_and_sent_again_by_another_broker() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     let (to, first) = bench.take_handover();
     bench.handed_over(to, first.id());
     assert_eq!(bench.volunteer.undelivered(), 1);
@@ -653,7 +655,7 @@ fn a_result_without_a_receipt_is_sent_again_by_another_broker_although_the_first
     let mut bench = Bench::ready(1);
     bench.handle(Input::BrokerUp { peer: peer(OTHER_BROKER) });
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     let (to, bundle) = bench.take_handover();
     assert_eq!(to, peer(BROKER));
     bench.handed_over(to, bundle.id());
@@ -668,10 +670,58 @@ fn a_result_without_a_receipt_is_sent_again_by_another_broker_although_the_first
 }
 
 #[test]
+fn results_that_are_ready_together_are_one_batch_and_one_handover() {
+    let mut bench = Bench::ready(2);
+    let leases: Vec<_> =
+        bench.run_offer(&offered("a", 2, 1)).into_iter().map(|order| order.lease).collect();
+    let ended = leases.iter().map(|lease| (*lease, outcome(Ended::Passed)));
+    bench.handle(Input::Ran(ended.collect()));
+
+    let results: Vec<_> = bench.take_handovers().iter().map(result_in).collect();
+    assert_eq!(results.iter().map(|it| it.lease.id()).collect::<Vec<_>>(), leases);
+    for result in &results {
+        Verified::<JobResult>::check(result.envelope(), &Ed25519).expect("each stands alone");
+    }
+    // A batch's leaf is an array of five, a statement alone of four.
+    assert!(results.iter().all(|it| it.envelope().as_bytes()[0] == 0x85));
+}
+
+#[test]
+fn after_a_crash_a_lease_is_given_back_unless_its_result_is_durable() {
+    let mut bench = Bench::ready(2);
+    let orders = bench.run_offer(&offered("a", 2, 1));
+    bench.ran(orders[0].lease, outcome(Ended::Passed));
+
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+    let released = renewals(&mut bench);
+    assert_eq!((released.len(), released[0].intent), (1, Intent::Release));
+    assert_eq!(released[0].leases, [orders[1].lease]);
+    assert_eq!(result_in(&bench.take_handover().1).lease.id(), orders[0].lease);
+}
+
+#[test]
+fn what_was_judged_before_a_crash_is_not_sent_again_with_the_rest_of_its_record() {
+    let mut bench = Bench::ready(2);
+    let orders = bench.run_offer(&offered("a", 2, 1));
+    let ended = orders.iter().map(|order| (order.lease, outcome(Ended::Passed)));
+    bench.handle(Input::Ran(ended.collect()));
+    let bundles = bench.take_handovers();
+    let reply = bench.receive(accepted(&result_in(&bundles[0])));
+    assert_eq!(bench.reply_to(reply), Some(HandoverAnswer::Taken));
+
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+    let again: Vec<_> = bench.take_handovers().iter().map(Bundle::id).collect();
+    assert_eq!(again, [bundles[1].id()]);
+    assert_eq!(bench.volunteer.undelivered(), 1);
+}
+
+#[test]
 fn a_result_is_discharged_once_and_after_its_receipt_is_durable() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     let (to, bundle) = bench.take_handover();
     bench.handed_over(to, bundle.id());
     let result = result_in(&bundle);
@@ -701,7 +751,7 @@ fn a_result_is_discharged_once_and_after_its_receipt_is_durable() {
 fn a_receipt_of_another_project_discharges_nothing() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     let result = result_in(&bench.take_handover().1);
     let mut forged = (*receipt(&result, Verdict::Rejected("no".into()))).clone();
     forged.project = peer(7).into();
@@ -725,7 +775,7 @@ fn an_outcome_that_cannot_be_said_is_this_machines_fault() {
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
     let mut said = outcome(Ended::Passed);
     said.system = "a\nb".into();
-    bench.handle(Input::Ran { lease: order.lease, outcome: said });
+    bench.ran(order.lease, said);
     let result = result_in(&bench.take_handover().1);
     assert!(matches!(report_in(&result).ended, Ended::Machine(_)));
 }
@@ -734,7 +784,7 @@ fn an_outcome_that_cannot_be_said_is_this_machines_fault() {
 fn check_too_large(said: volunteer_core::Outcome, blob: Option<BlobHash>) {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: said });
+    bench.ran(order.lease, said);
 
     let result = result_in(&bench.take_handover().1);
     assert!(result.envelope().as_bytes().len() <= MAX_STATEMENT_BYTES);
@@ -796,7 +846,7 @@ fn a_padded_lease_is_refused() {
 fn a_padded_receipt_is_refused() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Ran { lease: order.lease, outcome: outcome(Ended::Passed) });
+    bench.ran(order.lease, outcome(Ended::Passed));
     let result = result_in(&bench.take_handover().1);
     let receipt = (*accepted(&result)).clone();
     let reply = bench.receive(support::padded(receipt, &key(support::ADAPTER), 60_000));

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{BlobHash, Capabilities, Ed25519, Platform, PublicKey, Runtime};
-use mesh_core::{Bundle, CallFailed, HandoverAnswer, ReplyId};
+use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
+use mesh_core::{CallFailed, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
-    Clock, Dialer, Durable, KeyChanges, Link, Outcome, Termination, Watch, chain, disk_failure,
-    public_key, spans,
+    Clock, Dialer, Durable, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
+    disk_failure, public_key, spans,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,6 +30,9 @@ use crate::status::{self, Status, blob_name};
 
 // A task is not taken where the sandbox would not start it.
 const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RESERVE);
+
+/// Ended jobs that become one input: no more are worked on.
+const MAX_ENDS: usize = volunteer_core::MAX_JOBS;
 
 /// Between two looks at the pins, the owner, the disk and the hours.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -81,7 +84,7 @@ pub struct EventLoop {
     seen: Seen,
     disk_free: u64,
     /// Handovers that the core has not answered.
-    replies: BTreeMap<ReplyId, Reply>,
+    handovers: BTreeMap<ReplyId, (Reply, Incoming)>,
     next_reply: u64,
     /// Blobs that the core needed once.
     unneeded: BTreeSet<BlobHash>,
@@ -147,8 +150,8 @@ impl EventLoop {
         Self {
             key: link.key(),
             clock: place.clock,
-            executor: (equipment.executor)(place, &runtimes, done),
             dialer: Dialer::new(link.net().clone(), place.clock, WARM_BROKERS),
+            executor: (equipment.executor)(place, &runtimes, done),
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
                 owner: Watch::new(owner.path().to_path_buf()),
@@ -163,7 +166,7 @@ impl EventLoop {
             runtimes,
             probes: Vec::new(),
             pins,
-            replies: BTreeMap::new(),
+            handovers: BTreeMap::new(),
             next_reply: 0,
             unneeded: BTreeSet::new(),
             drained: false,
@@ -190,7 +193,7 @@ impl EventLoop {
             tokio::select! {
                 Some(event) = self.events.recv() => self.event(event),
                 input = self.errands.next() => self.handle(input),
-                Some(ran) = self.ran.recv() => self.job_ended(ran),
+                Some(ran) = self.ran.recv() => self.jobs_ended(ran),
                 probes = self.probed.next() => self.take_probes(probes),
                 durable = self.durable.next() => {
                     self.handle(Input::Committed(durable.map_err(disk_failure)?));
@@ -271,28 +274,34 @@ impl EventLoop {
     }
 
     fn handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
-        match Bundle::decode(data, &Ed25519) {
-            Ok(bundle) => {
-                let _span = spans::of_bundle(&bundle, from).entered();
+        match self.link.read_handover(data) {
+            Ok(checked) => {
+                let (incoming, bundles) = Incoming::new(checked, |_| Vec::new());
+                let _span = spans::of_bundles(&bundles, from).entered();
                 let id = ReplyId(self.next_reply);
                 self.next_reply += 1;
-                self.replies.insert(id, reply);
-                self.handle(Input::Handover { from, bundle, reply: id });
+                self.handovers.insert(id, (reply, incoming));
+                self.handle(Input::Handover { from, bundles, reply: id });
             }
+            // Dropping the reply refuses the request.
             Err(error) => {
-                let answer = HandoverAnswer::Refused(chain(&error));
                 tracing::debug!(peer = from.short(), error = chain(&error), "handover refused");
-                // The peer may have gone; then it needs no answer.
-                let _ = reply.send(answer.encode());
             }
         }
     }
 
-    fn job_ended(&mut self, ran: Ran) {
-        let Ran { lease, outcome, storing } = ran;
-        self.executor.ended(lease);
-        self.core.handle(Input::Ran { lease, outcome }, self.clock.now());
-        // The core knows now which blobs the job has left.
+    /// All jobs that have ended by now: what is ready is signed together.
+    fn jobs_ended(&mut self, first: Ran) {
+        let (mut runs, mut storing) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(ran) = next {
+            self.executor.ended(ran.lease);
+            runs.push((ran.lease, ran.outcome));
+            storing.extend(ran.storing);
+            next = if runs.len() < MAX_ENDS { self.ran.try_recv().ok() } else { None };
+        }
+        self.core.handle(Input::Ran(runs), self.clock.now());
+        // The core knows now which blobs the jobs have left.
         drop(storing);
         self.handle(Input::Wake);
     }
@@ -396,16 +405,14 @@ impl EventLoop {
                 let answer = link.ask(to, &ask).await;
                 Input::Answered { call, answer: answer.map_err(|it| CallFailed(chain(&it))) }
             }),
-            Action::HandOver { to, bundle } => {
-                self.errand(move |link| async move {
-                    let taken = link.hand_over(to, &bundle).await;
-                    Input::HandedOver { id: bundle.id(), to, taken }
-                });
-            }
-            Action::ReplyHandover { reply, answer } => {
-                if let Some(reply) = self.replies.remove(&reply) {
-                    // The peer may have gone; it will offer it again.
-                    let _ = reply.send(answer.encode());
+            Action::HandOver(handover) => self.errand(move |link| async move {
+                let to = handover.to;
+                Input::HandedOver { to, outcomes: link.hand_over(handover).await }
+            }),
+            Action::ReplyHandover { reply, answers } => {
+                if let Some((reply, incoming)) = self.handovers.remove(&reply) {
+                    // The peer may have gone; it will offer them again.
+                    let _ = reply.send(incoming.answer(answers));
                 }
             }
             Action::Fetch { from, hash, size } => self.errand(move |link| async move {
@@ -421,7 +428,7 @@ impl EventLoop {
             }),
             Action::Run(order) => self.executor.start(order),
             Action::Stop { lease } => {
-                self.executor.reins(lease).into_iter().for_each(|it| it.stop())
+                self.executor.reins(lease).into_iter().for_each(|it| it.stop());
             }
             Action::Suspend { lease } => {
                 self.executor.reins(lease).into_iter().for_each(|it| it.pause());

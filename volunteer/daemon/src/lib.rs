@@ -42,14 +42,17 @@ pub use crate::runtimes::{Control, JobRuntime, Measured, Step, StepEnd, StepOrde
 /// hostile program of its self-test.
 const SANDBOX: &str = "__sandbox";
 
+/// Makes an [`Executor`] that works in a place, in some runtimes, and tells what it [`Ran`].
+pub type MakeExecutor =
+    fn(Place, &[Arc<dyn JobRuntime>], mpsc::UnboundedSender<Ran>) -> Box<dyn Executor>;
+
 /// With what a daemon runs jobs.
 #[derive(Clone, Copy)]
 pub struct Equipment {
     /// The runtimes that it tries and offers.
     pub runtimes: fn(&Settings) -> Vec<Arc<dyn JobRuntime>>,
-    /// Who runs jobs in these runtimes, and tells their ends.
-    pub executor:
-        fn(Place, &[Arc<dyn JobRuntime>], mpsc::UnboundedSender<Ran>) -> Box<dyn Executor>,
+    /// Makes who runs jobs in these runtimes, and tells their ends.
+    pub executor: MakeExecutor,
 }
 
 impl Equipment {

@@ -10,7 +10,7 @@ use mesh_core::{
 };
 use thiserror::Error;
 
-use super::{Broker, CUSTODY_PAUSE, InHand, Stay};
+use super::{Broker, CUSTODY_PAUSE, Stay};
 use crate::contract::{Action, Direction, News};
 use crate::offer_book::OfferBook;
 
@@ -45,17 +45,27 @@ enum NotTaken {
 }
 
 impl Broker {
-    pub(super) fn handed(&mut self, from: PublicKey, bundle: Bundle, reply: ReplyId, now: Now) {
+    /// Each bundle has its answer, and all are given once what was taken is durable.
+    pub(super) fn handed(
+        &mut self,
+        from: PublicKey,
+        bundles: Vec<Bundle>,
+        reply: ReplyId,
+        now: Now,
+    ) {
+        let answers = bundles.into_iter().map(|bundle| self.answer_to(from, bundle, now));
+        let answers = answers.collect();
+        self.turn.acknowledgements.push(Action::ReplyHandover { reply, answers });
+    }
+
+    fn answer_to(&mut self, from: PublicKey, bundle: Bundle, now: Now) -> HandoverAnswer {
         let taken = self.may_hand_over(from, &bundle).and_then(|()| match bundle.cargo.clone() {
             Cargo::Result(result) => self.take_result(from, bundle, &result, now),
             Cargo::Receipt(receipt) => self.take_receipt(from, bundle, &receipt, now),
         });
         match taken {
-            Ok(()) => {
-                let answer = HandoverAnswer::Taken;
-                self.turn.acknowledgements.push(Action::ReplyHandover { reply, answer });
-            }
-            Err(reason) => self.refuse_handover(reply, reason),
+            Ok(()) => HandoverAnswer::Taken,
+            Err(reason) => HandoverAnswer::Refused(reason.to_string()),
         }
     }
 
@@ -80,22 +90,19 @@ impl Broker {
 
     pub(super) fn handed_over(
         &mut self,
-        id: StatementId,
-        taken: Result<(), HandoverFailed>,
+        to: PublicKey,
+        outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
         now: Now,
     ) {
-        self.custody_stirred = true;
-        let in_hand = self.in_hand.remove(&id);
-        match taken {
-            Ok(()) => {
-                self.turn.writes.extend(self.custody.handed_over(id, now));
-                if let Some(InHand { cargo, task, to }) = in_hand {
+        for (id, taken) in outcomes {
+            let Some((cargo, task)) = self.custody.get(id).map(describe) else { continue };
+            match taken {
+                Ok(()) => {
+                    self.custody.handed_over(id, now);
                     self.news(News::HandedOver { cargo, task, peer: to });
                 }
-            }
-            Err(failed) => {
-                self.custody.not_handed_over(id, now);
-                if let Some(InHand { cargo, task, to }) = in_hand {
+                Err(failed) => {
+                    self.custody.not_handed_over(id, now);
                     let reason = failed.to_string();
                     self.news(News::NotHandedOver { cargo, task, peer: to, reason });
                 }
@@ -105,22 +112,21 @@ impl Broker {
 
     /// Hands over what is due.
     pub(super) fn carry(&mut self, now: Now) {
-        let due = self.custody_wake.is_some_and(|at| at <= now.mono);
-        if !due && !self.custody_stirred {
-            return;
+        if self.custody_again.is_some_and(|at| at <= now.mono) {
+            self.custody_again = None;
+            self.custody.reroute();
         }
-        self.custody_stirred = false;
         let Self { custody, routes, book, peers, me, stay, .. } = self;
         let ways = Ways { me: *me, routes, book, peers, stay };
-        for (to, bundle) in custody.due(now, |bundle| ways.next_hop(bundle)) {
-            let (cargo, task) = describe(&bundle);
-            self.in_hand.insert(bundle.id(), InHand { cargo, task, to });
-            self.outbox.push(Action::HandOver { to, bundle });
+        for handover in custody.due(now, |bundle| ways.next_hop(bundle)) {
+            self.outbox.push(Action::HandOver(handover));
         }
-        // What is due and has no way stays due; links, homes and volunteers that come stir it.
-        let wake = self.custody.next_wake();
-        self.custody_wake =
-            wake.map(|at| if at > now.mono { at } else { now.mono + CUSTODY_PAUSE });
+        // Links, homes and peers that come stir what has no way; this is for what nobody thought of.
+        if !self.custody.is_stranded() {
+            self.custody_again = None;
+        } else if self.custody_again.is_none() {
+            self.custody_again = Some(now.mono + CUSTODY_PAUSE);
+        }
     }
 
     /// Where bundles go from here.
@@ -130,14 +136,15 @@ impl Broker {
     }
 
     pub(super) fn expire_custody(&mut self, now: Now) {
-        self.turn.writes.extend(self.custody.expire(now));
+        self.custody.expire(now);
         let in_vain = self.custody.bundles().filter(|bundle| match &bundle.cargo {
             Cargo::Receipt(receipt) => receipt.issued + RECEIPT_WAITS <= now.wall,
             Cargo::Result(_) => false,
         });
         for id in in_vain.map(Bundle::id).collect::<Vec<_>>() {
-            self.turn.writes.extend(self.custody.discharge(id));
+            self.custody.discharge(id);
         }
+        self.custody.tidy();
     }
 
     /// Lets go the void ones of those receipts that `may_be_void`. Whoever had such a one from here
@@ -153,7 +160,7 @@ impl Broker {
             Cargo::Result(_) => false,
         });
         for id in on_its_way.map(Bundle::id).collect::<Vec<_>>() {
-            self.turn.writes.extend(self.custody.discharge(id));
+            self.custody.discharge(id);
         }
     }
 
@@ -184,13 +191,14 @@ impl Broker {
         // The judgement may have been lost on its way: the result need not go to the master again.
         if let Some(receipt) = self.receipts.of(result.project, id) {
             let cargo = Cargo::Receipt(receipt.clone());
-            return Ok(self.keep(Bundle { cargo, via: bundle.via })?);
+            self.custody.take(Bundle { cargo, via: bundle.via }, Duty::Carrier)?;
+            return Ok(());
         }
         let news = !self.custody.holds(id);
         if news && self.book.home(result.project).is_none() {
             return Err(NotTaken::NoHome);
         }
-        self.keep(bundle)?;
+        self.custody.take(bundle, Duty::Carrier)?;
         if self.ends_task(result) {
             self.turn.writes.extend(self.leases.returned(result));
         }
@@ -245,7 +253,7 @@ impl Broker {
         if news && self.book.home(project).is_none() {
             return Err(NotTaken::NoHome);
         }
-        self.keep(bundle)?;
+        self.custody.take(bundle, Duty::Carrier)?;
         let at_home = self.book.home(project).is_some_and(|home| home.home == self.me);
         if at_home {
             let offer = self.book.offer(task.offer).filter(|offer| offer.project == project);
@@ -268,16 +276,6 @@ impl Broker {
             };
             let taken = News::ReceiptTaken { receipt: receipt.id(), result, task, from, verdict };
             self.turn.acknowledgements.push(Action::News(taken));
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, bundle: Bundle) -> Result<(), CustodyFull> {
-        let id = bundle.id();
-        let writes = self.custody.take(bundle, Duty::Carrier)?;
-        if !writes.is_empty() {
-            self.turn.writes.extend(writes);
-            self.turn.bundles.push(id);
         }
         Ok(())
     }
@@ -319,8 +317,9 @@ impl Ways<'_> {
 
 /// What `bundle` is, for people, and for which task.
 pub(super) fn describe(bundle: &Bundle) -> (&'static str, TaskId) {
-    match &bundle.cargo {
-        Cargo::Result(result) => ("result", result.task),
-        Cargo::Receipt(receipt) => ("receipt", receipt.task),
-    }
+    let cargo = match &bundle.cargo {
+        Cargo::Result(_) => "result",
+        Cargo::Receipt(_) => "receipt",
+    };
+    (cargo, bundle.task())
 }

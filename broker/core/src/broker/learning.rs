@@ -52,7 +52,7 @@ impl Broker {
                     self.link_if_broker(broker, now);
                     self.dialling.stir(now);
                     // There may be a way now.
-                    self.custody_stirred = true;
+                    self.custody.reroute();
                 }
                 Gossip::Registration(registration) => {
                     self.book.insert_registration(registration);
@@ -161,7 +161,6 @@ impl Broker {
         self.news(News::HomeKnown { project, epoch, peer: home.home });
         self.book.insert_home(home);
         self.custody.retry();
-        self.custody_stirred = true;
     }
 
     fn learn_offer(&mut self, offer: Verified<Offer>) {

@@ -58,7 +58,7 @@ impl Broker {
         let masters: Vec<PublicKey> = masters.collect();
         masters.into_iter().for_each(|master| self.outbox.push(Operation::Disconnect(master)));
         self.custody.retry();
-        self.custody_stirred = true;
+        self.custody.reroute();
     }
 
     /// Whether the broker takes no new work because it is to leave.
@@ -70,7 +70,7 @@ impl Broker {
     pub(super) fn leave(&mut self, now: Now) {
         let Stay::Leaving { until } = self.stay else { return };
         // Writes of this turn are durable before the shell ends.
-        let idle = self.custody.is_empty() && self.in_hand.is_empty() && self.leases.len() == 0;
+        let idle = self.custody.is_empty() && self.leases.len() == 0;
         if idle || until <= now.mono {
             self.stay = Stay::Left;
             self.turn.acknowledgements.push(Operation::Drained.into());

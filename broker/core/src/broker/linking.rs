@@ -21,12 +21,12 @@ impl Broker {
             self.exchanges.entry(peer).or_insert_with(|| Exchange::introducing(now));
         }
         self.link_if_broker(peer, now);
-        self.custody.retry();
-        self.custody_stirred = true;
+        self.custody.came(peer);
     }
 
     pub(super) fn peer_down(&mut self, peer: PublicKey, now: Now) {
         self.peers.remove(&peer);
+        self.custody.gone(peer);
         self.exchanges.remove(&peer);
         self.ads_due.remove(&peer);
         self.ads.went(peer, now);
@@ -37,7 +37,6 @@ impl Broker {
             self.routes.link_down(peer);
             self.card.changed(now);
             self.news(News::LinkDown { peer });
-            self.custody_stirred = true;
             // There may be room again for a broker that came in vain.
             let left_out = |it: &PublicKey| self.routes.knows(*it) && !self.routes.is_linked(*it);
             if let Some(broker) = self.peers.keys().copied().find(left_out) {
@@ -71,7 +70,6 @@ impl Broker {
         self.exchanges.entry(peer).or_insert_with(|| Exchange::introducing(now));
         self.card.changed(now);
         self.custody.retry();
-        self.custody_stirred = true;
         self.news(News::LinkUp { peer });
         self.pull_ads_of(peer, now);
     }

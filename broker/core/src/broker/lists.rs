@@ -10,9 +10,9 @@ use capability::{Explanation, Payload, PublicKey, Resources, StatementId, Timest
 use mesh_core::Bundle;
 use serde::Serialize;
 
+use super::Broker;
 use super::carrying::describe;
 use super::status::{OfferStatus, PeerStatus};
-use super::{Broker, InHand};
 use crate::ad_table::shard_of;
 use crate::rules::Decision;
 
@@ -218,7 +218,7 @@ impl Broker {
 
     fn bundle_status(&self, bundle: &Bundle) -> BundleStatus {
         let (kind, task) = describe(bundle);
-        let in_hand = self.in_hand.get(&bundle.id()).map(|InHand { to, .. }| *to);
+        let in_hand = self.custody.in_hand(bundle.id());
         BundleStatus {
             statement: bundle.id(),
             kind,

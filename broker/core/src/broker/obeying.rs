@@ -62,7 +62,7 @@ impl Broker {
             bundle.id() == id || bundle.blobs().iter().any(|(hash, _)| *hash == blob)
         };
         for bundle in self.custody.bundles().filter(hit).map(Bundle::id).collect::<Vec<_>>() {
-            self.turn.writes.extend(self.custody.discharge(bundle));
+            self.custody.discharge(bundle);
         }
         self.turn.writes.extend(self.receipts.forget_if(|receipt| receipt.id() == id));
         self.outbox.push(Operation::RemoveBlob(blob));

@@ -74,8 +74,8 @@ impl Broker {
                 .map_err(|source| RestoreError::Statement { kind: 'r', source })?;
             broker.receipts.restore(receipt, until);
         }
-        for (_, value) in take(&mut by_kind, CUSTODY_PREFIX) {
-            broker.custody.restore(&value, &*broker.verifier)?;
+        for (key, value) in take(&mut by_kind, CUSTODY_PREFIX) {
+            broker.custody.restore(&key, &value, &*broker.verifier)?;
         }
         // A former version has kept them.
         broker.drop_void_receipts(|_| true);

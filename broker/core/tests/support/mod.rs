@@ -23,8 +23,9 @@ use capability::{
     ToBeSigned, Verified, Verifier,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Gossip, HandoverAnswer, HandoverFailed,
-    MAX_HOPS, Mono, Now, Offered, ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Wants, Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Gossip, Handover, HandoverAnswer,
+    HandoverFailed, MAX_HOPS, Mono, Now, Offered, ReconcileAnswer, ReconcileAsk, Refusal, ReplyId,
+    Wants, Write,
 };
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -69,10 +70,10 @@ pub struct World {
     nodes: BTreeMap<PublicKey, Node>,
     links: BTreeSet<(PublicKey, PublicKey)>,
     answers: BTreeMap<ReplyId, Answer>,
-    handover_answers: BTreeMap<ReplyId, HandoverAnswer>,
+    handover_answers: BTreeMap<ReplyId, Vec<HandoverAnswer>>,
     /// Which broker waits for which answer, and under which name.
     calls: BTreeMap<ReplyId, (PublicKey, CallId)>,
-    handovers: BTreeMap<ReplyId, (PublicKey, StatementId)>,
+    handovers: BTreeMap<ReplyId, (PublicKey, Handover)>,
     /// What brokers handed over to volunteers and masters, who take everything.
     pub delivered: Vec<(PublicKey, Bundle)>,
     pub news: Vec<(PublicKey, News)>,
@@ -317,12 +318,12 @@ impl World {
 
     pub fn begin_handover(&mut self, from: PublicKey, broker: Key, bundle: Bundle) -> ReplyId {
         let reply = self.reply_id();
-        self.put(broker.0, Input::Handover { from, bundle, reply });
+        self.put(broker.0, Input::Handover { from, bundles: vec![bundle], reply });
         reply
     }
 
     pub fn handover_answer(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
-        self.handover_answers.remove(&reply)
+        self.handover_answers.remove(&reply)?.pop()
     }
 
     pub fn hand_over(&mut self, from: PublicKey, broker: Key, bundle: Bundle) -> HandoverAnswer {
@@ -392,17 +393,18 @@ impl World {
                     assert_eq!(before, None, "a question is answered once");
                 }
             },
-            Action::ReplyHandover { reply, answer } => match self.handovers.remove(&reply) {
-                Some((giver, id)) => {
-                    let taken = match answer {
+            Action::ReplyHandover { reply, answers } => match self.handovers.remove(&reply) {
+                Some((giver, Handover { to, bundles })) => {
+                    let taken = answers.into_iter().map(|answer| match answer {
                         HandoverAnswer::Taken => Ok(()),
                         HandoverAnswer::Refused(why) => Err(HandoverFailed::refused(&why)),
                         HandoverAnswer::Missing(_) => panic!("the core does not look at blobs"),
-                    };
-                    self.queue.push_back((giver, Input::HandedOver { id, taken }));
+                    });
+                    let outcomes = bundles.iter().map(Bundle::id).zip(taken).collect();
+                    self.queue.push_back((giver, Input::HandedOver { to, outcomes }));
                 }
                 None => {
-                    self.handover_answers.insert(reply, answer);
+                    self.handover_answers.insert(reply, answers);
                 }
             },
             Action::ReplyReconcile { .. } => panic!("taken where the question was put"),
@@ -415,19 +417,22 @@ impl World {
                 self.calls.insert(reply, (me, call));
                 self.queue.push_back((to, Input::Ask { from: me, ask, reply }));
             }
-            Action::HandOver { to, bundle } => {
-                let id = bundle.id();
+            Action::HandOver(handover) => {
+                let Handover { to, bundles } = handover.clone();
                 if self.reaches(me, to) {
                     let reply = self.reply_id();
-                    self.handovers.insert(reply, (me, id));
-                    self.queue.push_back((to, Input::Handover { from: me, bundle, reply }));
-                } else if self.links.contains(&(me, to)) {
-                    self.delivered.push((to, bundle));
-                    self.queue.push_back((me, Input::HandedOver { id, taken: Ok(()) }));
-                } else {
-                    let taken = Err(HandoverFailed("lost".to_owned()));
-                    self.queue.push_back((me, Input::HandedOver { id, taken }));
+                    self.handovers.insert(reply, (me, handover));
+                    self.queue.push_back((to, Input::Handover { from: me, bundles, reply }));
+                    return;
                 }
+                let taken = if self.links.contains(&(me, to)) {
+                    self.delivered.extend(bundles.iter().map(|bundle| (to, bundle.clone())));
+                    Ok(())
+                } else {
+                    Err(HandoverFailed("lost".to_owned()))
+                };
+                let outcomes = bundles.iter().map(|bundle| (bundle.id(), taken.clone())).collect();
+                self.queue.push_back((me, Input::HandedOver { to, outcomes }));
             }
             Action::Reconcile { to, ask } => self.reconcile(me, to, ask),
             Action::Dial { address } => self.dialled.push(address),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use capability::statements::{Ended, Log, StepReport};
-use capability::{Runtime, StatementId};
+use capability::{BlobKey, KEY_BYTES, Runtime, StatementId};
 use talkoot_volunteer::{
     Equipment, Executor, JobRuntime, Measured, Place, Ran, Reins, Step, StepOrder,
 };
@@ -67,6 +67,9 @@ impl Executor for AtOnce {
             ended: Ended::Passed,
             steps: order.job.steps.iter().map(|it| step(&it.name)).collect(),
             artifacts: Vec::new(),
+            blobs: Vec::new(),
+            // Nothing is encrypted with it.
+            key: BlobKey::from_bytes([0; KEY_BYTES]),
             leftover: Vec::new(),
             system: String::new(),
             started: now,

@@ -3,35 +3,91 @@
 use std::time::Duration;
 
 use capability::statements::{Ended, JobResult, Opened, Receipt, TaskId};
-use capability::{BlobHash, PublicKey, StatementId, Verified, encode_cbor};
+use capability::{PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 
-use super::{MAX_RECEIPTS_WAITING, Master, Pending};
+use super::{MAX_RECEIPTS_WAITING, Master};
 use crate::jobs::{Job, JobState, Settled};
-use crate::judge::{Court, Finding, Inside};
-use crate::message::{Action, News};
+use crate::judge::{Court, Finding};
+use crate::message::{Action, Arrival, News};
 use crate::records::{
-    GivenUpRecord, Judgement, SettledRecord, delegation_key, given_up_key, judgement_key,
-    result_key, settled_key, state_key,
+    AcceptedRecord, GivenUpRecord, JudgedRecord, Judgement, SettledRecord, delegation_key,
+    given_up_key, state_key,
 };
 
 /// A receipt outlives the longest result twice, so that a volunteer that is seldom online gets it.
 const RECEIPT_LIFETIME: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
-/// How a result came, with what, and who waits for the answer.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) from: PublicKey,
-    pub(super) via: PublicKey,
-    pub(super) inside: Inside,
-    pub(super) missing: Vec<BlobHash>,
-    pub(super) reply: ReplyId,
+/// What a handover changes.
+#[derive(Default)]
+struct Changes {
+    judged: Vec<JudgedRecord>,
+    writes: Vec<Write>,
+    news: Vec<Action>,
+}
+
+impl Changes {
+    fn tell(&mut self, news: News) {
+        self.news.push(news.into());
+    }
+}
+
+/// What comes of one bundle.
+enum Ruling {
+    /// An answer, and nothing else.
+    Answer(HandoverAnswer),
+    /// A receipt, to be signed and sent by the broker `via`.
+    Receipt { payload: Receipt, via: PublicKey },
 }
 
 impl Master {
-    pub(super) fn take_over(&mut self, cargo: Cargo, arrival: Arrival, now: Now) {
-        let refused = |reason: &str| HandoverAnswer::Refused(reason.to_owned());
-        let answer = match cargo {
+    /// Judges what came. What is accepted, the receipts and their custody are one commit; the
+    /// answers are given when it is durable.
+    pub(super) fn take_over(
+        &mut self,
+        from: PublicKey,
+        arrivals: Vec<Arrival>,
+        reply: ReplyId,
+        now: Now,
+    ) {
+        let (mut changes, mut answers) = (Changes::default(), Vec::new());
+        let (mut receipts, mut vias) = (Vec::new(), Vec::new());
+        for arrival in arrivals {
+            answers.push(match self.rule_on(from, arrival, receipts.len(), &mut changes, now) {
+                Ruling::Answer(answer) => answer,
+                Ruling::Receipt { payload, via } => {
+                    receipts.push(payload);
+                    vias.push(via);
+                    HandoverAnswer::Taken
+                }
+            });
+        }
+        let answered = Action::ReplyHandover { reply, answers };
+        if receipts.is_empty() {
+            return self.outbox.push(answered);
+        }
+        let receipts = Verified::sign_batch(receipts, self.authority.signer());
+        for (receipt, via) in receipts.into_iter().zip(vias) {
+            let bundle = Bundle { cargo: Cargo::Receipt(receipt), via };
+            let taken = self.custody.take(bundle, Duty::Carrier);
+            taken.expect("its bound was checked before anything was judged");
+        }
+        let Changes { judged, mut writes, news } = changes;
+        writes.extend(self.judged.put(judged.into_iter().map(|it| (it.size(), it))).0);
+        self.commit(writes, [answered].into_iter().chain(news).collect(), Vec::new());
+    }
+
+    /// What becomes of one bundle, after `before` receipts of the same handover.
+    fn rule_on(
+        &mut self,
+        from: PublicKey,
+        arrival: Arrival,
+        before: usize,
+        changes: &mut Changes,
+        now: Now,
+    ) -> Ruling {
+        let refused = |reason: &str| Ruling::Answer(HandoverAnswer::Refused(reason.to_owned()));
+        match arrival.bundle.cargo.clone() {
             Cargo::Receipt(_) => refused("a master takes results, not receipts"),
             Cargo::Result(result) if result.project != self.authority.project() => {
                 refused("this is the master of another project")
@@ -43,23 +99,28 @@ impl Master {
                 refused("another adapter speaks for the project, and will judge it")
             }
             Cargo::Result(_) if self.disk_full => refused("custody refused: the disk is full"),
-            Cargo::Result(_) if self.custody.len() >= MAX_RECEIPTS_WAITING => {
+            Cargo::Result(_) if self.custody.len() + before >= MAX_RECEIPTS_WAITING => {
                 refused("custody refused: full")
             }
             Cargo::Result(_) if !self.authority.is_current(now.wall) => {
                 refused("the delegation of the project has expired, nothing can be judged")
             }
-            Cargo::Result(result) => return self.judge(&result, &arrival, now),
-        };
-        self.outbox.push(Action::ReplyHandover { reply: arrival.reply, answer });
+            Cargo::Result(result) => self.judge(&result, from, &arrival, changes, now),
+        }
     }
 
     /// Judges `result` once; the same one again gets the same receipt again.
-    fn judge(&mut self, result: &Verified<JobResult>, arrival: &Arrival, now: Now) {
+    fn judge(
+        &mut self,
+        result: &Verified<JobResult>,
+        from: PublicKey,
+        arrival: &Arrival,
+        changes: &mut Changes,
+        now: Now,
+    ) -> Ruling {
+        let via = arrival.bundle.via;
         if let Some(judgement) = self.judgements.get(&result.id()) {
-            let receipt = self.receipt(result.id(), judgement);
-            self.send_receipt(receipt, arrival, Vec::new(), Vec::new());
-            return;
+            return Ruling::Receipt { payload: self.receipt(result.id(), judgement), via };
         }
         let court = Court {
             authority: &self.authority,
@@ -69,9 +130,7 @@ impl Master {
         };
         let finding = court.judge(result, &arrival.inside);
         if matches!(finding, Finding::Settles { .. }) && !arrival.missing.is_empty() {
-            let answer = HandoverAnswer::Missing(arrival.missing.clone());
-            self.outbox.push(Action::ReplyHandover { reply: arrival.reply, answer });
-            return;
+            return Ruling::Answer(HandoverAnswer::Missing(arrival.missing.clone()));
         }
         let judgement = Judgement {
             task: result.task,
@@ -81,9 +140,9 @@ impl Master {
             expires: self.authority.expiry(now.wall, RECEIPT_LIFETIME),
             delegation: self.authority.delegation().id(),
         };
-        let receipt = self.receipt(result.id(), &judgement);
-        let (writes, news) = self.apply(result, &finding, judgement, arrival);
-        self.send_receipt(receipt, arrival, writes, news);
+        let payload = self.receipt(result.id(), &judgement);
+        self.apply(result, &finding, judgement, from, arrival, changes);
+        Ruling::Receipt { payload, via }
     }
 
     /// Changes the state as `finding` says. A rejection changes nothing and is not remembered: it
@@ -93,96 +152,65 @@ impl Master {
         result: &Verified<JobResult>,
         finding: &Finding,
         judgement: Judgement,
+        from: PublicKey,
         arrival: &Arrival,
-    ) -> (Vec<Write>, Vec<Action>) {
+        changes: &mut Changes,
+    ) {
         let (id, volunteer) = (result.id(), result.signer());
         if let Finding::Rejected(reason) = finding {
             let (task, reason) = (result.task, (*reason).to_owned());
-            return (
-                Vec::new(),
-                vec![News::Rejected { task, result: id, volunteer, reason }.into()],
-            );
+            return changes.tell(News::Rejected { task, result: id, volunteer, reason });
         }
-        let mut writes = vec![Write::put(judgement_key(id), encode_cbor(&judgement))];
-        writes.extend(self.remember_delegation());
+        changes.writes.extend(self.remember_delegation());
         let opened = arrival.inside.report.as_ref().and_then(|report| report.as_ref().ok());
         let Opened { report, ownership } = opened.expect("what cannot be read is rejected");
         let ownership = ownership.as_ref();
         let owner = self.owners.owner_of(volunteer, ownership, judgement.issued);
         owner.into_iter().for_each(|owner| self.owners.meet(owner));
-        self.judgements.insert(id, judgement);
+        self.judgements.insert(id, judgement.clone());
         let job = self.jobs.get_mut(result.task.offer);
         let job = job.expect("only a result of a known job is not rejected");
         let task = TaskId { offer: job.id(), ..result.task };
-        let news = match finding {
+        match finding {
             Finding::Rejected(_) => unreachable!("handled above"),
             Finding::Again(reason) => {
                 job.count_unfit_machine(task.task, volunteer);
-                let reason = reason.clone();
-                vec![News::Again { task, result: id, volunteer, reason }.into()]
+                changes.judged.push(JudgedRecord { result: id, judgement, accepted: None });
+                changes.tell(News::Again { task, result: id, volunteer, reason: reason.clone() });
             }
             Finding::Settles { passed, credit } => {
-                let (passed, via) = (*passed, arrival.via);
+                let (passed, via) = (*passed, arrival.bundle.via);
                 let settled = Settled { result: id, volunteer, owner, passed, via };
                 job.settle(task.task, task.replica, settled);
                 if result.task.offer != job.offer().id() {
                     // The home knows nothing of that offer any more, and would lease the task again.
                     job.publish_anew();
                 }
-                let record = SettledRecord::from(settled);
-                writes.push(Write::put(settled_key(task), encode_cbor(&record)));
-                writes.push(Write::put(result_key(id), result.envelope().as_bytes()));
-                let accepted = News::Accepted {
+                let (settled, result) = (SettledRecord::from(settled), result.clone());
+                let envelope = result.envelope().clone();
+                let accepted = Some(AcceptedRecord { task, settled, envelope });
+                changes.judged.push(JudgedRecord { result: id, judgement, accepted });
+                let (credit, report) = (*credit, report.clone());
+                let ended = report.ended.clone();
+                changes.tell(News::Accepted {
                     task,
-                    result: result.clone(),
-                    report: report.clone(),
+                    result,
+                    report,
                     passed,
-                    credit: *credit,
+                    credit,
                     owner,
                     via,
-                    from: arrival.from,
-                };
-                let mut news: Vec<Action> = vec![accepted.into()];
-                let key = given_up_key(task.offer, task.task);
-                if let Ended::Machine(why) = &report.ended {
-                    // The judge settles nothing so before enough machines have failed.
-                    let machines = job.unfit_machines(task.task) + 1;
-                    let reason =
-                        format!("no machine can run it, the last of {machines} for: {why}");
-                    job.give_up(task.task, reason.clone());
-                    let record = GivenUpRecord { reason: reason.clone() };
-                    writes.push(Write::put(key, encode_cbor(&record)));
-                    news.push(News::GivenUp { task, reason }.into());
-                } else if job.take_up(task.task) {
-                    writes.push(Write::delete(key));
-                }
-                news.extend(finish(job, &mut writes).map(Action::from));
-                news
+                    from,
+                });
+                settle_doubts(job, task, &ended, changes);
+                finish(job, &mut changes.writes).into_iter().for_each(|done| changes.tell(done));
             }
-        };
-        (writes, news)
+        }
     }
 
-    /// Takes `receipt` into custody in one commit with `writes`; `Taken` is answered behind it.
-    fn send_receipt(
-        &mut self,
-        receipt: Verified<Receipt>,
-        arrival: &Arrival,
-        mut writes: Vec<Write>,
-        news: Vec<Action>,
-    ) {
-        let id = receipt.id();
-        let bundle = Bundle { cargo: Cargo::Receipt(receipt), via: arrival.via };
-        let taken = self.custody.take(bundle, Duty::Carrier);
-        writes.extend(taken.expect("its bound was checked before anything was judged"));
-        let reply = arrival.reply;
-        let mut released = vec![Action::ReplyHandover { reply, answer: HandoverAnswer::Taken }];
-        released.extend(news);
-        self.commit(writes, released, vec![Pending::Receipt(id)]);
-    }
-
-    /// The receipt that says `judgement`; signing it again with the same key gives the same bytes.
-    fn receipt(&self, result: StatementId, judgement: &Judgement) -> Verified<Receipt> {
+    /// The receipt that says `judgement`; with the same key it has the same id, however often it is
+    /// signed.
+    fn receipt(&self, result: StatementId, judgement: &Judgement) -> Receipt {
         let remembered = self.delegations.get(&judgement.delegation);
         let (delegation, expires) = match remembered {
             Some(delegation) => (delegation, judgement.expires),
@@ -192,7 +220,7 @@ impl Master {
                 (current.envelope(), judgement.expires.min(current.expires))
             }
         };
-        let payload = Receipt {
+        Receipt {
             project: self.authority.project(),
             result,
             task: judgement.task,
@@ -201,8 +229,7 @@ impl Master {
             issued: judgement.issued,
             delegation: delegation.clone(),
             expires,
-        };
-        Verified::sign(payload, self.authority.signer())
+        }
     }
 
     pub(super) fn remember_delegation(&mut self) -> Option<Write> {
@@ -213,6 +240,22 @@ impl Master {
         }
         self.delegations.insert(id, envelope.clone());
         Some(Write::put(delegation_key(id), envelope.as_bytes()))
+    }
+}
+
+/// Gives `task` up if it was settled by a machine that could not run it, and else takes it up again.
+fn settle_doubts(job: &mut Job, task: TaskId, ended: &Ended, changes: &mut Changes) {
+    let key = given_up_key(task.offer, task.task);
+    if let Ended::Machine(why) = ended {
+        // The judge settles nothing so before enough machines have failed.
+        let machines = job.unfit_machines(task.task) + 1;
+        let reason = format!("no machine can run it, the last of {machines} for: {why}");
+        job.give_up(task.task, reason.clone());
+        let record = GivenUpRecord { reason: reason.clone() };
+        changes.writes.push(Write::put(key, encode_cbor(&record)));
+        changes.tell(News::GivenUp { task, reason });
+    } else if job.take_up(task.task) {
+        changes.writes.push(Write::delete(key));
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use capability::statements::{Delegation, Offer, Verdict};
-use capability::{StatementId, Timestamp, Verified, Verifier, decode_cbor};
+use capability::{Timestamp, Verified, Verifier, decode_cbor};
 use mesh_core::{CUSTODY_PREFIX, Now};
 
 use super::Master;
 use crate::jobs::Job;
 use crate::records::{
-    DELEGATION_PREFIX, GIVEN_UP_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGEMENT_PREFIX, Judgement,
-    MAX_RECORD_BYTES, OFFER_PREFIX, RestoreError, SETTLED_PREFIX, STATE_PREFIX, SettledRecord,
-    StateRecord, given_up, name_in, task_in,
+    AcceptedRecord, DELEGATION_PREFIX, GIVEN_UP_PREFIX, HOME_PREFIX, JOB_ID_PREFIX, JUDGED_PREFIX,
+    JudgedRecord, MAX_RECORD_BYTES, OFFER_PREFIX, RestoreError, STATE_PREFIX, StateRecord,
+    given_up, name_in,
 };
 
 /// The offers among `records` that brokers may still show at `now`, of whatever project: those of open
@@ -54,7 +54,7 @@ impl Master {
         now: Now,
     ) -> Result<(), RestoreError> {
         match key.first().copied() {
-            Some(CUSTODY_PREFIX) => self.custody.restore(value, verifier)?,
+            Some(CUSTODY_PREFIX) => self.custody.restore(key, value, verifier)?,
             Some(JOB_ID_PREFIX) => self.jobs.ids_mut().restore(key, value)?,
             Some(DELEGATION_PREFIX) => self.restore_delegation(value, verifier)?,
             Some(HOME_PREFIX) => self.homes.restore(value, &self.authority, verifier)?,
@@ -72,11 +72,9 @@ impl Master {
                     job.restore(record);
                 }
             }
-            Some(SETTLED_PREFIX) => {
-                let task = task_in(key)?;
-                let record: SettledRecord = decode_cbor(value, MAX_RECORD_BYTES)?;
-                if let Some(job) = self.jobs.get_mut(task.offer) {
-                    job.settle(task.task, task.replica, record.into());
+            Some(JUDGED_PREFIX) => {
+                for judged in self.judged.restore::<JudgedRecord>(key, value)?.1 {
+                    self.restore_judged(judged);
                 }
             }
             Some(GIVEN_UP_PREFIX) => {
@@ -85,10 +83,6 @@ impl Master {
                 {
                     job.give_up(task, reason);
                 }
-            }
-            Some(JUDGEMENT_PREFIX) => {
-                let judgement: Judgement = decode_cbor(value, MAX_RECORD_BYTES)?;
-                self.restore_judgement(name_in(key)?, judgement);
             }
             // The archive, and whatever else the shell keeps, is not this core's.
             _ => {}
@@ -108,7 +102,13 @@ impl Master {
         Ok(())
     }
 
-    fn restore_judgement(&mut self, result: StatementId, judgement: Judgement) {
+    fn restore_judged(&mut self, record: JudgedRecord) {
+        let JudgedRecord { result, judgement, accepted } = record;
+        if let Some(AcceptedRecord { task, settled, .. }) = accepted
+            && let Some(job) = self.jobs.get_mut(task.offer)
+        {
+            job.settle(task.task, task.replica, settled.into());
+        }
         if let Some(job) = self.jobs.get_mut(judgement.task.offer) {
             if matches!(judgement.verdict, Verdict::Again(_)) {
                 job.count_unfit_machine(judgement.task.task, judgement.volunteer);

@@ -14,7 +14,7 @@ use capability::{
     PublicKey, Purpose, Requirements, Runtime, SIGNATURE_BYTES, Sealed, Sealer, Signature, Signer,
     StatementId, Step, Timestamp, ToBeSigned, Verified, Verifier, encrypted_size,
 };
-use master_core::{Action, Authority, Input, Inside, Master, NewJob, News};
+use master_core::{Action, Arrival, Authority, Input, Inside, Master, NewJob, News};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, KeyChange, Mono, Now,
     ReplyId, Write,
@@ -101,6 +101,8 @@ pub struct Bench {
     queue: VecDeque<Commit>,
     disk_is_slow: bool,
     seen: VecDeque<Action>,
+    /// Receipts of a handover that the home has not taken yet.
+    on_the_way: VecDeque<Bundle>,
     next_reply: u64,
 }
 
@@ -158,6 +160,7 @@ impl Bench {
             queue: VecDeque::new(),
             disk_is_slow: false,
             seen: VecDeque::new(),
+            on_the_way: VecDeque::new(),
             next_reply: 0,
         };
         bench.drain();
@@ -193,6 +196,7 @@ impl Bench {
     fn start_again(&mut self) {
         self.queue.clear();
         self.seen.clear();
+        self.on_the_way.clear();
         self.now = self.now.after(Duration::from_secs(1));
         self.master = start(&self.authority, self.now, &self.disk);
         self.drain();
@@ -306,25 +310,48 @@ impl Bench {
         let inside = Inside::of(&bundle, &TestKeys, &TestVerifier);
         let from = home().public();
         let reply = self.reply();
-        self.give(Input::Handover { from, bundle, inside, missing, reply });
+        let arrivals = vec![Arrival { bundle, inside, missing }];
+        self.give(Input::Handover { from, arrivals, reply });
+        reply
+    }
+
+    /// The broker hands results over in one frame.
+    pub fn deliver_together(&mut self, results: &[&Verified<JobResult>]) -> ReplyId {
+        let arrival = |result: &&Verified<JobResult>| {
+            let cargo = Cargo::Result((*result).clone());
+            let bundle = Bundle { cargo, via: home().public() };
+            let inside = Inside::of(&bundle, &TestKeys, &TestVerifier);
+            Arrival { bundle, inside, missing: Vec::new() }
+        };
+        let arrivals = results.iter().map(arrival).collect();
+        let (from, reply) = (home().public(), self.reply());
+        self.give(Input::Handover { from, arrivals, reply });
         reply
     }
 
     pub fn delivered(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
+        self.answers(reply)?.pop()
+    }
+
+    pub fn answers(&mut self, reply: ReplyId) -> Option<Vec<HandoverAnswer>> {
         self.take(|action| match action {
-            Action::ReplyHandover { reply: to, answer } if *to == reply => Some(answer.clone()),
+            Action::ReplyHandover { reply: to, answers } if *to == reply => Some(answers.clone()),
             _ => None,
         })
     }
 
     /// The oldest receipt on its way to the home, which takes it.
     pub fn receipt(&mut self) -> Option<Verified<Receipt>> {
-        let bundle = self.take(|action| match action {
-            Action::HandOver { bundle, .. } => Some(bundle.clone()),
-            _ => None,
-        })?;
+        if self.on_the_way.is_empty() {
+            let bundles = self.take(|action| match action {
+                Action::HandOver(handover) => Some(handover.bundles.clone()),
+                _ => None,
+            })?;
+            self.on_the_way.extend(bundles);
+        }
+        let bundle = self.on_the_way.pop_front()?;
         let Cargo::Receipt(receipt) = bundle.cargo else { panic!("a master hands receipts over") };
-        self.give(Input::HandedOver { id: receipt.id(), taken: Ok(()) });
+        self.give(Input::HandedOver { outcomes: vec![(receipt.id(), Ok(()))] });
         Some(receipt)
     }
 

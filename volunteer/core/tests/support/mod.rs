@@ -16,8 +16,8 @@ use capability::{
     Resources, Runtime, RuntimeFacts, SecretKey, Signer, StatementId, Step, Timestamp, Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, HandoverFailed,
-    KeyChange, Mono, Now, Offered, ReplyId, Wants, Write,
+    Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Handover, HandoverAnswer,
+    HandoverFailed, KeyChange, Mono, Now, Offered, ReplyId, Wants, Write,
 };
 use serde::{Deserialize, Serialize};
 use volunteer_core::{Action, Identity, Input, News, Order, Outcome, Pin, Volunteer};
@@ -330,9 +330,17 @@ impl Bench {
         self.find_handover().expect("a handover")
     }
 
+    /// All bundles of the next handover.
+    pub fn take_handovers(&mut self) -> Vec<Bundle> {
+        self.take(|action| match action {
+            Action::HandOver(handover) => Some(handover.bundles.clone()),
+            _ => None,
+        })
+    }
+
     pub fn find_handover(&mut self) -> Option<(PublicKey, Bundle)> {
         self.find(|action| match action {
-            Action::HandOver { to, bundle } => Some((*to, bundle.clone())),
+            Action::HandOver(Handover { to, bundles }) => Some((*to, bundles[0].clone())),
             _ => None,
         })
     }
@@ -380,27 +388,32 @@ impl Bench {
         self.handle(Input::Fetched { hash, fetched: Ok(()) });
     }
 
+    /// A run has ended, and no other.
+    pub fn ran(&mut self, lease: StatementId, outcome: Outcome) {
+        self.handle(Input::Ran(vec![(lease, outcome)]));
+    }
+
     pub fn handed_over(&mut self, to: PublicKey, id: StatementId) {
-        self.handle(Input::HandedOver { id, to, taken: Ok(()) });
+        self.handle(Input::HandedOver { to, outcomes: vec![(id, Ok(()))] });
     }
 
     pub fn not_handed_over(&mut self, to: PublicKey, id: StatementId) {
         let taken = Err(HandoverFailed("the connection was lost".into()));
-        self.handle(Input::HandedOver { id, to, taken });
+        self.handle(Input::HandedOver { to, outcomes: vec![(id, taken)] });
     }
 
     pub fn receive(&mut self, receipt: Verified<Receipt>) -> ReplyId {
         let reply = ReplyId(self.next_reply);
         self.next_reply += 1;
         let bundle = Bundle { cargo: Cargo::Receipt(receipt), via: peer(BROKER) };
-        self.handle(Input::Handover { from: peer(BROKER), bundle, reply });
+        self.handle(Input::Handover { from: peer(BROKER), bundles: vec![bundle], reply });
         reply
     }
 
     pub fn reply_to(&mut self, reply: ReplyId) -> Option<HandoverAnswer> {
         self.find(|action| match action {
-            Action::ReplyHandover { reply: found, answer } if *found == reply => {
-                Some(answer.clone())
+            Action::ReplyHandover { reply: found, answers } if *found == reply => {
+                Some(answers[0].clone())
             }
             _ => None,
         })

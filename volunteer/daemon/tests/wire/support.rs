@@ -14,7 +14,10 @@ use capability::{
     BlobHash, Clause, DecryptingReader, DecryptionKey, Ed25519, HpkeOpener, JobSpec, Limits,
     ProjectKey, PublicKey, Requirements, Runtime, SecretKey, Signer, Step, Timestamp, Verified,
 };
-use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, Offered, RequestGuard};
+use mesh_core::{
+    Answer, Ask, Bundle, Cargo, HandoverAnswer, Offered, RequestGuard, decode_answers,
+    decode_bundles, encode_answers, encode_bundles,
+};
 use mesh_net::{Config, Event, IncomingBlob, Net, PeerKey, Protocol, Reply, Role};
 use mesh_shell::{Clock, public_key};
 use serde_json::Value;
@@ -171,14 +174,16 @@ impl Broker {
                 self.answer(ask, public_key(peer), reply);
             }
             Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
-                let bundle = Bundle::decode(&data, &Ed25519).unwrap();
+                let mut came = decode_bundles(&data, &Ed25519).unwrap();
+                assert_eq!(came.len(), 1, "jobs end one at a time in these tests");
+                let bundle = came.pop().unwrap().unwrap();
                 let wanted = bundle.blobs().into_iter().map(|(hash, _)| hash);
                 let missing: Vec<_> = wanted.filter(|it| !self.blobs.contains_key(it)).collect();
                 if !missing.is_empty() {
-                    reply.send(HandoverAnswer::Missing(missing).encode()).unwrap();
+                    reply.send(encode_answers(&[HandoverAnswer::Missing(missing)])).unwrap();
                     return None;
                 }
-                reply.send(HandoverAnswer::Taken.encode()).unwrap();
+                reply.send(encode_answers(&[HandoverAnswer::Taken])).unwrap();
                 let Cargo::Result(result) = bundle.cargo else { panic!("not a result") };
                 return Some((peer, result));
             }
@@ -270,9 +275,9 @@ impl Broker {
             expires: self.offered.offer.expires,
         };
         let cargo = Cargo::Receipt(Verified::sign(receipt, &key(ADAPTER)));
-        let frame = Bundle { cargo, via: key(BROKER).public() }.encode();
+        let frame = encode_bundles(&[Bundle { cargo, via: key(BROKER).public() }]);
         let answer = self.net.request(Protocol::Custody, to, frame).await.unwrap();
-        HandoverAnswer::decode(&answer).unwrap()
+        decode_answers(&answer, 1).unwrap().remove(0)
     }
 }
 
