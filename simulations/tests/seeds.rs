@@ -73,8 +73,9 @@ fn granting_again_what_was_leased_before_a_restart_is_found() {
 }
 
 #[test]
-fn accepting_a_task_twice_is_found() {
-    is_found(Sabotage::ForgetJudgements, Invariant::AcceptedAtMostOnce);
+fn losing_what_was_judged_is_found() {
+    // A judgement and its result are one record, so both are lost.
+    is_found(Sabotage::ForgetJudgements, Invariant::NothingAcknowledgedIsLost);
 }
 
 #[test]

@@ -18,8 +18,8 @@ use broker_core::{
 use capability::statements::Package;
 use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
-    Answer, Ask, Bundle, CallFailed, Gossip, Handover, MAX_STATEMENTS_A_FRAME, ReconcileAnswer,
-    ReconcileAsk, Refusal, ReplyId, Topic,
+    Answer, Ask, Bundle, CallFailed, Gossip, Handover, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
+    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
@@ -387,9 +387,9 @@ impl EventLoop {
                 let span = spans::of_bundles(&bundles, from);
                 self.give(Input::Handover { from, bundles, reply: id }).instrument(span).await;
             }
-            // Dropping the reply refuses the request.
             Err(error) => {
                 tracing::debug!(peer = from.short(), error = %chain(&error), "handover refused");
+                reply.send(HandoverAnswer::Refused(chain(&error)).encode());
             }
         }
     }
