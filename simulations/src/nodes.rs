@@ -19,7 +19,8 @@ use volunteer_core::{Identity, Order, Outcome, Pin, Volunteer};
 
 use crate::crypto::{TableKeys, TableSigner, TableVerifier};
 
-type Records = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
+/// What a node finds durable when it starts, in the order of the keys.
+pub type Records = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Names what a core asked, or what it is asked, within one process.
 pub type Number = u64;

@@ -45,8 +45,7 @@ fn the_same_seed_tells_the_same_story_and_another_seed_another() {
     assert_ne!(trace(7), trace(8));
 }
 
-/// Plays seeds until `sabotage` is found by the invariant `by`. It may break others on the way: a
-/// master that forgets what it judged also waits for results that nobody has any more.
+/// Plays seeds until `sabotage` is found by the invariant `by`. It may break others on the way.
 fn is_found(sabotage: Sabotage, by: Invariant) {
     for seed in 0..200 {
         let violation = play(seed, Some(sabotage)).violation;
@@ -70,6 +69,11 @@ fn losing_what_was_taken_into_custody_is_found() {
 #[test]
 fn granting_again_what_was_leased_before_a_restart_is_found() {
     is_found(Sabotage::ForgetLeases, Invariant::OneLiveLeaseAReplica);
+}
+
+#[test]
+fn accepting_a_task_twice_is_found() {
+    is_found(Sabotage::OverlookJudgements, Invariant::AcceptedAtMostOnce);
 }
 
 #[test]

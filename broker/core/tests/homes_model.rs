@@ -79,6 +79,8 @@ struct Seen {
     volunteer: u8,
     home: Key,
     until: Mono,
+    /// Another's result of this replica was accepted, which nobody told the holder.
+    overtaken: bool,
 }
 
 struct Run {
@@ -175,7 +177,7 @@ impl Run {
                 }
                 None => now.mono + LEASE_TERM,
             };
-            self.seen.push(Seen { lease, volunteer, home, until });
+            self.seen.push(Seen { lease, volunteer, home, until, overtaken: false });
         }
     }
 
@@ -224,6 +226,10 @@ impl Run {
         self.seen[index].until = self.world.now.mono.min(seen.until);
         let result = result(holder, &seen.lease, self.world.now);
         self.world.begin_handover(holder.0, self.home(), result_bundle(&result, self.home()));
+        if verdict == 0 {
+            let same = |it: &&mut Seen| it.lease.task == seen.lease.task;
+            self.seen.iter_mut().filter(same).for_each(|it| it.overtaken = true);
+        }
         let verdict = match verdict {
             0 => accepted(),
             1 => Verdict::Rejected("no".to_owned()),
@@ -236,17 +242,20 @@ impl Run {
 
     /// What the brokers themselves hold for live.
     fn check(&self) {
-        let mut live = BTreeMap::new();
+        let (mut live, mut holders) = (BTreeMap::new(), BTreeSet::new());
         for broker in [key(1), key(2)] {
             for lease in self.world.broker(broker).leases() {
                 let task = (lease.task, lease.epoch);
                 let other = live.insert(task, lease.id());
                 assert_eq!(other, None, "two live leases of {task:?}");
+                let fresh = holders.insert((lease.task.task, lease.epoch, lease.volunteer));
+                assert!(fresh, "{:?} is leased two replicas of {:?}", lease.volunteer, lease.task);
             }
         }
         let holders = |volunteer: u8| {
             let now = self.world.now.mono;
-            let of = self.seen.iter().filter(move |it| it.volunteer == volunteer && it.until > now);
+            let of = self.seen.iter().filter(move |it| it.volunteer == volunteer);
+            let of = of.filter(move |it| it.until > now && !it.overtaken);
             of.map(|it| (it.lease.task.task, it.lease.epoch)).collect::<Vec<_>>()
         };
         for volunteer in 0..VOLUNTEERS {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use capability::statements::TaskId;
 use capability::{HpkeOpener, PublicKey, StatementId};
 use master_core::{Action, Arrival, CancelError, Input, Inside, Master, News, SubmitError};
-use mesh_core::{Answer, Ask, Bundle, CallFailed, ReplyId};
+use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
@@ -196,10 +196,12 @@ impl EventLoop {
     fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {
         let checked = match self.link.read_handover(data) {
             Ok(checked) => checked,
-            // Dropping the reply refuses the request.
             Err(error) => {
                 let error = chain(&error);
-                return tracing::debug!(peer = from.short(), error, "handover refused");
+                tracing::debug!(peer = from.short(), error, "handover refused");
+                // A peer that has gone hears nothing.
+                let _ = reply.send(HandoverAnswer::Refused(error).encode());
+                return;
             }
         };
         // The core says which blobs it wants, once it has judged.

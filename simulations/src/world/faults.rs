@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use master_core::JUDGED_PREFIX;
+
 use super::{Event, ProcessEvent, World};
 use crate::disk::Disk;
 use crate::network::NodeId;
-use crate::nodes::Role;
+use crate::nodes::{Records, Role};
 
 /// After this time without a sign of life a connection is given up.
 pub(super) const SILENCE: std::ops::RangeInclusive<Duration> =
@@ -88,6 +90,8 @@ pub enum Sabotage {
     ForgetCustody,
     /// A restarted master has lost what it had judged.
     ForgetJudgements,
+    /// A restarted master reads only the last record of what it had judged.
+    OverlookJudgements,
     /// A restarted volunteer has lost its results.
     ForgetResults,
     /// No volunteer hears of its receipts.
@@ -244,12 +248,23 @@ impl World {
     }
 }
 
+/// The records that a starting process finds.
+pub(super) fn found(disk: &Disk, role: &Role, sabotage: Option<Sabotage>) -> Records {
+    let mut records = disk.records();
+    if let (Some(Sabotage::OverlookJudgements), Role::Master { .. }) = (sabotage, role) {
+        let of_judgements = |key: &&Vec<u8>| key.first() == Some(&JUDGED_PREFIX);
+        let last = records.keys().rfind(of_judgements).cloned();
+        records.retain(|key, _| !of_judgements(&key) || Some(key) == last.as_ref());
+    }
+    records
+}
+
 /// What a sabotaged disk no longer knows after a restart.
 fn forget(disk: &mut Disk, role: &Role, sabotage: Option<Sabotage>) {
     let lost: &[u8] = match (sabotage, role) {
         (Some(Sabotage::ForgetLeases), Role::Broker(_)) => b"l",
         (Some(Sabotage::ForgetCustody), Role::Broker(_)) => b"c",
-        (Some(Sabotage::ForgetJudgements), Role::Master { .. }) => b"tv",
+        (Some(Sabotage::ForgetJudgements), Role::Master { .. }) => b"v",
         (Some(Sabotage::ForgetResults), Role::Volunteer { .. }) => b"c",
         _ => b"",
     };

@@ -8,7 +8,7 @@ use capability::{BlobHash, BlobKey, Signer, StatementId, Timestamp, encrypted_si
 use mesh_core::{Commit, Mono, Now, RequestGuard};
 use volunteer_core::{Order, Outcome};
 
-use super::{Event, Process, ProcessEvent, Sabotage, TIDY_EVERY, World};
+use super::{Event, Process, ProcessEvent, Sabotage, TIDY_EVERY, World, faults};
 use crate::crypto::TableKeys;
 use crate::engine::SimTime;
 use crate::network::{Life, NodeId};
@@ -39,7 +39,7 @@ impl World {
         }
         let (now, wall) = (self.queue.now(), self.wall(id));
         let at = Now { mono: Mono::default(), wall };
-        let records = node.disk.records();
+        let records = faults::found(&node.disk, &node.spec.role, self.sabotage);
         let keys = TableKeys::of(&node.spec.name);
         match node.spec.role.start(&node.signer, &keys, &self.verifier, records, at) {
             Ok(core) => {
@@ -288,7 +288,7 @@ impl World {
         self.give(node, Arrival::PeerDown { peer: key });
         asked.into_iter().for_each(|flight| self.give_up(node, flight));
         // The other side will find nobody at this end.
-        let silence = self.luck.network.duration(super::faults::SILENCE);
+        let silence = self.luck.network.duration(faults::SILENCE);
         let event = ProcessEvent::Disconnected { peer: node, generation, cut: None };
         self.later(peer, silence, event);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
-use mesh_core::{CallFailed, ReplyId};
+use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
     Clock, Dialer, Durable, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
@@ -283,9 +283,11 @@ impl EventLoop {
                 self.handovers.insert(id, (reply, incoming));
                 self.handle(Input::Handover { from, bundles, reply: id });
             }
-            // Dropping the reply refuses the request.
             Err(error) => {
-                tracing::debug!(peer = from.short(), error = chain(&error), "handover refused");
+                let error = chain(&error);
+                tracing::debug!(peer = from.short(), error, "handover refused");
+                // A peer that has gone hears nothing.
+                let _ = reply.send(HandoverAnswer::Refused(error).encode());
             }
         }
     }

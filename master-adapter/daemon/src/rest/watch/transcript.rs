@@ -196,7 +196,7 @@ mod tests {
         heard(1, "c").line_up(&mut queue);
         heard(0, "d").line_up(&mut queue);
         let sizes: Vec<_> = queue.iter().map(|heard| heard.bytes).collect();
-        assert_eq!(sizes, [FULL + 1, FULL - 1, 1, 1]);
+        assert_eq!(sizes, [FULL, FULL, 1, 1]);
     }
 
     #[test]
