@@ -204,7 +204,7 @@ fn an_address_that_cannot_be_dialled_is_taken_with_a_warning() {
     let directory = with_config("");
     let uri = format!("talkoot:{}?broker=/ip4/192.0.2.1/udp/4077", project());
     let added = run(directory.path(), &["project", "add", &uri]);
-    check_fails(&added, 0, "no transport of this program reaches it");
+    check_fails(&added, 0, "has no transport that this program speaks");
 }
 
 #[test]
