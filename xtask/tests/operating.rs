@@ -89,9 +89,10 @@ fn one_job_is_followed_through_all_processes_by_its_offer_and_no_peers_address_i
         assert!(found, "{who}: {name} {kind} is missing or too early in {of_job:#?}");
     }
     // What the core tells while it works on a peer's word is within the span of that word.
-    let granted = of_job.iter().find(|it| it.name == "claim granted").expect("seen above");
-    let span: Value = serde_json::from_str(&granted.field("span")).expect("a span");
-    assert_eq!((&span["name"], &span["kind"]), (&"ask".into(), &"claim".into()), "{span}");
+    // What waits for the disk is told after it, with its offer.
+    let known = of_job.iter().find(|it| it.is("broker-a", "offer known")).expect("it is told");
+    let span: Value = serde_json::from_str(&known.field("span")).expect("a span");
+    assert_eq!((&span["name"], &span["kind"]), (&"ask".into(), &"publish".into()), "{span}");
     assert_eq!(span["offer"].as_str(), Some(offer.as_str()), "{span}");
     assert!(span["peer"].is_string(), "{span}");
 

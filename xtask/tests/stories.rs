@@ -76,7 +76,13 @@ fn a_volunteer_is_killed_in_the_middle_of_a_task_and_another_runs_it() {
 #[test]
 fn a_node_key_that_leaked_is_revoked_while_a_job_runs_and_a_new_one_goes_on() {
     let mut story = Story::begin(1);
-    let stolen = ["node.key", "registration.statement", "delegation.statement", "api-token"];
+    let stolen = [
+        "node.key",
+        "encryption.key",
+        "registration.statement",
+        "delegation.statement",
+        "api-token",
+    ];
     let thief = story.network.state("thief");
     std::fs::create_dir(&thief).expect("a folder");
     for file in stolen {
