@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{check, covers, last_acknowledged, open, random_between, write_on};
+use support::{acknowledged_on, check, covers, open, random_between, write_on};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -76,7 +76,7 @@ fn write_until_cut(store: &Path, mount: &Path) -> Outcome<Option<u64>> {
     command.arg("write").arg(store).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn()?;
     let output = child.stdout.take().ok_or("it is piped")?;
-    let reading = thread::spawn(move || last_acknowledged(output));
+    let reading = thread::spawn(move || acknowledged_on(output).last());
     thread::sleep(Duration::from_millis(random_between(200, 1_500)));
     let result = shut_down(&File::open(mount)?);
     child.kill()?;

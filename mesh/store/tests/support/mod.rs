@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::ChildStdout;
 
@@ -46,11 +46,10 @@ pub fn write_on(store: &SledStore) -> StoreError {
     unreachable!("numbers do not run out")
 }
 
-/// The largest number that was acknowledged on `output`.
-pub fn last_acknowledged(mut output: ChildStdout) -> Option<u64> {
-    let mut text = String::new();
-    output.read_to_string(&mut text).expect("text");
-    text.lines().filter_map(|line| line.strip_prefix("ack ")?.parse().ok()).max()
+/// The numbers that are acknowledged on `output`, as they come, until it ends.
+pub fn acknowledged_on(output: ChildStdout) -> impl Iterator<Item = u64> {
+    let lines = BufReader::new(output).lines().map(|line| line.expect("text"));
+    lines.filter_map(|line| line.strip_prefix("ack ")?.parse().ok())
 }
 
 /// Opens the store in `dir`, requires it to hold exactly what its commits up to some number have left, and
