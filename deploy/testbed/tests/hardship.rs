@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mesh_shell::Exit;
 use testbed::{Bed, Job, Oracle, Shape, Skew};
 use xtask::events::Event;
 use xtask::tools;
 
 /// Wall clocks may differ by 5.
 const MINUTES: Duration = Duration::from_secs(4 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 const ORACLE: Oracle<'_> =
     Oracle { master: "master", volunteers: &["volunteer"], brokers: &["broker"] };
@@ -83,6 +85,20 @@ fn clocks_that_differ_by_minutes_keep_nobody_from_working() {
 }
 
 #[test]
+fn a_volunteer_whose_clock_is_an_hour_wrong_is_told_so() {
+    let Some(mut bed) = home_and_away("a clock that is an hour wrong") else { return };
+    bed.skew("away", Skew::Behind(HOUR));
+    start(&mut bed);
+    let told = |it: &Event| {
+        it.is("volunteer", "idle") && it.field("reason").contains("clock is over 5 minutes behind")
+    };
+    bed.await_events(0, 1, "a word about the clock", told).expect("a clear message");
+    let mut why = bed.network.program_of("volunteer", "talkoot-volunteer");
+    let why = tools::output(why.arg("why")).expect("the volunteer answers");
+    assert!(why.contains("clock is over 5 minutes behind"), "{why}");
+}
+
+#[test]
 fn a_broker_whose_disk_is_full_refuses_with_a_reason_keeps_what_it_has_and_goes_on() {
     let Some(mut bed) = home_and_away("a full disk") else { return };
     bed.small_disk("broker", "home", 320 << 20).expect("a disk");
@@ -108,6 +124,32 @@ fn a_broker_whose_disk_is_full_refuses_with_a_reason_keeps_what_it_has_and_goes_
         bed.await_job("master", offer).expect("all tasks pass");
     }
     judge(&mut bed, &ORACLE, &[before, during]);
+}
+
+#[test]
+fn a_broker_whose_disk_takes_no_byte_more_ends_with_a_reason_and_has_lost_nothing() {
+    let Some(mut bed) = home_and_away("a disk without a free byte") else { return };
+    bed.small_disk("broker", "home", 320 << 20).expect("a disk");
+    start(&mut bed);
+    let job = Job { milliseconds: 20, ..Job::idle("no-byte", 200) };
+    let offer = bed.submit("master", &job).expect("acknowledged");
+    bed.await_events(0, 2, "results to be accepted", |it| it.name == "accepted").expect("results");
+
+    let ballast = bed.network.state("broker").join("ballast");
+    let mut fill = bed.host("home").expect("it was made").command("sh");
+    let all = "cat /dev/zero 2>&1 >\"$0\" | grep -q 'No space left'";
+    tools::output(fill.args(["-c", all]).arg(&ballast)).expect("no byte is free");
+    // Its file of records has some room inside. What follows needs more.
+    let code = bed.network.ended("broker").expect("it ends by itself");
+    assert_eq!(code, Some(Exit::State.code().into()));
+    let says = |it: &Event| it.who == "broker" && it.name.contains("make room on the disk");
+    bed.await_events(0, 1, "what to do", says).expect("a hint");
+
+    let mut remove = bed.host("home").expect("it was made").command("rm");
+    tools::output(remove.arg(&ballast)).expect("removed");
+    bed.network.start_again("broker").expect("started again");
+    bed.await_job("master", &offer).expect("all tasks pass");
+    judge(&mut bed, &ORACLE, &[offer]);
 }
 
 /// Fills the disk of `ballast` but for so many bytes.
