@@ -129,9 +129,9 @@ fn a_home_that_leaves_sends_master_and_volunteer_on_and_the_job_is_done_elsewher
 /// The ports of all addresses of this machine in `text`.
 fn ports(text: &str) -> Vec<u16> {
     let after = text.split("127.0.0.1").skip(1);
-    let digits = after.map(|rest| {
-        let rest = rest.trim_start_matches(|it: char| !it.is_ascii_digit());
-        rest.split(|it: char| !it.is_ascii_digit()).next().unwrap_or_default()
+    let digits = after.filter_map(|rest| {
+        let rest = [":", "/tcp/", "/udp/"].iter().find_map(|before| rest.strip_prefix(before))?;
+        rest.split(|it: char| !it.is_ascii_digit()).next()
     });
     digits.filter_map(|digits| digits.parse().ok()).collect()
 }
