@@ -25,6 +25,7 @@ use crate::pulse::{Felt, Pulse};
 use crate::slots::Slots;
 use crate::streams::{Incoming, OpenError, Opened};
 use crate::swarm::{self, Behaviour, BehaviourEvent, ident};
+use crate::traffic;
 use crate::transport::{can_dial, peer_in};
 use crate::{
     Config, DialError, Direction, Event, GossipId, PeerInfo, PeerKey, Protocol, PublishError,
@@ -485,6 +486,7 @@ impl Driver {
     fn publish(&mut self, topic: &Topic, data: Vec<u8>) -> Result<GossipId, PublishError> {
         let gossip = self.swarm.behaviour_mut().gossip().ok_or(PublishError::NotABroker)?;
         let id = GossipId::of(&topic.0, &data);
+        traffic::went(&data);
         gossip.publish(ident(topic), data)?;
         Ok(id)
     }
@@ -495,6 +497,7 @@ impl Driver {
                 let from = named(&propagation_source);
                 let Some(id) = GossipId::from_message_id(&message_id) else { return };
                 let topic = Topic(message.topic.into_string());
+                traffic::came(&message.data);
                 let event = Event::Gossip { topic, id, from, data: message.data };
                 let room = self.outbox.has_room_for_gossip();
                 if !room || self.outbox.offer(event).is_err() {

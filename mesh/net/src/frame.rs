@@ -8,6 +8,8 @@ use std::io;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt};
 use thiserror::Error;
 
+use crate::traffic;
+
 /// The longest frame of calls, custody and reconciliation. A statement is at most 64 KiB.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
@@ -60,7 +62,11 @@ pub(crate) async fn read_body(
 ) -> Result<Vec<u8>, FrameError> {
     let mut body = Vec::new();
     let read = io.take(length as u64).read_to_end(&mut body).await.map_err(FrameError::Io)?;
-    if read == length { Ok(body) } else { Err(FrameError::Truncated) }
+    if read < length {
+        return Err(FrameError::Truncated);
+    }
+    traffic::came(&body);
+    Ok(body)
 }
 
 /// Reads a whole frame of at most `limit` bytes.
@@ -99,6 +105,7 @@ pub(crate) async fn write_frame(
     let mut frame = Vec::with_capacity(MAX_LENGTH_BYTES + body.len());
     push_length(&mut frame, body.len());
     frame.extend_from_slice(body);
+    traffic::went(body);
     io.write_all(&frame).await.map_err(FrameError::Io)?;
     io.flush().await.map_err(FrameError::Io)
 }

@@ -35,6 +35,7 @@ mod pulse;
 mod slots;
 mod streams;
 mod swarm;
+mod traffic;
 mod transport;
 mod turns;
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+use crate::traffic;
+
 /// What must move within the time that is given: a byte now and then would otherwise hold a place for ever.
 const STEP_BYTES: usize = 16 * 1024;
 
@@ -69,6 +71,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
+        if let Poll::Ready(Ok(read)) = polled {
+            traffic::came(&buffer[..read]);
+        }
         self.watch(context, polled, |read| *read)
     }
 }
@@ -80,6 +85,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Steady<S> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(context, buffer);
+        if let Poll::Ready(Ok(written)) = polled {
+            traffic::went(&buffer[..written]);
+        }
         self.watch(context, polled, |written| *written)
     }
 
