@@ -17,10 +17,11 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::facts::Runtime;
+use crate::key::PublicKey;
 use crate::quantity::{format_bytes, parse_bytes, parse_duration};
 use crate::requirements::Requirements;
 use crate::statement::Verified;
-use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, Registration, USUAL_PRIORITY};
+use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, MAX_RECIPIENTS, Registration, USUAL_PRIORITY};
 pub(crate) use offers::policy;
 use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
@@ -78,6 +79,8 @@ pub struct JobFile {
     pub offline: Duration,
     /// Which of the project's jobs come first: those of the highest number, 0 to 9.
     pub priority: u8,
+    /// The only volunteers that can read the package and run the job; empty: all may.
+    pub private: Vec<PublicKey>,
     /// What a machine must have.
     pub requirements: Requirements,
     /// What to pack.
@@ -229,6 +232,8 @@ impl JobFile {
                 "expires",
                 "offline",
                 "priority",
+                "private",
+                "volunteers",
                 "requirements",
                 "prefer",
                 "package",
@@ -247,6 +252,7 @@ impl JobFile {
         let offline =
             root.optional("offline", Duration::ZERO, |field| duration(field, MAX_OFFLINE))?;
         let priority = root.optional("priority", USUAL_PRIORITY, priority)?;
+        let private = private(&mut root)?;
         let limits = limits(&mut root)?;
         let requirements = needs::requirements(&mut root, &limits, own)?;
         let package = package(&mut root)?;
@@ -254,7 +260,44 @@ impl JobFile {
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
         let job = JobSpec { environment, steps, limits, artifacts, tap };
-        Ok(Self { name, builder, tasks, expires, offline, priority, requirements, package, job })
+        Ok(Self {
+            name,
+            builder,
+            tasks,
+            expires,
+            offline,
+            priority,
+            private,
+            requirements,
+            package,
+            job,
+        })
+    }
+}
+
+/// The volunteers of a private job.
+fn private(root: &mut Section<'_>) -> Result<Vec<PublicKey>, JobFileError> {
+    let is_private = root.optional("private", false, Field::boolean)?;
+    if !is_private {
+        let refused =
+            |field: Field<'_>| field.refuse("it is for private jobs; write private = true");
+        return root.take("volunteers").map_or(Ok(Vec::new()), |field| Err(refused(field)));
+    }
+    let field = root.require("volunteers", "volunteers = [\"KEY\"], whose machines may run it")?;
+    let place = field.place();
+    let mut volunteers = Vec::new();
+    for element in field.elements()? {
+        let place = element.place();
+        let volunteer = element.parse(str::parse::<PublicKey>)?;
+        if volunteers.contains(&volunteer) {
+            return Err(place.refuse("this volunteer is there already"));
+        }
+        volunteers.push(volunteer);
+    }
+    if (1..=MAX_RECIPIENTS).contains(&volunteers.len()) {
+        Ok(volunteers)
+    } else {
+        Err(place.refuse(format_args!("name 1 to {MAX_RECIPIENTS} volunteers")))
     }
 }
 

@@ -256,6 +256,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
         tasks,
         replicas,
         package: Package { hash: BlobHash::of(b"package"), size: 10_000 },
+        private: None,
         requirements: Requirements {
             runtimes: vec![Runtime::Native],
             clauses: vec![Clause::Donates { resource: Resource::Cores, amount: 1 }],

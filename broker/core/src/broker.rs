@@ -14,6 +14,7 @@ mod lists;
 mod obeying;
 mod offering;
 mod restoring;
+mod seeking;
 mod status;
 
 use std::cmp::Reverse;
@@ -32,6 +33,7 @@ pub use channelling::ChannelRoute;
 use leaving::Stay;
 pub use lists::{AdStatus, BrokerStatus, BundleStatus, Grants, OfferExplained, Page, RuleStatus};
 pub use restoring::RestoreError;
+use seeking::Searches;
 pub use status::{OfferStatus, PeerRole, PeerStatus, Status, Totals};
 
 use crate::ad_table::AdTable;
@@ -145,6 +147,7 @@ pub struct Broker {
     ways_back: WaysBack,
     inquiries: Inquiries,
     calls: Calls,
+    searches: Searches,
     receipts: Receipts,
     custody: Custody,
 
@@ -210,6 +213,7 @@ impl Broker {
             ways_back: WaysBack::default(),
             inquiries: Inquiries::default(),
             calls: Calls::default(),
+            searches: Searches::default(),
             receipts: Receipts::default(),
             custody: Custody::new(config.custody),
             rules: Rules::default(),

@@ -23,6 +23,8 @@ pub(crate) struct Calls {
 pub(crate) enum Purpose {
     /// Somebody waits for its answer.
     Forward { reply: ReplyId },
+    /// The ad of a volunteer, for which somebody waits.
+    Ad { reply: ReplyId },
     /// The ads of a class of another broker's volunteers.
     Ads { broker: PublicKey, class: Class },
 }
@@ -31,8 +33,10 @@ impl Calls {
     /// A call for `purpose`, unless there are too many, or one for just that is out.
     pub(crate) fn open(&mut self, purpose: Purpose) -> Option<CallId> {
         match &purpose {
-            Purpose::Forward { .. } if self.forwarded >= MAX_FORWARDED => return None,
-            Purpose::Forward { .. } => self.forwarded += 1,
+            Purpose::Forward { .. } | Purpose::Ad { .. } if self.forwarded >= MAX_FORWARDED => {
+                return None;
+            }
+            Purpose::Forward { .. } | Purpose::Ad { .. } => self.forwarded += 1,
             Purpose::Ads { .. } if self.classes.len() >= MAX_FORWARDED => return None,
             Purpose::Ads { broker, class } => {
                 if !self.classes.insert((*broker, class.clone())) {
@@ -50,7 +54,7 @@ impl Calls {
     pub(crate) fn close(&mut self, call: CallId) -> Option<Purpose> {
         let purpose = self.open.remove(&call)?;
         match &purpose {
-            Purpose::Forward { .. } => self.forwarded -= 1,
+            Purpose::Forward { .. } | Purpose::Ad { .. } => self.forwarded -= 1,
             Purpose::Ads { broker, class } => {
                 self.classes.remove(&(*broker, class.clone()));
             }

@@ -228,6 +228,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
         tasks: 2,
         replicas: 1,
         package,
+        private: None,
         requirements: Requirements {
             runtimes: vec![Runtime::Wasm],
             clauses: Vec::new(),

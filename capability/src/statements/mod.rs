@@ -6,6 +6,7 @@ mod lease;
 mod machine;
 mod of_kind;
 mod offer;
+mod private;
 mod project;
 mod report;
 mod request;
@@ -25,6 +26,7 @@ pub use offer::{
     MAX_OFFLINE, MAX_PACKAGE_BYTES, MAX_PRIORITY, MAX_TASKS, Offer, Package, TaskId,
     USUAL_PRIORITY, Withdrawal,
 };
+pub use private::{MAX_RECIPIENTS, Private, Recipient, SealedPackage};
 pub use project::{Delegation, Home, Permissions, Registration};
 pub use report::{
     Artifact, BlobPart, Ended, Log, MAX_INLINE_LOG_BYTES, Opened, Report, StepReport, Unreadable,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, Delegation, ForProject, check_text, strictly};
+use super::{DAY, Delegation, ForProject, Private, SealedPackage, check_text, strictly};
 use crate::cbor;
 use crate::encryption::EncryptionKey;
 use crate::envelope::{Envelope, MAX_STATEMENT_BYTES};
@@ -47,6 +47,9 @@ pub struct Offer {
     pub replicas: u16,
     /// Sources and modules.
     pub package: Package,
+    /// Who can read the package, if not everybody; nobody else may run the job (S85, S86).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<Private>,
     /// What a machine must have.
     pub requirements: Requirements,
     /// What is run there, and within which limits.
@@ -103,6 +106,19 @@ pub struct Withdrawal {
     pub expires: Timestamp,
 }
 
+impl Offer {
+    /// Whether `volunteer` can read the package, and so may run the job.
+    pub fn admits(&self, volunteer: PublicKey) -> bool {
+        let recipients = self.private.as_ref().map(|private| &private.recipients);
+        recipients.is_none_or(|recipients| recipients.iter().any(|it| it.volunteer == volunteer))
+    }
+
+    /// What `volunteer` needs to read the package, if that is private and for it.
+    pub fn package_for(&self, volunteer: PublicKey) -> Option<SealedPackage> {
+        self.private.as_ref()?.sealed_for(self.project, &self.package, volunteer)
+    }
+}
+
 impl Verified<Offer> {
     /// To whom reports of its tasks are sealed: the delegate who signed it.
     pub fn recipient(&self) -> EncryptionKey {
@@ -126,6 +142,7 @@ impl Payload for Offer {
         Invalid::unless((1..=16).contains(&self.replicas), "S41", "1 to 16 replicas")?;
         let size = self.package.size;
         Invalid::unless(size <= MAX_PACKAGE_BYTES, "S42", "a package of over 1 GiB")?;
+        self.private.as_ref().map_or(Ok(()), |private| private.validate(&self.package))?;
         let bounded = u128::from(self.offline_ms) <= MAX_OFFLINE.as_millis();
         Invalid::unless(bounded, "S90", "offline leases of over 30 days")?;
         Invalid::unless(self.priority <= MAX_PRIORITY, "S91", "a priority of over 9")?;

@@ -478,6 +478,32 @@ fn name(name: &str) -> capability::FactName {
 }
 
 #[test]
+fn a_private_job_names_its_volunteers() {
+    let keys =
+        [1, 2].map(|n| capability::Signer::public(&capability::SecretKey::from_seed(&[n; 32])));
+    let file = |head: &str| {
+        let text = format!(
+            "name = \"x\"\n{head}\n[requirements]\nruntimes = [\"native\"]\n[[step]]\n\
+             name = \"a\"\nrun = [\"true\"]\n"
+        );
+        JobFile::parse(&text).map(|file| file.private).map_err(|error| error.to_string())
+    };
+    let named = format!("volunteers = [\"{}\", \"{}\"]", keys[0], keys[1]);
+    assert_eq!(file(&format!("private = true\n{named}")), Ok(keys.to_vec()));
+    assert_eq!(file(""), Ok(Vec::new()));
+    for (head, complaint) in [
+        ("private = true".to_owned(), "volunteers is missing"),
+        (named, "write private = true"),
+        ("private = true\nvolunteers = []".to_owned(), "1 to 64"),
+        (format!("private = true\nvolunteers = [\"{0}\", \"{0}\"]", keys[0]), "there already"),
+        ("private = true\nvolunteers = [\"someone\"]".to_owned(), "is not a key"),
+    ] {
+        let error = file(&head).expect_err(complaint);
+        assert!(error.contains(complaint), "{error}");
+    }
+}
+
+#[test]
 fn amounts_of_bytes_and_tools_of_somebodys_own_can_be_required() {
     let text = "name = \"j\"\n[[step]]\nname = \"s\"\nrun = [\"a\"]\n[requirements]\n\
                 runtimes = [\"native\"]\ntools.gdc = \"*\"\n\

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Check, Claim, Delegation, Home, Lease, Offer, Ownership, Permissions, Receipt, Revocation,
-    Succession, Verdict,
+    Check, Claim, Delegation, Home, Lease, Offer, Ownership, Permissions, Private, Receipt,
+    Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
-    Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, Requirements, Runtime,
-    Verified, encode_cbor,
+    Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, PublicKey, Requirements,
+    Runtime, Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -479,6 +479,9 @@ fn offers() -> Vec<Vector> {
         change(&mut offer);
         signed(name, comment, &offer, MASTER)
     };
+    let private = |name: &str, comment: &str, change: &dyn Fn(&mut Private)| {
+        offer(name, comment, &|offer: &mut Offer| offer.private.iter_mut().for_each(change))
+    };
     vec![
         offer("offer-no-task", "S40: no task", &|offer| offer.tasks = 0),
         offer("offer-tasks", "S40: 100,001 tasks", &|offer| offer.tasks = 100_001),
@@ -489,7 +492,23 @@ fn offers() -> Vec<Vector> {
         offer("offer-priority", "S91: a priority of 10", &|offer| offer.priority = 10),
         offer("offer-package", "S42: a package of 1 GiB and a byte", &|offer| {
             offer.package.size = (1 << 30) + 1;
+            offer.private = None;
         }),
+        private("offer-for-nobody", "S85: no recipient", &|private| private.recipients.clear()),
+        private("offer-for-65", "S85: 65 recipients", &|private| {
+            let someone = private.recipients[0].clone();
+            let volunteer = |n| PublicKey::from_bytes([n; 32]);
+            let recipients =
+                (0..65).map(|n| Recipient { volunteer: volunteer(n), ..someone.clone() });
+            private.recipients = recipients.collect();
+        }),
+        private("offer-for-one-twice", "S85: a recipient twice", &|private| {
+            private.recipients[1] = private.recipients[0].clone();
+        }),
+        private("offer-sealed-key", "S85: a sealed key of 47 bytes", &|private| {
+            private.recipients[1].key.body.pop();
+        }),
+        private("offer-private-size", "S85: a package of another size", &|it| it.size = 600),
         offer("offer-runtimes", "S43: no runtime", &|offer| {
             offer.requirements =
                 Requirements { runtimes: Vec::new(), clauses: Vec::new(), rank: Vec::new() };

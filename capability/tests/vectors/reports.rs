@@ -49,11 +49,17 @@ pub fn file() -> String {
             "content": HEXLOWER.encode(samples::BLOBS[index as usize]),
         })
     });
+    let package = json!({
+        "offer": "offer",
+        "volunteer-key": secret(VOLUNTEER),
+        "key": HEXLOWER.encode(samples::PACKAGE_KEY.as_bytes()),
+    });
     let sizes = [0, 512, 513, 1000, 65_536, 100_000, 1 << 30];
     let file = json!({
         "key": secret(MASTER),
         "reports": Map::from_iter(taken),
         "refused": refused.collect::<Vec<_>>(),
+        "package": package,
         "blob-key": HEXLOWER.encode(samples::BLOB_KEY.as_bytes()),
         "blobs": blobs.collect::<Vec<_>>(),
         "sizes": sizes.map(|size: u64| [size, padded(size), encrypted_size(size)]),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Artifact, Blob, BlobPart, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation,
-    Ended, Home, Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Receipt,
-    Registration, Renewal, Report, Request, Revocation, StepReport, Succession, Summary, TaskId,
-    Verdict, Withdrawal,
+    Ended, Home, Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Private,
+    Receipt, Registration, Renewal, Report, Request, Revocation, StepReport, Succession, Summary,
+    TaskId, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, EncryptingWriter, EncryptionKey,
     Envelope, Fact, Facts, HpkeSealer, JobSpec, Limits, Platform, Preference, ProjectKey,
     PublicKey, Requirements, Resource, Resources, Runtime, RuntimeFacts, SecretKey, Signer,
-    StatementId, Step, Timestamp, Verified,
+    StatementId, Step, Timestamp, Verified, encrypted_size,
 };
 
 /// When the vectors are looked at: 2027-01-15 08:00 UTC.
@@ -137,6 +137,19 @@ pub fn home() -> Home {
     }
 }
 
+pub const PACKAGE_KEY: BlobKey = BlobKey::from_bytes([10; 32]);
+
+/// Encrypted.
+pub fn package() -> Package {
+    Package { hash: BlobHash::of(b"a package, encrypted"), size: encrypted_size(9) }
+}
+
+pub fn private() -> Private {
+    let volunteers =
+        [(public(VOLUNTEER), encryption(VOLUNTEER)), (public(OTHER), encryption(OTHER))];
+    Private::new(project(), &package(), PACKAGE_KEY, 9, &volunteers, &sealer())
+}
+
 /// Every kind of clause and every key of a job.
 pub fn offer() -> Offer {
     let fact = |name: &str| name.parse().expect("a fact's name");
@@ -173,7 +186,8 @@ pub fn offer() -> Offer {
         builder: "make-check".into(),
         tasks: 40,
         replicas: 2,
-        package: Package { hash: BlobHash::of(b"a package"), size: 9 },
+        package: package(),
+        private: Some(private()),
         requirements: Requirements { runtimes: vec![Runtime::Native], clauses, rank },
         job: JobSpec {
             environment: [("LC_ALL".to_owned(), "C".to_owned())].into(),

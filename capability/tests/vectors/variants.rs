@@ -86,6 +86,7 @@ fn least_offer() -> Vector {
     let mut offer = samples::offer();
     (offer.name, offer.builder) = (String::new(), String::new());
     (offer.offline_ms, offer.priority) = (0, USUAL_PRIORITY);
+    offer.private = None;
     offer.requirements.clauses.clear();
     offer.requirements.rank.clear();
     offer.job = JobSpec {

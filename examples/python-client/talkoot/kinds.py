@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import checks, facts, jobs, requirements, shape
+from .blobs import encrypted_size
 from .cbor import Item
 from .refusal import require
 from .sealing import has_small_order
@@ -136,10 +137,30 @@ _OFFER = record(
         "expires": TIME,
     },
     {
+        "private": record(
+            {
+                "size": unsigned(),
+                "recipients": array(record({"volunteer": KEY, "key": _SEALED}), 1, 64, "S85"),
+            }
+        ),
         "offline-ms": unsigned(64, 0, 30 * 24 * 60 * 60 * 1000, "S90"),
         "priority": unsigned(8, 0, 9, "S91"),
     },
 )
+
+
+def _check_offer(payload: Payload) -> None:
+    if "private" not in payload:
+        return
+    private = payload["private"]
+    volunteers = {recipient["volunteer"] for recipient in private["recipients"]}
+    bodies = {len(recipient["key"]["body"]) for recipient in private["recipients"]}
+    require(bodies == {48}, "S85", "a sealed key of other than 48 bytes")
+    once = len(volunteers) == len(private["recipients"])
+    require(once, "S85", "a recipient that is there twice")
+    encrypted = payload["package"]["size"] == encrypted_size(private["size"])
+    require(encrypted, "S85", "a private package that has not the size of its contents")
+
 
 _WITHDRAWAL = record({"statement": HASH, "expires": TIME}, {"reason": REASON})
 
@@ -267,7 +288,7 @@ _REQUEST = record({"audience": KEY, "nonce": unsigned(), "expires": TIME, "body"
 AD = Kind(1, "ad", DAY_MS, _AD)
 DELEGATION = Kind(4, "delegation", 366 * DAY_MS, _DELEGATION)
 HOME = Kind(5, "home", 366 * DAY_MS, _HOME, _check_home)
-OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER)
+OFFER = Kind(6, "offer", 30 * DAY_MS, _OFFER, _check_offer)
 CLAIM = Kind(8, "claim", HOUR_MS, _CLAIM)
 LEASE = Kind(9, "lease", 30 * DAY_MS, _LEASE, _check_lease)
 RENEWAL = Kind(10, "renewal", HOUR_MS, _RENEWAL)

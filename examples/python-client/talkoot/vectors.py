@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import blobs, facts, kinds, matching, reports, requirements, statement, versions
+from . import blobs, facts, kinds, matching, packages, reports, requirements, statement, versions
+from .ed25519 import SecretKey
 from .kinds import Kind
 from .refusal import Refused
 from .sealing import DecryptionKey
@@ -87,6 +88,13 @@ def _reports(report: Report, folder: Path) -> None:
     for case in vectors["refused"]:
         result = statement.read(bytes.fromhex(case["result"]), kinds.RESULT)
         report.compare("refused report", case["what"], _rule_broken(result, key), case["rule"])
+    package = vectors["package"]
+    _, data = read_hex(folder / "valid" / f"{package['offer']}.cbor")
+    volunteer = SecretKey(b"\4" * 32).public
+    volunteer_key = DecryptionKey(bytes.fromhex(package["volunteer-key"]))
+    offer = statement.read(data, kinds.OFFER)
+    found = packages.key_of(offer, volunteer, volunteer_key)
+    report.compare("package", package["offer"], found and found.hex(), package["key"])
     blob_key = bytes.fromhex(vectors["blob-key"])
     for blob in vectors["blobs"]:
         content, index = bytes.fromhex(blob["content"]), blob["index"]

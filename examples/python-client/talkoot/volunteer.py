@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import cbor, kinds, machine, matching, results, running, statement
+from . import cbor, kinds, machine, matching, packages, results, running, statement
 from .cbor import Item
 from .door import Denied, Door, Unreachable, now, patiently
 from .ed25519 import SecretKey
@@ -32,7 +32,7 @@ class Volunteer:
         """Ends after ``tasks`` receipts, or never."""
         state.mkdir(parents=True, exist_ok=True)
         self.key = SecretKey(_seed_in(state / "node.key"))
-        self.encryption = DecryptionKey(_seed_in(state / "encryption.key")).public
+        self.encryption = DecryptionKey(_seed_in(state / "encryption.key"))
         self.door: Door = patiently(lambda: Door(url, self.key))
         self.project = project
         self.outbox = Outbox(state)
@@ -74,7 +74,7 @@ class Volunteer:
             "seq": now(),
             "broker": self.door.broker,
             "capabilities": machine.capabilities(),
-            "encryption": self.encryption,
+            "encryption": self.encryption.public,
             "expires": now() + kinds.HOUR_MS,
         }
         self.ad = statement.sign(kinds.AD, ad, self.key)
@@ -109,6 +109,8 @@ class Volunteer:
                 raise Over("it is of another project")
         if matching.find_runtime(self.machine, offer.payload["requirements"]) != "native":
             raise Over("this machine does not have what it requires")
+        # Refused unless the package can be read here.
+        packages.key_of(offer, self.key.public, self.encryption)
         self._check_keys({self.project, offer.signer, home.signer})
 
     def _check_keys(self, keys: set[bytes]) -> None:
@@ -153,7 +155,8 @@ class Volunteer:
 
     def _run(self, offer: Statement, home: Statement, lease: Statement) -> None:
         package, job = offer.payload["package"], offer.payload["job"]
-        content = patiently(lambda: self.door.get(package["hash"], package["size"]))
+        blob = patiently(lambda: self.door.get(package["hash"], package["size"]))
+        content = packages.read(offer, blob, self.key.public, self.encryption)
         number, tasks = lease.payload["task"], offer.payload["tasks"]
         self.claimed += 1
         print(f"task {number} of {offer.payload['name']!r} begins", flush=True)

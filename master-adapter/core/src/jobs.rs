@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use capability::statements::{MAX_TASKS, Offer, Package, TaskId};
+use capability::statements::{MAX_TASKS, Offer, Package, Private, TaskId};
 use capability::{
     Explanation, Invalid, JobFile, JobSpec, MAX_STATEMENT_BYTES, Payload, PublicKey, Requirements,
     StatementId, Timestamp, Verified,
@@ -54,6 +54,8 @@ pub struct NewJob {
     pub replicas: u16,
     /// Sources and modules.
     pub package: Package,
+    /// Who can read the package, if it is encrypted.
+    pub private: Option<Private>,
     /// What a machine must have.
     pub requirements: Requirements,
     /// What is run there.
@@ -75,6 +77,7 @@ impl NewJob {
             tasks: file.tasks,
             replicas: 1,
             package,
+            private: None,
             requirements: file.requirements,
             job: file.job,
             lifetime: file.expires.min(Offer::MAX_LIFETIME),
@@ -224,6 +227,7 @@ impl Job {
             tasks: job.tasks,
             replicas: job.replicas,
             package: job.package,
+            private: job.private,
             requirements: job.requirements,
             job: job.job,
             offline_ms: u64::try_from(job.offline.as_millis()).unwrap_or(u64::MAX),

@@ -80,6 +80,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
         storage: storage.clone(),
         commands,
         registration: authority.registration().clone().into(),
+        clock,
         token: token.into(),
     };
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;

@@ -5,6 +5,7 @@
 //! that a browser would interpret.
 
 mod explain;
+mod private;
 mod watch;
 
 use std::io::{self, Read};
@@ -22,7 +23,7 @@ use capability::{BlobHash, JobFile, PublicKey, StatementId, Verified};
 use futures::StreamExt;
 use master_core::{CancelError, NewJob, SubmitError};
 use mesh_core::{Answer, Ask};
-use mesh_shell::{Storage, chain};
+use mesh_shell::{Clock, Storage, chain};
 use mesh_store::{BlobError, BlobWriter};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -103,6 +104,8 @@ pub struct Api {
     pub commands: mpsc::Sender<Command>,
     /// The project's, whose checks job files can name.
     pub registration: Arc<Verified<Registration>>,
+    /// Which ads are current.
+    pub clock: Clock,
     /// The secret that changes need.
     pub token: Arc<str>,
 }
@@ -308,7 +311,12 @@ async fn take_job(
     if api.storage.blobs().has(&blob_name(package.hash))? != Some(package.size) {
         return Err(refused("the package is not here; send it to /api/v1/packages first".into()));
     }
-    let job = NewJob { replicas: request.replicas, ..NewJob::from_file(file, package) };
+    let volunteers = file.private.clone();
+    let mut job = NewJob { replicas: request.replicas, ..NewJob::from_file(file, package) };
+    if !volunteers.is_empty() {
+        let (package, private) = api.make_private(package, &volunteers).await?;
+        (job.package, job.private) = (package, Some(private));
+    }
     let (reply, answer) = oneshot::channel();
     api.command(Command::Submit { job, reply }).await?;
     match answer.await.map_err(|_| ending())? {
@@ -440,6 +448,7 @@ mod tests {
     pub(super) struct Bench {
         pub(super) address: String,
         pub(super) commands: mpsc::Receiver<Command>,
+        pub(super) storage: Storage,
         _state: tempfile::TempDir,
     }
 
@@ -471,12 +480,18 @@ mod tests {
             expires: Timestamp(u64::MAX),
         };
         let registration = Verified::sign(registration, &secret).into();
-        let token = "secret".into();
-        let api = Api { board, storage, commands: sender, registration, token };
+        let api = Api {
+            board,
+            storage: storage.clone(),
+            commands: sender,
+            registration,
+            clock: Clock::new(),
+            token: "secret".into(),
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let address = listener.local_addr().expect("bound").to_string();
         tokio::spawn(async move { axum::serve(listener, routes(api)).await });
-        Bench { address, commands, _state: state }
+        Bench { address, commands, storage, _state: state }
     }
 
     pub(super) async fn ask<T: Send + 'static>(
@@ -488,7 +503,7 @@ mod tests {
         tokio::task::spawn_blocking(move || ask(client)).await.expect("no panic")
     }
 
-    fn file(bytes: &[u8]) -> std::fs::File {
+    pub(super) fn file(bytes: &[u8]) -> std::fs::File {
         let mut file = tempfile::tempfile().expect("made");
         file.write_all(bytes).expect("written");
         file.rewind().expect("rewound");

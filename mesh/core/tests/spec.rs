@@ -402,6 +402,7 @@ fn offer() -> Verified<Offer> {
         tasks: 40,
         replicas: 1,
         package: Package { hash: BlobHash::of(b"a package"), size: 9 },
+        private: None,
         requirements: Requirements {
             runtimes: vec![Runtime::Wasm],
             clauses: Vec::new(),

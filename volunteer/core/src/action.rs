@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Blob, Check, Ended, Ownership, Package, StepReport, TaskId, Verdict,
+    Artifact, Blob, Check, Ended, Ownership, Package, SealedPackage, StepReport, TaskId, Verdict,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, JobSpec, Limits, Policy, ProjectKey, PublicKey, Runtime,
@@ -163,6 +163,8 @@ pub struct Order {
     pub runtime: Runtime,
     /// The package, which is among the blobs.
     pub package: Package,
+    /// What it takes to read it, if it is private.
+    pub private: Option<SealedPackage>,
     /// Steps and limits.
     pub job: JobSpec,
 }

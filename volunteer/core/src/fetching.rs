@@ -247,6 +247,9 @@ impl Volunteer {
     fn assess(&self, offered: &Offered, machine: &Capabilities) -> Result<(Runtime, u64), Decline> {
         let runtime = self.trust.judge(offered, machine, self.now.wall)?;
         let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
+        if !offered.offer.admits(self.me) {
+            return Err(Decline::NotForUs);
+        }
         if let Some(seconds) = offered.home_unseen {
             return Err(Decline::HomeUnseen { minutes: 1 << (seconds / 60).max(1).ilog2() });
         }

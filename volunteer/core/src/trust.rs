@@ -43,6 +43,9 @@ pub enum Decline {
     /// It could run, but only in a runtime that the owner does not let the project use.
     #[error("it needs the {0} runtime, which this project may not use here")]
     NotPermitted(Runtime),
+    /// Its package is encrypted for others.
+    #[error("its package is private, and this machine is not among those that can read it")]
+    NotForUs,
     /// The home is another project's.
     #[error("the broker sent it with the home of another project")]
     WrongHome,

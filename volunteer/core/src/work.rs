@@ -321,6 +321,7 @@ fn order(lease: StatementId, job: &Job) -> Order {
         tasks: job.offer.tasks,
         runtime: job.lease.runtime.clone(),
         package: job.offer.package,
+        private: job.offer.package_for(job.lease.volunteer),
         job: job.offer.job.clone(),
     }
 }

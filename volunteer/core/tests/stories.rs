@@ -6,13 +6,14 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Blob, BlobPart, Credit, Ended, Intent, JobResult, Log, MAX_INLINE_LOG_BYTES, Renewal,
-    StepReport, Verdict,
+    Artifact, Blob, BlobPart, Credit, Ended, Intent, JobResult, Log, MAX_INLINE_LOG_BYTES, Private,
+    Renewal, StepReport, Verdict,
 };
 use capability::{
-    BlobHash, Ed25519, MAX_STATEMENT_BYTES, Runtime, Timestamp, Verified, encrypted_size,
+    BlobHash, BlobKey, DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, MAX_STATEMENT_BYTES,
+    Runtime, Timestamp, Verified, encrypted_size,
 };
-use mesh_core::{Answer, Ask, Bundle, ChannelRefusal, HandoverAnswer, Refusal};
+use mesh_core::{Answer, Ask, Bundle, ChannelRefusal, HandoverAnswer, Offered, Refusal};
 use support::{
     BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
     receipt, report_in, result_in,
@@ -85,7 +86,7 @@ fn a_new_pin_makes_a_declined_offer_welcome() {
 
 #[test]
 fn every_reason_to_decline_is_found() {
-    fn check(change: impl FnOnce(&mut Bench) -> mesh_core::Offered, expected: &str) {
+    fn check(change: impl FnOnce(&mut Bench) -> Offered, expected: &str) {
         let mut bench = Bench::ready(2);
         let offer = change(&mut bench);
         let (call, _) = bench.take_pull();
@@ -767,6 +768,35 @@ fn a_receipt_of_another_project_discharges_nothing() {
     assert_eq!(bench.reply_to(reply), Some(HandoverAnswer::Taken));
     assert_eq!(bench.volunteer.undelivered(), 1);
     assert_eq!(bench.volunteer.receipts().count(), 0);
+}
+
+/// The offer, for `volunteer` alone.
+fn private(mut offered: Offered, volunteer: u8) -> Offered {
+    let mut offer = (*offered.offer).clone();
+    offer.package.size = encrypted_size(1000);
+    let to = DecryptionKey::from_seed(&[volunteer; 32]).public();
+    let (package, sealer) = (BlobKey::from_bytes([3; 32]), HpkeSealer::new([4; 32]));
+    let volunteers = [(peer(volunteer), to)];
+    let private = Private::new(offer.project, &offer.package, package, 1000, &volunteers, &sealer);
+    offer.private = Some(private);
+    offered.offer = Verified::sign(offer, &*key(support::ADAPTER));
+    offered
+}
+
+#[test]
+fn a_private_job_is_run_where_its_package_can_be_read_and_declined_elsewhere() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    let foreign = private(offered("foreign", 1, 1), OTHER_BROKER);
+    bench.answer(call, Answer::Offers(vec![foreign]));
+    let declined = |it: &News| matches!(it, News::Declined { reason: Decline::NotForUs, .. });
+    assert!(bench.news().iter().any(declined) && !bench.claims());
+
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&private(offered("ours", 1, 1), support::ME)).remove(0);
+    let opener = HpkeOpener::new([DecryptionKey::from_seed(&[support::ME; 32])]);
+    let package = order.private.expect("it is private");
+    assert_eq!((package.key(&opener), package.size), (Ok(BlobKey::from_bytes([3; 32])), 1000));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use capability::{DecryptionKey, Ed25519, HpkeSealer, KEY_BYTES, SecretKey, Signer};
+use capability::{DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, KEY_BYTES, SecretKey, Signer};
 use mesh_net::Role;
 use mesh_shell::http::Web;
 use mesh_shell::{
@@ -97,8 +97,12 @@ async fn serve(
             .hint("the state was written by another version, or damaged")
     })?;
     remove_unneeded(storage.blobs(), &core)?;
-    let place =
-        Place { directory: settings.state.join("jobs"), blobs: Arc::clone(storage.blobs()), clock };
+    let place = Place {
+        directory: settings.state.join("jobs"),
+        blobs: Arc::clone(storage.blobs()),
+        opener: Arc::new(HpkeOpener::new([encryption])),
+        clock,
+    };
     job::clear(&place.directory)
         .with_context(|| format!("cannot clear {}", place.directory.display()))
         .or_exit(Exit::State)?;

@@ -316,6 +316,11 @@ fn declined(declined: &Declined) -> DeclinedStatus {
         Decline::Unconfirmed => {
             "wait; if it stays so, your brokers may be too old to tell: name others".to_owned()
         }
+        Decline::NotForUs => {
+            "its project can name this machine when it offers the job again: talkoot-volunteer \
+             status shows its key"
+                .to_owned()
+        }
         Decline::HomeUnseen { .. } => {
             "nothing: your machine takes it when there is a way again".to_owned()
         }

@@ -80,10 +80,7 @@ impl Broker {
                 Ok(explanation) => self.reply(reply, Answer::Explanation(explanation)),
                 Err(refusal) => self.refuse(reply, refusal),
             },
-            Ask::Ad { volunteer } => {
-                let ads = self.ads.of(volunteer).cloned().into_iter().collect();
-                self.reply(reply, Answer::Ads(ads));
-            }
+            Ask::Ad { volunteer } => self.seek_ad(from, volunteer, reply),
             Ask::Ads { class } => {
                 let may_know = self.may_know_ads(from, &class, now);
                 let ads = if may_know { self.ads.in_class(&class) } else { Vec::new() };
@@ -127,6 +124,7 @@ impl Broker {
             (Some(Purpose::Forward { reply }), Err(CallFailed(_))) => {
                 self.refuse(reply, Refusal::NoRoute);
             }
+            (Some(Purpose::Ad { reply }), answer) => self.sought(reply, answer, now),
             (Some(Purpose::Ads { broker, class }), Ok(Answer::Ads(ads))) => {
                 self.learn_ads(broker, class, ads, now);
             }
@@ -386,6 +384,9 @@ impl Broker {
         ad.current(now.wall).map_err(invalid)?;
         if ad.signer() != claim.signer() {
             return Err(invalid("the ad in the claim is another volunteer's"));
+        }
+        if !offer.admits(claim.signer()) {
+            return Err(Refusal::Unmatched("its package is for other volunteers".to_owned()));
         }
         fits_in(&claim.runtime, &ad.capabilities, &offer.requirements).map_err(|mut reason| {
             let end = (0..=MAX_REASON_BYTES).rev().find(|at| reason.is_char_boundary(*at));

@@ -48,12 +48,20 @@ impl Broker {
         {
             for offered in &mut offers {
                 // Those beside somebody who can.
-                let count = || self.ads.matching(&offered.offer.requirements);
+                let count = || self.able(&offered.offer);
                 let able = able.entry(offered.offer.id()).or_insert_with(count);
                 offered.others = able.map(|able| able.saturating_sub(1));
             }
             self.reply(pull.reply, Answer::Offers(offers));
         }
+    }
+
+    /// How many machines could run `offer`: of a private one, no more than can read it.
+    fn able(&self, offer: &Offer) -> Option<u32> {
+        let matching = self.ads.matching(&offer.requirements)?;
+        let readers = offer.private.as_ref().map(|private| private.recipients.len());
+        let readers = readers.and_then(|readers| u32::try_from(readers).ok());
+        Some(readers.map_or(matching, |readers| matching.min(readers)))
     }
 
     /// Ends pulls that waited in vain, and answers those that one of the fresh offers suits: the best
@@ -183,6 +191,7 @@ impl Broker {
         let wanted = wants.projects.is_empty() || wants.projects.contains(&offer.project);
         let may = wanted
             && !wants.except.contains(&offer.id())
+            && offer.admits(volunteer)
             && offer.expires() > now.wall
             && has_room(offer, wants)
             && !self.leases.must_wait(offer.id(), volunteer, now.mono)

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use broker_core::PULL_WAIT;
-use capability::Runtime;
+use capability::statements::Ad;
+use capability::{Runtime, Verified};
 use mesh_core::{Answer, Ask, JobNeeds, Refusal};
 
 use crate::support::*;
@@ -34,6 +35,30 @@ fn a_waiting_volunteer_hears_of_a_new_offer_and_an_unfit_one_does_not() {
     let ad = ad(key(BOB), home, 4, world.now);
     world.ask(key(BOB).0, home, Ask::Advertise { ad });
     assert_eq!(offered(world.answer(bob).expect("an offer")).len(), 1);
+}
+
+#[test]
+fn a_private_offer_is_shown_and_granted_to_its_recipients_alone() {
+    let (home, project) = (key(1), project(0));
+    let mut world = World::of(&[home]);
+    let mut pulls = Vec::new();
+    for volunteer in [ALICE, BOB] {
+        let ad = ad(key(volunteer), home, 4, world.now);
+        assert_eq!(world.ask(key(volunteer).0, home, Ask::Advertise { ad }), Answer::Done);
+        pulls.push(world.begin(key(volunteer).0, home, Ask::Pull { wants: wants() }));
+    }
+    let offer = project.private_offer(key(ALICE), world.now);
+    let publication = publication(project, &offer, 1, home, world.now);
+    assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(offered(world.answer(pulls[0]).expect("an offer"))[0].offer, offer);
+    assert_eq!(world.answer(pulls[1]), None, "it is not for him");
+
+    let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
+    let refused = refusal(world.ask(key(BOB).0, home, claim));
+    assert!(matches!(refused, Refusal::Unmatched(_)), "{refused:?}");
+    let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
+    assert_eq!(leases(world.ask(key(ALICE).0, home, claim)).len(), 1);
 }
 
 #[test]
@@ -160,4 +185,36 @@ fn whoever_knows_a_volunteer_can_have_its_ad() {
     };
     assert_eq!(asked(ALICE), Answer::Ads(vec![ad]));
     assert_eq!(asked(BOB), Answer::Ads(Vec::new()));
+}
+
+#[test]
+fn the_ad_of_a_volunteer_of_a_linked_broker_is_found_before_there_is_an_offer() {
+    let [far, near, home] = [key(1), key(2), key(3)];
+    let mut world = World::line(&[far, near, home]);
+    for (volunteer, broker) in [(ALICE, near), (BOB, far)] {
+        let ad = ad(key(volunteer), broker, 4, world.now);
+        assert_eq!(world.ask(key(volunteer).0, broker, Ask::Advertise { ad }), Answer::Done);
+    }
+    let master = project(0).master.0;
+    let mut signers = |volunteer| {
+        let reply = world.begin(master, home, Ask::Ad { volunteer: key(volunteer).0 });
+        let Some(Answer::Ads(ads)) = world.answer(reply) else { panic!("no ads") };
+        ads.iter().map(Verified::signer).collect::<Vec<_>>()
+    };
+    assert_eq!(signers(ALICE), [key(ALICE).0]);
+    assert_eq!(signers(BOB), [], "a broker that is asked by another asks nobody");
+}
+
+#[test]
+fn who_seeks_an_ad_gets_the_newest_that_linked_brokers_have() {
+    let [former, home, present] = [key(1), key(2), key(3)];
+    let mut world = World::line(&[former, home, present]);
+    for (broker, seq) in [(former, 1), (present, 2)] {
+        let ad = Ad { seq, ..Ad::clone(&ad(key(ALICE), broker, 4, world.now)) };
+        let ad = Verified::sign(ad, &key(ALICE));
+        assert_eq!(world.ask(key(ALICE).0, broker, Ask::Advertise { ad }), Answer::Done);
+    }
+    let reply = world.begin(project(0).master.0, home, Ask::Ad { volunteer: key(ALICE).0 });
+    let Some(Answer::Ads(ads)) = world.answer(reply) else { panic!("no ads") };
+    assert_eq!(ads.iter().map(|ad| ad.seq).collect::<Vec<_>>(), [2]);
 }

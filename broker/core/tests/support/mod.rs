@@ -14,13 +14,14 @@ use broker_core::{
 };
 use capability::statements::{
     Ad, Claim, Credit, Delegation, Home, Intent, JobResult, Lease, Offer, Ownership, Package,
-    Permissions, Receipt, Registration, Renewal, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
+    Permissions, Private, Receipt, Recipient, Registration, Renewal, TaskId, USUAL_PRIORITY,
+    Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Encapsulated, EncryptionKey, Explanation, Facts, JobSpec,
     KEY_BYTES, Limits, Platform, ProjectKey, PublicKey, Requirements, Resource, Resources, Runtime,
     RuntimeFacts, SIGNATURE_BYTES, Sealed, Signature, Signer, StatementId, Step, Timestamp,
-    ToBeSigned, Verified, Verifier,
+    ToBeSigned, Verified, Verifier, encrypted_size,
 };
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, Gossip, Handover, HandoverAnswer,
@@ -581,6 +582,7 @@ impl Project {
             tasks,
             replicas,
             package: Package { hash: BlobHash::of(b"package"), size: 7 },
+            private: None,
             requirements: Requirements { runtimes: vec![Runtime::Wasm], clauses, rank: Vec::new() },
             job: JobSpec {
                 environment: BTreeMap::new(),
@@ -595,6 +597,17 @@ impl Project {
             delegation: self.delegation(now),
             expires: now.wall + DAY,
         };
+        Verified::sign(offer, &self.master)
+    }
+
+    /// An offer whose package `volunteer` alone can read.
+    pub fn private_offer(self, volunteer: Key, now: Now) -> Verified<Offer> {
+        let encapsulated = Encapsulated::from_bytes([0; 32]);
+        let key = Sealed { to: encryption(), encapsulated, number: 0, body: vec![0; 48] };
+        let recipients = vec![Recipient { volunteer: volunteer.0, key }];
+        let package = Package { hash: BlobHash::of(b"encrypted"), size: encrypted_size(7) };
+        let private = Some(Private { size: 7, recipients });
+        let offer = Offer { package, private, ..(*self.offer(1, 1, now)).clone() };
         Verified::sign(offer, &self.master)
     }
 

@@ -139,6 +139,7 @@ pub fn offer() -> impl Strategy<Value = Offer> {
             tasks,
             replicas,
             package,
+            private: None,
             requirements,
             job,
             offline_ms,

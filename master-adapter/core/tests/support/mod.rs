@@ -130,6 +130,7 @@ pub fn job(tasks: u32) -> NewJob {
         tasks,
         replicas: 1,
         package: Package { hash: BlobHash::of(b"package"), size: 7 },
+        private: None,
         requirements: Requirements {
             runtimes: vec![Runtime::Native],
             clauses: Vec::new(),

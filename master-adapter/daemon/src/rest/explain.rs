@@ -156,7 +156,10 @@ impl Api {
     }
 
     /// The ad of the volunteer of that key, and who has given it or has none.
-    async fn ad(&self, volunteer: PublicKey) -> Result<(PublicKey, Option<Verified<Ad>>), Problem> {
+    pub(super) async fn ad(
+        &self,
+        volunteer: PublicKey,
+    ) -> Result<(PublicKey, Option<Verified<Ad>>), Problem> {
         match self.ask_home(Ask::Ad { volunteer }).await? {
             // Brokers make no ads, but may give another's.
             (home, Answer::Ads(ads)) => {

@@ -95,6 +95,7 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
         tasks,
         replicas: 1,
         package: Package { hash: BlobHash::of(name.as_bytes()), size: 1000 },
+        private: None,
         requirements: Requirements {
             runtimes: vec![runtime],
             clauses: vec![Clause::Donates { resource: Resource::Cores, amount: cores }],

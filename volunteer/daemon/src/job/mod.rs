@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use capability::statements::{Artifact, Blob, Ended, Log, StepReport};
 use capability::{
-    BlobHash, BlobKey, KEY_BYTES, Limits as JobLimits, TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
-    Timestamp,
+    BlobHash, BlobKey, DecryptingReader, KEY_BYTES, Limits as JobLimits, Opener,
+    TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp,
 };
 use mesh_shell::{Clock, chain};
 use mesh_store::BlobStore;
@@ -47,6 +47,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// Packages come from here, logs and artifacts go there.
     pub blobs: Arc<BlobStore>,
+    /// Opens what is sealed to this volunteer.
+    pub opener: Arc<dyn Opener>,
     /// For the times in results.
     pub clock: Clock,
 }
@@ -160,7 +162,13 @@ impl Job<'_> {
         let hash = blake3::Hash::from_bytes(*self.order.package.hash.as_bytes());
         let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
         let limit = self.order.job.limits.disk;
-        unpack::unpack(package, &self.work, limit, || self.reins.is_stopped())
+        let is_stopped = || self.reins.is_stopped();
+        let Some(private) = &self.order.private else {
+            return unpack::unpack(package, &self.work, limit, is_stopped);
+        };
+        let key = private.key(&*self.place.opener).map_err(UnpackError::Private)?;
+        let package = DecryptingReader::new(package, key, 0, private.size);
+        unpack::unpack(package, &self.work, limit, is_stopped)
     }
 
     fn not_unpacked(&mut self, error: &UnpackError) -> Ended {

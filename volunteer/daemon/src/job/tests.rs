@@ -4,7 +4,8 @@ use std::io::Read;
 
 use capability::statements::{Package, TaskId};
 use capability::{
-    BlobHash, DecryptingReader, JobSpec, Limits as JobLimits, Runtime, StatementId, Step,
+    BlobHash, DecryptingReader, HpkeOpener, JobSpec, Limits as JobLimits, Runtime, StatementId,
+    Step,
 };
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
@@ -52,7 +53,8 @@ impl Site {
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
         let jobs = directory.path().join("jobs");
         clear(&jobs).expect("made");
-        let place = Place { directory: jobs, blobs: Arc::new(blobs), clock: Clock::new() };
+        let opener = Arc::new(HpkeOpener::new([]));
+        let place = Place { directory: jobs, blobs: Arc::new(blobs), opener, clock: Clock::new() };
         Self { _directory: directory, place }
     }
 
@@ -88,6 +90,7 @@ impl Site {
             tasks: 9,
             runtime: Runtime::Native,
             package: Package { hash: BlobHash::from_bytes(*hash.as_bytes()), size },
+            private: None,
             job: JobSpec {
                 environment: [("COLOUR".to_owned(), "blue".to_owned())].into(),
                 steps: steps.collect(),

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use capability::OpenError;
 use mesh_store::BlobError;
 use tar::{Archive, EntryType, PaxExtensions};
 use thiserror::Error;
@@ -39,6 +40,9 @@ pub enum UnpackError {
     /// The blob.
     #[error("cannot read the package")]
     Package(#[source] BlobError),
+    /// The blob is encrypted, and the offer's key for it is of no use here.
+    #[error("cannot open the key of the private package")]
+    Private(#[source] OpenError),
     /// No tar archive, or one that ends too early.
     #[error("the package is not a sound tar archive")]
     Malformed(#[source] io::Error),
@@ -75,7 +79,14 @@ pub enum UnpackError {
 impl UnpackError {
     /// Whether the machine is at fault, not the package.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Prepare(_) | Self::Package(_) | Self::Write { .. } | Self::Stopped)
+        matches!(
+            self,
+            Self::Prepare(_)
+                | Self::Package(_)
+                | Self::Private(_)
+                | Self::Write { .. }
+                | Self::Stopped
+        )
     }
 
     /// Whether the job's own limit was exceeded.

@@ -305,6 +305,7 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
         tasks: TASKS,
         replicas: 1,
         package,
+        private: None,
         requirements: Requirements {
             runtimes: vec![runtime],
             clauses: Vec::new(),
