@@ -6,10 +6,12 @@
 //! `corpus`, and `tests/corpus.rs` runs every law over that on a stable compiler.
 
 mod calls;
+mod secrets;
 mod statements;
 mod texts;
 
 pub use calls::{blob_header, call, custody, reconcile};
+pub use secrets::{encrypted, report};
 pub use statements::{matching, payload, statement};
 pub use texts::{job_file, text};
 
@@ -17,14 +19,16 @@ pub use texts::{job_file, text};
 pub type Law = fn(&[u8]);
 
 /// Every law, by the name of its target and of its folder in `corpus`.
-pub const LAWS: [(&str, Law); 9] = [
+pub const LAWS: [(&str, Law); 11] = [
     ("blob_header", blob_header),
     ("call", call),
     ("custody", custody),
+    ("encrypted", encrypted),
     ("job_file", job_file),
     ("matching", matching),
     ("payload", payload),
     ("reconcile", reconcile),
+    ("report", report),
     ("statement", statement),
     ("text", text),
 ];
