@@ -3,14 +3,16 @@
 //! A job says something and then waits for a file, which the test makes once it has seen what the job said. So what was
 //! seen was seen while the task ran, however slow the machine is.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use support::empty_network;
 use tempfile::TempDir;
-use xtask::events::Events;
 use xtask::network::Network;
 use xtask::tools;
 
@@ -37,13 +39,7 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let programs = tools::programs().expect("the programs' folder");
-        assert!(
-            programs.join("talkoot-broker").exists(),
-            "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
-        );
-        let network = Network::new(directory.path(), &programs, Events::new(|_| ()));
+        let (network, directory) = empty_network();
         Self { network, directory }
     }
 

@@ -2,19 +2,17 @@
 //!
 //! It needs the programs, as the stories do.
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Child;
 
 use serde_json::Value;
+use support::{JOB_PATIENCE, await_exit, empty_network, submit, write_sleepy_job};
 use tempfile::TempDir;
-use xtask::events::{Event, Events};
-use xtask::network::{Network, PATIENCE};
+use xtask::events::Event;
+use xtask::network::Network;
 use xtask::tools;
-
-/// A job of a few short tasks, on a loaded machine.
-const JOB_PATIENCE: Duration = Duration::from_secs(180);
 
 /// Two brokers, a master and a volunteer at both of them.
 struct Story {
@@ -24,13 +22,7 @@ struct Story {
 
 impl Story {
     fn begin() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let programs = tools::programs().expect("the programs' folder");
-        assert!(
-            programs.join("talkoot-broker").exists(),
-            "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
-        );
-        let mut network = Network::new(directory.path(), &programs, Events::new(|_| ()));
+        let (mut network, directory) = empty_network();
         network.broker("broker-a", &[], &[]).expect("broker-a");
         network.broker("broker-b", &["broker-a"], &[]).expect("broker-b");
         network.master("master", "Operated", &["broker-a", "broker-b"]).expect("the master");
@@ -43,10 +35,8 @@ impl Story {
 
     /// Submits a job of so many tasks that sleep for so long.
     fn submit(&self, name: &str, tasks: usize, seconds: u64) -> Child {
-        let job = write_job(self.directory.path(), name, tasks, seconds);
-        let mut submit = self.network.submit("master", &job);
-        submit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        submit.spawn().expect("talkoot-master submit starts")
+        let (folder, head) = (self.directory.path().join(name), format!("tasks = {tasks}"));
+        submit(&self.network, &write_sleepy_job(&folder, name, seconds, "2m", &head))
     }
 
     fn wait(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
@@ -66,7 +56,7 @@ impl Story {
 fn one_job_is_followed_through_all_processes_by_its_offer_and_no_peers_address_is_told() {
     let story = Story::begin();
     let mut submit = story.submit("followed", 1, 0);
-    assert_eq!(exit_code(&mut submit), Some(0));
+    assert_eq!(await_exit(&mut submit), Some(0));
     story.wait("the receipt", |it| it.is("volunteer", "receipt"));
     let offer = story.wait("the submission", |it| it.is("master", "submitted")).field("offer");
 
@@ -120,7 +110,7 @@ fn a_home_that_leaves_sends_master_and_volunteer_on_and_the_job_is_done_elsewher
         story.wait("the move", |it| it.is("master", "home moved") && it.field("epoch") == "2");
     assert!(moved.at <= drained.at, "the master moved because it was told to");
 
-    assert_eq!(exit_code(&mut submit), Some(0));
+    assert_eq!(await_exit(&mut submit), Some(0));
     let events = story.network.events().all();
     let accepted = events.iter().filter(|it| it.is("master", "accepted"));
     assert_eq!(accepted.count(), 12, "each task once");
@@ -134,51 +124,4 @@ fn ports(text: &str) -> Vec<u16> {
         rest.split(|it: char| !it.is_ascii_digit()).next()
     });
     digits.filter_map(|digits| digits.parse().ok()).collect()
-}
-
-fn exit_code(child: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + JOB_PATIENCE + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().expect("our child") {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().expect("our child");
-    child.wait().expect("our child");
-    None
-}
-
-/// The file of a job whose tasks sleep.
-fn write_job(place: &Path, name: &str, tasks: usize, seconds: u64) -> PathBuf {
-    let folder = place.join(name);
-    std::fs::create_dir(&folder).expect("a folder");
-    let module = wat::parse_str(sleeper(seconds)).expect("the sleeper assembles");
-    std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
-    let job = format!(
-        "name = \"{name}\"\ntasks = {tasks}\n[requirements]\nruntimes = [\"wasm\"]\n[[step]]\n\
-         name = \"sleep\"\nrun = [\"sleeper.wasm\"]\n[limits]\nwall = \"2m\"\nmemory = \"64 MiB\"\n\
-         disk = \"16 MiB\"\n"
-    );
-    std::fs::write(folder.join("job.toml"), job).expect("written");
-    folder.join("job.toml")
-}
-
-/// A module that sleeps for so long.
-fn sleeper(seconds: u64) -> String {
-    let nanoseconds = seconds * 1_000_000_000;
-    format!(
-        r#"
-        (module
-          (import "wasi_snapshot_preview1" "poll_oneoff"
-            (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
-          (memory (export "memory") 1)
-          (func (export "_start")
-            ;; one subscription at 0: the monotonic clock, in nanoseconds from now
-            (i32.store (i32.const 16) (i32.const 1))
-            (i64.store (i32.const 24) (i64.const {nanoseconds}))
-            (drop (call $poll_oneoff
-              (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))
-        "#
-    )
 }

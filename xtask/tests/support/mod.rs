@@ -31,14 +31,7 @@ impl Story {
 
     /// Without any process yet.
     pub fn empty() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let programs = tools::programs().expect("the programs' folder");
-        assert!(
-            programs.join("talkoot-broker").exists(),
-            "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
-        );
-        let events = Events::new(|_| ());
-        let network = Network::new(directory.path(), &programs, events);
+        let (network, directory) = empty_network();
         let sweep = assemble_sweep(directory.path());
         Self { network, _directory: directory, sweep }
     }
@@ -59,9 +52,7 @@ impl Story {
     }
 
     pub fn submit(&self, job: &Path) -> Child {
-        let mut submit = self.network.submit("master", job);
-        submit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        submit.spawn().expect("talkoot-master submit starts")
+        submit(&self.network, job)
     }
 
     /// Writes a job of one task that sleeps for so long; gives its file.
@@ -77,16 +68,7 @@ impl Story {
         wall: &str,
         head: &str,
     ) -> PathBuf {
-        let folder = self.network.state(name);
-        std::fs::create_dir(&folder).expect("a folder");
-        let module = wat::parse_str(sleeper(seconds)).expect("the sleeper assembles");
-        std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
-        let job = format!(
-            "name = \"{name}\"\n{head}\n[requirements]\nruntimes = [\"wasm\"]\n[[step]]\nname = \"sleep\"\n\
-             run = [\"sleeper.wasm\"]\n[limits]\nwall = \"{wall}\"\nmemory = \"64 MiB\"\ndisk = \"16 MiB\"\n"
-        );
-        std::fs::write(folder.join("job.toml"), job).expect("written");
-        folder.join("job.toml")
+        write_sleepy_job(&self.network.state(name), name, seconds, wall, head)
     }
 
     /// Runs a command of `talkoot-master` on the state of process `name`; gives what it prints.
@@ -125,6 +107,44 @@ impl Story {
     }
 }
 
+/// A network without any process yet, and the directory with all that its processes will write.
+pub fn empty_network() -> (Network, TempDir) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let programs = tools::programs().expect("the programs' folder");
+    assert!(
+        programs.join("talkoot-broker").exists(),
+        "the programs are not built: run `cargo build --release`, or `cargo xtask check`"
+    );
+    (Network::new(directory.path(), &programs, Events::new(|_| ())), directory)
+}
+
+/// Submits a job to the master called "master", and waits for its end in a process of its own.
+pub fn submit(network: &Network, job: &Path) -> Child {
+    let mut submit = network.submit("master", job);
+    submit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    submit.spawn().expect("talkoot-master submit starts")
+}
+
+/// Writes, into the new `folder`, a job whose step sleeps for so long and may take `wall`, with more lines
+/// at the head of its file; gives the file.
+pub fn write_sleepy_job(
+    folder: &Path,
+    name: &str,
+    seconds: u64,
+    wall: &str,
+    head: &str,
+) -> PathBuf {
+    std::fs::create_dir(folder).expect("a folder");
+    let module = wat::parse_str(sleeper(seconds)).expect("the sleeper assembles");
+    std::fs::write(folder.join("sleeper.wasm"), module).expect("written");
+    let job = format!(
+        "name = \"{name}\"\n{head}\n[requirements]\nruntimes = [\"wasm\"]\n[[step]]\nname = \"sleep\"\n\
+         run = [\"sleeper.wasm\"]\n[limits]\nwall = \"{wall}\"\nmemory = \"64 MiB\"\ndisk = \"16 MiB\"\n"
+    );
+    std::fs::write(folder.join("job.toml"), job).expect("written");
+    folder.join("job.toml")
+}
+
 fn assemble_sweep(directory: &Path) -> PathBuf {
     let (source, folder) = (tools::root().join("examples/sweep"), directory.join("sweep-package"));
     std::fs::create_dir(&folder).expect("a folder");
@@ -153,6 +173,7 @@ fn sleeper(seconds: u64) -> String {
     )
 }
 
+/// The exit code of a child that ends in time; one that does not is killed.
 pub fn await_exit(child: &mut Child) -> Option<i32> {
     let deadline = Instant::now() + JOB_PATIENCE + PATIENCE;
     while Instant::now() < deadline {
