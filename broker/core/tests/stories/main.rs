@@ -1,5 +1,6 @@
 //! What a broker promises, told as stories.
 
+mod cost;
 mod custody;
 mod leases;
 mod mesh;

@@ -94,6 +94,8 @@ pub struct World {
     pub drained: BTreeSet<PublicKey>,
     next_reply: u64,
     queue: VecDeque<(PublicKey, Input)>,
+    /// How much each broker was told, beside the time.
+    told: BTreeMap<PublicKey, usize>,
 }
 
 struct Node {
@@ -126,6 +128,7 @@ impl World {
             drained: BTreeSet::new(),
             next_reply: 0,
             queue: VecDeque::new(),
+            told: BTreeMap::new(),
         };
         for broker in brokers {
             world.join(*broker);
@@ -191,6 +194,13 @@ impl World {
         let node = Node { broker: restored.expect("own records"), disk, held: None };
         self.nodes.insert(broker.0, node);
         self.put(broker.0, Input::Wake);
+    }
+
+    /// How often `broker` was told anything but the time, and the bytes on its disk.
+    pub fn cost(&self, broker: Key) -> (usize, usize) {
+        let disk = self.nodes[&broker.0].disk.iter();
+        let bytes = disk.map(|(key, value)| key.len() + value.len()).sum();
+        (self.told.get(&broker.0).copied().unwrap_or(0), bytes)
     }
 
     /// Bytes of the largest value on the broker's disk.
@@ -351,6 +361,9 @@ impl World {
     fn run(&mut self) {
         while let Some((broker, input)) = self.queue.pop_front() {
             let Some(node) = self.nodes.get_mut(&broker) else { continue };
+            if !matches!(input, Input::Wake) {
+                *self.told.entry(broker).or_default() += 1;
+            }
             let ahead = self.ahead.get(&broker).copied().unwrap_or_default();
             let now = Now { wall: self.now.wall + ahead, ..self.now };
             node.broker.handle(input, now);
