@@ -9,11 +9,16 @@ use mesh_core::{CallId, ReplyId};
 /// Questions of others forwarded at a time, and as many of our own, at most.
 pub const MAX_FORWARDED: usize = 1_000;
 
+/// Questions for ads at a time, at most: of one private job with all the volunteers that it can name, at a
+/// broker with 16 links. They do not count as forwarded: who asks for ads keeps nobody from claiming.
+const MAX_SEEKING: usize = 1_024;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     open: BTreeMap<CallId, Purpose>,
     forwarded: usize,
+    seeking: usize,
     classes: BTreeSet<(PublicKey, Class)>,
     next: u64,
 }
@@ -33,10 +38,10 @@ impl Calls {
     /// A call for `purpose`, unless there are too many, or one for just that is out.
     pub(crate) fn open(&mut self, purpose: Purpose) -> Option<CallId> {
         match &purpose {
-            Purpose::Forward { .. } | Purpose::Ad { .. } if self.forwarded >= MAX_FORWARDED => {
-                return None;
-            }
-            Purpose::Forward { .. } | Purpose::Ad { .. } => self.forwarded += 1,
+            Purpose::Forward { .. } if self.forwarded >= MAX_FORWARDED => return None,
+            Purpose::Forward { .. } => self.forwarded += 1,
+            Purpose::Ad { .. } if self.seeking >= MAX_SEEKING => return None,
+            Purpose::Ad { .. } => self.seeking += 1,
             Purpose::Ads { .. } if self.classes.len() >= MAX_FORWARDED => return None,
             Purpose::Ads { broker, class } => {
                 if !self.classes.insert((*broker, class.clone())) {
@@ -54,7 +59,8 @@ impl Calls {
     pub(crate) fn close(&mut self, call: CallId) -> Option<Purpose> {
         let purpose = self.open.remove(&call)?;
         match &purpose {
-            Purpose::Forward { .. } | Purpose::Ad { .. } => self.forwarded -= 1,
+            Purpose::Forward { .. } => self.forwarded -= 1,
+            Purpose::Ad { .. } => self.seeking -= 1,
             Purpose::Ads { broker, class } => {
                 self.classes.remove(&(*broker, class.clone()));
             }
