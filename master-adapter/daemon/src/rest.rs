@@ -314,6 +314,13 @@ async fn take_job(
     let volunteers = file.private.clone();
     let mut job = NewJob { replicas: request.replicas, ..NewJob::from_file(file, package) };
     if !volunteers.is_empty() {
+        if usize::from(job.replicas) > volunteers.len() {
+            return Err(refused(format!(
+                "{} replicas of each task need as many volunteers, and the job names {}",
+                job.replicas,
+                volunteers.len()
+            )));
+        }
         let (package, private) = api.make_private(package, &volunteers).await?;
         (job.package, job.private) = (package, Some(private));
     }

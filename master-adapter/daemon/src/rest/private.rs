@@ -132,13 +132,14 @@ mod tests {
     /// Submits a job for `volunteers`, whose ads the home has as far as they are in `ads`.
     async fn submit(
         bench: &mut Bench,
+        replicas: u16,
         volunteers: &[u8],
         ads: &[Verified<Ad>],
     ) -> (Outcome<Submitted>, Option<NewJob>) {
         let package = ask(bench, "secret", |client| client.upload(file(CONTENT))).await;
         let keys: Vec<_> = volunteers.iter().map(|it| node(*it).public().to_string()).collect();
         let job_file = format!("private = true\nvolunteers = {keys:?}\n{JOB}");
-        let request = NewJobRequest { job_file, package: package.expect("stored"), replicas: 1 };
+        let request = NewJobRequest { job_file, package: package.expect("stored"), replicas };
         let client = Client::at(&bench.address, "secret".to_owned());
         let submission = tokio::task::spawn_blocking(move || client.submit(&request));
         tokio::pin!(submission);
@@ -167,7 +168,7 @@ mod tests {
     async fn the_package_of_a_private_job_is_encrypted_for_each_of_its_volunteers() {
         let mut bench = bench().await;
         let ads = [1, 2].map(|seed| ad(seed, in_an_hour()));
-        let (submitted, job) = submit(&mut bench, &[1, 2], &ads).await;
+        let (submitted, job) = submit(&mut bench, 2, &[1, 2], &ads).await;
         submitted.expect("taken");
         let job = job.expect("submitted");
         assert_ne!(job.package.hash, BlobHash::of(CONTENT));
@@ -191,11 +192,20 @@ mod tests {
         let past = Timestamp(0) + Ad::MAX_LIFETIME;
         for ads in [vec![], vec![ad(2, past)], vec![ad(3, in_an_hour())]] {
             let ads: Vec<_> = ads.into_iter().chain([ad(1, in_an_hour())]).collect();
-            let (submitted, job) = submit(&mut bench, &[1, 2], &ads).await;
+            let (submitted, job) = submit(&mut bench, 1, &[1, 2], &ads).await;
             let failure = submitted.map(drop).expect_err("refused");
             assert!(failure.to_string().contains("while it is connected"), "{failure}");
             assert!(failure.to_string().contains(&node(2).public().to_string()), "{failure}");
             assert_eq!((failure.exit(), job), (Exit::Input, None));
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_private_job_with_more_replicas_than_volunteers_is_refused_as_it_would_never_end() {
+        let mut bench = bench().await;
+        let (submitted, job) = submit(&mut bench, 2, &[1], &[ad(1, in_an_hour())]).await;
+        let failure = submitted.map(drop).expect_err("refused");
+        assert!(failure.to_string().contains("need as many volunteers"), "{failure}");
+        assert_eq!((failure.exit(), job), (Exit::Input, None));
     }
 }
