@@ -12,6 +12,9 @@ use mesh_core::{Answer, Ask, ReconcileAnswer, ReconcileAsk, decode_answers, deco
 const FACTOR: u64 = 256;
 const BASE: u64 = 8 << 10;
 
+/// Bytes of memory that whoever decrypts a blob needs besides: a chunk, whatever the blob claims to be.
+const CHUNK: u64 = 68 << 10;
+
 #[test]
 fn what_fuzzing_found_takes_no_more_than_its_share() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -25,19 +28,8 @@ fn what_fuzzing_found_takes_no_more_than_its_share() {
 
 #[test]
 fn questions_and_answers_that_are_lists_without_end_take_no_more_than_their_share() {
-    let map = |entries: Vec<(&str, Value)>| {
-        Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
-    };
-    let small = [
-        Value::from(1),
-        Value::Bytes(Vec::new()),
-        Value::Bytes(vec![7; 32]),
-        Value::Array(vec![Value::from(1), Value::from(2)]),
-        Value::Array(vec![Value::from("present"), Value::from("x")]),
-        map(vec![("x", Value::from(1))]),
-    ];
-    for item in small {
-        let list = || Value::Array(vec![item.clone(); 10_000 / encode_cbor(&item).len()]);
+    for item in small() {
+        let list = || list_of(&item);
         let needs = map(vec![("runtimes", list()), ("clauses", list())]);
         for said in [
             map(vec![("pull", map(vec![("wants", map(vec![("runtimes", list())]))]))]),
@@ -57,6 +49,46 @@ fn questions_and_answers_that_are_lists_without_end_take_no_more_than_their_shar
     }
 }
 
+#[test]
+fn what_only_its_recipient_reads_takes_no_more_than_its_share_and_a_chunk() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    for (folder, law) in [("report", fuzz::report as Reader), ("encrypted", fuzz::encrypted)] {
+        for entry in fs::read_dir(corpus.join(folder)).expect("a corpus") {
+            let file = entry.expect("an entry").path();
+            let bytes = fs::read(&file).expect("a readable file");
+            bounded(folder, &file.display().to_string(), CHUNK, &bytes, law);
+        }
+    }
+    for item in small() {
+        for name in ["steps", "artifacts", "platform", "ended"] {
+            let said = map(vec![(name, list_of(&item))]);
+            let bytes = encode_cbor(&said);
+            bounded("report", &format!("{said:.200?}"), CHUNK, &bytes, fuzz::report);
+        }
+    }
+}
+
+/// The smallest items of each sort.
+fn small() -> [Value; 6] {
+    [
+        Value::from(1),
+        Value::Bytes(Vec::new()),
+        Value::Bytes(vec![7; 32]),
+        Value::Array(vec![Value::from(1), Value::from(2)]),
+        Value::Array(vec![Value::from("present"), Value::from("x")]),
+        map(vec![("x", Value::from(1))]),
+    ]
+}
+
+fn map(entries: Vec<(&str, Value)>) -> Value {
+    Value::Map(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+/// 10,000 bytes of that item.
+fn list_of(item: &Value) -> Value {
+    Value::Array(vec![item.clone(); 10_000 / encode_cbor(item).len()])
+}
+
 type Reader = fn(&[u8]);
 
 /// Lets everything that reads what peers say read `bytes`.
@@ -69,10 +101,15 @@ fn check(what: &str, bytes: &[u8]) {
         ("question of reconciliation", |bytes| drop(ReconcileAsk::decode(bytes))),
         ("answer of reconciliation", |bytes| drop(ReconcileAnswer::decode(bytes))),
     ];
-    let length = bytes.len();
-    let most = FACTOR * u64::try_from(length).expect("64 bits") + BASE;
     for (name, read) in readers {
-        let taken = measure(|| read(bytes)).bytes_max;
-        assert!(taken <= most, "{name} took {taken} bytes for {length}: {what}");
+        bounded(name, what, 0, bytes, read);
     }
+}
+
+/// Lets `read` read `bytes`, for which it may take `more` bytes of memory than their share.
+fn bounded(name: &str, what: &str, more: u64, bytes: &[u8], read: Reader) {
+    let length = bytes.len();
+    let most = FACTOR * u64::try_from(length).expect("64 bits") + BASE + more;
+    let taken = measure(|| read(bytes)).bytes_max;
+    assert!(taken <= most, "{name} took {taken} bytes for {length}: {what}");
 }
