@@ -80,8 +80,10 @@ fn one_job_is_followed_through_all_processes_by_its_offer_and_no_peers_address_i
     }
     // What the core tells while it works on a peer's word is within the span of that word.
     // What waits for the disk is told after it, with its offer.
-    let known = of_job.iter().find(|it| it.is("broker-a", "offer known")).expect("it is told");
-    let span: Value = serde_json::from_str(&known.field("span")).expect("a span");
+    // The home may hear of the offer from the standby first; one of the two was told by the master.
+    let mut known = of_job.iter().filter(|it| it.name == "offer known");
+    let span: Option<Value> = known.find_map(|it| serde_json::from_str(&it.field("span")).ok());
+    let span = span.expect("a span");
     assert_eq!((&span["name"], &span["kind"]), (&"ask".into(), &"publish".into()), "{span}");
     assert_eq!(span["offer"].as_str(), Some(offer.as_str()), "{span}");
     assert!(span["peer"].is_string(), "{span}");
