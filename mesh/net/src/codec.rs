@@ -146,7 +146,8 @@ impl rr::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write_frame(io, &response, MAX_FRAME_BYTES).await.map_err(io::Error::other)
+        // Whoever asks and does not read holds the answer no longer than this.
+        within(write_frame(io, &response, MAX_FRAME_BYTES)).await
     }
 }
 

@@ -27,6 +27,7 @@ use crate::streams::{Incoming, OpenError, Opened};
 use crate::swarm::{self, Behaviour, BehaviourEvent, ident};
 use crate::traffic;
 use crate::transport::{can_dial, peer_in};
+use crate::unread::Unread;
 use crate::{
     Config, DialError, Direction, Event, GossipId, PeerInfo, PeerKey, Protocol, PublishError,
     Reply, RequestError, StartError, SubscribeError, Topic, Verdict, gossip,
@@ -63,7 +64,13 @@ type Answer<T> = oneshot::Sender<T>;
 type Response = Result<Vec<u8>, RequestError>;
 
 /// An answer that the program has given, or `None` if it refused.
-type Answered = (Protocol, rr::ResponseChannel<Vec<u8>>, Option<Vec<u8>>);
+struct Answered {
+    protocol: Protocol,
+    peer: PeerKey,
+    request: rr::InboundRequestId,
+    channel: rr::ResponseChannel<Vec<u8>>,
+    answer: Option<Vec<u8>>,
+}
 
 pub(crate) struct Driver {
     key: PeerKey,
@@ -76,6 +83,7 @@ pub(crate) struct Driver {
     requests: HashMap<(Protocol, rr::OutboundRequestId), (PeerKey, Answer<Response>)>,
     unanswered: FuturesUnordered<BoxFuture<'static, Answered>>,
     request_bytes: Arc<Semaphore>,
+    unread: Unread<(Protocol, rr::InboundRequestId)>,
     blob_slots: Slots,
     channels: Places,
 }
@@ -122,6 +130,7 @@ impl Driver {
             requests: HashMap::new(),
             unanswered: FuturesUnordered::new(),
             request_bytes: Arc::new(Semaphore::new(MAX_REQUEST_BYTES)),
+            unread: Unread::default(),
             blob_slots: blob::slots(),
             channels: Places::default(),
         })
@@ -411,8 +420,8 @@ impl Driver {
     fn on_requests(&mut self, protocol: Protocol, event: rr::Event<Vec<u8>, Vec<u8>>) {
         match event {
             rr::Event::Message { peer, message, .. } => match message {
-                rr::Message::Request { request, channel, .. } => {
-                    self.on_request(protocol, named(&peer), request, channel);
+                rr::Message::Request { request_id, request, channel } => {
+                    self.on_request(protocol, named(&peer), request_id, request, channel);
                 }
                 rr::Message::Response { request_id, response } => {
                     self.resolve(protocol, request_id, Ok(response));
@@ -421,10 +430,11 @@ impl Driver {
             rr::Event::OutboundFailure { request_id, error, .. } => {
                 self.resolve(protocol, request_id, Err(from_outbound(&error)));
             }
-            rr::Event::InboundFailure { peer, error, .. } => {
+            rr::Event::InboundFailure { peer, request_id, error, .. } => {
+                self.unread.over(&(protocol, request_id));
                 tracing::trace!(%peer, %error, "an incoming request failed");
             }
-            rr::Event::ResponseSent { .. } => {}
+            rr::Event::ResponseSent { request_id, .. } => self.unread.over(&(protocol, request_id)),
         }
     }
 
@@ -439,6 +449,7 @@ impl Driver {
         &mut self,
         protocol: Protocol,
         peer: PeerKey,
+        request: rr::InboundRequestId,
         data: Vec<u8>,
         channel: rr::ResponseChannel<Vec<u8>>,
     ) {
@@ -452,13 +463,22 @@ impl Driver {
         };
         let (reply, answered) = Reply::new(held);
         if self.outbox.offer(Event::Request { protocol, peer, data, reply }).is_ok() {
-            self.unanswered.push(Box::pin(async move { (protocol, channel, answered.await.ok()) }));
+            self.unanswered.push(Box::pin(async move {
+                let answer = answered.await.ok();
+                Answered { protocol, peer, request, channel, answer }
+            }));
         }
     }
 
-    fn on_answered(&mut self, (protocol, channel, answer): Answered) {
+    fn on_answered(&mut self, answered: Answered) {
+        let Answered { protocol, peer, request, channel, answer } = answered;
         let Some(answer) = answer else { return };
+        if !self.unread.begin((protocol, request), peer, answer.len()) {
+            // Dropping the channel refuses the request.
+            return tracing::debug!(%peer, ?protocol, "the peer reads its answers too slowly");
+        }
         if self.swarm.behaviour_mut().requests(protocol).send_response(channel, answer).is_err() {
+            self.unread.over(&(protocol, request));
             tracing::trace!(?protocol, "an answer came too late");
         }
     }

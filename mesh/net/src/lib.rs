@@ -38,6 +38,7 @@ mod swarm;
 mod traffic;
 mod transport;
 mod turns;
+mod unread;
 
 pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, Received, Sent};
 pub use channel::{

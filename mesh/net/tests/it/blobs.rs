@@ -4,8 +4,7 @@ use std::io::{Read, Seek, Write};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use mesh_net::{BlobError, BlobGet, BlobPut, Event, IncomingBlob, Sent};
 
-use crate::raw::Raw;
-use crate::{Node, story};
+use crate::{Node, raw, story};
 
 const SIZE: usize = 5 * 1024 * 1024 + 4321;
 
@@ -208,7 +207,7 @@ async fn a_receiver_that_cannot_write_tells_the_sender() {
 async fn a_peer_that_changes_one_byte_is_found_out_at_its_group() {
     story(async || {
         let client = Node::client(2).await;
-        let mut raw = Raw::start(9).await;
+        let mut raw = raw(9).await;
         let mut streams = raw.accept("/talkoot/1/blob");
         raw.be_dialled_by(&client.net).await;
         let content = vec![0x5a; 32 * 1024];

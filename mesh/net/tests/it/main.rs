@@ -7,7 +7,6 @@ mod connections;
 mod eclipse;
 mod garbage;
 mod gossip;
-mod raw;
 mod requests;
 mod silence;
 mod wire;
@@ -15,6 +14,7 @@ mod wire;
 use std::time::Duration;
 
 use mesh_net::{Config, Event, Multiaddr, Net, PeerKey, Role};
+use mesh_raw::Raw;
 use tokio::sync::mpsc;
 
 tokio::task_local! {
@@ -59,6 +59,11 @@ async fn story(story: impl AsyncFn()) {
             .await
             .unwrap_or_else(|_| panic!("the story takes too long over {transport:?}"));
     }
+}
+
+/// A peer that keeps no rule.
+async fn raw(seed: u8) -> Raw {
+    Raw::start(seed, Transport::here().loopback(0)).await
 }
 
 /// A node with what it has been told and nobody has asked for.

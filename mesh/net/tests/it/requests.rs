@@ -4,8 +4,7 @@ use mesh_net::{
 };
 use std::time::Duration;
 
-use crate::raw::Raw;
-use crate::{Node, broker, story};
+use crate::{Node, broker, raw, story};
 
 const ALL: [Protocol; 3] = [Protocol::Call, Protocol::Custody, Protocol::Reconcile];
 
@@ -125,7 +124,7 @@ async fn what_is_over_the_limit_is_not_sent() {
 async fn an_announcement_over_the_limit_ends_the_stream_before_any_body() {
     story(async || {
         let mut a = Node::broker(1).await;
-        let mut raw = Raw::start(9).await;
+        let mut raw = raw(9).await;
         raw.be_dialled_by(&a.net).await;
         let over = [0x81, 0x80, 0x40];
 
