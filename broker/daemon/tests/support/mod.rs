@@ -80,6 +80,15 @@ impl Process {
         Self { child, log, seen: Vec::new(), state: state.to_path_buf() }
     }
 
+    /// Bytes of memory that it has.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says it");
+        let kib = line.split_whitespace().nth(1).and_then(|it| it.parse::<u64>().ok());
+        1024 * kib.expect("a number of KiB")
+    }
+
     /// The first event called `name`, from now on or before.
     pub fn event(&mut self, name: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
