@@ -14,6 +14,7 @@ mod channel_shares;
 mod claims;
 mod contract;
 mod dialling;
+mod directory;
 mod epochs_owed;
 mod exchange;
 mod gossip_set;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use capability::PublicKey;
 use master_core::MAX_BROKERS;
-use mesh_net::{Multiaddr, Net};
-use mesh_shell::{Clock, Dialer, Exit, Failure, Outcome};
+use mesh_net::Multiaddr;
+use mesh_shell::{Clock, Dialer, Exit, Failure, Learning, Link, Outcome};
 
 /// What a multiaddr ends with in front of an Ed25519 key: `/p2p/`, the length of a peer id, and the
 /// identity multihash over the protobuf form of the key.
@@ -68,10 +68,13 @@ pub struct Brokers {
 
 impl Brokers {
     /// Dials `brokers` whenever they are not connected.
-    pub fn dial(brokers: &[Broker], net: Net, clock: Clock) -> Self {
-        let mut dialer = Dialer::new(net, clock, brokers.len());
+    pub fn dial(brokers: &[Broker], link: Link, clock: Clock) -> Self {
+        // A master's home is one broker and no other: of that, new addresses are learned.
+        let of: Vec<_> = brokers.iter().map(|broker| broker.key).collect();
+        let configured = of.iter().copied().collect();
+        let mut dialer = Dialer::new(link, clock, brokers.len(), Learning::Of(of));
         dialer.want(brokers.iter().map(|broker| broker.address.clone()));
-        Self { configured: brokers.iter().map(|broker| broker.key).collect(), dialer }
+        Self { configured, dialer }
     }
 
     /// Whether `peer` is one of them.
@@ -79,9 +82,9 @@ impl Brokers {
         self.configured.contains(&peer)
     }
 
-    /// `peer`, one of them, is connected.
-    pub fn up(&self, peer: PublicKey) {
-        self.dialer.up(peer);
+    /// `peer`, one of them, is connected at `address`.
+    pub fn up(&self, peer: PublicKey, address: Multiaddr) {
+        self.dialer.up(peer, address);
     }
 
     /// `peer`, one of them, is no longer connected.

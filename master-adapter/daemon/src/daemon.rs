@@ -91,7 +91,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     tracing::info!(address = %address, project = %authority.project(), "http");
 
     // Last, so that whoever sees the adapter connected finds it complete.
-    let brokers = Brokers::dial(&settings.brokers, net.clone(), clock);
+    let brokers = Brokers::dial(&settings.brokers, link.clone(), clock);
     let key_changes = identity.key_changes();
     let parts = Parts { master, opener, board, key_changes, link, clock, brokers, counters };
     let (event_loop, finished) = EventLoop::new(parts);

@@ -11,7 +11,7 @@ use capability::statements::TaskId;
 use capability::{HpkeOpener, PublicKey, StatementId};
 use master_core::{Action, Arrival, CancelError, Input, Inside, Master, News, SubmitError};
 use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
-use mesh_net::{Event, Protocol, Reply};
+use mesh_net::{Event, Multiaddr, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
     disk_failure, log_declared, public_key, spans,
@@ -156,8 +156,10 @@ impl EventLoop {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Connected { peer, .. } => self.on_connection(public_key(peer), true),
-            Event::Disconnected { peer } => self.on_connection(public_key(peer), false),
+            Event::Connected { peer, address, .. } => {
+                self.on_connection(public_key(peer), Some(address));
+            }
+            Event::Disconnected { peer } => self.on_connection(public_key(peer), None),
             Event::Request { protocol: Protocol::Custody, peer, data, reply } => {
                 self.on_handover(public_key(peer), &data, reply);
             }
@@ -173,14 +175,15 @@ impl EventLoop {
         }
     }
 
-    fn on_connection(&mut self, peer: PublicKey, up: bool) {
+    /// `peer` is connected, `at` some address, or no longer.
+    fn on_connection(&mut self, peer: PublicKey, at: Option<Multiaddr>) {
         if !self.brokers.has(peer) {
             return;
         }
-        if up {
-            self.brokers.up(peer);
-        } else {
-            self.brokers.down(peer);
+        let up = at.is_some();
+        match at {
+            Some(address) => self.brokers.up(peer, address),
+            None => self.brokers.down(peer),
         }
         let what = if up { "link up" } else { "link down" };
         tracing::info!(peer = peer.short(), "{what}");

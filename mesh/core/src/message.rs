@@ -5,8 +5,8 @@
 //! statement that nobody vouched for.
 
 use capability::statements::{
-    Ad, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Ownership, Registration, Renewal,
-    Withdrawal,
+    Ad, BrokerCard, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Ownership, Registration,
+    Renewal, Withdrawal,
 };
 use capability::{
     CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, ProjectKey, PublicKey, Requirements,
@@ -34,6 +34,10 @@ pub const MAX_REGISTRATIONS_AN_ANSWER: usize = 15;
 
 /// Stopped tasks in one answer at most; more come with the next.
 pub const MAX_STOPPED_AN_ANSWER: usize = 256;
+
+/// Broker cards in one answer at most, and brokers that can be asked about: at their longest the
+/// cards fit into a frame.
+pub const MAX_BROKERS_AN_ANSWER: usize = 15;
 
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
@@ -129,6 +133,11 @@ pub enum Ask {
         /// Whose statements are wanted; at most [`MAX_KEYS_AN_ASK`].
         of: Vec<PublicKey>,
     },
+    /// Where brokers are.
+    Brokers {
+        /// Which, at most [`MAX_BROKERS_AN_ANSWER`]; none: some that the asker could turn to.
+        of: Vec<PublicKey>,
+    },
 }
 
 /// What a volunteer would take: a coarse filter. Its policy stays with it.
@@ -183,6 +192,8 @@ pub enum Answer {
     Stopped(Vec<StoppedTask>),
     /// All that is known here of what those keys have signed about keys.
     KeyChanges(Vec<KeyChange>),
+    /// Cards of brokers, at most [`MAX_BROKERS_AN_ANSWER`].
+    Brokers(Vec<Verified<BrokerCard>>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -340,6 +351,9 @@ enum WireAsk {
     KeyChanges {
         of: Vec<PublicKey>,
     },
+    Brokers {
+        of: Vec<PublicKey>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -355,6 +369,7 @@ enum WireAnswer {
     Registrations(Vec<Envelope>),
     Stopped(Vec<StoppedTask>),
     KeyChanges(Vec<Envelope>),
+    Brokers(Vec<Envelope>),
     Refused(Refusal),
 }
 
@@ -401,6 +416,7 @@ impl Ask {
             Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
             Self::Vouch { ownership } => WireAsk::Vouch { ownership: ownership.envelope().clone() },
             Self::KeyChanges { of } => WireAsk::KeyChanges { of },
+            Self::Brokers { of } => WireAsk::Brokers { of },
         })
     }
 
@@ -456,6 +472,10 @@ impl Ask {
                 bounded("keys", of.len(), MAX_KEYS_AN_ASK)?;
                 Self::KeyChanges { of }
             }
+            WireAsk::Brokers { of } => {
+                bounded("brokers", of.len(), MAX_BROKERS_AN_ANSWER)?;
+                Self::Brokers { of }
+            }
         })
     }
 }
@@ -481,6 +501,7 @@ impl Answer {
                 let envelopes = changes.iter().map(|change| change.envelope().clone());
                 WireAnswer::KeyChanges(envelopes.collect())
             }
+            Self::Brokers(cards) => WireAnswer::Brokers(envelopes(&cards)),
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
     }
@@ -516,6 +537,10 @@ impl Answer {
                 bounded("key changes", changes.len(), MAX_KEY_CHANGES_AN_ANSWER)?;
                 let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
                 Self::KeyChanges(changes.collect::<Result<_, _>>()?)
+            }
+            WireAnswer::Brokers(cards) => {
+                bounded("brokers", cards.len(), MAX_BROKERS_AN_ANSWER)?;
+                Self::Brokers(checked(&cards, verifier)?)
             }
             WireAnswer::Refused(refusal) => {
                 if let Refusal::Elsewhere(brokers) = &refusal {

@@ -91,6 +91,11 @@ impl Routes {
         self.first_hops.len()
     }
 
+    /// The card of one broker.
+    pub fn card(&self, broker: PublicKey) -> Option<&Verified<BrokerCard>> {
+        self.cards.get(&broker)
+    }
+
     /// The current cards.
     pub fn cards(&self) -> impl ExactSizeIterator<Item = &Verified<BrokerCard>> {
         self.cards.values()

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use capability::statements::{
-    Ad, Blob, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease, Offer, Ownership,
-    Package, Permissions, Receipt, Registration, Renewal, Revocation, Succession, TaskId,
-    USUAL_PRIORITY, Verdict, Withdrawal,
+    Ad, Blob, BrokerCard, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease, Offer,
+    Ownership, Package, Permissions, Receipt, Registration, Renewal, Revocation, Succession,
+    TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Encapsulated, EncryptionKey, Envelope, Explanation,
@@ -20,11 +20,11 @@ use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
-    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BUNDLES_A_FRAME,
-    MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS,
-    MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, Pass, ReconcileAnswer,
-    ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, decode_answers, decode_bundles, differences,
-    encode_answers, encode_bundles,
+    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BROKERS_AN_ANSWER,
+    MAX_BUNDLES_A_FRAME, MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK,
+    MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, Pass,
+    ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, decode_answers,
+    decode_bundles, differences, encode_answers, encode_bundles,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -62,6 +62,8 @@ fn asks_are_as_specified_and_come_back() {
         Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
         Ask::Stopped { project: key(1).public().into() },
         Ask::Vouch { ownership: ownership() },
+        Ask::Brokers { of: Vec::new() },
+        Ask::Brokers { of: vec![key(1).public(); MAX_BROKERS_AN_ANSWER] },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -131,6 +133,7 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Withdrawn(withdrawal()),
         Answer::Stopped(vec![StoppedTask { offer: id(4), task: 3, volunteers: 5, times: 7 }]),
         Answer::KeyChanges(vec![revocation(), succession()]),
+        Answer::Brokers(vec![broker_card(); MAX_BROKERS_AN_ANSWER]),
     ];
     let refusals = [
         Refusal::NoTask,
@@ -218,6 +221,15 @@ fn nobody_is_sent_to_more_brokers_than_he_can_look_at() {
     let elsewhere = Refusal::Elsewhere(vec![String::new(); MAX_OTHER_BROKERS + 1]);
     let refused = Answer::decode(&Answer::Refused(elsewhere).encode(), &Ed25519);
     assert_eq!(refused.expect_err("too many").to_string(), "over 8 other brokers in one message");
+}
+
+#[test]
+fn no_more_brokers_are_asked_for_or_answered_than_a_frame_holds() {
+    let ask = Ask::Brokers { of: vec![key(1).public(); MAX_BROKERS_AN_ANSWER + 1] };
+    assert!(Ask::decode(&ask.encode(), &Ed25519).is_err());
+    let answer = Answer::Brokers(vec![broker_card(); MAX_BROKERS_AN_ANSWER + 1]);
+    assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
+    const { assert!(MAX_BROKERS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
 }
 
 #[test]
@@ -334,6 +346,12 @@ fn envelope_of_delegation() -> Envelope {
 fn withdrawal() -> Verified<Withdrawal> {
     let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
     Verified::sign(withdrawal, &key(2))
+}
+
+fn broker_card() -> Verified<BrokerCard> {
+    let addresses = vec!["/dns/broker.example/tcp/4077".to_owned()];
+    let links = vec![key(2).public()];
+    Verified::sign(BrokerCard { seq: 1, addresses, links, expires: EXPIRES }, &key(1))
 }
 
 fn revocation() -> KeyChange {

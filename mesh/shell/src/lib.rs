@@ -15,6 +15,7 @@ mod handover;
 pub mod http;
 mod key_changes;
 pub mod key_file;
+mod learned;
 mod link;
 pub mod logs;
 pub mod out;
@@ -34,6 +35,7 @@ pub use handover::Incoming;
 pub use key_changes::{
     KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings, log_declared,
 };
+pub use learned::Learning;
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
 pub use session::{Session, SessionError};
 pub use signals::Termination;

@@ -34,6 +34,8 @@ const MIN_DONATED: u64 = 16 << 20;
 pub struct Config {
     /// Addresses of brokers. If there are none, those of pinned projects are dialled.
     brokers: Vec<Address>,
+    /// Whether brokers that these tell of are dialled too, when fewer than two are reached.
+    discover: bool,
     /// Cores donated. Default: all but one.
     cores: Option<NonZeroU32>,
     /// Memory donated. Default: half.
@@ -90,6 +92,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             brokers: Vec::new(),
+            discover: true,
             cores: None,
             memory: None,
             disk: None,
@@ -112,6 +115,9 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # Addresses of brokers. If there are none, the brokers of projects that you trust are used.
 # Default: none.
 #brokers = ["/dns/broker.example.org/tcp/4077"]
+
+# Whether to dial brokers that these tell of, when fewer than two of them are reached.
+#discover = true
 
 # What you donate to all jobs together, at most.
 # Defaults: all cores but one; half of the memory; 8 GiB of disk space, or half of what is free.
@@ -170,6 +176,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// Addresses of brokers. If there are none, those of pinned projects are dialled.
     pub brokers: Vec<Multiaddr>,
+    /// Whether brokers that these tell of are dialled too.
+    pub discover: bool,
     /// What is donated.
     pub donated: Resources,
     /// Address of the status page.
@@ -300,6 +308,7 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         cache: config::cache_dir(ROLE, common.state.as_deref())?,
         state,
         brokers,
+        discover: file.discover,
         donated,
         name,
         policy,

@@ -8,8 +8,8 @@ use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
 use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
-    Clock, Dialer, Durable, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
-    disk_failure, public_key, spans,
+    Clock, Dialer, Durable, Incoming, KeyChanges, Learning, Link, Outcome, Termination, Watch,
+    chain, disk_failure, public_key, spans,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -150,7 +150,7 @@ impl EventLoop {
         Self {
             key: link.key(),
             clock: place.clock,
-            dialer: Dialer::new(link.net().clone(), place.clock, WARM_BROKERS),
+            dialer: Dialer::new(link.clone(), place.clock, WARM_BROKERS, learning(&settings)),
             executor: (equipment.executor)(place, &runtimes, done),
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
@@ -249,9 +249,9 @@ impl EventLoop {
     fn event(&mut self, event: Event) {
         match event {
             // Only brokers are dialled, and nobody dials us.
-            Event::Connected { peer, .. } => {
+            Event::Connected { peer, address, .. } => {
                 let peer = public_key(peer);
-                self.dialer.up(peer);
+                self.dialer.up(peer, address);
                 self.handle(Input::BrokerUp { peer });
             }
             Event::Disconnected { peer } => {
@@ -508,6 +508,15 @@ impl EventLoop {
         let key = self.key.to_string();
         let addresses = self.dialer.addresses();
         status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses)
+    }
+}
+
+/// Any broker will do, and is remembered, unless the owner wants those that are named and no others.
+fn learning(settings: &Settings) -> Learning {
+    if settings.discover {
+        Learning::Any { file: settings.state.join("brokers") }
+    } else {
+        Learning::Nothing
     }
 }
 

@@ -15,6 +15,7 @@ use super::Broker;
 use crate::ad_table::{Advertised, fits_in};
 use crate::calls::Purpose;
 use crate::contract::{Action, News};
+use crate::directory;
 use crate::gossip_set::{Admission, Subject};
 use crate::record;
 
@@ -109,6 +110,10 @@ impl Broker {
             Ask::KeyChanges { of } => {
                 let changes = self.key_changes(of);
                 self.reply(reply, Answer::KeyChanges(changes));
+            }
+            Ask::Brokers { of } => {
+                let cards = directory::cards_for(from, &of, &self.routes, now.wall);
+                self.reply(reply, Answer::Brokers(cards));
             }
         }
     }
