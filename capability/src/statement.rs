@@ -86,6 +86,8 @@ kinds! {
     Ownership = 16, "ownership";
     /// What is asked of a peer.
     Request = 17, "request";
+    /// Where a network begins.
+    Network = 18, "network";
 }
 
 impl fmt::Display for Kind {

@@ -25,8 +25,8 @@ use std::time::Duration;
 use capability::statements::{Class, Lease, Offer};
 use capability::{BlobHash, ProjectKey, PublicKey, Signer, StatementId, Verified, Verifier};
 use mesh_core::{
-    Answer, CommitId, Custody, CustodyLimits, Mark, Mono, Now, Outbox, Refusal, ReplyId, Routes,
-    Write,
+    Answer, CommitId, Custody, CustodyLimits, Listing, Mark, Mono, Now, Outbox, Refusal, ReplyId,
+    Routes, Write,
 };
 
 pub use channelling::ChannelRoute;
@@ -136,6 +136,8 @@ pub struct Broker {
     exchanges: BTreeMap<PublicKey, Exchange>,
     card: OwnCard,
     dialling: Dialling,
+    /// If the operator names a founder.
+    network: Option<Listing>,
     known: GossipSet,
     book: OfferBook,
     ads: AdTable,
@@ -203,6 +205,7 @@ impl Broker {
             exchanges: BTreeMap::new(),
             card: OwnCard::new(config.addresses, now),
             dialling: Dialling::new(config.bootstrap, config.target_links, config.seed, now),
+            network: None,
             known: GossipSet::default(),
             book: OfferBook::default(),
             ads: AdTable::default(),
@@ -242,6 +245,10 @@ impl Broker {
             Input::PeerDown { peer } => self.peer_down(peer, now),
             Input::Found { address, peer } => self.dialling.found(&address, peer),
             Input::Addresses(addresses) => self.card.set_addresses(addresses, now),
+            Input::Network(listing) => {
+                self.dialling.list(&listing, self.me, now);
+                self.network = Some(listing);
+            }
             Input::Gossip { gossip, from, token } => {
                 let heard = self.admitted.has(from);
                 let verdict = if heard && self.learn(gossip, now) == Admission::News {

@@ -6,7 +6,8 @@ use capability::statements::TaskId;
 use capability::{BlobHash, ProjectKey, PublicKey, StatementId};
 use mesh_core::{
     Answer, Ask, Branch, Bundle, CallFailed, CallId, Commit, CommitId, Difference, Gossip,
-    Handover, HandoverAnswer, HandoverFailed, ReconcileAnswer, ReconcileAsk, ReplyId, Topic,
+    Handover, HandoverAnswer, HandoverFailed, Listing, ReconcileAnswer, ReconcileAsk, ReplyId,
+    Topic,
 };
 use serde::{Serialize, Serializer};
 use thiserror::Error;
@@ -54,6 +55,8 @@ pub enum Input {
     },
     /// The addresses at which other brokers can dial this one have changed.
     Addresses(Vec<String>),
+    /// What is known of the broker's network, anew.
+    Network(Listing),
     /// A gossip message, checked by [`Gossip::check`].
     Gossip {
         /// What it says.

@@ -1,5 +1,5 @@
-//! Whom a broker dials: those that its operator names, always; those that cards tell of, until there
-//! are links enough.
+//! Whom a broker dials: those that its operator names, always; those that its network's founder lists,
+//! until there is a link; those that cards tell of, until there are links enough.
 //!
 //! Which of the many is chance, so that the mesh has short ways and no centre, and nobody can make
 //! keys that all others choose. Who is dialled in vain is dialled again later, and later each time:
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::PublicKey;
-use capability::statements::BrokerCard;
-use mesh_core::{Mono, Now, Patience, Random, Routes};
+use capability::statements::ListedBroker;
+use mesh_core::{Listing, Mono, Now, Patience, Random, Routes};
 
 use crate::card::SETTLE;
 
@@ -32,6 +32,8 @@ const TOLD_WAITS: (Duration, Duration) = (Duration::from_secs(20), Duration::fro
 #[derive(Debug)]
 pub(crate) struct Dialling {
     named: BTreeMap<String, Named>,
+    /// Brokers of the network's list, in this broker's own order.
+    listed: Vec<Listed>,
     /// Links to aim at with the help of cards; 0 to dial nobody but the named.
     target: usize,
     /// Brokers that cards tell of and that were dialled. Those without a card are forgotten.
@@ -47,6 +49,13 @@ pub(crate) struct Dialling {
 struct Named {
     /// Who was found there.
     found: Option<PublicKey>,
+    attempts: Attempts,
+}
+
+/// A broker that the network's founder names.
+#[derive(Debug)]
+struct Listed {
+    broker: ListedBroker,
     attempts: Attempts,
 }
 
@@ -73,7 +82,18 @@ impl Dialling {
         let named = bootstrap.into_iter().map(|address| (address, Named::default())).collect();
         let mut random = Random::new(seed);
         let salt = random.next_u64();
-        Self { named, target, told: BTreeMap::new(), random, salt, due: now.mono }
+        let (listed, told) = (Vec::new(), BTreeMap::new());
+        Self { named, listed, target, told, random, salt, due: now.mono }
+    }
+
+    /// From now on the network's list is `listing`; we are `me`.
+    pub(crate) fn list(&mut self, listing: &Listing, me: PublicKey, now: Now) {
+        let listed = |broker: &ListedBroker| Listed {
+            broker: broker.clone(),
+            attempts: Attempts::default(),
+        };
+        self.listed = listing.brokers(me, now.wall).into_iter().map(listed).collect();
+        self.due = now.mono;
     }
 
     /// `peer` was found at `address`; it may be ourselves.
@@ -86,6 +106,9 @@ impl Dialling {
     /// `peer` is connected: whatever was in vain before counts no more.
     pub(crate) fn connected(&mut self, peer: PublicKey) {
         self.told.remove(&peer);
+        for listed in self.listed.iter_mut().filter(|listed| listed.broker.key == peer) {
+            listed.attempts = Attempts::default();
+        }
     }
 
     /// There is somebody new to dial, or somebody less to talk to.
@@ -114,6 +137,9 @@ impl Dialling {
                 addresses.push(address.clone());
             }
         }
+        if routes.links().next().is_none() {
+            addresses.extend(self.next_listed(now.mono));
+        }
         self.told.retain(|broker, _| routes.knows(*broker));
         let under_way = self.told.values().filter(|attempts| attempts.open_until > now.mono);
         let wanted = self.target.saturating_sub(routes.links().count() + under_way.count());
@@ -128,13 +154,22 @@ impl Dialling {
         others.sort_by_cached_key(|card| self.place_of(card.signer()));
         for card in others.into_iter().filter(|it| !it.addresses.is_empty()).take(wanted) {
             let attempts = self.told.entry(card.signer()).or_default();
-            addresses.push(next_address(card, attempts.count).to_owned());
+            addresses.push(next_address(&card.addresses, attempts.count).to_owned());
             attempts.count(TOLD_WAITS, &mut self.random, now.mono);
         }
         let busy = self.told.values().any(|attempts| attempts.not_before > now.mono)
-            || self.named.values().any(|named| named.attempts.not_before > now.mono);
+            || self.named.values().any(|named| named.attempts.not_before > now.mono)
+            || self.listed.iter().any(|listed| listed.attempts.not_before > now.mono);
         self.due = now.mono + if busy { DIAL_EVERY } else { DIAL_SELDOM };
         addresses
+    }
+
+    /// An address of the first broker of the network's list that was not dialled lately.
+    fn next_listed(&mut self, now: Mono) -> Option<String> {
+        let listed = self.listed.iter_mut().find(|listed| listed.attempts.not_before <= now)?;
+        let address = next_address(&listed.broker.addresses, listed.attempts.count).to_owned();
+        listed.attempts.count(NAMED_WAITS, &mut self.random, now);
+        Some(address)
     }
 
     /// Where a broker stands in the order of those to dial.
@@ -145,14 +180,15 @@ impl Dialling {
 }
 
 /// One address after the other. TCP before all: it is there in every program, and firewalls know it.
-fn next_address(card: &BrokerCard, tried: usize) -> &str {
-    let mut addresses: Vec<_> = card.addresses.iter().collect();
+fn next_address(addresses: &[String], tried: usize) -> &str {
+    let mut addresses: Vec<_> = addresses.iter().collect();
     addresses.sort_by_key(|address| address.contains("/udp/") || address.contains("/ws"));
     addresses[tried % addresses.len()]
 }
 
 #[cfg(test)]
 mod tests {
+    use capability::statements::{BrokerCard, Network};
     use capability::{SecretKey, Signer, Timestamp, Verified};
 
     use super::*;
@@ -208,6 +244,32 @@ mod tests {
             tried.iter().map(|it| it.trim_start_matches("/ip4/192.0.2.1")).collect();
         assert_eq!(transports[..3], ["/tcp/1", "/udp/1/quic-v1", "/tcp/2/ws"]);
         assert!(tried.len() < 6, "{tried:?}");
+    }
+
+    #[test]
+    fn without_a_link_the_networks_list_is_dialled_and_with_one_it_is_not() {
+        let listed = |n: u8| ListedBroker {
+            key: key(n).public(),
+            addresses: vec![format!("/ip4/192.0.2.{n}/tcp/1")],
+        };
+        let brokers = (0..4).map(listed).collect();
+        let (name, expires) = ("test".to_owned(), Timestamp(60_000));
+        let list = Verified::sign(Network { name, seq: 1, brokers, expires }, &key(9));
+        let mut listing = Listing::new(key(9).public());
+        listing.take(list, at(0).wall).expect("a list");
+        let mut dialling = Dialling::new(Vec::new(), 0, 1, at(0));
+        dialling.list(&listing, key(0).public(), at(0));
+
+        let mut nobody = routes(0..0);
+        let mut tried = Vec::new();
+        for second in 0..3 {
+            tried.extend(dial(&mut dialling, &nobody, at(second)));
+        }
+        tried.sort();
+        assert_eq!(tried, [1, 2, 3].map(|n| format!("/ip4/192.0.2.{n}/tcp/1")), "not ourselves");
+        nobody.link_up(key(1).public());
+        let with_a_link = nobody;
+        assert_eq!(dial(&mut dialling, &with_a_link, at(30)), [""; 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use capability::statements::BrokerCard;
 use capability::{Payload, PublicKey, Timestamp, Verified};
-use mesh_core::{MAX_BROKERS_AN_ANSWER, Routes};
+use mesh_core::{MAX_BROKERS_AN_ANSWER, Routes, draw};
 
 /// The cards of the brokers `of`; if there are none, of some that `asker` could turn to.
 ///
@@ -28,17 +28,10 @@ pub(crate) fn cards_for(
     cards.into_iter().take(MAX_BROKERS_AN_ANSWER).cloned().collect()
 }
 
-/// A number by which `asker` comes to some brokers and not to others.
-fn draw(asker: PublicKey, broker: PublicKey) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(asker.as_bytes());
-    hasher.update(broker.as_bytes());
-    *hasher.finalize().as_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::LazyLock;
 
     use capability::{SecretKey, Signer};
 
@@ -55,6 +48,8 @@ mod tests {
         Verified::sign(card, &key(of))
     }
 
+    static ROUTES: LazyLock<Routes> = LazyLock::new(routes);
+
     /// Broker 1, linked to 2 to 100; nobody is linked to 101, and 102 has no address.
     fn routes() -> Routes {
         let mut routes = Routes::new(key(1).public());
@@ -70,7 +65,7 @@ mod tests {
 
     fn told(asker: u8, of: &[u8], now: u64) -> Vec<PublicKey> {
         let of: Vec<_> = of.iter().map(|it| key(*it).public()).collect();
-        let cards = cards_for(key(asker).public(), &of, &routes(), Timestamp(now));
+        let cards = cards_for(key(asker).public(), &of, &ROUTES, Timestamp(now));
         cards.iter().map(|card| card.signer()).collect()
     }
 

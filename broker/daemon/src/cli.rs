@@ -54,9 +54,51 @@ pub enum Command {
         /// What `backup` has written.
         file: PathBuf,
     },
+    /// Found a network, and publish by which brokers it is found.
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// What is asked of the running broker.
     #[command(flatten)]
     Ask(Ask),
+}
+
+/// What a network's founder does.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Make the founder's key and print its public half, which is what everybody else is given.
+    Init {
+        /// Where the key is, or is made if there is none. Keep a copy in a safe place.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Sign a list of brokers, which takes the place of all before it.
+    Sign {
+        /// The founder's key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The network's name, for people.
+        #[arg(long)]
+        name: String,
+        /// A broker, with its peer id at the end, as `talkoot-broker key ADDRESS` prints it;
+        /// repeatable, also for further addresses of one broker.
+        #[arg(long = "broker", required = true, value_name = "MULTIADDR")]
+        brokers: Vec<String>,
+        /// How long the list holds.
+        #[arg(long, default_value = "90d", value_name = "DURATION", value_parser = humantime::parse_duration)]
+        lifetime: Duration,
+        /// The file to write, which is replaced.
+        #[arg(value_name = "FILE")]
+        list: PathBuf,
+    },
+    /// Check a list and print what is in it.
+    Show {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        list: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What is asked of the running broker.

@@ -10,7 +10,7 @@ use capability::{ProjectKey, PublicKey};
 use mesh_core::CustodyLimits;
 use mesh_net::{HAS_QUIC, Multiaddr, PeerKey, Role, ip_in};
 use mesh_shell::config::Bytes;
-use mesh_shell::{Exit, Failure, Outcome};
+use mesh_shell::{Exit, Failure, NetworkSettings, Outcome};
 use serde::Deserialize;
 
 use crate::channels::Relaying;
@@ -31,6 +31,10 @@ pub struct Config {
     pub external: Vec<String>,
     /// Brokers to be connected to. Default: none.
     pub bootstrap: Vec<String>,
+    /// The key of the founder of the network, by whose list of brokers it is found. Default: none.
+    pub network: Option<String>,
+    /// Files in which that list may be. Default: none.
+    pub network_list: Vec<PathBuf>,
     /// Whether to dial the brokers that other brokers tell of. Default: true.
     pub discover: bool,
     /// How many links to aim at by doing so. Default: 8.
@@ -79,6 +83,8 @@ impl Default for Config {
             listen: everywhere(),
             external: Vec::new(),
             bootstrap: Vec::new(),
+            network: None,
+            network_list: Vec::new(),
             discover: true,
             target_links: TARGET_LINKS,
             door: DoorAt::Address(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 4079)),
@@ -149,6 +155,8 @@ pub struct Settings {
     pub external: Vec<Multiaddr>,
     /// Brokers to be connected to.
     pub bootstrap: Vec<Multiaddr>,
+    /// The network whose list of brokers is followed.
+    pub network: Option<NetworkSettings>,
     /// Links to aim at by dialling brokers that others tell of.
     pub target_links: usize,
     /// The door.
@@ -217,6 +225,7 @@ impl Config {
             connections_per_address: self.connections_per_address,
             external: all(&self.external)?,
             bootstrap: all(&self.bootstrap)?,
+            network: NetworkSettings::parse(self.network.as_deref(), self.network_list)?,
             target_links: if self.discover { self.target_links } else { 0 },
             door: self.door,
             door_proxies: self.door_proxies,

@@ -10,7 +10,8 @@ use capability::{Ed25519, RememberingRoots, SecretKey, Signer};
 use mesh_net::{AddressLimits, Config as NetConfig, Net, Role, Topic};
 use mesh_shell::http::{Readiness, Web};
 use mesh_shell::{
-    Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http, key_file, peer_key, random_seed,
+    Clock, Exit, Link, NetworkList, OrExit, Outcome, Storage, Termination, http, key_file,
+    peer_key, random_seed,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -94,7 +95,9 @@ pub async fn run(settings: Settings) -> Outcome {
         &settings.bootstrap,
     );
     let sources = Sources { events, knocks, looks, orders, termination };
-    let event_loop = event_loop.relaying(settings.relaying);
+    let network = settings.network.clone();
+    let network = network.map(|it| NetworkList::open(it, &settings.state, clock.now().wall));
+    let event_loop = event_loop.relaying(settings.relaying).following(network);
     let outcome = event_loop.run(sources, finished).await;
     drop(door_ends);
     web.end().await;

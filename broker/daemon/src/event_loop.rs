@@ -24,8 +24,8 @@ use mesh_core::{
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
 use mesh_shell::{
-    Clock, Durable, Incoming, Link, Outcome, Termination, chain, disk_failure, peer_key,
-    public_key, spans,
+    Clock, Durable, Incoming, Link, NetworkList, Outcome, Termination, chain, disk_failure,
+    peer_key, public_key, spans,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
@@ -36,6 +36,7 @@ use crate::desk::Look;
 use crate::door::{Knock, Lobby};
 use crate::garbage::{Garbage, Stored};
 use crate::metrics::Gauges;
+use crate::network::Following;
 use crate::presence::Presence;
 use crate::reply::Reply;
 use crate::report;
@@ -80,6 +81,8 @@ pub struct EventLoop {
     /// Brokers that the operator named, and whether it was said that one is not reached.
     named: BTreeMap<String, bool>,
     disk_is_full: bool,
+    /// Follows the network's list.
+    network: Option<Following>,
     /// Outcomes of errands, of which the core has a bounded number under way.
     errands: mpsc::UnboundedSender<Input>,
     durable: mpsc::UnboundedSender<Durable>,
@@ -155,8 +158,17 @@ impl EventLoop {
             errands,
             durable,
             stored,
+            network: None,
         };
         (this, Finished { errands: finished, commits, walks })
+    }
+
+    /// The same, that follows the list of its network, if there is one.
+    pub fn following(mut self, list: Option<NetworkList>) -> Self {
+        self.network = list.map(|list| {
+            Following::start(list, self.link.clone(), self.clock, self.errands.clone())
+        });
+        self
     }
 
     /// The same, that relays channels, which it does unless told otherwise, or does not.
@@ -271,6 +283,9 @@ impl EventLoop {
                     mesh_net::Direction::Outbound => Direction::Outbound,
                 };
                 tracing::debug!(peer = public_key(peer).short(), ?direction, "peer up");
+                if let (Direction::Outbound, Some(network)) = (direction, &self.network) {
+                    network.met(public_key(peer));
+                }
                 let came = self.presence.connected(public_key(peer), direction);
                 self.give(came).await;
             }

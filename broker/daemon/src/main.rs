@@ -18,6 +18,8 @@ mod guard;
 mod limits;
 mod lists;
 mod metrics;
+mod network;
+mod network_command;
 mod operator;
 mod orders;
 mod page;
@@ -63,6 +65,7 @@ fn run(cli: Cli) -> Outcome {
             return backup::back_up(&client, &state, &file);
         }
         Command::Restore { file } => return backup::restore(&state, &file),
+        Command::Network(command) => return network_command::run(command),
         Command::Ask(command) => command,
     };
     commands::run(command, config.http, &state)

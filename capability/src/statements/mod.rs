@@ -4,6 +4,7 @@ mod check;
 mod key_change;
 mod lease;
 mod machine;
+mod network;
 mod of_kind;
 mod offer;
 mod private;
@@ -21,6 +22,7 @@ pub(crate) use check::{FAMILY as CHECK_FAMILY, PROJECT_CHARACTERS};
 pub use key_change::{MAX_NODES, Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
 pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};
+pub use network::{ListedBroker, Network};
 pub use of_kind::OfKind;
 pub use offer::{
     MAX_OFFLINE, MAX_PACKAGE_BYTES, MAX_PRIORITY, MAX_TASKS, Offer, Package, TaskId,

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::{
-    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Offer, Ownership, Receipt,
+    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Network, Offer, Ownership, Receipt,
     Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
 };
 use crate::statement::{Kind, Payload};
@@ -38,6 +38,7 @@ impl Kind {
             Self::Succession => it.of::<Succession>(),
             Self::Ownership => it.of::<Ownership>(),
             Self::Request => it.of::<Request>(),
+            Self::Network => it.of::<Network>(),
         }
     }
 }

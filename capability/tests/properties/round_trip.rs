@@ -83,4 +83,5 @@ reads_the_same_again! {
     a_succession_reads_the_same_again: arbitrary::succession(), VOLUNTEER;
     an_ownership_reads_the_same_again: arbitrary::ownership(), VOLUNTEER;
     a_request_reads_the_same_again: arbitrary::request(), VOLUNTEER;
+    a_network_reads_the_same_again: arbitrary::network(), VOLUNTEER;
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Check, Claim, Delegation, Home, Lease, Offer, Ownership, Permissions, Private, Receipt,
-    Recipient, Revocation, Succession, Verdict,
+    Check, Claim, Delegation, Home, Lease, ListedBroker, Network, Offer, Ownership, Permissions,
+    Private, Receipt, Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
     Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, PublicKey, Requirements,
@@ -353,7 +353,40 @@ fn contents() -> Vec<Vector> {
     vectors.extend(offers());
     vectors.extend(leases_and_results());
     vectors.extend(key_changes());
+    vectors.extend(networks());
     vectors
+}
+
+fn networks() -> Vec<Vector> {
+    let with = |change: &dyn Fn(&mut Network)| {
+        let mut network = samples::network();
+        change(&mut network);
+        network
+    };
+    let by =
+        |name, comment, change: &dyn Fn(&mut Network)| signed(name, comment, &with(change), OWNER);
+    let of = |count: u8| {
+        let addresses = samples::network().brokers[0].addresses.clone();
+        (1..=count)
+            .map(|n| ListedBroker { key: samples::public(n), addresses: addresses.clone() })
+            .collect()
+    };
+    vec![
+        by("network-nameless", "S96: no name", &|it| it.name.clear()),
+        by("network-without-brokers", "S96: no broker", &|it| it.brokers.clear()),
+        by("network-of-33", "S96: 33 brokers", &|it| it.brokers = of(33)),
+        by("network-twice", "S96: a broker twice", &|it| it.brokers[1].key = it.brokers[0].key),
+        by("network-no-address", "S96: a broker without addresses", &|it| {
+            it.brokers[0].addresses.clear();
+        }),
+        by("network-addresses", "S96: a broker with 5 addresses", &|it| {
+            it.brokers[0].addresses = vec!["/ip4/192.0.2.1/tcp/4077".into(); 5];
+        }),
+        by("network-name", "S10: a name of 65 bytes", &|it| it.name = "x".repeat(65)),
+        by("network-address", "S10: an address of 257 bytes", &|it| {
+            it.brokers[0].addresses[0] = "x".repeat(257);
+        }),
+    ]
 }
 
 /// An ownership of so many nodes, none of which is the volunteer.

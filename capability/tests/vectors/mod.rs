@@ -47,6 +47,7 @@ pub fn valid() -> Vec<Vector> {
         sound(samples::succession(), VOLUNTEER),
         sound(samples::ownership(), OWNER),
         sound(samples::request(), VOLUNTEER),
+        sound(samples::network(), OWNER),
     ];
     let batch = Verified::sign_batch((0..3).map(samples::withdrawal).collect(), &secret(MASTER));
     vectors.extend(batch.iter().zip(0..).map(|(leaf, index): (&Verified<Withdrawal>, u8)| {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Artifact, Blob, BlobPart, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation,
-    Ended, Home, Intent, JobResult, Lease, Log, Offer, Ownership, Package, Permissions, Private,
-    Receipt, Registration, Renewal, Report, Request, Revocation, StepReport, Succession, Summary,
-    TaskId, Verdict, Withdrawal,
+    Ended, Home, Intent, JobResult, Lease, ListedBroker, Log, Network, Offer, Ownership, Package,
+    Permissions, Private, Receipt, Registration, Renewal, Report, Request, Revocation, StepReport,
+    Succession, Summary, TaskId, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, EncryptingWriter, EncryptionKey,
@@ -346,6 +346,19 @@ pub fn succession() -> Succession {
 
 pub fn ownership() -> Ownership {
     Ownership { nodes: vec![public(VOLUNTEER), public(OTHER)], expires: NOW + 24 * HOUR }
+}
+
+pub fn network() -> Network {
+    let at = |key, name: &str| ListedBroker {
+        key,
+        addresses: vec![format!("/dns4/{name}.example.org/tcp/4077")],
+    };
+    Network {
+        name: "example".into(),
+        seq: 1_800_000_000_000,
+        brokers: vec![at(public(BROKER), "one"), at(public(OTHER), "two")],
+        expires: NOW + 30 * 24 * HOUR,
+    }
 }
 
 /// Its body is an ask of `calls.cddl`: `{"explain": {"offer": id}}`.

@@ -1,4 +1,4 @@
-"""The 17 kinds of statements: shape, bounds, and how long they may live."""
+"""The 18 kinds of statements: shape, bounds, and how long they may live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -283,6 +283,23 @@ _BROKER_CARD = record(
 _REVOCATION = record({"key": KEY, "expires": TIME}, {"reason": REASON})
 _SUCCESSION = record({"successor": KEY, "expires": TIME})
 _OWNERSHIP = record({"nodes": array(KEY, 0, 1024, "S72"), "expires": TIME})
+_LISTED_BROKER = record({"key": KEY, "addresses": array(text(256), 1, 4, "S96")})
+_NETWORK = record(
+    {
+        "name": NAME,
+        "seq": unsigned(),
+        "brokers": array(_LISTED_BROKER, 1, 32, "S96"),
+        "expires": TIME,
+    }
+)
+
+
+def _check_network(payload: Payload) -> None:
+    require(payload["name"] != "", "S96", "an empty name")
+    keys = [broker["key"] for broker in payload["brokers"]]
+    require(len(set(keys)) == len(keys), "S96", "a broker twice")
+
+
 _REQUEST = record({"audience": KEY, "nonce": unsigned(), "expires": TIME, "body": shape.octets()})
 
 AD = Kind(1, "ad", DAY_MS, _AD)
@@ -298,6 +315,7 @@ REVOCATION = Kind(14, "revocation", 366 * DAY_MS, _REVOCATION)
 SUCCESSION = Kind(15, "succession", 366 * DAY_MS, _SUCCESSION)
 OWNERSHIP = Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP)
 REQUEST = Kind(17, "request", MINUTE_MS, _REQUEST)
+NETWORK = Kind(18, "network", 366 * DAY_MS, _NETWORK, _check_network)
 
 ALL = (
     AD,
@@ -317,6 +335,7 @@ ALL = (
     SUCCESSION,
     OWNERSHIP,
     REQUEST,
+    NETWORK,
 )
 
 BY_NUMBER = {kind.number: kind for kind in ALL}

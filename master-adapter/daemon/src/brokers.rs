@@ -2,14 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use capability::PublicKey;
+use capability::{PublicKey, Timestamp};
 use master_core::MAX_BROKERS;
-use mesh_net::Multiaddr;
-use mesh_shell::{Clock, Dialer, Exit, Failure, Learning, Link, Outcome};
-
-/// What a multiaddr ends with in front of an Ed25519 key: `/p2p/`, the length of a peer id, and the
-/// identity multihash over the protobuf form of the key.
-const KEY_FOLLOWS: [u8; 9] = [0xa5, 0x03, 0x26, 0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+use mesh_net::{Multiaddr, PeerKey};
+use mesh_shell::{Clock, Dialer, Exit, Failure, Learning, Link, NetworkList, Outcome, public_key};
 
 /// One broker.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,18 +41,37 @@ fn parse_one(text: &str) -> Outcome<Broker> {
         let message = format!("`{text}` is not the address of a broker: {error}");
         Failure::say(Exit::Usage, message).hint(hint)
     })?;
-    let key = key_in(&address).ok_or_else(|| {
+    let key = PeerKey::in_address(&address).map(public_key).ok_or_else(|| {
         let message = format!("the address `{text}` does not end with the broker's peer id");
         Failure::say(Exit::Usage, message).hint(hint)
     })?;
     Ok(Broker { key, address })
 }
 
-/// The key in the peer id at the end of `address`.
-fn key_in(address: &Multiaddr) -> Option<PublicKey> {
-    let bytes = address.to_vec();
-    let (before, key) = bytes.split_last_chunk()?;
-    before.ends_with(&KEY_FOLLOWS).then(|| PublicKey::from_bytes(*key))
+/// Those that are `named`, or else brokers of the network's list: one address of each, in an order of
+/// the node `me`'s own.
+pub fn or_listed(
+    named: Vec<Broker>,
+    network: Option<&NetworkList>,
+    me: PublicKey,
+    now: Timestamp,
+) -> Outcome<Vec<Broker>> {
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let mut brokers: Vec<Broker> = Vec::new();
+    for (key, address) in network.iter().flat_map(|list| list.addresses(me, now)) {
+        let is_known = brokers.iter().any(|known| known.key == key);
+        if !is_known && brokers.len() < MAX_BROKERS {
+            brokers.push(Broker { key, address });
+        }
+    }
+    if brokers.is_empty() {
+        return Err(Failure::say(Exit::Input, "no broker is named, and none is listed").hint(
+            "name a broker with --broker, or a file with a list that holds in `network-list`",
+        ));
+    }
+    Ok(brokers)
 }
 
 /// The brokers that the master talks to, and its connections to them.
@@ -67,12 +82,17 @@ pub struct Brokers {
 }
 
 impl Brokers {
-    /// Dials `brokers` whenever they are not connected.
-    pub fn dial(brokers: &[Broker], link: Link, clock: Clock) -> Self {
+    /// Dials `brokers` whenever they are not connected, also where `network` lists them.
+    pub fn dial(
+        brokers: &[Broker],
+        network: Option<NetworkList>,
+        link: Link,
+        clock: Clock,
+    ) -> Self {
         // A master's home is one broker and no other: of that, new addresses are learned.
         let of: Vec<_> = brokers.iter().map(|broker| broker.key).collect();
         let configured = of.iter().copied().collect();
-        let mut dialer = Dialer::new(link, clock, brokers.len(), Learning::Of(of));
+        let mut dialer = Dialer::new(link, clock, brokers.len(), Learning::Of(of), network);
         dialer.want(brokers.iter().map(|broker| broker.address.clone()));
         Self { configured, dialer }
     }

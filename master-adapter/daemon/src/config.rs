@@ -20,6 +20,11 @@ pub struct Config {
     /// Addresses of brokers; the first is the home of the project's offers, up to four stand by.
     /// Default: none.
     pub brokers: Vec<String>,
+    /// The key of the founder of a network: brokers of its list are used if none are named above, and
+    /// where those named above are is looked up in it. Default: none.
+    pub network: Option<String>,
+    /// Files in which that list may be. Default: none.
+    pub network_list: Vec<PathBuf>,
     /// Where the REST interface listens. Default: `127.0.0.1:4080`.
     pub http: SocketAddr,
     /// The state directory. Default: the usual place.
@@ -72,6 +77,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             brokers: Vec::new(),
+            network: None,
+            network_list: Vec::new(),
             http: DEFAULT_HTTP,
             state: None,
             blob_quota: Bytes(20 << 30),

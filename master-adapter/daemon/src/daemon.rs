@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capability::statements::Check;
-use capability::{Ed25519, HpkeOpener, Payload, ProjectUri, PublicKey};
+use capability::{Ed25519, HpkeOpener, Payload, ProjectUri, PublicKey, Signer};
 use master_core::{Authority, Master};
 use mesh_net::{Config as NetConfig, Role};
 use mesh_shell::http::Web;
-use mesh_shell::{Clock, Exit, Link, OrExit, Outcome, Storage, Termination, http};
+use mesh_shell::{
+    Clock, Exit, Link, NetworkList, NetworkSettings, OrExit, Outcome, Storage, Termination, http,
+};
 use tokio::sync::mpsc;
 
 use crate::archive::{Archive, blob_name};
-use crate::brokers::{Broker, Brokers};
+use crate::brokers::{Broker, Brokers, or_listed};
 use crate::event_loop::{EventLoop, Parts, Sources};
 use crate::identity::Identity;
 use crate::metrics::Counters;
@@ -32,8 +34,10 @@ const COMMAND_QUEUE: usize = 64;
 pub struct Settings<'a> {
     /// The state directory.
     pub state: &'a Path,
-    /// The home, then the standbys.
+    /// The home, then the standbys; if there is none, the network's list says where they are.
     pub brokers: Vec<Broker>,
+    /// The network whose list of brokers is followed.
+    pub network: Option<NetworkSettings>,
     /// Where the REST interface listens.
     pub http: SocketAddr,
     /// Bytes that blobs may take.
@@ -53,13 +57,16 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let node = identity.node_key()?;
     let authority = identity.authority(node.clone(), &settings.checks)?;
     let opener = identity.opener()?;
+    let clock = Clock::new();
+    let network = settings.network.clone();
+    let network = network.map(|it| NetworkList::open(it, settings.state, clock.now().wall));
+    let brokers = or_listed(settings.brokers, network.as_ref(), node.public(), clock.now().wall)?;
     let token = identity.token()?;
     let listener = http::bind(settings.http, "--http").await?;
     let storage = Storage::open(settings.state, settings.blob_quota)?;
-    let clock = Clock::new();
 
     let records = storage.records()?;
-    let keys: Vec<PublicKey> = settings.brokers.iter().map(|broker| broker.key).collect();
+    let keys: Vec<PublicKey> = brokers.iter().map(|broker| broker.key).collect();
     let (mut master, archive) = restore(&authority, keys, records, &storage, &opener, &clock)?;
     master.rehome_after(settings.rehome_after);
     collect_garbage(&archive, &storage, &clock).or_exit(Exit::State)?;
@@ -72,7 +79,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
     let (net, events) = mesh_net::start(config).await.or_exit(Exit::Network)?;
     let link = Link::new(net.clone(), storage.clone(), node, clock);
 
-    let board = board(&master, &authority, &settings.brokers, archive);
+    let board = board(&master, &authority, &brokers, archive);
     let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
     let (counters, metrics) = Counters::register();
     let api = Api {
@@ -84,14 +91,14 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
         token: token.into(),
     };
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
-    let addresses: Vec<_> = settings.brokers.iter().map(|it| it.address.to_string()).collect();
+    let addresses: Vec<_> = brokers.iter().map(|it| it.address.to_string()).collect();
     identity.announce(&address.to_string(), &addresses)?;
     let web =
         Web::serve(listener, http::common(metrics, http::Readiness::default()).merge(routes(api)));
     tracing::info!(address = %address, project = %authority.project(), "http");
 
     // Last, so that whoever sees the adapter connected finds it complete.
-    let brokers = Brokers::dial(&settings.brokers, link.clone(), clock);
+    let brokers = Brokers::dial(&brokers, network, link.clone(), clock);
     let key_changes = identity.key_changes();
     let parts = Parts { master, opener, board, key_changes, link, clock, brokers, counters };
     let (event_loop, finished) = EventLoop::new(parts);

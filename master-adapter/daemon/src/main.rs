@@ -24,7 +24,9 @@ use capability::statements::Check;
 use capability::{ProjectUri, PublicKey};
 use clap::Parser;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Clock, Exit, OrExit, Outcome, describe_key_change, finish, logs, outln};
+use mesh_shell::{
+    Clock, Exit, NetworkSettings, OrExit, Outcome, describe_key_change, finish, logs, outln,
+};
 
 use cli::{BrokerArgs, Cli, ClientArgs, Command};
 use client::Client;
@@ -172,10 +174,13 @@ fn uri(identity: &Identity, config: Config, args: BrokerArgs) -> Outcome {
 fn serve(config: Config, args: BrokerArgs, http: std::net::SocketAddr, state: PathBuf) -> Outcome {
     let checks = config.checks();
     let addresses = if args.brokers.is_empty() { config.brokers } else { args.brokers };
-    let brokers = brokers::parse(&addresses)?;
+    let network = NetworkSettings::parse(config.network.as_deref(), config.network_list)?;
+    let listed = addresses.is_empty() && network.is_some();
+    let brokers = if listed { Vec::new() } else { brokers::parse(&addresses)? };
     let settings = daemon::Settings {
         state: &state,
         brokers,
+        network,
         http,
         blob_quota: config.blob_quota.0,
         rehome_after: config.rehome_after.0,

@@ -12,6 +12,7 @@ mod declaring;
 mod durable;
 mod gossip;
 mod key_change;
+mod listing;
 mod message;
 mod pass;
 mod random;
@@ -42,6 +43,7 @@ pub use key_change::{
     KeyChange, MAX_KEY_CHANGE_BYTES, MAX_KEYS_AN_ASK, MAX_REVOCATIONS_A_SIGNER,
     MAX_SUCCESSIONS_A_SIGNER,
 };
+pub use listing::{Listing, NotTaken, draw};
 pub use message::{
     Answer, Ask, JobNeeds, MAX_BROKERS_AN_ANSWER, MAX_EXCEPTIONS, MAX_FRAME_BYTES, MAX_HOPS,
     MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER,

@@ -5,8 +5,8 @@
 //! statement that nobody vouched for.
 
 use capability::statements::{
-    Ad, BrokerCard, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Offer, Ownership, Registration,
-    Renewal, Withdrawal,
+    Ad, BrokerCard, Claim, Class, Home, Lease, MAX_TASKS_A_CLAIM, Network, Offer, Ownership,
+    Registration, Renewal, Withdrawal,
 };
 use capability::{
     CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, ProjectKey, PublicKey, Requirements,
@@ -36,8 +36,8 @@ pub const MAX_REGISTRATIONS_AN_ANSWER: usize = 15;
 pub const MAX_STOPPED_AN_ANSWER: usize = 256;
 
 /// Broker cards in one answer at most, and brokers that can be asked about: at their longest the
-/// cards fit into a frame.
-pub const MAX_BROKERS_AN_ANSWER: usize = 15;
+/// cards and a network's list fit into a frame.
+pub const MAX_BROKERS_AN_ANSWER: usize = 14;
 
 /// Brokers that a question may cross: far more than any sound route has.
 pub const MAX_HOPS: u8 = 16;
@@ -137,6 +137,8 @@ pub enum Ask {
     Brokers {
         /// Which, at most [`MAX_BROKERS_AN_ANSWER`]; none: some that the asker could turn to.
         of: Vec<PublicKey>,
+        /// The founder whose list is wanted too.
+        network: Option<PublicKey>,
     },
 }
 
@@ -192,8 +194,13 @@ pub enum Answer {
     Stopped(Vec<StoppedTask>),
     /// All that is known here of what those keys have signed about keys.
     KeyChanges(Vec<KeyChange>),
-    /// Cards of brokers, at most [`MAX_BROKERS_AN_ANSWER`].
-    Brokers(Vec<Verified<BrokerCard>>),
+    /// Where brokers are.
+    Brokers {
+        /// Cards, at most [`MAX_BROKERS_AN_ANSWER`].
+        cards: Vec<Verified<BrokerCard>>,
+        /// The newest list of the founder that was asked for, if it is known here.
+        network: Option<Verified<Network>>,
+    },
     /// No, and why.
     Refused(Refusal),
 }
@@ -353,6 +360,8 @@ enum WireAsk {
     },
     Brokers {
         of: Vec<PublicKey>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<PublicKey>,
     },
 }
 
@@ -362,14 +371,20 @@ enum WireAnswer {
     Done,
     Offers(Vec<WireOffered>),
     Leases(Vec<Envelope>),
-    Renewed { lapsed: Vec<StatementId> },
+    Renewed {
+        lapsed: Vec<StatementId>,
+    },
     Withdrawn(Envelope),
     Explanation(Explanation),
     Ads(Vec<Envelope>),
     Registrations(Vec<Envelope>),
     Stopped(Vec<StoppedTask>),
     KeyChanges(Vec<Envelope>),
-    Brokers(Vec<Envelope>),
+    Brokers {
+        cards: Vec<Envelope>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<Envelope>,
+    },
     Refused(Refusal),
 }
 
@@ -416,7 +431,7 @@ impl Ask {
             Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
             Self::Vouch { ownership } => WireAsk::Vouch { ownership: ownership.envelope().clone() },
             Self::KeyChanges { of } => WireAsk::KeyChanges { of },
-            Self::Brokers { of } => WireAsk::Brokers { of },
+            Self::Brokers { of, network } => WireAsk::Brokers { of, network },
         })
     }
 
@@ -472,9 +487,9 @@ impl Ask {
                 bounded("keys", of.len(), MAX_KEYS_AN_ASK)?;
                 Self::KeyChanges { of }
             }
-            WireAsk::Brokers { of } => {
+            WireAsk::Brokers { of, network } => {
                 bounded("brokers", of.len(), MAX_BROKERS_AN_ANSWER)?;
-                Self::Brokers { of }
+                Self::Brokers { of, network }
             }
         })
     }
@@ -501,7 +516,10 @@ impl Answer {
                 let envelopes = changes.iter().map(|change| change.envelope().clone());
                 WireAnswer::KeyChanges(envelopes.collect())
             }
-            Self::Brokers(cards) => WireAnswer::Brokers(envelopes(&cards)),
+            Self::Brokers { cards, network } => WireAnswer::Brokers {
+                cards: envelopes(&cards),
+                network: network.map(|list| list.envelope().clone()),
+            },
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
     }
@@ -538,9 +556,10 @@ impl Answer {
                 let changes = changes.iter().map(|change| KeyChange::check(change, verifier));
                 Self::KeyChanges(changes.collect::<Result<_, _>>()?)
             }
-            WireAnswer::Brokers(cards) => {
+            WireAnswer::Brokers { cards, network } => {
                 bounded("brokers", cards.len(), MAX_BROKERS_AN_ANSWER)?;
-                Self::Brokers(checked(&cards, verifier)?)
+                let network = network.map(|list| Verified::check(&list, verifier)).transpose()?;
+                Self::Brokers { cards: checked(&cards, verifier)?, network }
             }
             WireAnswer::Refused(refusal) => {
                 if let Refusal::Elsewhere(brokers) = &refusal {

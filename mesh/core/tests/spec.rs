@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use capability::statements::{
-    Ad, Blob, BrokerCard, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease, Offer,
-    Ownership, Package, Permissions, Receipt, Registration, Renewal, Revocation, Succession,
-    TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
+    Ad, Blob, BrokerCard, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease,
+    ListedBroker, Network, Offer, Ownership, Package, Permissions, Receipt, Registration, Renewal,
+    Revocation, Succession, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Encapsulated, EncryptionKey, Envelope, Explanation,
@@ -62,8 +62,11 @@ fn asks_are_as_specified_and_come_back() {
         Ask::KeyChanges { of: vec![key(1).public(); MAX_KEYS_AN_ASK] },
         Ask::Stopped { project: key(1).public().into() },
         Ask::Vouch { ownership: ownership() },
-        Ask::Brokers { of: Vec::new() },
-        Ask::Brokers { of: vec![key(1).public(); MAX_BROKERS_AN_ANSWER] },
+        Ask::Brokers { of: Vec::new(), network: None },
+        Ask::Brokers {
+            of: vec![key(1).public(); MAX_BROKERS_AN_ANSWER],
+            network: Some(key(1).public()),
+        },
     ];
     for ask in asks {
         cddl.check("ask", &ask.encode());
@@ -133,7 +136,11 @@ fn answers_are_as_specified_and_come_back() {
         Answer::Withdrawn(withdrawal()),
         Answer::Stopped(vec![StoppedTask { offer: id(4), task: 3, volunteers: 5, times: 7 }]),
         Answer::KeyChanges(vec![revocation(), succession()]),
-        Answer::Brokers(vec![broker_card(); MAX_BROKERS_AN_ANSWER]),
+        Answer::Brokers { cards: Vec::new(), network: None },
+        Answer::Brokers {
+            cards: vec![broker_card(); MAX_BROKERS_AN_ANSWER],
+            network: Some(network()),
+        },
     ];
     let refusals = [
         Refusal::NoTask,
@@ -225,11 +232,13 @@ fn nobody_is_sent_to_more_brokers_than_he_can_look_at() {
 
 #[test]
 fn no_more_brokers_are_asked_for_or_answered_than_a_frame_holds() {
-    let ask = Ask::Brokers { of: vec![key(1).public(); MAX_BROKERS_AN_ANSWER + 1] };
+    let of = vec![key(1).public(); MAX_BROKERS_AN_ANSWER + 1];
+    let ask = Ask::Brokers { of, network: None };
     assert!(Ask::decode(&ask.encode(), &Ed25519).is_err());
-    let answer = Answer::Brokers(vec![broker_card(); MAX_BROKERS_AN_ANSWER + 1]);
+    let cards = vec![broker_card(); MAX_BROKERS_AN_ANSWER + 1];
+    let answer = Answer::Brokers { cards, network: None };
     assert!(Answer::decode(&answer.encode(), &Ed25519).is_err());
-    const { assert!(MAX_BROKERS_AN_ANSWER * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
+    const { assert!((MAX_BROKERS_AN_ANSWER + 1) * (MAX_STATEMENT_BYTES + 8) < MAX_FRAME_BYTES) };
 }
 
 #[test]
@@ -346,6 +355,13 @@ fn envelope_of_delegation() -> Envelope {
 fn withdrawal() -> Verified<Withdrawal> {
     let withdrawal = Withdrawal { statement: id(1), reason: String::new(), expires: EXPIRES };
     Verified::sign(withdrawal, &key(2))
+}
+
+fn network() -> Verified<Network> {
+    let addresses = vec!["/ip4/192.0.2.1/tcp/4077".to_owned()];
+    let brokers = vec![ListedBroker { key: key(2).public(), addresses }];
+    let network = Network { name: "test".to_owned(), seq: 1, brokers, expires: EXPIRES };
+    Verified::sign(network, &key(1))
 }
 
 fn broker_card() -> Verified<BrokerCard> {

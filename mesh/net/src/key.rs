@@ -6,8 +6,10 @@
 use std::fmt;
 
 use capability::PublicKey;
-use libp2p::PeerId;
 use libp2p::identity::{self, ed25519};
+use libp2p::{Multiaddr, PeerId};
+
+use crate::transport::peer_in;
 
 /// The Ed25519 public key that names a peer. The same bytes as a [`PublicKey`], and converted to and from it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,11 @@ impl PeerKey {
     /// `None` if the bytes are not a point on the curve, so that no peer can have this key.
     pub fn peer_id_text(&self) -> Option<String> {
         self.peer_id().map(|id| id.to_base58())
+    }
+
+    /// The key that a peer id at the end of `address` has in it.
+    pub fn in_address(address: &Multiaddr) -> Option<Self> {
+        Self::from_peer_id(&peer_in(address)?)
     }
 
     pub(crate) fn peer_id(&self) -> Option<PeerId> {

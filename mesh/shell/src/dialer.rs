@@ -1,11 +1,14 @@
 //! Keeps connections to brokers: the shell around [`WarmBrokers`].
 //!
-//! Brokers that are met are asked for others, so that no list of addresses is ever the only one.
+//! Brokers that are met are asked for others, so that no list of addresses is ever the only one, and for
+//! the newest list of the network's founder.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use capability::statements::BrokerCard;
+use capability::statements::{BrokerCard, Network};
 use capability::{PublicKey, Verified};
 use mesh_core::{Answer, Ask, WarmBrokers};
 use mesh_net::{DialError, Multiaddr, can_dial};
@@ -15,17 +18,21 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::learned::{Learned, Learning};
 use crate::link::{Link, chain, public_key};
+use crate::network::NetworkList;
 
 /// How often brokers that stay connected are asked for others.
 const ASK_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// How often it is looked whether a file with the network's list has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Dials the brokers that are wanted, in a task of its own, until it is dropped.
 #[derive(Debug)]
 pub struct Dialer {
     /// Not bounded: there is a word for each change of connections, which the network bounds.
     told: mpsc::UnboundedSender<Told>,
-    /// Addresses that can be dialled.
-    addresses: usize,
+    /// How many addresses are known that can be dialled.
+    known: Arc<AtomicUsize>,
     /// Those of which it was said that they cannot.
     useless: BTreeSet<String>,
 }
@@ -37,8 +44,14 @@ enum Told {
     Down(PublicKey),
 }
 
-/// Cards, and the address at which their teller was dialled.
-type Heard = (Multiaddr, Vec<Verified<BrokerCard>>);
+/// What a broker has told.
+struct Heard {
+    teller: PublicKey,
+    /// Where it was dialled.
+    address: Multiaddr,
+    cards: Vec<Verified<BrokerCard>>,
+    network: Option<Verified<Network>>,
+}
 
 type Dialled = (String, Result<PublicKey, DialError>);
 
@@ -50,6 +63,8 @@ struct Task {
     /// Those that the program named.
     wanted: Vec<Multiaddr>,
     learned: Learned,
+    network: Option<NetworkList>,
+    known: Arc<AtomicUsize>,
     addresses: BTreeMap<String, Multiaddr>,
     /// Brokers that are connected, and where they were dialled.
     up: BTreeMap<PublicKey, Multiaddr>,
@@ -60,15 +75,25 @@ struct Task {
 }
 
 impl Dialer {
-    /// Keeps up to `wanted` brokers warm, and learns of others; dials nobody yet.
-    pub fn new(link: Link, clock: Clock, wanted: usize, learning: Learning) -> Self {
+    /// Keeps up to `wanted` brokers warm, and learns of others, also of those in the list of its
+    /// `network`. Dials nobody yet.
+    pub fn new(
+        link: Link,
+        clock: Clock,
+        wanted: usize,
+        learning: Learning,
+        network: Option<NetworkList>,
+    ) -> Self {
         let (told, hears) = mpsc::unbounded_channel();
+        let known = Arc::new(AtomicUsize::new(0));
         let task = Task {
             learned: match &learning {
                 Learning::Any { file } => Learned::load(file),
                 Learning::Of(_) | Learning::Nothing => Learned::default(),
             },
             learning,
+            network,
+            known: Arc::clone(&known),
             warm: WarmBrokers::new(wanted, random_seed()),
             link,
             clock,
@@ -80,11 +105,11 @@ impl Dialer {
             dials: JoinSet::new(),
         };
         tokio::spawn(task.run(hears));
-        Self { told, addresses: 0, useless: BTreeSet::new() }
+        Self { told, known, useless: BTreeSet::new() }
     }
 
-    /// From now on these addresses are dialled, best first, and learned ones after them; but none
-    /// that cannot be dialled. Connections that stand are kept.
+    /// From now on these addresses are dialled, best first, those of the network's list and learned ones
+    /// after them; but none that cannot be dialled. Connections that stand are kept.
     pub fn want(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
         let (useful, useless): (Vec<_>, Vec<_>) = addresses.into_iter().partition(can_dial);
         let useless: BTreeSet<_> = useless.iter().map(ToString::to_string).collect();
@@ -92,7 +117,8 @@ impl Dialer {
             let reason = "no transport of this program reaches it";
             tracing::warn!(address, reason, "broker address of no use");
         }
-        (self.useless, self.addresses) = (useless, useful.len());
+        self.useless = useless;
+        self.known.fetch_max(useful.len(), Ordering::Relaxed);
         self.tell(Told::Places(useful));
     }
 
@@ -106,9 +132,9 @@ impl Dialer {
         self.tell(Told::Down(peer));
     }
 
-    /// How many addresses can be dialled.
+    /// How many addresses are known that can be dialled.
     pub fn addresses(&self) -> usize {
-        self.addresses
+        self.known.load(Ordering::Relaxed)
     }
 
     fn tell(&self, told: Told) {
@@ -120,6 +146,7 @@ impl Dialer {
 impl Task {
     async fn run(mut self, mut hears: mpsc::UnboundedReceiver<Told>) {
         let mut again = tokio::time::interval(ASK_EVERY);
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             self.dial();
             let wake = self.warm.next_wake();
@@ -134,11 +161,12 @@ impl Task {
                     }
                 }
                 Some(heard) = self.asked.join_next() => {
-                    if let Ok(Some((teller, cards))) = heard {
-                        self.learn(&teller, cards);
+                    if let Ok(Some(heard)) = heard {
+                        self.learn(heard);
                     }
                 }
                 _ = again.tick() => self.ask_around(),
+                _ = look.tick(), if self.network.is_some() => self.look(),
                 () = self.clock.sleep_until(wake), if wake.is_some() => {}
             }
         }
@@ -167,7 +195,13 @@ impl Task {
     }
 
     fn set_places(&mut self) {
-        let places: Vec<_> = self.wanted.iter().cloned().chain(self.learned.addresses()).collect();
+        let (me, now) = (self.link.key(), self.clock.now().wall);
+        let listed = self.network.iter().flat_map(|list| list.addresses(me, now));
+        let listed = listed.filter(|(broker, _)| self.learning.is_about(*broker));
+        let mut places = self.wanted.clone();
+        places.extend(listed.map(|(_, address)| address));
+        places.extend(self.learned.addresses());
+        self.known.store(places.len(), Ordering::Relaxed);
         self.warm.set_places(places.iter().map(ToString::to_string));
         self.addresses = places.into_iter().map(|place| (place.to_string(), place)).collect();
     }
@@ -179,31 +213,46 @@ impl Task {
     }
 
     fn ask(&mut self, peer: PublicKey, address: Multiaddr) {
+        let network = self.network.as_ref().map(NetworkList::founder);
         let of = match &self.learning {
-            Learning::Nothing => return,
+            learning if !learning.is_asked() && network.is_none() => return,
             Learning::Of(brokers) => brokers.clone(),
-            Learning::Any { .. } => Vec::new(),
+            Learning::Nothing | Learning::Any { .. } => Vec::new(),
         };
         let link = self.link.clone();
         self.asked.spawn(async move {
-            match link.ask(peer, &Ask::Brokers { of }).await {
-                Ok(Answer::Brokers(cards)) => Some((address, cards)),
+            match link.ask(peer, &Ask::Brokers { of, network }).await {
+                Ok(Answer::Brokers { cards, network }) => {
+                    Some(Heard { teller: peer, address, cards, network })
+                }
                 // An older broker does not know the question.
                 _ => None,
             }
         });
     }
 
-    fn learn(&mut self, teller: &Multiaddr, mut cards: Vec<Verified<BrokerCard>>) {
-        if let Learning::Of(brokers) = &self.learning {
-            cards.retain(|card| brokers.contains(&card.signer()));
+    fn learn(&mut self, heard: Heard) {
+        let Heard { teller, address, mut cards, network } = heard;
+        let now = self.clock.now().wall;
+        let listed = self.network.as_mut().zip(network);
+        let mut is_news = listed.is_some_and(|(known, list)| known.hear(list, teller, now));
+        let learning = &self.learning;
+        cards.retain(|card| learning.is_asked() && learning.is_about(card.signer()));
+        if self.learned.learn(&cards, &address, now) {
+            is_news = true;
+            if let Learning::Any { file } = &self.learning {
+                self.learned.save(file.clone());
+            }
         }
-        if !self.learned.learn(&cards, teller, self.clock.now().wall) {
-            return;
+        if is_news {
+            self.set_places();
         }
-        self.set_places();
-        if let Learning::Any { file } = &self.learning {
-            self.learned.save(file.clone());
+    }
+
+    fn look(&mut self) {
+        let now = self.clock.now().wall;
+        if self.network.as_mut().is_some_and(|list| list.look(now)) {
+            self.set_places();
         }
     }
 

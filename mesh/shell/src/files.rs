@@ -67,6 +67,11 @@ impl Watch {
         Self { path, seen }
     }
 
+    /// Has not seen `path` yet, if there is anything.
+    pub fn unseen(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
     /// Whether it has changed since it was seen last; it counts as seen then.
     pub fn has_changed(&mut self) -> bool {
         let modified = modified(&self.path);

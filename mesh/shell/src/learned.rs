@@ -36,6 +36,21 @@ pub enum Learning {
     },
 }
 
+impl Learning {
+    /// Whether brokers are asked about others at all.
+    pub(crate) fn is_asked(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
+    /// Whether it is of use to know where `broker` is.
+    pub(crate) fn is_about(&self, broker: PublicKey) -> bool {
+        match self {
+            Self::Of(brokers) => brokers.contains(&broker),
+            Self::Nothing | Self::Any { .. } => true,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {

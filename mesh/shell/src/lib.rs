@@ -18,6 +18,7 @@ pub mod key_file;
 mod learned;
 mod link;
 pub mod logs;
+mod network;
 pub mod out;
 mod session;
 mod signals;
@@ -37,6 +38,7 @@ pub use key_changes::{
 };
 pub use learned::Learning;
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
+pub use network::{NetworkList, NetworkSettings, describe_network};
 pub use session::{Session, SessionError};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};

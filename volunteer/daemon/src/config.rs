@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use capability::{Policy, Resources, Runtime, format_bytes};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs};
-use mesh_shell::{Exit, Failure, Outcome, config};
+use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -36,6 +36,10 @@ pub struct Config {
     brokers: Vec<Address>,
     /// Whether brokers that these tell of are dialled too, when fewer than two are reached.
     discover: bool,
+    /// The key of the founder of a network, by whose list of brokers it is found.
+    network: Option<String>,
+    /// Files in which that list may be.
+    network_list: Vec<PathBuf>,
     /// Cores donated. Default: all but one.
     cores: Option<NonZeroU32>,
     /// Memory donated. Default: half.
@@ -93,6 +97,8 @@ impl Default for Config {
         Self {
             brokers: Vec::new(),
             discover: true,
+            network: None,
+            network_list: Vec::new(),
             cores: None,
             memory: None,
             disk: None,
@@ -118,6 +124,11 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 
 # Whether to dial brokers that these tell of, when fewer than two of them are reached.
 #discover = true
+
+# The key of a network's founder, and files in which its list of brokers may be: brokers of the newest
+# list are dialled after those above. Brokers are asked for the list too. Default: none.
+#network = ""
+#network-list = ["/etc/talkoot/network.statement"]
 
 # What you donate to all jobs together, at most.
 # Defaults: all cores but one; half of the memory; 8 GiB of disk space, or half of what is free.
@@ -178,6 +189,8 @@ pub struct Settings {
     pub brokers: Vec<Multiaddr>,
     /// Whether brokers that these tell of are dialled too.
     pub discover: bool,
+    /// The network whose list of brokers is followed.
+    pub network: Option<NetworkSettings>,
     /// What is donated.
     pub donated: Resources,
     /// Address of the status page.
@@ -309,6 +322,7 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         state,
         brokers,
         discover: file.discover,
+        network: NetworkSettings::parse(file.network.as_deref(), file.network_list)?,
         donated,
         name,
         policy,

@@ -8,8 +8,8 @@ use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
 use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
-    Clock, Dialer, Durable, Incoming, KeyChanges, Learning, Link, Outcome, Termination, Watch,
-    chain, disk_failure, public_key, spans,
+    Clock, Dialer, Durable, Incoming, KeyChanges, Learning, Link, NetworkList, Outcome,
+    Termination, Watch, chain, disk_failure, public_key, spans,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -150,7 +150,15 @@ impl EventLoop {
         Self {
             key: link.key(),
             clock: place.clock,
-            dialer: Dialer::new(link.clone(), place.clock, WARM_BROKERS, learning(&settings)),
+            dialer: Dialer::new(
+                link.clone(),
+                place.clock,
+                WARM_BROKERS,
+                learning(&settings),
+                settings.network.clone().map(|network| {
+                    NetworkList::open(network, &settings.state, place.clock.now().wall)
+                }),
+            ),
             executor: (equipment.executor)(place, &runtimes, done),
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),

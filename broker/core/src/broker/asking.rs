@@ -111,9 +111,12 @@ impl Broker {
                 let changes = self.key_changes(of);
                 self.reply(reply, Answer::KeyChanges(changes));
             }
-            Ask::Brokers { of } => {
+            Ask::Brokers { of, network } => {
                 let cards = directory::cards_for(from, &of, &self.routes, now.wall);
-                self.reply(reply, Answer::Brokers(cards));
+                // Rule C61: of the one founder whom the operator has named.
+                let known = self.network.as_ref().filter(|it| network == Some(it.founder()));
+                let network = known.and_then(|it| it.current(now.wall)).cloned();
+                self.reply(reply, Answer::Brokers { cards, network });
             }
         }
     }

@@ -5,14 +5,14 @@ mod offer;
 mod result;
 
 use capability::statements::{
-    Claim, Delegation, Home, Intent, Lease, Ownership, Renewal, Request, Revocation, Succession,
-    TaskId, Withdrawal,
+    Claim, Delegation, Home, Intent, Lease, ListedBroker, Network, Ownership, Renewal, Request,
+    Revocation, Succession, TaskId, Withdrawal,
 };
 use capability::{
     DecryptionKey, EncryptionKey, Envelope, ProjectKey, PublicKey, Runtime, SecretKey, Signer,
     StatementId, Timestamp, Verified,
 };
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 
@@ -196,6 +196,19 @@ pub fn succession() -> impl Strategy<Value = Succession> {
 
 pub fn ownership() -> impl Strategy<Value = Ownership> {
     (vec(key(), 0..=64), time()).prop_map(|(nodes, expires)| Ownership { nodes, expires })
+}
+
+pub fn network() -> impl Strategy<Value = Network> {
+    let addresses = vec(text(64), 1..=4);
+    let listed = |(key, addresses)| ListedBroker { key, addresses };
+    let brokers = btree_map(key(), addresses, 1..=32)
+        .prop_map(move |brokers| brokers.into_iter().map(listed).collect());
+    ("[a-z]{1,64}", number(), brokers, time()).prop_map(|(name, seq, brokers, expires)| Network {
+        name,
+        seq,
+        brokers,
+        expires,
+    })
 }
 
 pub fn request() -> impl Strategy<Value = Request> {
