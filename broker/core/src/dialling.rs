@@ -164,9 +164,10 @@ impl Dialling {
         addresses
     }
 
-    /// An address of the first broker of the network's list that was not dialled lately.
+    /// An address of that broker of the network's list that was dialled least often, and not lately.
     fn next_listed(&mut self, now: Mono) -> Option<String> {
-        let listed = self.listed.iter_mut().find(|listed| listed.attempts.not_before <= now)?;
+        let ready = self.listed.iter_mut().filter(|listed| listed.attempts.not_before <= now);
+        let listed = ready.min_by_key(|listed| listed.attempts.count)?;
         let address = next_address(&listed.broker.addresses, listed.attempts.count).to_owned();
         listed.attempts.count(NAMED_WAITS, &mut self.random, now);
         Some(address)
