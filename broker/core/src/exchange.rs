@@ -1,6 +1,6 @@
 //! One reconciliation with one other broker at a time: a list of questions, asked one by one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use capability::StatementId;
@@ -24,6 +24,8 @@ pub(crate) struct Exchange {
     steps: VecDeque<Step>,
     /// A question is out.
     asked: bool,
+    /// What it asks for, if it fetches.
+    fetching: Vec<StatementId>,
     rounds: u32,
     /// Exchanges begun before this one.
     before: usize,
@@ -50,7 +52,7 @@ impl Exchange {
     /// Starts at once, with an introduction.
     pub(crate) fn introducing(now: Now) -> Self {
         let steps = [Step::Introduce, Step::Start].into();
-        Self { steps, asked: false, rounds: 0, before: 0, next: now.mono }
+        Self { steps, asked: false, fetching: Vec::new(), rounds: 0, before: 0, next: now.mono }
     }
 
     /// The next question, if none is out.
@@ -68,6 +70,27 @@ impl Exchange {
         Some(step)
     }
 
+    /// The question that is out asks for `ids`.
+    pub(crate) fn fetches(&mut self, ids: &[StatementId]) {
+        self.fetching = ids.to_vec();
+    }
+
+    /// What was asked for has come, or as much of it as a frame holds; the rest is asked for next.
+    /// After an answer that brought nothing it is not: the other has no more of it.
+    pub(crate) fn fetched(&mut self, came: &BTreeSet<StatementId>) {
+        let mut rest = std::mem::take(&mut self.fetching);
+        let asked = rest.len();
+        rest.retain(|id| !came.contains(id));
+        if !rest.is_empty() && rest.len() < asked {
+            self.goes_on_with(Step::Fetch(rest));
+        }
+    }
+
+    /// What had no room in the question that is out comes next.
+    pub(crate) fn goes_on_with(&mut self, step: Step) {
+        self.steps.push_front(step);
+    }
+
     /// The question that was out has been answered.
     pub(crate) fn answered(&mut self, now: Now) {
         self.asked = false;
@@ -78,6 +101,7 @@ impl Exchange {
     /// The question that was out has not been answered.
     pub(crate) fn failed(&mut self, now: Now) {
         self.asked = false;
+        self.fetching.clear();
         self.steps.clear();
         self.next = now.mono + RETRY_AFTER;
     }
@@ -99,5 +123,28 @@ impl Exchange {
     /// When the next exchange starts; `None` while one is under way.
     pub(crate) fn next_start(&self) -> Option<Mono> {
         (!self.asked && self.steps.is_empty()).then_some(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(numbers: std::ops::Range<u8>) -> Vec<StatementId> {
+        numbers.map(|n| StatementId::from_bytes([n; 32])).collect()
+    }
+
+    #[test]
+    fn who_answers_with_what_was_not_asked_is_not_asked_again() {
+        let now = Now { mono: Mono::default(), wall: Default::default() };
+        let mut exchange = Exchange::introducing(now);
+        let mut fetch = |asked: &[StatementId], came: std::ops::Range<u8>| {
+            exchange.fetches(asked);
+            exchange.fetched(&ids(came).into_iter().collect());
+            exchange.steps.pop_front().filter(|step| matches!(step, Step::Fetch(_)))
+        };
+        assert_eq!(fetch(&ids(0..4), 0..2), Some(Step::Fetch(ids(2..4))));
+        assert_eq!(fetch(&ids(2..4), 4..9), None);
+        assert_eq!(fetch(&ids(2..4), 2..4), None);
     }
 }

@@ -53,7 +53,7 @@ pub use pass::{MAX_COLLECTED, Pass, PassError};
 pub use random::{Patience, Random};
 pub use reconcile::{
     Branch, Comparison, Difference, MAX_STATEMENTS_A_FRAME, ReconcileAnswer, ReconcileAsk, compare,
-    differences,
+    differences, one_frame,
 };
 pub use request::{
     MAX_NONCES, MAX_NONCES_A_PEER, REQUEST_LIFETIME, RequestError, RequestGuard, check_request,

@@ -15,8 +15,12 @@ use crate::message::MAX_FRAME_BYTES;
 /// Branches of up to that many ids are listed rather than split.
 const LISTED: u32 = 32;
 
-/// Statements in one answer at most, so that a frame of 1 MiB holds them.
-pub const MAX_STATEMENTS_A_FRAME: usize = 15;
+/// Statements in one question or answer at most. Offers have about a kilobyte: a frame is a quarter
+/// full, and over a way of 100 ms a broker that has missed 10,000 catches up within some seconds.
+pub const MAX_STATEMENTS_A_FRAME: usize = 256;
+
+/// Bytes of the statements in one frame at most; what is wrapped around them has the rest.
+const MAX_BYTES_A_FRAME: usize = MAX_FRAME_BYTES - (64 << 10);
 
 /// Branches in one message at most.
 const MAX_BRANCHES: usize = 4096;
@@ -29,7 +33,7 @@ pub enum ReconcileAsk {
     Compare(Vec<Branch>),
     /// Give me these statements; at most [`MAX_STATEMENTS_A_FRAME`].
     Fetch(Vec<StatementId>),
-    /// You lack these.
+    /// You lack these; as many as [`one_frame`] holds.
     Give(Vec<Envelope>),
 }
 
@@ -39,7 +43,7 @@ pub enum ReconcileAsk {
 pub enum ReconcileAnswer {
     /// Of the branches asked about, those that differ, split or listed.
     Differs(Vec<Difference>),
-    /// The statements asked for, as far as they are here.
+    /// The statements asked for, in that order, as far as they are here and [`one_frame`] holds them.
     Statements(Vec<Envelope>),
     /// Taken, as far as they were sound.
     Thanks,
@@ -111,6 +115,16 @@ impl ReconcileAnswer {
     pub fn decode(bytes: &[u8]) -> Result<Self, CborError> {
         decode_cbor(bytes, MAX_FRAME_BYTES)
     }
+}
+
+/// Those of `statements`, from the first on, that fit into one frame; one always does.
+pub fn one_frame<'a>(statements: impl IntoIterator<Item = &'a Envelope>) -> Vec<Envelope> {
+    let mut bytes = 0;
+    let fits = statements.into_iter().take(MAX_STATEMENTS_A_FRAME).take_while(|statement| {
+        bytes += statement.as_bytes().len();
+        bytes <= MAX_BYTES_A_FRAME
+    });
+    fits.cloned().collect()
 }
 
 /// Answers [`ReconcileAsk::Compare`] from our `ids`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use capability::statements::{Ad, Class, Home, Offer, Revocation, Succession, Summary, Withdrawal};
 use capability::{Payload, PublicKey, StatementId, Verified};
-use mesh_core::{Ask, Gossip, MAX_STATEMENTS_A_FRAME, Now, Shard, Write};
+use mesh_core::{Ask, Gossip, Now, Shard, Write};
 
 use super::Broker;
 use crate::calls::Purpose;
@@ -12,6 +12,8 @@ use crate::contract::{Action, News};
 use crate::gossip_set::{Admission, Subject};
 use crate::record;
 
+/// More statements than that at once are somebody's catching up.
+const LITTLE: usize = 15;
 /// Classes of one summary whose ads are pulled at most.
 const MAX_CLASSES_PULLED: usize = 16;
 /// The ads of one class of one broker are pulled this often at most.
@@ -24,9 +26,9 @@ const PULL_ADS_AGAIN: Duration = Duration::from_secs(10);
 impl Broker {
     /// Takes what another broker gives, and gossips it on if it is a little that is new.
     ///
-    /// A full frame is somebody's catching up with the whole: what is in it is no news elsewhere.
+    /// What somebody catches up with is no news elsewhere.
     pub(super) fn learn_all(&mut self, statements: Vec<Gossip>, now: Now) {
-        let little = statements.len() < MAX_STATEMENTS_A_FRAME;
+        let little = statements.len() <= LITTLE;
         for gossip in statements {
             let told = gossip.clone();
             if self.learn(gossip, now) == Admission::News

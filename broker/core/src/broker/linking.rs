@@ -3,7 +3,7 @@
 use capability::{Envelope, PublicKey};
 use mesh_core::{
     Answer, Gossip, MAX_STATEMENTS_A_FRAME, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Shard,
-    Topic, compare, differences,
+    Topic, compare, differences, one_frame,
 };
 
 use super::Broker;
@@ -117,7 +117,7 @@ impl Broker {
         let own_card = self.known.of(&Subject::Card(self.me)).cloned();
         for (peer, exchange) in &mut self.exchanges {
             while let Some(step) = exchange.next_step(now) {
-                if let Some(ask) = question(step, &self.known, own_card.as_ref()) {
+                if let Some(ask) = question(step, exchange, &self.known, own_card.as_ref()) {
                     self.outbox.push(Action::Reconcile { to: *peer, ask });
                     break;
                 }
@@ -137,7 +137,10 @@ impl Broker {
                 }
             }
             ReconcileNews::Statements(statements) => {
-                exchange.into_iter().for_each(|exchange| exchange.answered(now));
+                if let Some(exchange) = exchange {
+                    exchange.fetched(&statements.iter().map(Gossip::id).collect());
+                    exchange.answered(now);
+                }
                 self.learn_all(statements, now);
             }
             ReconcileNews::Thanks => {
@@ -156,8 +159,8 @@ impl Broker {
             }
             ReconcileQuery::Fetch(ids) => {
                 let ids = ids.iter().take(MAX_STATEMENTS_A_FRAME);
-                let kept = ids.filter_map(|id| self.known.envelope(*id).cloned());
-                ReconcileAnswer::Statements(kept.collect())
+                let kept = ids.filter_map(|id| self.known.envelope(*id));
+                ReconcileAnswer::Statements(one_frame(kept))
             }
         };
         self.outbox.push(Action::ReplyReconcile { reply, answer });
@@ -191,18 +194,29 @@ impl Broker {
 }
 
 /// What to ask, unless it has become needless.
-fn question(step: Step, known: &GossipSet, own_card: Option<&Envelope>) -> Option<ReconcileAsk> {
-    let give = |statements: Vec<Envelope>| {
-        (!statements.is_empty()).then_some(ReconcileAsk::Give(statements))
-    };
+fn question(
+    step: Step,
+    exchange: &mut Exchange,
+    known: &GossipSet,
+    own_card: Option<&Envelope>,
+) -> Option<ReconcileAsk> {
     match step {
-        Step::Introduce => give(own_card.into_iter().cloned().collect()),
+        Step::Introduce => own_card.map(|card| ReconcileAsk::Give(vec![card.clone()])),
         Step::Start => Some(ReconcileAsk::start(known.ids())),
         Step::Compare(branches) => Some(ReconcileAsk::Compare(branches)),
         Step::Fetch(mut ids) => {
             ids.retain(|id| !known.contains(*id));
+            exchange.fetches(&ids);
             (!ids.is_empty()).then_some(ReconcileAsk::Fetch(ids))
         }
-        Step::Give(ids) => give(ids.iter().filter_map(|id| known.envelope(*id)).cloned().collect()),
+        Step::Give(mut ids) => {
+            ids.retain(|id| known.contains(*id));
+            let given = one_frame(ids.iter().filter_map(|id| known.envelope(*id)));
+            let rest = ids.split_off(given.len());
+            if !rest.is_empty() {
+                exchange.goes_on_with(Step::Give(rest));
+            }
+            (!given.is_empty()).then_some(ReconcileAsk::Give(given))
+        }
     }
 }

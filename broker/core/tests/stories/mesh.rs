@@ -132,6 +132,30 @@ fn what_gossip_has_lost_is_found_by_comparing() {
 }
 
 #[test]
+fn what_has_no_room_in_a_frame_comes_with_the_next() {
+    let (old, new) = (key(1), key(2));
+    let mut world = World::of(&[old]);
+    world.join(new);
+    // Each broker has lacked 40 offers, of which a frame holds 20.
+    for (n, broker) in [(0, old), (1, new)] {
+        let project = project(n);
+        for tasks in 1..=40 {
+            let mut offer = (*project.offer(tasks, 1, world.now)).clone();
+            let text = |n| (format!("TEXT_{n}"), "x".repeat(4 << 10));
+            offer.job.environment.extend((0..12).map(text));
+            let offer = Verified::sign(offer, &project.master);
+            let publication = publication(project, &offer, 1, broker, world.now);
+            assert_eq!(world.ask(project.master.0, broker, publication), Answer::Done);
+        }
+    }
+    world.connect(new.0, old.0);
+    world.pass(Duration::from_secs(1));
+    for broker in [old, new] {
+        assert_eq!(world.broker(broker).status().offers.len(), 80);
+    }
+}
+
+#[test]
 fn a_claim_without_a_way_says_so() {
     let (near, home, project) = (key(1), key(2), project(0));
     let mut world = World::of(&[near]);
