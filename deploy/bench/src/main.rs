@@ -5,13 +5,24 @@
 //! load of the machine, and the CPU time of each process: a busy machine stretches wall time, CPU
 //! time hardly.
 //!
-//! One file each: a benchmark is a subcommand; `processes` starts programs and measures them,
-//! `site` puts a project with its volunteers together, `figures` sums up.
+//! One file each: a benchmark is a subcommand; `programs` are what is measured, as `processes`;
+//! `brokers` and `master` start those, `site` puts a project with its volunteers together, `wire` is
+//! laid between two, and `figures` sums up.
 
+mod away;
+mod brokers;
+mod comeback;
+mod crowd;
 mod figures;
+mod gossip;
+mod idle;
+mod master;
 mod processes;
+mod programs;
 mod site;
+mod swarms;
 mod tasks;
+mod wire;
 
 use anyhow::Result;
 use clap::Parser;
@@ -21,10 +32,29 @@ use clap::Parser;
 enum Arguments {
     /// Tasks from their submission to durable receipts, with jobs that do nothing.
     Tasks(tasks::TasksArgs),
+    /// From an offer to the start of its job, and from its result to the master, over some brokers.
+    Away(away::AwayArgs),
+    /// Offers on their way to all of 16 brokers in a ring with chords: one at a time, and a burst.
+    Gossip(gossip::GossipArgs),
+    /// A broker that was away while offers came.
+    Comeback(comeback::ComebackArgs),
+    /// 100 swarms in one process, which gossip and check 20 offers a second.
+    Swarms(swarms::SwarmsArgs),
+    /// 10,000 volunteers at one broker, and nothing to do.
+    Idle(idle::IdleArgs),
+    /// Some of those volunteers: what `idle` starts.
+    #[command(hide = true)]
+    Crowd(crowd::CrowdArgs),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse() {
         Arguments::Tasks(args) => tasks::run(&args),
+        Arguments::Away(args) => away::run(&args),
+        Arguments::Gossip(args) => gossip::run(&args),
+        Arguments::Comeback(args) => comeback::run(&args),
+        Arguments::Idle(args) => idle::run(&args),
+        Arguments::Swarms(args) => swarms::run(&args),
+        Arguments::Crowd(args) => crowd::run(&args),
     }
 }

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 use xtask::tools;
 
+use crate::site::PATIENCE;
+
 /// Clock ticks in a second, as `/proc` counts CPU time: the same on all Linux.
 const TICKS: f64 = 100.0;
 
@@ -59,6 +61,8 @@ pub struct Usage {
     pub cpu: f64,
     /// The most that was resident, in bytes.
     pub peak: u64,
+    /// What is resident, in bytes.
+    pub resident: u64,
 }
 
 impl Process {
@@ -97,18 +101,47 @@ impl Process {
         }
     }
 
+    /// Waits up to `patience` for `count` events that are `wanted`.
+    pub fn gather(
+        &mut self,
+        count: usize,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Vec<Event>> {
+        let deadline = Instant::now() + patience;
+        let (mut found, mut seen) = (Vec::new(), 0);
+        loop {
+            self.look()?;
+            found.extend(self.events.iter().skip(seen).filter(|event| wanted(event)).cloned());
+            seen = self.events.len();
+            if found.len() >= count {
+                return Ok(found);
+            }
+            if Instant::now() > deadline || self.child.try_wait()?.is_some() {
+                let (name, found) = (&self.name, found.len());
+                bail!("{name} said {found} of {count}; its log ends:\n{}", self.tail());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for an event called `name` about `offer`; gives when it was.
+    pub fn told(&mut self, name: &str, offer: &str) -> Result<jiff::Timestamp> {
+        let named = |text: &str| !text.is_empty() && offer.starts_with(text);
+        let told = self.wait(0, PATIENCE, |it| it.name == name && named(&it.field("offer")));
+        Ok(told.with_context(|| format!("no {name:?} of offer {offer}"))?.at)
+    }
+
     /// What it has taken so far.
     pub fn usage(&self) -> Result<Usage> {
-        let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let stat = fs::read_to_string(folder.join("stat")).context("cannot read CPU time")?;
-        // After the name, which ends at the last parenthesis: user and system time are 12 and 13.
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: f64 = ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-        let status = fs::read_to_string(folder.join("status")).context("cannot read memory")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let peak = peak.and_then(|peak| peak.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(Usage { cpu: ticks / TICKS, peak: peak.unwrap_or_default() << 10 })
+        usage(self.child.id())
+    }
+
+    /// Ends it at once, and returns when it is gone.
+    pub fn kill(&mut self) {
+        // It may have ended by itself; nothing is left to do then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     fn look(&mut self) -> Result<()> {
@@ -131,11 +164,26 @@ impl Process {
     }
 }
 
+/// What the process `id` has taken so far.
+pub fn usage(id: u32) -> Result<Usage> {
+    let folder = PathBuf::from(format!("/proc/{id}"));
+    let stat = fs::read_to_string(folder.join("stat")).context("cannot read CPU time")?;
+    // After the name, which ends at the last parenthesis: user and system time are 12 and 13.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: f64 = ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    let status = fs::read_to_string(folder.join("status")).context("cannot read memory")?;
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or_default() << 10
+    };
+    Ok(Usage { cpu: ticks / TICKS, peak: bytes("VmHWM:"), resident: bytes("VmRSS:") })
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; nothing is left to do then.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
