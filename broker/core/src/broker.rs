@@ -55,6 +55,7 @@ use crate::receipts::Receipts;
 use crate::rests::Rests;
 use crate::rules::Rules;
 use crate::shares::{Shares, Weight};
+use crate::slot_log::SlotLog;
 use crate::summaries::Summaries;
 use crate::unseen::Unseen;
 use crate::ways_back::WaysBack;
@@ -144,6 +145,7 @@ pub struct Broker {
     /// Machines that could run the offers that are shown.
     summaries: Summaries,
     leases: LeaseTable,
+    slot_log: SlotLog,
     owed: EpochsOwed,
     pulls: Pulls,
     ways_back: WaysBack,
@@ -211,6 +213,7 @@ impl Broker {
             ads: AdTable::default(),
             summaries: Summaries::default(),
             leases: LeaseTable::default(),
+            slot_log: SlotLog::default(),
             owed: EpochsOwed::default(),
             pulls: Pulls::default(),
             ways_back: WaysBack::default(),
@@ -392,7 +395,7 @@ impl Broker {
         self.ways_back.expire(now.mono);
         self.ads_asked.retain(|_, at| *at > now.mono);
         self.leases.forget_claims(now.wall);
-        self.turn.writes.extend(self.receipts.expire(now.wall));
+        self.receipts.expire(now.wall);
         self.expire_custody(now);
         self.shares.expire(now.mono);
         self.admitted.expire(now.wall);
@@ -443,6 +446,8 @@ impl Broker {
     /// for them too.
     fn finish_turn(&mut self) {
         let Turn { mut writes, acknowledgements } = std::mem::take(&mut self.turn);
+        writes = self.slot_log.pack(writes, |offer| self.leases.slots_of(offer));
+        writes.extend(self.receipts.writes());
         let (of_custody, mark) = self.custody.writes();
         writes.extend(of_custody);
         if writes.is_empty() && (acknowledgements.is_empty() || self.outbox.uncommitted() == 0) {

@@ -86,6 +86,20 @@ pub(crate) enum SlotRecord {
     Done(Holder),
 }
 
+impl SlotRecord {
+    fn of(taken: &Taken) -> Self {
+        match taken {
+            Taken::Leased(held) => {
+                Self::Leased { lease: held.lease.envelope().clone(), owner: held.owner }
+            }
+            Taken::Returned { result, holder } => {
+                Self::Returned { result: *result, holder: *holder }
+            }
+            Taken::Done { holder } => Self::Done(*holder),
+        }
+    }
+}
+
 /// That this broker grants an offer's tasks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PoolRecord {
@@ -122,6 +136,15 @@ impl LeaseTable {
     /// How many leases are live.
     pub(crate) fn len(&self) -> usize {
         self.leases
+    }
+
+    /// What the slots of `offer` are that are not open, as records.
+    pub(crate) fn slots_of(&self, offer: StatementId) -> Vec<(TaskId, Vec<u8>)> {
+        let Some(pool) = self.pools.get(&offer) else { return Vec::new() };
+        let record = |(index, taken): (&usize, &Taken)| {
+            (pool.task_id(offer, *index), encode_cbor(&SlotRecord::of(taken)))
+        };
+        pool.taken.iter().map(record).collect()
     }
 
     /// Every live lease.

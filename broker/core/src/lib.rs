@@ -30,6 +30,7 @@ mod record;
 mod rests;
 mod rules;
 mod shares;
+mod slot_log;
 mod summaries;
 mod troubles;
 mod unseen;

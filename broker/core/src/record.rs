@@ -21,9 +21,11 @@ pub(crate) const SUCCESSION: u8 = b'n';
 pub(crate) const POOL: u8 = b'g';
 /// Ranges of settled tasks of an offer, numbered in the order in which they were written.
 pub(crate) const SETTLED: u8 = b's';
-/// What became of one replica of one task.
+/// What became of one replica of one task: no record of its own, but a part of [`SLOTS`].
 pub(crate) const SLOT: u8 = b'l';
-/// A receipt, by its project and the result that it judges.
+/// What became of some replicas of an offer's tasks, numbered in the order in which it did.
+pub(crate) const SLOTS: u8 = b'q';
+/// A chunk of receipts.
 pub(crate) const RECEIPT: u8 = b'r';
 
 /// That the records come from a back-up, and since when: a key of one byte.
@@ -68,12 +70,12 @@ pub(crate) fn settled(offer: StatementId, number: u32) -> Vec<u8> {
     key(SETTLED, &[offer.as_bytes(), &number.to_be_bytes()])
 }
 
-pub(crate) fn slot(id: TaskId) -> Vec<u8> {
-    key(SLOT, &[id.offer.as_bytes(), &id.task.to_be_bytes(), &id.replica.to_be_bytes()])
+pub(crate) fn slots(offer: StatementId, number: u32) -> Vec<u8> {
+    key(SLOTS, &[offer.as_bytes(), &number.to_be_bytes()])
 }
 
-pub(crate) fn receipt(project: ProjectKey, result: StatementId) -> Vec<u8> {
-    key(RECEIPT, &[project.as_bytes(), result.as_bytes()])
+pub(crate) fn slot(id: TaskId) -> Vec<u8> {
+    key(SLOT, &[id.offer.as_bytes(), &id.task.to_be_bytes(), &id.replica.to_be_bytes()])
 }
 
 pub(crate) fn past_epoch(project: ProjectKey) -> Vec<u8> {
@@ -110,13 +112,13 @@ pub(crate) fn project_in(key: &[u8]) -> Option<ProjectKey> {
     Some(ProjectKey::from_bytes(key.get(1..33)?.try_into().ok()?))
 }
 
-/// The offer that a key of [`POOL`] or [`SETTLED`] is about.
+/// The offer that a key of [`POOL`], [`SETTLED`] or [`SLOTS`] is about.
 pub(crate) fn offer_in(key: &[u8]) -> Option<StatementId> {
     let bytes = key.get(1..33)?.try_into().ok()?;
     Some(StatementId::from_bytes(bytes))
 }
 
-/// The number in a key of [`SETTLED`].
+/// The number in a key of [`SETTLED`] or [`SLOTS`].
 pub(crate) fn number_in(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(33..37)?.try_into().ok()?))
 }

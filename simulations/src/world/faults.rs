@@ -262,7 +262,7 @@ pub(super) fn found(disk: &Disk, role: &Role, sabotage: Option<Sabotage>) -> Rec
 /// What a sabotaged disk no longer knows after a restart.
 fn forget(disk: &mut Disk, role: &Role, sabotage: Option<Sabotage>) {
     let lost: &[u8] = match (sabotage, role) {
-        (Some(Sabotage::ForgetLeases), Role::Broker(_)) => b"l",
+        (Some(Sabotage::ForgetLeases), Role::Broker(_)) => b"q",
         (Some(Sabotage::ForgetCustody), Role::Broker(_)) => b"c",
         (Some(Sabotage::ForgetJudgements), Role::Master { .. }) => b"v",
         (Some(Sabotage::ForgetResults), Role::Volunteer { .. }) => b"c",

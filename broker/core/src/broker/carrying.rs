@@ -154,7 +154,7 @@ impl Broker {
         let is_void = |receipt: &Verified<Receipt>| {
             may_be_void(receipt) && keys.is_void_for(receipt.signer(), receipt.project)
         };
-        self.turn.writes.extend(self.receipts.forget_if(is_void));
+        self.receipts.forget_if(is_void);
         let on_its_way = self.custody.bundles().filter(|bundle| match &bundle.cargo {
             Cargo::Receipt(receipt) => is_void(receipt),
             Cargo::Result(_) => false,
@@ -265,7 +265,7 @@ impl Broker {
                 self.turn.writes.extend(self.leases.judged(receipt, now));
                 self.fresh_offers.insert(task.offer);
             }
-            self.turn.writes.extend(self.receipts.keep(receipt.clone(), until));
+            self.receipts.keep(receipt.clone(), until);
         }
         if news {
             let result = receipt.result;

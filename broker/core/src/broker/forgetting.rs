@@ -12,7 +12,7 @@ use crate::lease_table::PoolRecord;
 use crate::record;
 
 /// Kinds of records that are about a pool.
-const OF_POOLS: [u8; 3] = [record::POOL, record::SETTLED, record::SLOT];
+const OF_POOLS: [u8; 3] = [record::POOL, record::SETTLED, record::SLOTS];
 
 impl Broker {
     /// Takes up whether the records come from a back-up, and if so, drops those of old pools. To be

@@ -64,7 +64,7 @@ impl Broker {
         for bundle in self.custody.bundles().filter(hit).map(Bundle::id).collect::<Vec<_>>() {
             self.custody.discharge(bundle);
         }
-        self.turn.writes.extend(self.receipts.forget_if(|receipt| receipt.id() == id));
+        self.receipts.forget_if(|receipt| receipt.id() == id);
         self.outbox.push(Operation::RemoveBlob(blob));
         self.news(News::TakenDown { content });
         Ok(())

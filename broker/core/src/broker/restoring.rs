@@ -7,13 +7,12 @@ use capability::statements::{Home, Offer, Registration};
 use capability::{
     CborError, Payload, Signer, StatementError, StatementId, Verified, Verifier, decode_cbor,
 };
-use mesh_core::{BundleError, CUSTODY_PREFIX, Gossip, MAX_FRAME_BYTES, Now};
+use mesh_core::{BundleError, CUSTODY_PREFIX, Gossip, MAX_FRAME_BYTES, Now, Write};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::{Broker, BrokerConfig};
 use crate::lease_table::{PoolRecord, RestoredSlot, SlotRecord};
-use crate::receipts::ReceiptRecord;
 use crate::record;
 
 /// The durable state cannot be read.
@@ -42,9 +41,11 @@ pub enum RestoreError {
         source: CborError,
     },
     /// A bundle in custody.
-    #[error("a record of custody")]
+    #[error("a record of custody or of receipts")]
     Bundle(#[from] BundleError),
 }
+
+type Slots = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub(super) type Records = BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>>;
 
@@ -69,10 +70,7 @@ impl Broker {
         broker.forget_past_epochs(&mut by_kind, now)?;
         broker.restore_leases(&mut by_kind, now)?;
         for (key, value) in take(&mut by_kind, record::RECEIPT) {
-            let ReceiptRecord { receipt, until } = decode(&key, &value)?;
-            let receipt = Verified::check(&receipt, &*broker.verifier)
-                .map_err(|source| RestoreError::Statement { kind: 'r', source })?;
-            broker.receipts.restore(receipt, until);
+            broker.receipts.restore(&key, &value, &*broker.verifier)?;
         }
         for (key, value) in take(&mut by_kind, CUSTODY_PREFIX) {
             broker.custody.restore(&key, &value, &*broker.verifier)?;
@@ -143,7 +141,7 @@ impl Broker {
             let number = record::number_in(&key).ok_or(RestoreError::Key('s'))?;
             self.leases.restore_settled(offer_in(&key)?, number, &ranges);
         }
-        for (key, value) in take(records, record::SLOT) {
+        for (key, value) in self.restore_slots(records)? {
             let task = record::task_in(&key).ok_or(RestoreError::Key('l'))?;
             let slot = match decode(&key, &value)? {
                 SlotRecord::Leased { lease, owner } => {
@@ -159,6 +157,25 @@ impl Broker {
             self.leases.restore_slot(task, slot, now);
         }
         Ok(())
+    }
+
+    /// What the slots of pools are, each by its key.
+    fn restore_slots(&mut self, records: &mut Records) -> Result<Slots, RestoreError> {
+        let mut slots = Slots::new();
+        for (key, value) in take(records, record::SLOTS) {
+            let number = record::number_in(&key).ok_or(RestoreError::Key('q'))?;
+            let changes = self.slot_log.restore(offer_in(&key)?, number, &value);
+            let changes = changes.map_err(|source| RestoreError::Record { kind: 'q', source })?;
+            for change in changes {
+                match change {
+                    Write::Put { key, value } => drop(slots.insert(key, value)),
+                    Write::Delete { key } => drop(slots.remove(&key)),
+                }
+            }
+        }
+        let stray = self.slot_log.retain(|offer| self.leases.open(offer).is_some());
+        self.turn.writes.extend(stray);
+        Ok(slots)
     }
 
     fn statement<T: Payload>(&self, key: &[u8], value: &[u8]) -> Result<Verified<T>, RestoreError> {
