@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use capability::statements::Ad;
 use capability::{
-    Capabilities, DecryptionKey, Ed25519, Facts, Platform, PublicKey, RememberingRoots, Resources,
+    Capabilities, DecryptionKey, Ed25519, Facts, Platform, PublicKey, Remembering, Resources,
     Runtime, RuntimeFacts, SecretKey, Signature, Signer, Timestamp, ToBeSigned, Verified, Verifier,
 };
 use ed25519_dalek::VerifyingKey;
@@ -50,7 +50,7 @@ fn main() {
     println!("an ad in a batch of {BATCH}: {} bytes", leaves[0].len());
     leaf("no signature looked at", &leaves, &Gullible);
     leaf("each root verified anew", &leaves, &Ed25519);
-    let remembered = leaf("roots remembered", &leaves, &RememberingRoots::new(Ed25519));
+    let remembered = leaf("roots remembered", &leaves, &Remembering::new(Ed25519));
     // What an ad is decoded to is the same work in both envelopes.
     let vouching = remembered.median().saturating_sub(decoding.median());
     println!("of that, beyond decoding an ad: {vouching:.1?}");

@@ -227,7 +227,7 @@ impl Envelope {
                 let vouched = merkle::root_from(self.0.id, *index, count, path);
                 vouched.is_some_and(|hash| batch_payload(count, &hash) == *payload) && {
                     let message = header.to_be_signed(payload, BATCH_DOMAIN);
-                    verifier.verify_root(signer, &message, signature)
+                    verifier.verify_carried(signer, &message, signature)
                 }
             }
         }

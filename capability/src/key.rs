@@ -254,9 +254,23 @@ pub trait Verifier: Send + Sync {
     /// Whether `key` made `signature` over `message`.
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool;
 
-    /// The same of the root of a batch, which each of its leaves brings along.
-    fn verify_root(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+    /// The same of what many statements bring along: the root of a batch, a delegation, an
+    /// ownership. A verifier may remember that it was genuine.
+    fn verify_carried(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
         self.verify(key, message, signature)
+    }
+}
+
+/// Takes whatever it verifies for something that many statements bring along.
+pub(crate) struct Carried<'a>(pub(crate) &'a dyn Verifier);
+
+impl Verifier for Carried<'_> {
+    fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        self.0.verify_carried(key, message, signature)
+    }
+
+    fn verify_carried(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        self.0.verify_carried(key, message, signature)
     }
 }
 

@@ -59,7 +59,7 @@ pub use merkle::MAX_LEAVES;
 pub use policy::{Finding, OfOffer, Policy};
 pub use project_uri::{MAX_URI_BYTES, ProjectUri, UriError};
 pub use quantity::*;
-pub use remembering::RememberingRoots;
+pub use remembering::Remembering;
 pub use requirements::*;
 pub use statement::{Kind, MAX_CLOCK_SKEW, Payload, StatementError, Verified};
 pub use time::Timestamp;

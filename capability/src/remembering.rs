@@ -6,82 +6,83 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::key::{PublicKey, Signature, ToBeSigned, Verifier};
 
-/// Roots that are remembered: the batches whose leaves a node sees mixed together are some dozens,
-/// and a thousand take 64 KiB. The oldest goes first, whoever signed it: who signs a thousand batches
-/// has those of others verified again, which costs time and nothing else.
-const MAX_ROOTS: usize = 1024;
+/// Signatures that are remembered: the batches whose leaves a node sees mixed together are some
+/// dozens, with the delegations and ownerships in them, and a thousand take 64 KiB. The oldest goes
+/// first, whoever signed it: who signs a thousand batches has those of others verified again, which
+/// costs time and nothing else.
+const MAX_REMEMBERED: usize = 1024;
 
-/// A verifier that remembers the roots of batches that were genuine, so that a batch of 256 costs
-/// one verification and not 256.
+/// A verifier that remembers what was genuine of what many statements bring along, so that a batch of
+/// 256 receipts costs two verifications, of its root and of its delegation, and not 512.
 ///
 /// What is remembered is the hash of key, signature and message, and only after `V` took them: who
 /// changes any bit of them is not known here.
-pub struct RememberingRoots<V> {
+pub struct Remembering<V> {
     verifier: V,
-    roots: Mutex<Roots>,
+    known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Roots {
-    known: BTreeSet<[u8; blake3::OUT_LEN]>,
+struct Known {
+    all: BTreeSet<[u8; blake3::OUT_LEN]>,
     /// The same, the oldest first.
     order: VecDeque<[u8; blake3::OUT_LEN]>,
 }
 
-impl<V> RememberingRoots<V> {
+impl<V> Remembering<V> {
     /// Asks `verifier` about whatever is not remembered.
     pub fn new(verifier: V) -> Self {
-        Self { verifier, roots: Mutex::default() }
+        Self { verifier, known: Mutex::default() }
     }
 
-    fn is_known(&self, root: &[u8; blake3::OUT_LEN]) -> bool {
-        self.roots.lock().unwrap_or_else(PoisonError::into_inner).known.contains(root)
+    fn is_known(&self, seen: &[u8; blake3::OUT_LEN]) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).all.contains(seen)
     }
 
-    fn remember(&self, root: [u8; blake3::OUT_LEN]) {
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
-        if !roots.known.insert(root) {
+    fn remember(&self, seen: [u8; blake3::OUT_LEN]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.all.insert(seen) {
             return;
         }
-        roots.order.push_back(root);
-        if roots.order.len() > MAX_ROOTS
-            && let Some(oldest) = roots.order.pop_front()
+        known.order.push_back(seen);
+        if known.order.len() > MAX_REMEMBERED
+            && let Some(oldest) = known.order.pop_front()
         {
-            roots.known.remove(&oldest);
+            known.all.remove(&oldest);
         }
     }
 }
 
-impl<V: Verifier> Verifier for RememberingRoots<V> {
+impl<V: Verifier> Verifier for Remembering<V> {
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
         self.verifier.verify(key, message, signature)
     }
 
-    fn verify_root(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+    fn verify_carried(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
         let mut hasher = blake3::Hasher::new();
-        // The first two are of one length each, so that no two roots run together to the same bytes.
+        // The first two are of one length each, so that no two run together to the same bytes.
         hasher.update(key.as_bytes()).update(&signature.0).update(message.as_bytes());
-        let root = *hasher.finalize().as_bytes();
-        // The lock is not held meanwhile: two may verify the same root, and agree.
-        self.is_known(&root) || {
-            let genuine = self.verifier.verify_root(key, message, signature);
+        let seen = *hasher.finalize().as_bytes();
+        // The lock is not held meanwhile: two may verify the same, and agree.
+        self.is_known(&seen) || {
+            let genuine = self.verifier.verify_carried(key, message, signature);
             if genuine {
-                self.remember(root);
+                self.remember(seen);
             }
             genuine
         }
     }
 }
 
-impl<V: Default> Default for RememberingRoots<V> {
+impl<V: Default> Default for Remembering<V> {
     fn default() -> Self {
         Self::new(V::default())
     }
 }
 
-impl<V: fmt::Debug> fmt::Debug for RememberingRoots<V> {
+impl<V: fmt::Debug> fmt::Debug for Remembering<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RememberingRoots").field("verifier", &self.verifier).finish_non_exhaustive()
+        f.debug_struct("Remembering").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 
@@ -103,7 +104,7 @@ mod tests {
         }
     }
 
-    fn asked(verifier: &RememberingRoots<Counting>) -> usize {
+    fn asked(verifier: &Remembering<Counting>) -> usize {
         verifier.verifier.0.load(Ordering::Relaxed)
     }
 
@@ -112,46 +113,47 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_verified_once_and_nothing_else_is_remembered() {
+    fn what_is_carried_is_verified_once_and_nothing_else_is_remembered() {
         let key = SecretKey::from_seed(&[1; 32]);
-        let verifier = RememberingRoots::<Counting>::default();
+        let verifier = Remembering::<Counting>::default();
         let genuine = key.sign(&message(0));
         for _ in 0..3 {
-            assert!(verifier.verify_root(&key.public(), &message(0), &genuine));
+            assert!(verifier.verify_carried(&key.public(), &message(0), &genuine));
         }
         assert_eq!(asked(&verifier), 1);
         for _ in 0..3 {
             assert!(verifier.verify(&key.public(), &message(0), &genuine));
         }
-        assert_eq!(asked(&verifier), 4, "what is no root is none of its business");
+        assert_eq!(asked(&verifier), 4, "what stands alone is none of its business");
     }
 
     #[test]
-    fn a_root_that_differs_in_anything_is_verified_and_forgeries_are_not_remembered() {
+    fn what_differs_in_anything_is_verified_and_forgeries_are_not_remembered() {
         let (key, other) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
-        let verifier = RememberingRoots::<Counting>::default();
+        let verifier = Remembering::<Counting>::default();
         let genuine = key.sign(&message(0));
-        assert!(verifier.verify_root(&key.public(), &message(0), &genuine));
+        assert!(verifier.verify_carried(&key.public(), &message(0), &genuine));
         let mut changed = genuine;
         changed.0[63] ^= 1;
         for _ in 0..2 {
-            assert!(!verifier.verify_root(&other.public(), &message(0), &genuine));
-            assert!(!verifier.verify_root(&key.public(), &message(1), &genuine));
-            assert!(!verifier.verify_root(&key.public(), &message(0), &changed));
+            assert!(!verifier.verify_carried(&other.public(), &message(0), &genuine));
+            assert!(!verifier.verify_carried(&key.public(), &message(1), &genuine));
+            assert!(!verifier.verify_carried(&key.public(), &message(0), &changed));
         }
         assert_eq!(asked(&verifier), 7);
     }
 
     #[test]
-    fn so_many_roots_are_remembered_and_the_oldest_is_forgotten_first() {
+    fn so_many_are_remembered_and_the_oldest_is_forgotten_first() {
         let key = SecretKey::from_seed(&[1; 32]);
-        let verifier = RememberingRoots::<Counting>::default();
-        let verify = |n| verifier.verify_root(&key.public(), &message(n), &key.sign(&message(n)));
-        assert!((0..=MAX_ROOTS).all(verify));
-        assert_eq!(verifier.roots.lock().expect("nobody panics here").known.len(), MAX_ROOTS);
-        assert!((1..=MAX_ROOTS).all(verify));
-        assert_eq!(asked(&verifier), MAX_ROOTS + 1, "all but the first are known");
+        let verifier = Remembering::<Counting>::default();
+        let verify =
+            |n| verifier.verify_carried(&key.public(), &message(n), &key.sign(&message(n)));
+        assert!((0..=MAX_REMEMBERED).all(verify));
+        assert_eq!(verifier.known.lock().expect("nobody panics here").all.len(), MAX_REMEMBERED);
+        assert!((1..=MAX_REMEMBERED).all(verify));
+        assert_eq!(asked(&verifier), MAX_REMEMBERED + 1, "all but the first are known");
         assert!(verify(0));
-        assert_eq!(asked(&verifier), MAX_ROOTS + 2);
+        assert_eq!(asked(&verifier), MAX_REMEMBERED + 2);
     }
 }

@@ -1,5 +1,6 @@
 //! Statements as they travel: both envelopes, ids, authority, and what is refused.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use capability::statements::{
@@ -7,8 +8,9 @@ use capability::statements::{
     TaskId, Verdict, Withdrawal,
 };
 use capability::{
-    DecryptionKey, Ed25519, Envelope, Payload, ProjectKey, Runtime, SecretKey, Signer,
-    StatementError, StatementId, Timestamp, Verified, encode_cbor,
+    DecryptionKey, Ed25519, Envelope, Payload, ProjectKey, PublicKey, Remembering, Runtime,
+    SecretKey, Signature, Signer, StatementError, StatementId, Timestamp, ToBeSigned, Verified,
+    Verifier, encode_cbor,
 };
 use coset::{CborSerializable, CoseSign1Builder, HeaderBuilder, iana};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -66,6 +68,36 @@ fn a_statement_has_the_same_id_alone_and_in_a_batch() {
         let parsed: Verified<Withdrawal> = parse(statement.envelope().as_bytes()).expect("sound");
         assert_eq!(parsed, *statement);
     }
+}
+
+/// Counts the signatures that are really verified.
+struct Counting<'a>(&'a AtomicUsize);
+
+impl Verifier for Counting<'_> {
+    fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ed25519.verify(key, message, signature)
+    }
+}
+
+#[test]
+fn a_batch_of_receipts_costs_the_verification_of_its_root_and_of_its_delegation() {
+    let (project, node) = (key(1), key(2));
+    let delegation = delegation(&project, &node, NOW + HOUR * 2);
+    let receipts = (0..40).map(|_| receipt(&project, &delegation, NOW + HOUR)).collect();
+    let batch = Verified::sign_batch(receipts, &node);
+    let count = AtomicUsize::new(0);
+    let verifier = Remembering::new(Counting(&count));
+    for receipt in &batch {
+        Verified::<Receipt>::parse(receipt.envelope().as_bytes(), &verifier).expect("sound");
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+
+    // What was remembered vouches for nothing else.
+    let forged = self::delegation(&node, &node, NOW);
+    let other = Verified::sign(receipt(&project, &forged, NOW), &node);
+    let refused = Verified::<Receipt>::parse(other.envelope().as_bytes(), &verifier);
+    assert!(matches!(refused, Err(StatementError::Unauthorized { .. })), "{refused:?}");
 }
 
 #[test]

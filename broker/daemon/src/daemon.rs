@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::middleware;
 use broker_core::{Broker, BrokerConfig};
-use capability::{Ed25519, RememberingRoots, SecretKey, Signer};
+use capability::{Ed25519, Remembering, SecretKey, Signer};
 use mesh_net::{AddressLimits, Config as NetConfig, Net, Role, Topic};
 use mesh_shell::http::{Readiness, Web};
 use mesh_shell::{
@@ -140,7 +140,7 @@ fn restore(
         seed: random_seed(),
     };
     let records = storage.records()?;
-    let verifier = Arc::new(RememberingRoots::new(Ed25519));
+    let verifier = Arc::new(Remembering::new(Ed25519));
     Broker::restore(records, config, key.clone(), verifier, clock.now())
         .context("cannot read the records in the state directory")
         .or_exit(Exit::State)

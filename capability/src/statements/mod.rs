@@ -39,7 +39,7 @@ pub use result::{Blob, Credit, JobResult, MAX_BLOBS, Receipt, Verdict};
 use std::time::Duration;
 
 use crate::invalid::Invalid;
-use crate::key::{ProjectKey, PublicKey, Verifier};
+use crate::key::{Carried, ProjectKey, PublicKey, Verifier};
 use crate::statement::{Kind, StatementError, Verified};
 use crate::time::Timestamp;
 use crate::{Envelope, Payload};
@@ -58,7 +58,7 @@ impl ForProject<'_> {
     /// S7: the project key delegated to `signer`, and nothing outlives the delegation.
     fn authorize(&self, signer: PublicKey, verifier: &dyn Verifier) -> Result<(), StatementError> {
         let refused = |reason| Err(StatementError::Unauthorized { kind: self.kind, reason });
-        let delegation = Verified::<Delegation>::check(self.delegation, verifier)?;
+        let delegation = Verified::<Delegation>::check(self.delegation, &Carried(verifier))?;
         if ProjectKey::from(delegation.signer()) != self.project {
             refused("the delegation is another project's")
         } else if delegation.node != signer {
@@ -88,7 +88,7 @@ fn owned(
     let invalid = |source| StatementError::Invalid { kind, source };
     let small = ownership.as_bytes().len() <= MAX_OWNERSHIP_BYTES;
     Invalid::unless(small, rule, "an ownership of over 4,096 bytes").map_err(invalid)?;
-    let ownership = Verified::<Ownership>::check(ownership, verifier)?;
+    let ownership = Verified::<Ownership>::check(ownership, &Carried(verifier))?;
     let named = ownership.nodes.contains(&volunteer);
     Invalid::unless(named, rule, "an ownership that does not name the volunteer")
         .map_err(invalid)?;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use capability::statements::{BlobPart, Ended, JobResult, Log, Offer, Opened, Report, StepReport};
 use capability::tap::{self, TapReport};
 use capability::{
-    BlobHash, DecryptingReader, Ed25519, Explanation, MAX_OUTPUT, Opener, PublicKey,
-    RememberingRoots, StatementId, Timestamp, Verified,
+    BlobHash, DecryptingReader, Ed25519, Explanation, MAX_OUTPUT, Opener, PublicKey, Remembering,
+    StatementId, Timestamp, Verified,
 };
 use master_core::{
     JOB_ID_PREFIX, JUDGED_PREFIX, JobIds, JobState, Master, News, OFFER_PREFIX, RestoreError,
@@ -103,7 +103,7 @@ impl Archive {
         blobs: &BlobStore,
     ) -> Result<Self, RestoreError> {
         let (mut archive, mut ids) = (Self::default(), JobIds::default());
-        let verifier = RememberingRoots::new(Ed25519);
+        let verifier = Remembering::new(Ed25519);
         for (key, value) in records {
             match key.first().copied() {
                 Some(JOB_ID_PREFIX) => ids.restore(key, value)?,

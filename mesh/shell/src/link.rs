@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use capability::statements::{MAX_PACKAGE_BYTES, Package};
 use capability::{
-    BlobHash, Ed25519, PublicKey, RememberingRoots, SecretKey, Signer, StatementError, StatementId,
+    BlobHash, Ed25519, PublicKey, Remembering, SecretKey, Signer, StatementError, StatementId,
 };
 use mesh_core::{
     Answer, Ask, Bundle, BundleError, Handover, HandoverAnswer, HandoverFailed, MessageError,
@@ -36,7 +36,7 @@ pub struct Link {
     clock: Clock,
     nonce: Arc<AtomicU64>,
     /// Leases, results and receipts come in batches under one signature.
-    verifier: Arc<RememberingRoots<Ed25519>>,
+    verifier: Arc<Remembering<Ed25519>>,
 }
 
 /// A question had no answer.
@@ -138,7 +138,7 @@ impl Link {
     }
 
     /// The verifier for statements of which many share a signature.
-    pub fn verifier(&self) -> &Arc<RememberingRoots<Ed25519>> {
+    pub fn verifier(&self) -> &Arc<Remembering<Ed25519>> {
         &self.verifier
     }
 
