@@ -603,8 +603,10 @@ impl Inquiry {
 /// Every offer that has not expired.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    /// By their ids.
-    jobs: BTreeMap<StatementId, Job>,
+    /// Those about which brokers are still to be told or asked something, by their ids.
+    under_way: BTreeMap<StatementId, Job>,
+    /// Those that are over, as their home knows.
+    withdrawn: BTreeMap<StatementId, Job>,
     ids: JobIds,
     replicas: u64,
 }
@@ -612,11 +614,13 @@ pub(crate) struct Jobs {
 impl Jobs {
     /// The job that has the id `offer`, or was offered as that.
     pub(crate) fn get(&self, offer: StatementId) -> Option<&Job> {
-        self.jobs.get(&self.ids.of(offer))
+        let id = self.ids.of(offer);
+        self.under_way.get(&id).or_else(|| self.withdrawn.get(&id))
     }
 
     pub(crate) fn get_mut(&mut self, offer: StatementId) -> Option<&mut Job> {
-        self.jobs.get_mut(&self.ids.of(offer))
+        let id = self.ids.of(offer);
+        self.under_way.get_mut(&id).or_else(|| self.withdrawn.get_mut(&id))
     }
 
     pub(crate) fn ids_mut(&mut self) -> &mut JobIds {
@@ -624,31 +628,46 @@ impl Jobs {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values()
+        self.under_way.values().chain(self.withdrawn.values())
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Job> {
-        self.jobs.values_mut()
+    /// Those about which brokers are still to be told or asked something.
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Job> {
+        self.under_way.values()
+    }
+
+    pub(crate) fn under_way_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.under_way.values_mut()
+    }
+
+    /// Lays those aside that were withdrawn, so that nobody looks at them whenever something happens.
+    pub(crate) fn lay_aside(&mut self) {
+        let withdrawn = self.under_way.extract_if(.., |_, job| job.state.is_withdrawn());
+        self.withdrawn.extend(withdrawn);
     }
 
     /// Whether one more job of `tasks` × `replicas` may be kept.
     pub(crate) fn has_room(&self, tasks: u32, replicas: u16) -> bool {
         let more = u64::from(tasks.min(MAX_TASKS)) * u64::from(replicas);
-        self.jobs.len() < MAX_JOBS && self.replicas + more <= MAX_TASKS_IN_ALL
+        self.under_way.len() + self.withdrawn.len() < MAX_JOBS
+            && self.replicas + more <= MAX_TASKS_IN_ALL
     }
 
     pub(crate) fn insert(&mut self, job: Job) {
         self.replicas += job.replicas_in_all();
-        self.jobs.insert(job.id, job);
+        self.under_way.insert(job.id, job);
     }
 
     /// Forgets offers to which no sound result can come any more.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<StatementId> {
         let over = |job: &Job| job.offer.current(now).is_err() && job.offer.expires < now;
-        let ended: Vec<_> = self.jobs.extract_if(.., |_, job| over(job)).collect();
-        for (_, job) in &ended {
-            self.replicas -= job.replicas_in_all();
+        let mut ended = Vec::new();
+        for jobs in [&mut self.under_way, &mut self.withdrawn] {
+            for (id, job) in jobs.extract_if(.., |_, job| over(job)) {
+                self.replicas -= job.replicas_in_all();
+                ended.push(id);
+            }
         }
-        ended.into_iter().map(|(id, _)| id).collect()
+        ended
     }
 }

@@ -313,6 +313,7 @@ impl Master {
 
     fn pump(&mut self, now: Now) {
         self.expire(now);
+        self.jobs.lay_aside();
         self.tell_of_keys(now);
         if !self.is_revoked() && self.superseded_by().is_none() {
             if let Some(home) = self.homes.successor(&self.authority, now) {
@@ -361,7 +362,7 @@ impl Master {
         let connected = self.homes.brokers().into_iter().filter(|broker| self.homes.is_up(*broker));
         let connected: Vec<_> = connected.collect();
         let home = self.connected_home();
-        let of_jobs = self.jobs.iter().flat_map(move |job| {
+        let of_jobs = self.jobs.under_way().flat_map(move |job| {
             let publications = connected.iter().filter_map(|it| job.publications.get(it));
             let at_home = [job.withdrawal.next_wake(), job.inquiry.next_wake()];
             let at_home = at_home.into_iter().flatten().filter(|_| home.is_some());
@@ -370,7 +371,7 @@ impl Master {
         let custody = self.custody.next_wake().filter(|_| home.is_some());
         let told = self.declarations.next_wake(now);
         let owners = self.owners.next_wake().filter(|_| home.is_some());
-        let open = self.jobs.iter().any(|job| job.state() == JobState::Open);
+        let open = self.jobs.under_way().any(|job| job.state() == JobState::Open);
         let stopped = self.asking_of_stopped.next_wake().filter(|_| home.is_some() && open);
         let others =
             [self.homes.next_wake(), custody, told, owners, stopped, Some(self.next_expiry)];

@@ -37,7 +37,7 @@ impl Master {
         if self.homes.broker_up(peer) {
             self.declarations.broker_up(peer);
             self.custody.retry();
-            for job in self.jobs.iter_mut() {
+            for job in self.jobs.under_way_mut() {
                 job.publications.entry(peer).or_default().start_over();
                 job.withdrawal.start_over();
             }
@@ -167,7 +167,7 @@ impl Master {
 
     pub(super) fn begin_epoch(&mut self, home: PublicKey, above: u64, now: Now) {
         let (epoch, writes) = self.homes.begin_epoch(home, above, &self.authority, now);
-        for job in self.jobs.iter_mut() {
+        for job in self.jobs.under_way_mut() {
             job.publish_anew();
             job.withdrawal.start_over();
         }
@@ -210,7 +210,7 @@ impl Master {
     ) -> Vec<(Question, Ask)> {
         let (authority, is_home) = (&self.authority, broker == home.home);
         let mut due = Vec::new();
-        for job in self.jobs.iter_mut() {
+        for job in self.jobs.under_way_mut() {
             if due.len() == room {
                 break;
             }

@@ -13,7 +13,7 @@ use crate::records::{GivenUpRecord, given_up_key};
 impl Master {
     pub(super) fn ask_of_stopped(&mut self, now: Now) {
         let Some(to) = self.connected_home() else { return };
-        let open = self.jobs.iter().any(|job| job.is_offered(now.wall));
+        let open = self.jobs.under_way().any(|job| job.is_offered(now.wall));
         if !open || !self.asking_of_stopped.is_due(now) {
             return;
         }
