@@ -26,9 +26,7 @@ impl Story {
         let [home, _, behind] = brokers();
         let mut world = World::line(&brokers());
         let project = project(0);
-        let offer = project.offer(2, 1, world.now);
-        let publication = publication(project, &offer, 1, home, world.now);
-        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+        let offer = world.publish(project, 2, 1, home);
         world.pass(Duration::from_secs(1));
         world.put(behind.0, Input::PeerUp { peer: alice(), direction: Direction::Inbound });
         let claim = asking(behind).claim(offer.id(), 1, 0, world.now);

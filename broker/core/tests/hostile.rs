@@ -418,9 +418,7 @@ fn a_claim_that_is_repeated_counts_once_where_it_passes() {
     let (first, second) = (project(0), project(1));
     let mut world = World::line(&[near, home]);
     let offers = [first, second].map(|project| {
-        let offer = project.offer(9, 1, world.now);
-        let publication = publication(project, &offer, 1, home, world.now);
-        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+        let offer = world.publish(project, 9, 1, home);
         offer
     });
     for volunteer in [ALICE, BOB] {
@@ -455,9 +453,7 @@ fn ads_go_to_linked_homes_of_offers_for_such_machines_and_to_nobody_else() {
         ads.len()
     };
     assert_eq!(shown(&mut world, home, Runtime::Wasm), 0, "it has no offer yet");
-    let offer = project.offer(1, 1, world.now);
-    let published = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, published), Answer::Done);
+    world.publish(project, 1, 1, home);
     assert_eq!(shown(&mut world, home, Runtime::Wasm), 1);
     assert_eq!(shown(&mut world, home, Runtime::Native), 0, "of another runtime");
     assert_eq!(shown(&mut world, idle, Runtime::Wasm), 0, "another's offer");
@@ -475,9 +471,7 @@ fn a_broker_that_does_not_know_an_offer_yet_is_asked_for_ads_again() {
     world.ask(key(ALICE).0, near, Ask::Advertise { ad });
     world.pass(Duration::from_secs(70));
     world.lose_gossip = true;
-    let offer = project.offer(1, 1, world.now);
-    let published = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, published), Answer::Done);
+    let offer = world.publish(project, 1, 1, home);
     let matching = |world: &mut World| {
         let ask = Ask::Explain(JobNeeds::Offer(offer.id()));
         explained(world.ask(project.master.0, home, ask)).matching

@@ -23,9 +23,7 @@ const STRANGER: u8 = 60;
 fn home_with_offer() -> (World, Key, Project, Verified<Offer>) {
     let (home, project) = (key(1), project(0));
     let mut world = World::of(&[home]);
-    let offer = project.offer(2, 1, world.now);
-    let publication = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    let offer = world.publish(project, 2, 1, home);
     (world, home, project, offer)
 }
 
@@ -306,9 +304,7 @@ fn judged(
     home: Key,
     project: Project,
 ) -> (Verified<JobResult>, Verified<Receipt>) {
-    let offer = project.offer(2, 1, world.now);
-    let publication = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    let offer = world.publish(project, 2, 1, home);
     world.connect(project.master.0, home.0);
     let lease = leased(world, home, &offer);
     let result = result(key(ALICE), &lease, world.now);

@@ -106,9 +106,7 @@ fn a_broker_that_is_not_admitted_is_no_link_and_is_not_listened_to() {
     let mut world = World::of(&[friend, stranger]);
     world.join_as(closed_one, closed(AdmissionMode::Listed, &[friend.0]));
     let project = project(0);
-    let offer = project.offer(1, 1, world.now);
-    let publish = publication(project, &offer, 1, stranger, world.now);
-    assert_eq!(world.ask(project.master.0, stranger, publish), Answer::Done);
+    world.publish(project, 1, 1, stranger);
     for other in [friend, stranger] {
         world.connect(other.0, closed_one.0);
     }
@@ -153,9 +151,7 @@ fn a_blocked_project_ends_here_comes_back_neither_by_gossip_nor_by_a_restart_and
 fn a_blocked_volunteer_gets_nothing_also_by_way_of_another_broker() {
     let (home, near, project) = (key(1), key(2), project(0));
     let mut world = World::line(&[home, near]);
-    let offer = project.offer(2, 1, world.now);
-    let publish = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publish), Answer::Done);
+    let offer = world.publish(project, 2, 1, home);
     world.pass(Duration::from_secs(5));
     let claim = |world: &mut World, nonce| {
         let claim = Asking { at: near, ..asking(ALICE, home) };
@@ -205,9 +201,7 @@ fn what_was_taken_down_is_refused_with_the_reason_and_does_not_come_back() {
 fn a_result_in_custody_that_is_taken_down_goes_nowhere() {
     let (home, project) = (key(1), project(0));
     let mut world = World::of(&[home]);
-    let offer = project.offer(1, 1, world.now);
-    let publish = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publish), Answer::Done);
+    let offer = world.publish(project, 1, 1, home);
     let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
     let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
     let result = result(key(ALICE), &lease, world.now);
@@ -304,9 +298,7 @@ fn a_broker_that_leaves_sends_new_work_elsewhere_and_ends_when_nothing_is_left()
 fn a_broker_that_leaves_hands_its_custody_to_a_neighbour_although_the_way_is_cut() {
     let (home, other, project) = (key(1), key(2), project(0));
     let mut world = World::line(&[home, other]);
-    let offer = project.offer(1, 1, world.now);
-    let publish = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publish), Answer::Done);
+    let offer = world.publish(project, 1, 1, home);
     world.pass(Duration::from_secs(5));
     let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
     let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
@@ -326,9 +318,7 @@ fn a_broker_that_leaves_hands_its_custody_to_a_neighbour_although_the_way_is_cut
 fn a_broker_that_cannot_get_rid_of_everything_leaves_in_time() {
     let (home, project) = (key(1), project(0));
     let mut world = World::of(&[home]);
-    let offer = project.offer(1, 1, world.now);
-    let publish = publication(project, &offer, 1, home, world.now);
-    assert_eq!(world.ask(project.master.0, home, publish), Answer::Done);
+    let offer = world.publish(project, 1, 1, home);
     let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
     let lease = leases(world.ask(key(ALICE).0, home, claim)).remove(0);
     let result = result(key(ALICE), &lease, world.now);

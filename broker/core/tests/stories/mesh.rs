@@ -65,9 +65,7 @@ fn leases_that_another_broker_made_up_do_not_count_as_tasks_handed_out() {
     let (first, second) = (project(0), project(1));
     let mut world = World::line(&[near, home]);
     let offers = [first, second].map(|project| {
-        let offer = project.offer(2, 1, world.now);
-        let publication = publication(project, &offer, 1, home, world.now);
-        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+        let offer = world.publish(project, 2, 1, home);
         offer
     });
     for volunteer in [ALICE, BOB] {
