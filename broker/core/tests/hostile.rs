@@ -417,10 +417,7 @@ fn a_claim_that_is_repeated_counts_once_where_it_passes() {
     let (near, home) = (key(1), key(2));
     let (first, second) = (project(0), project(1));
     let mut world = World::line(&[near, home]);
-    let offers = [first, second].map(|project| {
-        let offer = world.publish(project, 9, 1, home);
-        offer
-    });
+    let offers = [first, second].map(|project| world.publish(project, 9, 1, home));
     for volunteer in [ALICE, BOB] {
         let ad = ad(key(volunteer), near, 4, world.now);
         world.ask(key(volunteer).0, near, Ask::Advertise { ad });

@@ -63,7 +63,7 @@ impl Site {
             if Instant::now() > deadline {
                 bail!("{receipts} of {count} receipts after {patience:?}");
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 

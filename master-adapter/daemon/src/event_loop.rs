@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::archive::describe;
 use crate::brokers::Brokers;
 use crate::metrics::Counters;
-use crate::rest::{Board, Command, NoAnswer, NotWatched, SharedBoard, Watched};
+use crate::rest::{Board, Command, NoAnswer, NotReached, NotWatched, SharedBoard, Watched};
 
 /// How often free disk space is measured.
 const DISK_PERIOD: Duration = Duration::from_secs(10);
@@ -240,14 +240,15 @@ impl EventLoop {
         self.give(input);
     }
 
+    /// The home, if it can be asked something now.
+    fn reached_home(&self) -> Result<PublicKey, NotReached> {
+        let home = self.master.home().map(|home| home.home).ok_or(NotReached::NoHome)?;
+        if self.master.is_up(home) { Ok(home) } else { Err(NotReached::Away(home)) }
+    }
+
     /// Asks the home a question of which the core need not know.
     fn ask_home(&self, ask: Ask, reply: oneshot::Sender<Result<(PublicKey, Answer), NoAnswer>>) {
-        let home = match self.master.home().map(|home| home.home) {
-            None => Err(NoAnswer::NoHome),
-            Some(home) if !self.master.is_up(home) => Err(NoAnswer::Away(home)),
-            Some(home) => Ok(home),
-        };
-        let link = self.link.clone();
+        let (home, link) = (self.reached_home(), self.link.clone());
         let answer = async move {
             let home = home?;
             let answer = link.ask(home, &ask).await;
@@ -260,12 +261,7 @@ impl EventLoop {
 
     /// Has the home open a channel to whoever works on `task`; the core need not know.
     fn watch(&self, task: TaskId, reply: oneshot::Sender<Result<Watched, NotWatched>>) {
-        let home = match self.master.home().map(|home| home.home) {
-            None => Err(NotWatched::NoHome),
-            Some(home) if !self.master.is_up(home) => Err(NotWatched::Away(home)),
-            Some(home) => Ok(home),
-        };
-        let link = self.link.clone();
+        let (home, link) = (self.reached_home(), self.link.clone());
         let watched = async move {
             let watched = link.open_channel(home?, task).await;
             watched.map_err(NotWatched::Failed)

@@ -26,6 +26,7 @@ use mesh_core::{Answer, Ask};
 use mesh_shell::{Clock, Storage, chain};
 use mesh_store::{BlobError, BlobWriter};
 use serde::Deserialize;
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::{Archive, Content, blob_name};
@@ -47,6 +48,21 @@ const UPLOAD_QUEUE: usize = 8;
 /// Chunks of a download that may wait for whoever reads it, and bytes of one.
 const DOWNLOAD_QUEUE: usize = 4;
 const DOWNLOAD_CHUNK: u64 = 64 << 10;
+
+/// The home broker cannot be asked anything now.
+#[derive(Debug, Error)]
+pub enum NotReached {
+    /// None of the brokers has been home yet.
+    #[error(
+        "the project has no home broker yet; `talkoot-master status` shows which are connected"
+    )]
+    NoHome,
+    /// There is no connection to it.
+    #[error(
+        "the home broker {} is not connected; `talkoot-master status` shows when it is", .0.short()
+    )]
+    Away(PublicKey),
+}
 
 /// What everybody may see of the adapter; written by the event loop alone.
 #[derive(Debug)]

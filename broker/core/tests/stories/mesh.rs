@@ -64,10 +64,7 @@ fn leases_that_another_broker_made_up_do_not_count_as_tasks_handed_out() {
     let (near, home) = (key(1), key(2));
     let (first, second) = (project(0), project(1));
     let mut world = World::line(&[near, home]);
-    let offers = [first, second].map(|project| {
-        let offer = world.publish(project, 2, 1, home);
-        offer
-    });
+    let offers = [first, second].map(|project| world.publish(project, 2, 1, home));
     for volunteer in [ALICE, BOB] {
         let ad = ad(key(volunteer), near, 4, world.now);
         world.ask(key(volunteer).0, near, Ask::Advertise { ad });

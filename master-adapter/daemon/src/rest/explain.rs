@@ -12,7 +12,7 @@ use mesh_core::{Answer, Ask, JobNeeds, Refusal};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::{Api, Command, Problem, ending, no_such_job, not_found};
+use super::{Api, Command, NotReached, Problem, ending, no_such_job, not_found};
 use crate::model::{
     CompareRequest, ComparisonView, ExplainRequest, ExplanationView, JobInQuestion,
 };
@@ -23,16 +23,9 @@ const MAX_LABELS: usize = 64;
 /// The home broker has not answered.
 #[derive(Debug, Error)]
 pub enum NoAnswer {
-    /// None of the brokers has been home yet.
-    #[error(
-        "the project has no home broker yet; `talkoot-master status` shows which are connected"
-    )]
-    NoHome,
-    /// There is no connection to it.
-    #[error(
-        "the home broker {} is not connected; `talkoot-master status` shows when it is", .0.short()
-    )]
-    Away(PublicKey),
+    /// It was not asked.
+    #[error(transparent)]
+    NotReached(#[from] NotReached),
     /// It was asked in vain.
     #[error("the home broker {}: {why}", .home.short())]
     Failed {
@@ -270,8 +263,8 @@ mod tests {
         let mut bench = bench().await;
         let failed = || NoAnswer::Failed { home: home(), why: "lost".into() };
         for (answer, says) in [
-            (Err(NoAnswer::NoHome), "no home broker yet"),
-            (Err(NoAnswer::Away(home())), "is not connected"),
+            (Err(NotReached::NoHome.into()), "no home broker yet"),
+            (Err(NotReached::Away(home()).into()), "is not connected"),
             (Err(failed()), "lost"),
             (Ok(Answer::Refused(Refusal::Full("questions".into()))), "ask again"),
             (Ok(Answer::Refused(Refusal::Invalid("fewer clauses".into()))), "fewer clauses"),

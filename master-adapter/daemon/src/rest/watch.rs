@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use capability::statements::{Lease, TaskId};
-use capability::{PublicKey, StatementId, Verified};
+use capability::{StatementId, Verified};
 use futures::stream;
 use mesh_core::{ChannelMessage, ChannelRefusal, FlowNews, Flows};
 use mesh_shell::{Session, SessionError, chain};
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::transcript::{Heard, Transcript};
-use super::{Api, Command, Problem, ending};
+use super::{Api, Command, NotReached, Problem, ending};
 use crate::model::LiveEvent;
 
 /// Events that wait for the reader, beside what it was granted.
@@ -44,16 +44,9 @@ pub type Watched = (Session, Verified<Lease>);
 /// A task cannot be watched.
 #[derive(Debug, Error)]
 pub enum NotWatched {
-    /// None of the brokers has been home yet.
-    #[error(
-        "the project has no home broker yet; `talkoot-master status` shows which are connected"
-    )]
-    NoHome,
-    /// There is no connection to it.
-    #[error(
-        "the home broker {} is not connected; `talkoot-master status` shows when it is", .0.short()
-    )]
-    Away(PublicKey),
+    /// Nobody could be asked for a channel.
+    #[error(transparent)]
+    NotReached(#[from] NotReached),
     /// The home, a broker on the way or the volunteer does not want to, or cannot.
     #[error("the task cannot be watched: {}", chain(.0))]
     Failed(SessionError),
