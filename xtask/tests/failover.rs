@@ -39,15 +39,19 @@ impl Story {
 
     /// Waits until the volunteer is connected to both brokers.
     fn wait_for_both(&mut self) {
+        self.wait_for_both_of("volunteer");
+    }
+
+    fn wait_for_both_of(&mut self, volunteer: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while self.connected() != 2 {
+        while self.connected(volunteer) != 2 {
             assert!(Instant::now() < deadline, "two brokers are not met");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    fn connected(&self) -> usize {
-        let mut status = self.network.program_of("volunteer", "talkoot-volunteer");
+    fn connected(&self, volunteer: &str) -> usize {
+        let mut status = self.network.program_of(volunteer, "talkoot-volunteer");
         let status = tools::output(status.args(["status", "--json"])).expect("its status");
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
         status["brokers"].as_array().map_or(0, Vec::len)
@@ -87,6 +91,22 @@ impl Story {
     fn count(&self, who: &str, name: &str) -> usize {
         self.network.events().all().iter().filter(|it| it.is(who, name)).count()
     }
+}
+
+#[test]
+fn a_volunteer_that_knew_one_broker_is_not_stranded_when_that_is_gone() {
+    let mut story = Story::begin();
+    let uri = story.network.uri("master").expect("its URI");
+    // It is told of `left` alone, and has two all the same.
+    story.network.volunteer("newcomer", &["left"], &[&uri], 1).expect("another volunteer");
+    story.wait_for_both_of("newcomer");
+    let mark = story.network.events().mark();
+    story.network.kill("left").expect("it runs");
+    // Nor does it forget: it starts again while the only broker that it was told of is dead.
+    story.network.kill("newcomer").expect("it runs");
+    story.network.start_again("newcomer").expect("it starts");
+    let met = |event: &xtask::events::Event| event.is("newcomer", "primary broker");
+    story.network.events().wait(mark, "a learned broker", PATIENCE, met).expect("a learned broker");
 }
 
 fn write_job(directory: &Path) -> PathBuf {
