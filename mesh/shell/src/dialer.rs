@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use capability::statements::{BrokerCard, Network};
 use capability::{PublicKey, Verified};
-use mesh_core::{Answer, Ask, WarmBrokers};
+use mesh_core::{Answer, Ask, Mono, Patience, Random, WarmBrokers};
 use mesh_net::{DialError, Multiaddr, can_dial};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,8 +20,10 @@ use crate::learned::{Learned, Learning};
 use crate::link::{Link, chain, public_key};
 use crate::network::NetworkList;
 
-/// How often brokers that stay connected are asked for others.
-const ASK_EVERY: Duration = Duration::from_secs(60 * 60);
+/// When brokers that stay connected are asked for others again: soon, since one that has just started
+/// knows nobody yet, then more and more seldom.
+const ASK_AGAIN: Duration = Duration::from_secs(4);
+const ASK_SELDOM: Duration = Duration::from_secs(60 * 60);
 
 /// How often it is looked whether a file with the network's list has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -69,6 +71,9 @@ struct Task {
     /// Brokers that are connected, and where they were dialled.
     up: BTreeMap<PublicKey, Multiaddr>,
     asked: JoinSet<Option<Heard>>,
+    patience: Patience,
+    random: Random,
+    ask_again: Mono,
     /// Addresses of which it was said that nobody answers there.
     named: BTreeSet<String>,
     dials: JoinSet<Dialled>,
@@ -96,6 +101,9 @@ impl Dialer {
             known: Arc::clone(&known),
             warm: WarmBrokers::new(wanted, random_seed()),
             link,
+            patience: Patience::default(),
+            random: Random::new(random_seed()),
+            ask_again: clock.now().mono,
             clock,
             wanted: Vec::new(),
             addresses: BTreeMap::new(),
@@ -145,11 +153,12 @@ impl Dialer {
 
 impl Task {
     async fn run(mut self, mut hears: mpsc::UnboundedReceiver<Told>) {
-        let mut again = tokio::time::interval(ASK_EVERY);
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             self.dial();
-            let wake = self.warm.next_wake();
+            self.ask_around_when_due();
+            let wake =
+                self.warm.next_wake().map_or(self.ask_again, |wake| wake.min(self.ask_again));
             tokio::select! {
                 told = hears.recv() => match told {
                     Some(told) => self.hear(told),
@@ -165,9 +174,8 @@ impl Task {
                         self.learn(heard);
                     }
                 }
-                _ = again.tick() => self.ask_around(),
                 _ = look.tick(), if self.network.is_some() => self.look(),
-                () = self.clock.sleep_until(wake), if wake.is_some() => {}
+                () = self.clock.sleep_until(Some(wake)) => {}
             }
         }
     }
@@ -182,6 +190,8 @@ impl Task {
                 self.warm.up(peer);
                 self.up.insert(peer, address.clone());
                 self.ask(peer, address);
+                self.patience = Patience::default();
+                self.wait_to_ask_again();
             }
             Told::Down(peer) => {
                 self.warm.down(peer, self.clock.now().mono);
@@ -204,6 +214,18 @@ impl Task {
         self.known.store(places.len(), Ordering::Relaxed);
         self.warm.set_places(places.iter().map(ToString::to_string));
         self.addresses = places.into_iter().map(|place| (place.to_string(), place)).collect();
+    }
+
+    fn ask_around_when_due(&mut self) {
+        if self.ask_again <= self.clock.now().mono {
+            self.ask_around();
+            self.wait_to_ask_again();
+        }
+    }
+
+    fn wait_to_ask_again(&mut self) {
+        let wait = self.patience.lose(ASK_AGAIN, ASK_SELDOM, &mut self.random);
+        self.ask_again = self.clock.now().mono + wait;
     }
 
     fn ask_around(&mut self) {
