@@ -221,6 +221,8 @@ fn whoever_cannot_watch_is_told_why() {
     declined.expect_remark("the volunteer's owner does not allow live channels");
     assert_eq!(declined.end().0, Some(3));
 
+    // It would find the broker that does.
+    story.network.configure("behind", "discover = false\n").expect("written");
     story.volunteer("behind", &["broker-b"], &["master"], 1);
     story.wait("behind", "started", 1);
     let not_relayed = story.follow("master", &offer, 1);

@@ -78,12 +78,13 @@ fn a_result_under_a_lease_of_a_broker_that_is_not_home_is_rejected() {
 #[test]
 fn a_task_that_its_home_grants_twice_is_accepted_once() {
     let Some(mut bed) = home("a home that grants twice") else { return };
-    let job = Job { milliseconds: 10_000, ..Job::idle("twice", 1) };
+    let job = Job { milliseconds: 3000, ..Job::idle("twice", 1) };
     let offer = bed.submit("master", &job).expect("acknowledged");
     bed.volunteer("volunteer", "away", &["broker"], "master").expect("the volunteer");
     bed.await_events(0, 1, "the task to start", |it| it.name == "started").expect("started");
 
-    // The home grants the same task to somebody else, who is faster.
+    // The home grants the same task to somebody else, who is faster; the first does not hear of it.
+    bed.cut("away", "home").expect("cut");
     let home = key_file::load(&bed.network.state("broker").join("node.key")).expect("its key");
     let intruder = Intruder::start(&bed, "elsewhere", [4; 32], None);
     let broker = intruder.dial(&bed.network.address("broker"));
@@ -93,6 +94,9 @@ fn a_task_that_its_home_grants_twice_is_accepted_once() {
     let first = bed.await_events(0, 1, "a result to be accepted", accepted).expect("accepted");
     assert_eq!(first.field("volunteer"), intruder.key().short());
 
+    let finished = |it: &Event| it.is("volunteer", "finished");
+    bed.await_events(0, 1, "the first to finish", finished).expect("finished");
+    bed.heal("away", "home").expect("healed");
     let rejected = |it: &Event| it.is("volunteer", "receipt");
     let receipt = bed.await_events(0, 1, "the other receipt", rejected).expect("a receipt");
     assert_eq!(receipt.field("verdict"), "rejected", "{}", receipt.field("reason"));
