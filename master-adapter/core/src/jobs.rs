@@ -35,6 +35,9 @@ const EXPLANATION_PERIOD: Duration = Duration::from_secs(5);
 const EXPLANATIONS_FAST: u32 = 60;
 const EXPLANATION_SLOW: Duration = Duration::from_secs(60);
 
+/// The home of a thousand jobs is asked about ten of them a second.
+const EXPLANATION_PAUSE: Duration = Duration::from_millis(100);
+
 /// How often the home is asked which tasks nobody gets any more: it takes minutes to find that out.
 const STOPPED_PERIOD: Duration = Duration::from_secs(15);
 
@@ -485,6 +488,23 @@ impl Job {
         self.is_offered(now) && self.acknowledged == Some(epoch) && self.settled.is_empty()
     }
 
+    /// When `broker` is to be given the offer, if it is only time that is lacking.
+    pub(crate) fn next_publication(&self, broker: PublicKey, now: Timestamp) -> Option<Mono> {
+        let attempts = self.publications.get(&broker);
+        let next = attempts.map_or(Some(Mono::default()), Attempts::next_wake);
+        next.filter(|_| self.is_offered(now))
+    }
+
+    /// When the home is to be told that it is over.
+    pub(crate) fn next_withdrawal(&self, now: Timestamp) -> Option<Mono> {
+        self.withdrawal.next_wake().filter(|_| self.needs_withdrawal(now))
+    }
+
+    /// When the home of `epoch` is to be asked who could run it.
+    pub(crate) fn next_inquiry(&self, epoch: u64, now: Timestamp) -> Option<Mono> {
+        self.inquiry.next_wake().filter(|_| self.wants_explanation(epoch, now))
+    }
+
     /// Everything must be published anew: the epoch is another one.
     pub(crate) fn publish_anew(&mut self) {
         for attempts in self.publications.values_mut() {
@@ -503,6 +523,11 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// Whether an answer is waited for.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
     /// Whether to try now.
     pub(crate) fn is_due(&self, now: Now) -> bool {
         !self.under_way && !self.succeeded && self.not_before <= now.mono
@@ -580,10 +605,6 @@ pub(crate) struct Inquiry {
 }
 
 impl Inquiry {
-    pub(crate) fn is_due(&self, now: Now) -> bool {
-        !self.under_way && self.not_before <= now.mono
-    }
-
     pub(crate) fn next_wake(&self) -> Option<Mono> {
         (!self.under_way).then_some(self.not_before)
     }
@@ -593,10 +614,13 @@ impl Inquiry {
         self.asked += 1;
     }
 
-    pub(crate) fn finish(&mut self, now: Now) {
+    /// It is answered; `jobs` are under way, for all of which one home is asked.
+    pub(crate) fn finish(&mut self, jobs: usize, now: Now) {
         self.under_way = false;
         let fast = self.asked < EXPLANATIONS_FAST;
-        self.not_before = now.mono + if fast { EXPLANATION_PERIOD } else { EXPLANATION_SLOW };
+        let period = if fast { EXPLANATION_PERIOD } else { EXPLANATION_SLOW };
+        let share = EXPLANATION_PAUSE.saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX));
+        self.not_before = now.mono + period.max(share);
     }
 }
 
@@ -607,6 +631,8 @@ pub(crate) struct Jobs {
     under_way: BTreeMap<StatementId, Job>,
     /// Those that are over, as their home knows.
     withdrawn: BTreeMap<StatementId, Job>,
+    /// Those that may have changed since somebody looked.
+    touched: BTreeSet<StatementId>,
     ids: JobIds,
     replicas: u64,
 }
@@ -620,7 +646,9 @@ impl Jobs {
 
     pub(crate) fn get_mut(&mut self, offer: StatementId) -> Option<&mut Job> {
         let id = self.ids.of(offer);
-        self.under_way.get_mut(&id).or_else(|| self.withdrawn.get_mut(&id))
+        let job = self.under_way.get_mut(&id).or_else(|| self.withdrawn.get_mut(&id))?;
+        self.touched.insert(id);
+        Some(job)
     }
 
     pub(crate) fn ids_mut(&mut self) -> &mut JobIds {
@@ -632,18 +660,29 @@ impl Jobs {
     }
 
     /// Those about which brokers are still to be told or asked something.
-    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Job> {
+    pub(crate) fn under_way(&self) -> impl ExactSizeIterator<Item = &Job> {
         self.under_way.values()
     }
 
     pub(crate) fn under_way_mut(&mut self) -> impl Iterator<Item = &mut Job> {
+        self.touch_all();
         self.under_way.values_mut()
     }
 
-    /// Lays those aside that were withdrawn, so that nobody looks at them whenever something happens.
-    pub(crate) fn lay_aside(&mut self) {
-        let withdrawn = self.under_way.extract_if(.., |_, job| job.state.is_withdrawn());
-        self.withdrawn.extend(withdrawn);
+    /// Whatever depends on them must be looked at again.
+    pub(crate) fn touch_all(&mut self) {
+        self.touched.extend(self.under_way.keys());
+    }
+
+    /// Those that may have changed or gone since the last time; lays aside those that were withdrawn.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<StatementId> {
+        let touched = std::mem::take(&mut self.touched);
+        for id in &touched {
+            if self.under_way.get(id).is_some_and(|job| job.state.is_withdrawn()) {
+                self.withdrawn.extend(self.under_way.remove_entry(id));
+            }
+        }
+        touched
     }
 
     /// Whether one more job of `tasks` × `replicas` may be kept.
@@ -655,6 +694,7 @@ impl Jobs {
 
     pub(crate) fn insert(&mut self, job: Job) {
         self.replicas += job.replicas_in_all();
+        self.touched.insert(job.id);
         self.under_way.insert(job.id, job);
     }
 
@@ -668,6 +708,7 @@ impl Jobs {
                 ended.push(id);
             }
         }
+        self.touched.extend(&ended);
         ended
     }
 }

@@ -9,6 +9,7 @@
 //! [`Master`] is the parent that routes; [`Job`] is one offer and its results. Nothing here opens a
 //! socket or reads a clock.
 
+mod agenda;
 mod authority;
 mod homes;
 mod job_ids;

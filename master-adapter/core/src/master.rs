@@ -18,6 +18,7 @@ use mesh_core::{
     Now, Outbox, ReplyId, Write,
 };
 
+use crate::agenda::Agenda;
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
 use crate::jobs::{Job, JobState, Jobs, NewJob, StoppedInquiry, SubmitError};
@@ -51,6 +52,9 @@ pub struct Master {
     delegations: BTreeMap<StatementId, Envelope>,
     custody: Custody,
     calls: BTreeMap<CallId, Question>,
+    /// Of each broker of the current epoch, and which epoch that is.
+    agendas: BTreeMap<PublicKey, Agenda>,
+    agendas_of: u64,
     declarations: Declarations,
     declaring: BTreeMap<CallId, (PublicKey, StatementId)>,
     /// What the project has revoked, after which nothing that this node signs is worth anything.
@@ -110,6 +114,8 @@ impl Master {
             delegations: BTreeMap::new(),
             custody: Custody::new(limits),
             calls: BTreeMap::new(),
+            agendas: BTreeMap::new(),
+            agendas_of: 0,
             declarations: Declarations::default(),
             declaring: BTreeMap::new(),
             revoked: None,
@@ -313,7 +319,6 @@ impl Master {
 
     fn pump(&mut self, now: Now) {
         self.expire(now);
-        self.jobs.lay_aside();
         self.tell_of_keys(now);
         if !self.is_revoked() && self.superseded_by().is_none() {
             if let Some(home) = self.homes.successor(&self.authority, now) {
@@ -324,6 +329,7 @@ impl Master {
             self.ask_of_owners(now);
             self.ask_of_stopped(now);
         }
+        self.note_what_is_due(now);
         self.wake = self.next_due(now.mono).filter(|at| *at > now.mono).min();
     }
 
@@ -359,15 +365,9 @@ impl Master {
 
     /// Everything that only time can make due.
     fn next_due(&self, now: Mono) -> impl Iterator<Item = Mono> {
-        let connected = self.homes.brokers().into_iter().filter(|broker| self.homes.is_up(*broker));
-        let connected: Vec<_> = connected.collect();
         let home = self.connected_home();
-        let of_jobs = self.jobs.under_way().flat_map(move |job| {
-            let publications = connected.iter().filter_map(|it| job.publications.get(it));
-            let at_home = [job.withdrawal.next_wake(), job.inquiry.next_wake()];
-            let at_home = at_home.into_iter().flatten().filter(|_| home.is_some());
-            publications.filter_map(|it| it.next_wake()).chain(at_home).collect::<Vec<_>>()
-        });
+        let connected = self.agendas.iter().filter(|(broker, _)| self.homes.is_up(**broker));
+        let of_jobs = connected.filter_map(move |(_, agenda)| agenda.next_wake(now));
         let custody = self.custody.next_wake().filter(|_| home.is_some());
         let told = self.declarations.next_wake(now);
         let owners = self.owners.next_wake().filter(|_| home.is_some());

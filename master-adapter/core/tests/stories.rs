@@ -48,6 +48,47 @@ fn the_same_job_twice_is_two_jobs() {
 }
 
 #[test]
+fn a_full_broker_is_given_offers_as_others_end() {
+    let mut bench = Bench::new();
+    let offers: Vec<_> = (0..40).map(|_| bench.submit(job(1)).expect("a sound job")).collect();
+    bench.up(&home());
+    let asked = |bench: &mut Bench| -> Vec<_> { std::iter::from_fn(|| bench.asked()).collect() };
+    let mut published = Vec::new();
+    let mut under_way = asked(&mut bench);
+    while let Some((_, call, ask)) = under_way.pop() {
+        let Ask::Publish { offer, .. } = ask else { continue };
+        let full = Answer::Refused(Refusal::Full("of offers".into()));
+        let has_room = published.len() < 2;
+        bench.answer(call, Ok(if has_room { Answer::Done } else { full }));
+        published.extend(has_room.then(|| offer.id()));
+        under_way.extend(asked(&mut bench));
+    }
+    assert!(published.iter().all(|it| offers[..16].contains(it)), "the oldest first");
+
+    // One is over: there is room for one.
+    bench.pass(Duration::from_millis(900));
+    assert!(asked(&mut bench).iter().all(|(.., ask)| !matches!(ask, Ask::Publish { .. })));
+    let reply = bench.reply();
+    bench.give(Input::Cancel { offer: published[0], reply });
+    let withdrawn = asked(&mut bench);
+    let [(_, call, Ask::Withdraw { .. })] = &withdrawn[..] else { panic!("{withdrawn:?}") };
+    bench.answer(*call, Ok(Answer::Done));
+    let next = asked(&mut bench);
+    let [(_, call, Ask::Publish { .. })] = &next[..] else { panic!("{next:?}") };
+    bench.answer(*call, Ok(Answer::Done));
+    assert!(asked(&mut bench).iter().all(|(.., ask)| !matches!(ask, Ask::Publish { .. })));
+
+    // Others have made room, as one on trial shows.
+    bench.pass(Duration::from_secs(60));
+    let trial = asked(&mut bench);
+    let mut trial = trial.iter().filter(|(.., ask)| matches!(ask, Ask::Publish { .. }));
+    let (_, call, _) = trial.next().expect("a trial");
+    assert!(trial.next().is_none(), "one at a time");
+    bench.answer(*call, Ok(Answer::Done));
+    assert!(asked(&mut bench).len() > 8);
+}
+
+#[test]
 fn a_publication_is_repeated_until_it_is_acknowledged() {
     let mut bench = Bench::new();
     bench.submit(job(1)).expect("a sound job");

@@ -611,7 +611,7 @@ fn envelopes<T>(statements: &[Verified<T>]) -> Vec<Envelope> {
     statements.iter().map(|statement| statement.envelope().clone()).collect()
 }
 
-fn checked<T: capability::Payload>(
+fn checked<T: Payload>(
     envelopes: &[Envelope],
     verifier: &dyn Verifier,
 ) -> Result<Vec<Verified<T>>, StatementError> {

@@ -7,6 +7,7 @@ use capability::{PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{Answer, Ask, CallFailed, CallId, JobNeeds, Now, Refusal, Write};
 
 use super::{Master, Pending};
+use crate::agenda::Agenda;
 use crate::authority::Authority;
 use crate::jobs::{Job, JobState};
 use crate::message::{Action, News};
@@ -14,6 +15,9 @@ use crate::records::state_key;
 
 /// Questions to one broker under way at most; a thousand open offers are not published at once.
 const MAX_CALLS_A_BROKER: usize = 16;
+
+/// How long an offer that a full broker refused is passed over in favour of others, which may be smaller.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What was asked of a broker.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,9 @@ impl Master {
             for job in self.jobs.under_way_mut() {
                 job.publications.entry(peer).or_default().start_over();
                 job.withdrawal.start_over();
+            }
+            if let Some(agenda) = self.agendas.get_mut(&peer) {
+                agenda.start_over();
             }
         }
     }
@@ -76,6 +83,14 @@ impl Master {
         let Question { to, epoch, offer, .. } = question;
         let stale = epoch != self.homes.epoch();
         let is_home = self.homes.broker_of(epoch) == Some(to);
+        let full = matches!(answer, Ok(Answer::Refused(Refusal::Full(_))));
+        if let Some(agenda) = self.agendas.get_mut(&to) {
+            match answer {
+                Ok(Answer::Done) => agenda.took_one(),
+                _ if full => agenda.is_full(now),
+                _ => agenda.took_none(now),
+            }
+        }
         let Some(job) = self.jobs.get_mut(offer) else { return };
         let attempts = job.publications.entry(to).or_default();
         let mut pause = Duration::ZERO;
@@ -125,10 +140,11 @@ impl Master {
             Err(failed) => failed.to_string(),
         };
         attempts.fail(now);
-        if stale {
+        if stale || full {
+            // Of a full broker it is known when to try again.
             attempts.start_over();
         }
-        attempts.wait(pause, now);
+        attempts.wait(if full { FULL_PAUSE } else { pause }, now);
         self.outbox.push(News::NotPublished { offer, broker: to, reason });
     }
 
@@ -143,6 +159,7 @@ impl Master {
         if over && question.epoch == self.homes.epoch() {
             job.withdrawal.succeed();
             job.set_state(job.state().withdrawn());
+            self.agendas.values_mut().for_each(Agenda::freed_one);
             let write = Write::put(state_key(question.offer), encode_cbor(&job.record()));
             let news = News::Withdrawn { offer: question.offer };
             self.commit(vec![write], vec![news.into()], Vec::new());
@@ -157,8 +174,9 @@ impl Master {
         answer: Result<Answer, CallFailed>,
         now: Now,
     ) {
+        let jobs = self.jobs.under_way().len();
         let Some(job) = self.jobs.get_mut(question.offer) else { return };
-        job.inquiry.finish(now);
+        job.inquiry.finish(jobs, now);
         if let Ok(Answer::Explanation(explanation)) = answer {
             job.set_explanation(explanation.clone());
             self.outbox.push(News::Explained { offer: question.offer, explanation });
@@ -185,67 +203,95 @@ impl Master {
         }
     }
 
-    pub(super) fn ask_what_is_due(&mut self, now: Now) {
-        let Some(home) = self.homes.published().cloned() else { return };
-        for broker in self.homes.brokers() {
-            // What a void key has told the broker holds until it hears of that.
-            if !self.homes.is_up(broker) || self.declarations.precede(broker) {
-                continue;
-            }
-            let under_way = self.calls.values().filter(|question| question.to == broker).count();
-            let room = MAX_CALLS_A_BROKER.saturating_sub(under_way);
-            for (question, ask) in self.due_at(broker, &home, room, now) {
-                self.ask(question, ask);
+    /// Puts what has changed on the agendas of the brokers.
+    pub(super) fn note_what_is_due(&mut self, now: Now) {
+        let (epoch, brokers) = (self.homes.epoch(), self.homes.brokers());
+        if self.agendas_of != epoch {
+            self.agendas_of = epoch;
+            self.agendas = brokers.iter().map(|broker| (*broker, Agenda::default())).collect();
+            self.jobs.touch_all();
+        }
+        for id in self.jobs.take_touched() {
+            let job = self.jobs.get(id);
+            let issued = job.map(|job| job.offer().issued).unwrap_or_default();
+            for (broker, agenda) in &mut self.agendas {
+                let publication = job.and_then(|job| job.next_publication(*broker, now.wall));
+                agenda.publications.set(id, issued, publication);
+                let at_home = job.filter(|_| brokers.first() == Some(broker));
+                let withdrawal = at_home.and_then(|job| job.next_withdrawal(now.wall));
+                agenda.withdrawals.set(id, issued, withdrawal);
+                let inquiry = at_home.and_then(|job| job.next_inquiry(epoch, now.wall));
+                agenda.inquiries.set(id, issued, inquiry);
             }
         }
     }
 
-    /// At most `room` questions that are due at `broker`, publications first.
-    fn due_at(
-        &mut self,
-        broker: PublicKey,
-        home: &Verified<Home>,
-        room: usize,
-        now: Now,
-    ) -> Vec<(Question, Ask)> {
-        let (authority, is_home) = (&self.authority, broker == home.home);
-        let mut due = Vec::new();
-        for job in self.jobs.under_way_mut() {
-            if due.len() == room {
-                break;
-            }
-            let id = job.id();
-            let question = |about| Question { to: broker, epoch: home.epoch, offer: id, about };
-            if job.is_offered(now.wall) {
-                let attempts = job.publications.entry(broker).or_default();
-                if attempts.is_due(now) {
-                    attempts.start();
-                    let ask = Ask::Publish {
-                        registration: authority.registration().clone(),
-                        home: home.clone(),
-                        offer: job.offer().clone(),
-                        // A standby never grants, so that it does no harm if it has forgotten.
-                        again: is_home && job.acknowledged() == Some(home.epoch),
-                        settled: job.settled_ranges(),
-                    };
-                    due.push((question(About::Publication), ask));
-                    continue;
-                }
-            }
-            if is_home && job.needs_withdrawal(now.wall) && job.withdrawal.is_due(now) {
-                job.withdrawal.start();
-                let withdrawal = withdrawal(job, authority);
-                due.push((question(About::Withdrawal), Ask::Withdraw { withdrawal }));
-            } else if is_home
-                && job.wants_explanation(home.epoch, now.wall)
-                && job.inquiry.is_due(now)
-            {
-                job.inquiry.start();
-                let ask = Ask::Explain(JobNeeds::Offer(job.offer().id()));
-                due.push((question(About::Explanation), ask));
+    pub(super) fn ask_what_is_due(&mut self, now: Now) {
+        self.note_what_is_due(now);
+        let Some(home) = self.homes.published().cloned() else { return };
+        for broker in self.homes.brokers() {
+            // What a void key has told the broker holds until it hears of that.
+            if self.homes.is_up(broker) && !self.declarations.precede(broker) {
+                // What makes room comes before what needs it.
+                self.withdraw_at(broker, home.epoch, now);
+                self.publish_at(broker, &home, now);
+                self.inquire_at(broker, home.epoch, now);
             }
         }
-        due
+    }
+
+    /// How many questions may still be put to `broker` at present.
+    fn room_at(&self, broker: PublicKey) -> usize {
+        let under_way = self.calls.values().filter(|question| question.to == broker).count();
+        MAX_CALLS_A_BROKER.saturating_sub(under_way)
+    }
+
+    fn withdraw_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
+        let room = self.room_at(broker);
+        let Some(agenda) = self.agendas.get(&broker) else { return };
+        for offer in agenda.withdrawals.due(now).take(room).collect::<Vec<_>>() {
+            let job = self.jobs.get_mut(offer).filter(|job| job.needs_withdrawal(now.wall));
+            let Some(job) = job else { continue };
+            job.withdrawal.start();
+            let withdrawal = withdrawal(job, &self.authority);
+            let question = Question { to: broker, epoch, offer, about: About::Withdrawal };
+            self.ask(question, Ask::Withdraw { withdrawal });
+        }
+    }
+
+    fn publish_at(&mut self, broker: PublicKey, home: &Verified<Home>, now: Now) {
+        let room = self.room_at(broker);
+        let Some(agenda) = self.agendas.get_mut(&broker) else { return };
+        let due: Vec<_> = agenda.publications.due(now).take(room).collect();
+        let due: Vec<_> = due.into_iter().take_while(|_| agenda.take_room(now)).collect();
+        for offer in due {
+            let job = self.jobs.get_mut(offer).filter(|job| job.is_offered(now.wall));
+            let Some(job) = job else { continue };
+            job.publications.entry(broker).or_default().start();
+            let ask = Ask::Publish {
+                registration: self.authority.registration().clone(),
+                home: home.clone(),
+                offer: job.offer().clone(),
+                // A standby never grants, so that it does no harm if it has forgotten.
+                again: broker == home.home && job.acknowledged() == Some(home.epoch),
+                settled: job.settled_ranges(),
+            };
+            let about = About::Publication;
+            self.ask(Question { to: broker, epoch: home.epoch, offer, about }, ask);
+        }
+    }
+
+    fn inquire_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
+        let room = self.room_at(broker);
+        let Some(agenda) = self.agendas.get(&broker) else { return };
+        for offer in agenda.inquiries.due(now).take(room).collect::<Vec<_>>() {
+            let job = self.jobs.get_mut(offer).filter(|job| job.wants_explanation(epoch, now.wall));
+            let Some(job) = job else { continue };
+            job.inquiry.start();
+            let needs = JobNeeds::Offer(job.offer().id());
+            let question = Question { to: broker, epoch, offer, about: About::Explanation };
+            self.ask(question, Ask::Explain(needs));
+        }
     }
 }
 
