@@ -56,6 +56,7 @@ use crate::rests::Rests;
 use crate::rules::Rules;
 use crate::shares::{Shares, Weight};
 use crate::slot_log::SlotLog;
+use crate::spoken_for::SpokenFor;
 use crate::summaries::Summaries;
 use crate::unseen::Unseen;
 use crate::ways_back::WaysBack;
@@ -168,6 +169,7 @@ pub struct Broker {
     /// Those of them that not all who wait have been shown.
     head_starts: HeadStarts,
     rests: Rests,
+    spoken_for: SpokenFor,
     /// When the ads behind a class were asked for last.
     ads_asked: BTreeMap<(PublicKey, Class), Mono>,
     /// When the summaries of a linked broker are looked through for ads to ask for.
@@ -233,6 +235,7 @@ impl Broker {
             fresh_offers: BTreeSet::new(),
             head_starts: HeadStarts::default(),
             rests: Rests::default(),
+            spoken_for: SpokenFor::default(),
             ads_asked: BTreeMap::new(),
             ads_due: BTreeMap::new(),
             custody_again: None,

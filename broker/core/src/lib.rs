@@ -31,6 +31,7 @@ mod rests;
 mod rules;
 mod shares;
 mod slot_log;
+mod spoken_for;
 mod summaries;
 mod troubles;
 mod unseen;

@@ -29,12 +29,21 @@ impl Broker {
     pub(super) fn answer_pull(&mut self, volunteer: PublicKey, now: Now) {
         let mut projects: Vec<_> = self.book.projects().collect();
         projects.sort_by_key(|project| self.shares.had(*project));
-        let offers = projects.iter().flat_map(|project| self.book.offers_of(*project));
-        let for_all = offers.filter(|offer| !self.head_starts.has(offer.id()));
-        let offers = self.suiting(volunteer, for_all, now);
+        self.spoken_for.expire(now.mono);
+        let offers = || projects.iter().flat_map(|project| self.book.offers_of(*project));
+        let for_all = || offers().filter(|offer| !self.head_starts.has(offer.id()));
+        let is_free = |offer: &&Verified<Offer>| {
+            let id = offer.id();
+            !self.spoken_for.has(id, self.open(id))
+        };
+        let mut offers = self.suiting(volunteer, for_all().filter(is_free), now);
+        if offers.is_empty() {
+            // What is spoken for may be claimed by nobody.
+            offers = self.suiting(volunteer, for_all(), now);
+        }
         let served: Vec<_> = offers.iter().map(|offered| offered.offer.project).collect();
         self.shares.passed_over(&projects, &served);
-        self.answer_pull_with(volunteer, offers, &mut Able::new());
+        self.answer_pull_with(volunteer, offers, &mut Able::new(), now);
     }
 
     fn answer_pull_with(
@@ -42,6 +51,7 @@ impl Broker {
         volunteer: PublicKey,
         mut offers: Vec<Offered>,
         able: &mut Able,
+        now: Now,
     ) {
         if !offers.is_empty()
             && let Some(pull) = self.pulls.end(volunteer)
@@ -51,6 +61,7 @@ impl Broker {
                 let count = || self.able(&offered.offer);
                 let able = able.entry(offered.offer.id()).or_insert_with(count);
                 offered.others = able.map(|able| able.saturating_sub(1));
+                self.spoken_for.show(offered.offer.id(), now.mono);
             }
             self.reply(pull.reply, Answer::Offers(offers));
         }
@@ -95,7 +106,7 @@ impl Broker {
         for volunteer in shown.in_order {
             let first = self.in_turn(&shown.to[&volunteer]);
             let offers = self.suiting(volunteer, first, now);
-            self.answer_pull_with(volunteer, offers, &mut able);
+            self.answer_pull_with(volunteer, offers, &mut able, now);
         }
     }
 

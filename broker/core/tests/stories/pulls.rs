@@ -130,6 +130,35 @@ fn the_project_that_had_least_comes_first() {
 }
 
 #[test]
+fn those_who_pull_one_after_another_are_shown_other_offers() {
+    let (mut world, home, project, first) = home_with_offer(1, 1);
+    for _ in 1..8 {
+        world.pass(Duration::from_millis(1));
+        let offer = project.offer(1, 1, world.now);
+        let publication = publication(project, &offer, 1, home, world.now);
+        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    }
+    let volunteers = [ALICE, BOB, 40];
+    for volunteer in volunteers {
+        let ad = ad(key(volunteer), home, 4, world.now);
+        world.ask(key(volunteer).0, home, Ask::Advertise { ad });
+    }
+    world.pass(Duration::from_secs(2));
+    let shown = |world: &mut World, volunteer| -> Vec<_> {
+        let shown = offered(world.ask(key(volunteer).0, home, Ask::Pull { wants: wants() }));
+        shown.into_iter().map(|shown| shown.offer.id()).collect()
+    };
+    let [alices, bobs, others] = volunteers.map(|volunteer| shown(&mut world, volunteer));
+    assert_eq!(alices[0], first.id());
+    assert!(bobs.iter().all(|offer| !alices.contains(offer)), "{alices:?} {bobs:?}");
+    assert_eq!(others, alices, "there is nothing else");
+
+    // Whoever has not claimed by then does not mean to.
+    world.pass(Duration::from_secs(1));
+    assert_eq!(shown(&mut world, BOB), alices);
+}
+
+#[test]
 fn a_volunteer_is_told_how_many_others_could_run_an_offer() {
     let (mut world, home, ..) = home_with_offer(1, 1);
     for (volunteer, cores) in [(ALICE, 4), (BOB, 2), (40, 1)] {
