@@ -54,24 +54,19 @@ impl Shard {
         PLATFORMS.contains(&name.as_str()).then_some(Self(name))
     }
 
-    /// The shards in which brokers must know of `offer`: `wasm`, or the platform that it names, or
-    /// every one of `all` if it names none.
-    pub fn of_offer(offer: &Offer, all: &[Self]) -> Vec<Self> {
+    /// The shard in which brokers gossip about `offer`: `wasm` if that is among its runtimes, or else
+    /// the first platform that its clauses on `os` and `arch` leave. In no shard if they leave none.
+    pub fn of_offer(offer: &Offer) -> Option<Self> {
         let requirements = &offer.requirements;
-        let mut shards = Vec::new();
         if requirements.runtimes.contains(&Runtime::Wasm) {
-            shards.push(Self::wasm());
+            return Some(Self::wasm());
         }
-        if requirements.runtimes.iter().any(|runtime| *runtime != Runtime::Wasm) {
-            let wanted =
-                |fact: &str, part: &str| requirements.pinned(fact).is_none_or(|it| it == part);
-            let fits = |shard: &&Self| {
-                let parts = shard.0.split_once('-');
-                parts.is_some_and(|(os, arch)| wanted("os", os) && wanted("arch", arch))
-            };
-            shards.extend(all.iter().filter(fits).cloned());
-        }
-        shards
+        let wanted = |fact: &str, part: &str| requirements.pinned(fact).is_none_or(|it| it == part);
+        let fits = |platform: &&&str| {
+            let parts = platform.split_once('-');
+            parts.is_some_and(|(os, arch)| wanted("os", os) && wanted("arch", arch))
+        };
+        PLATFORMS.iter().find(fits).map(|platform| Self((*platform).to_owned()))
     }
 
     /// The platforms that brokers gossip about, and `wasm`.

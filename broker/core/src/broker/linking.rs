@@ -1,6 +1,7 @@
 //! Peers that come and go, the brokers among them, and what brokers tell each other unasked.
 
-use capability::{Envelope, PublicKey};
+use capability::statements::Offer;
+use capability::{Envelope, PublicKey, Verified};
 use mesh_core::{
     Answer, Gossip, MAX_STATEMENTS_A_FRAME, Now, ReconcileAnswer, ReconcileAsk, ReplyId, Shard,
     Topic, compare, differences, one_frame,
@@ -167,26 +168,23 @@ impl Broker {
     }
 
     pub(super) fn topics_of(&self, gossip: &Gossip) -> Vec<Topic> {
-        let all = Shard::known();
+        let of_offer = |offer: &Verified<Offer>| {
+            let shard = Shard::of_offer(offer);
+            shard.into_iter().map(Topic::Offers).collect()
+        };
         match gossip {
             Gossip::Card(_) => vec![Topic::Cards],
             Gossip::Registration(_)
             | Gossip::Home(_)
             | Gossip::Revocation(_)
             | Gossip::Succession(_) => vec![Topic::Masters],
-            Gossip::Offer(offer) => {
-                let shards = Shard::of_offer(offer, &all);
-                shards.into_iter().map(Topic::Offers).collect()
-            }
+            Gossip::Offer(offer) => of_offer(offer),
             Gossip::Withdrawal(withdrawal) => {
-                let shards = match self.book.offer(withdrawal.statement) {
-                    Some(offer) => Shard::of_offer(offer, &all),
-                    None => all,
-                };
-                shards.into_iter().map(Topic::Offers).collect()
+                self.book.offer(withdrawal.statement).map(of_offer).unwrap_or_default()
             }
             Gossip::Summary(summary) => {
-                let shards = all.into_iter().filter(|shard| shard.to_string() == summary.shard);
+                let shards =
+                    Shard::known().into_iter().filter(|shard| shard.to_string() == summary.shard);
                 shards.map(Topic::Summaries).collect()
             }
         }
