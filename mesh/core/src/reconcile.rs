@@ -127,13 +127,30 @@ pub fn one_frame<'a>(statements: impl IntoIterator<Item = &'a Envelope>) -> Vec<
     fits.cloned().collect()
 }
 
-/// Answers [`ReconcileAsk::Compare`] from our `ids`.
+/// Answers [`ReconcileAsk::Compare`] from our `ids`, as far as a frame holds: what is left out differs
+/// still when it is compared the next time.
 pub fn differences(ids: &BTreeSet<StatementId>, branches: &[Branch]) -> Vec<Difference> {
     let mut order = Disjoint::default();
     let asked = branches.iter().filter(|branch| order.admits(&branch.prefix));
     let differing =
         asked.take(MAX_BRANCHES).filter(|theirs| Branch::of(ids, &theirs.prefix) != **theirs);
-    differing.map(|theirs| difference(ids, theirs)).collect()
+    let mut bytes = 0;
+    let answers = differing.map(|theirs| difference(ids, theirs));
+    let fits = answers.take_while(|answer| {
+        bytes += answer.max_bytes();
+        bytes <= MAX_BYTES_A_FRAME
+    });
+    fits.collect()
+}
+
+impl Difference {
+    /// What it takes in a frame at most: names of fields, prefixes, counts and sums are short.
+    fn max_bytes(&self) -> usize {
+        match self {
+            Self::Split(branches) => 16 + 128 * branches.len(),
+            Self::Listed { ids, .. } => 128 + (KEY_BYTES + 2) * ids.len(),
+        }
+    }
 }
 
 /// Draws the conclusions from an answer to [`ReconcileAsk::Compare`].
@@ -243,6 +260,23 @@ mod tests {
     fn ids(range: std::ops::Range<u32>) -> BTreeSet<StatementId> {
         let hash = |n: u32| StatementId::from_bytes(*blake3::hash(&n.to_be_bytes()).as_bytes());
         range.map(hash).collect()
+    }
+
+    #[test]
+    fn an_answer_fits_into_a_frame_however_much_differs() {
+        let (ours, theirs) = (ids(0..1), ids(1..150_000));
+        let mut branches = vec![Branch::of(&ours, &[])];
+        let mut listed = 0;
+        while !branches.is_empty() {
+            let answer = differences(&theirs, &branches);
+            assert!(!answer.is_empty());
+            let comparison = compare(&ours, &answer);
+            listed += comparison.wanted.len();
+            let frame = ReconcileAnswer::Differs(answer).encode();
+            assert!(frame.len() <= MAX_FRAME_BYTES, "{}", frame.len());
+            branches = comparison.further;
+        }
+        assert!(listed > 10_000, "the rest comes the next time: {listed}");
     }
 
     #[test]
