@@ -21,10 +21,10 @@ pub const MAX_OFFERS_A_PROJECT: usize = 1_000;
 /// Homes, registrations, revocations and successions kept at most, each: one of every project with an offer.
 pub const MAX_PROJECTS: usize = 10_000;
 /// Withdrawals kept at most: each stands for an offer that is over but would still be taken, so that
-/// they are many times as many as the offers. They are small.
-pub const MAX_WITHDRAWALS: usize = 200_000;
-/// Withdrawals of one key at most: a project whose offers hold for a week may end one every half minute.
-pub const MAX_WITHDRAWALS_A_SIGNER: usize = 20_000;
+/// they are many times as many as the offers; with all that finds them they take less than a kilobyte each.
+pub const MAX_WITHDRAWALS: usize = 100_000;
+/// Withdrawals of one key at most: as many as the jobs that an adapter keeps until they expire.
+pub const MAX_WITHDRAWALS_A_SIGNER: usize = 10_000;
 /// Summaries kept at most: one of every broker's shards, mostly two.
 pub const MAX_SUMMARIES: usize = 2 * MAX_CARDS;
 /// Summaries of one broker at most: the shards that there are, with room for new ones.

@@ -190,8 +190,11 @@ impl Task {
                 self.warm.up(peer);
                 self.up.insert(peer, address.clone());
                 self.ask(peer, address);
+                let before = self.ask_again;
                 self.patience = Patience::default();
                 self.wait_to_ask_again();
+                // Whoever comes and goes does not put it off.
+                self.ask_again = self.ask_again.min(before);
             }
             Told::Down(peer) => {
                 self.warm.down(peer, self.clock.now().mono);

@@ -180,7 +180,8 @@ impl Broker {
             | Gossip::Succession(_) => vec![Topic::Masters],
             Gossip::Offer(offer) => of_offer(offer),
             Gossip::Withdrawal(withdrawal) => {
-                self.book.offer(withdrawal.statement).map(of_offer).unwrap_or_default()
+                let offer = self.book.offer(withdrawal.statement);
+                offer.map_or_else(|| vec![Topic::Offers(Shard::wasm())], of_offer)
             }
             Gossip::Summary(summary) => {
                 let shards =

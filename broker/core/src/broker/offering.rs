@@ -36,12 +36,14 @@ impl Broker {
             let id = offer.id();
             !self.spoken_for.has(id, self.open(id))
         };
-        let mut offers = self.suiting(volunteer, for_all().filter(is_free), now);
-        if offers.is_empty() {
-            // What is spoken for may be claimed by nobody.
-            offers = self.suiting(volunteer, for_all(), now);
-        }
+        let mut offers = self.suiting(volunteer, for_all(), now);
+        // A project whose offers others are shown has its turn all the same.
         let served: Vec<_> = offers.iter().map(|offered| offered.offer.project).collect();
+        if !offers.iter().all(|offered| is_free(&&offered.offer)) {
+            let free = self.suiting(volunteer, for_all().filter(is_free), now);
+            // What is spoken for may be claimed by nobody.
+            offers = if free.is_empty() { offers } else { free };
+        }
         self.shares.passed_over(&projects, &served);
         self.answer_pull_with(volunteer, offers, &mut Able::new(), now);
     }
@@ -61,7 +63,7 @@ impl Broker {
                 let count = || self.able(&offered.offer);
                 let able = able.entry(offered.offer.id()).or_insert_with(count);
                 offered.others = able.map(|able| able.saturating_sub(1));
-                self.spoken_for.show(offered.offer.id(), now.mono);
+                self.spoken_for.show(offered.offer.id(), volunteer, now.mono);
             }
             self.reply(pull.reply, Answer::Offers(offers));
         }
