@@ -35,9 +35,6 @@ const EXPLANATION_PERIOD: Duration = Duration::from_secs(5);
 const EXPLANATIONS_FAST: u32 = 60;
 const EXPLANATION_SLOW: Duration = Duration::from_secs(60);
 
-/// The home of a thousand jobs is asked about ten of them a second.
-const EXPLANATION_PAUSE: Duration = Duration::from_millis(100);
-
 /// How often the home is asked which tasks nobody gets any more: it takes minutes to find that out.
 const STOPPED_PERIOD: Duration = Duration::from_secs(15);
 
@@ -523,16 +520,6 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Whether an answer is waited for.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.under_way
-    }
-
-    /// Whether to try now.
-    pub(crate) fn is_due(&self, now: Now) -> bool {
-        !self.under_way && !self.succeeded && self.not_before <= now.mono
-    }
-
     /// When to try next, if it is only time that is lacking.
     pub(crate) fn next_wake(&self) -> Option<Mono> {
         (!self.under_way && !self.succeeded).then_some(self.not_before)
@@ -614,13 +601,10 @@ impl Inquiry {
         self.asked += 1;
     }
 
-    /// It is answered; `jobs` are under way, for all of which one home is asked.
-    pub(crate) fn finish(&mut self, jobs: usize, now: Now) {
+    pub(crate) fn finish(&mut self, now: Now) {
         self.under_way = false;
         let fast = self.asked < EXPLANATIONS_FAST;
-        let period = if fast { EXPLANATION_PERIOD } else { EXPLANATION_SLOW };
-        let share = EXPLANATION_PAUSE.saturating_mul(u32::try_from(jobs).unwrap_or(u32::MAX));
-        self.not_before = now.mono + period.max(share);
+        self.not_before = now.mono + if fast { EXPLANATION_PERIOD } else { EXPLANATION_SLOW };
     }
 }
 
@@ -660,7 +644,7 @@ impl Jobs {
     }
 
     /// Those about which brokers are still to be told or asked something.
-    pub(crate) fn under_way(&self) -> impl ExactSizeIterator<Item = &Job> {
+    pub(crate) fn under_way(&self) -> impl Iterator<Item = &Job> {
         self.under_way.values()
     }
 

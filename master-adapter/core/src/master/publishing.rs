@@ -159,7 +159,9 @@ impl Master {
         if over && question.epoch == self.homes.epoch() {
             job.withdrawal.succeed();
             job.set_state(job.state().withdrawn());
-            self.agendas.values_mut().for_each(Agenda::freed_one);
+            if job.acknowledged().is_some() {
+                self.agendas.values_mut().for_each(Agenda::freed_one);
+            }
             let write = Write::put(state_key(question.offer), encode_cbor(&job.record()));
             let news = News::Withdrawn { offer: question.offer };
             self.commit(vec![write], vec![news.into()], Vec::new());
@@ -174,9 +176,8 @@ impl Master {
         answer: Result<Answer, CallFailed>,
         now: Now,
     ) {
-        let jobs = self.jobs.under_way().len();
         let Some(job) = self.jobs.get_mut(question.offer) else { return };
-        job.inquiry.finish(jobs, now);
+        job.inquiry.finish(now);
         if let Ok(Answer::Explanation(explanation)) = answer {
             job.set_explanation(explanation.clone());
             self.outbox.push(News::Explained { offer: question.offer, explanation });
@@ -216,12 +217,12 @@ impl Master {
             let issued = job.map(|job| job.offer().issued).unwrap_or_default();
             for (broker, agenda) in &mut self.agendas {
                 let publication = job.and_then(|job| job.next_publication(*broker, now.wall));
-                agenda.publications.set(id, issued, publication);
+                agenda.publications.set(id, issued, publication, now);
                 let at_home = job.filter(|_| brokers.first() == Some(broker));
                 let withdrawal = at_home.and_then(|job| job.next_withdrawal(now.wall));
-                agenda.withdrawals.set(id, issued, withdrawal);
+                agenda.withdrawals.set(id, issued, withdrawal, now);
                 let inquiry = at_home.and_then(|job| job.next_inquiry(epoch, now.wall));
-                agenda.inquiries.set(id, issued, inquiry);
+                agenda.inquiries.set(id, issued, inquiry, now);
             }
         }
     }
@@ -240,18 +241,23 @@ impl Master {
         }
     }
 
-    /// How many questions may still be put to `broker` at present.
-    fn room_at(&self, broker: PublicKey) -> usize {
+    /// Those of the jobs in `due` of which `is_so`, as many as may be asked of `broker` at present.
+    fn first_due(
+        &self,
+        broker: PublicKey,
+        due: impl Iterator<Item = StatementId>,
+        is_so: impl Fn(&Job) -> bool,
+    ) -> Vec<StatementId> {
         let under_way = self.calls.values().filter(|question| question.to == broker).count();
-        MAX_CALLS_A_BROKER.saturating_sub(under_way)
+        let due = due.filter(|id| self.jobs.get(*id).is_some_and(&is_so));
+        due.take(MAX_CALLS_A_BROKER.saturating_sub(under_way)).collect()
     }
 
     fn withdraw_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
-        let room = self.room_at(broker);
         let Some(agenda) = self.agendas.get(&broker) else { return };
-        for offer in agenda.withdrawals.due(now).take(room).collect::<Vec<_>>() {
-            let job = self.jobs.get_mut(offer).filter(|job| job.needs_withdrawal(now.wall));
-            let Some(job) = job else { continue };
+        let is_so = |job: &Job| job.needs_withdrawal(now.wall);
+        for offer in self.first_due(broker, agenda.withdrawals.due(now), is_so) {
+            let Some(job) = self.jobs.get_mut(offer) else { continue };
             job.withdrawal.start();
             let withdrawal = withdrawal(job, &self.authority);
             let question = Question { to: broker, epoch, offer, about: About::Withdrawal };
@@ -260,20 +266,24 @@ impl Master {
     }
 
     fn publish_at(&mut self, broker: PublicKey, home: &Verified<Home>, now: Now) {
-        let room = self.room_at(broker);
-        let Some(agenda) = self.agendas.get_mut(&broker) else { return };
-        let due: Vec<_> = agenda.publications.due(now).take(room).collect();
-        let due: Vec<_> = due.into_iter().take_while(|_| agenda.take_room(now)).collect();
-        for offer in due {
-            let job = self.jobs.get_mut(offer).filter(|job| job.is_offered(now.wall));
-            let Some(job) = job else { continue };
+        let Some(agenda) = self.agendas.get(&broker) else { return };
+        let is_so = |job: &Job| job.is_offered(now.wall);
+        for offer in self.first_due(broker, agenda.publications.due(now), is_so) {
+            let acknowledged = self.jobs.get(offer).and_then(Job::acknowledged);
+            // A standby never grants, so that it does no harm if it has forgotten.
+            let again = broker == home.home && acknowledged == Some(home.epoch);
+            let agenda = self.agendas.get_mut(&broker);
+            // What it has takes no more room.
+            if !again && !agenda.is_some_and(|agenda| agenda.take_room(now)) {
+                continue;
+            }
+            let Some(job) = self.jobs.get_mut(offer) else { continue };
             job.publications.entry(broker).or_default().start();
             let ask = Ask::Publish {
                 registration: self.authority.registration().clone(),
                 home: home.clone(),
                 offer: job.offer().clone(),
-                // A standby never grants, so that it does no harm if it has forgotten.
-                again: broker == home.home && job.acknowledged() == Some(home.epoch),
+                again,
                 settled: job.settled_ranges(),
             };
             let about = About::Publication;
@@ -282,16 +292,17 @@ impl Master {
     }
 
     fn inquire_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
-        let room = self.room_at(broker);
         let Some(agenda) = self.agendas.get(&broker) else { return };
-        for offer in agenda.inquiries.due(now).take(room).collect::<Vec<_>>() {
-            let job = self.jobs.get_mut(offer).filter(|job| job.wants_explanation(epoch, now.wall));
-            let Some(job) = job else { continue };
-            job.inquiry.start();
-            let needs = JobNeeds::Offer(job.offer().id());
-            let question = Question { to: broker, epoch, offer, about: About::Explanation };
-            self.ask(question, Ask::Explain(needs));
+        let is_so = |job: &Job| job.wants_explanation(epoch, now.wall);
+        let first = self.first_due(broker, agenda.inquiries.due(now), is_so).into_iter().next();
+        let Some(job) = first.and_then(|offer| self.jobs.get_mut(offer)) else { return };
+        if !self.agendas.get_mut(&broker).is_some_and(|agenda| agenda.take_inquiry(now)) {
+            return;
         }
+        job.inquiry.start();
+        let (offer, needs) = (job.id(), JobNeeds::Offer(job.offer().id()));
+        let question = Question { to: broker, epoch, offer, about: About::Explanation };
+        self.ask(question, Ask::Explain(needs));
     }
 }
 
