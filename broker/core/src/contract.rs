@@ -132,7 +132,7 @@ pub enum Input {
     Order {
         /// What.
         order: Order,
-        /// To be named in [`Action::Obeyed`].
+        /// To be named in [`Operation::Obeyed`].
         reply: ReplyId,
     },
     /// The time given by [`crate::Broker::next_wake`] has come.
@@ -166,7 +166,7 @@ pub enum Order {
         /// What.
         content: Content,
     },
-    /// Take no new work, hand over what there is, and say [`Action::Drained`] after that time at the
+    /// Take no new work, hand over what there is, and say [`Operation::Drained`] after that time at the
     /// latest.
     Drain {
         /// The longest that it may take.

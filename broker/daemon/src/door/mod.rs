@@ -6,7 +6,7 @@
 //! first request on ([`Presence`](crate::presence::Presence)), down when it has been silent for a
 //! while, and what is handed over to it waits in its [mailbox](mailboxes) until it collects it.
 //!
-//! A request's life: [`serve`] takes a connection, within bounds for each address; [`origin`] says
+//! A request's life: [`serve()`] takes a connection, within bounds for each address; [`origin`] says
 //! whose address counts; a handler in [`frames`] or [`blobs`] reads the body, bounded in size and
 //! time, checks the proof, and sends a [`Knock`] to the event loop, which answers as it would over
 //! the mesh. Signatures are checked here, beside the loop.
