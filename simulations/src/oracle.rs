@@ -334,16 +334,31 @@ impl Oracle {
             return Ok(());
         };
         let taken = bundles.into_iter().zip(answers);
-        let mut taken = taken.filter(|(_, answer)| **answer == HandoverAnswer::Taken);
-        taken.try_for_each(|((bundle, passed_on), _)| self.takes(node, &bundle, passed_on, disk))
+        let taken = taken.filter(|(_, answer)| **answer == HandoverAnswer::Taken);
+        let taken: Vec<_> = taken.map(|(bundle, _)| bundle).collect();
+        // A result that was rejected twice has two receipts, one of which is enough.
+        let receipted = taken.iter().filter_map(|(bundle, _)| match &bundle.cargo {
+            Cargo::Receipt(receipt) if disk.holds(bundle.id()) => Some(receipt.result),
+            _ => None,
+        });
+        let receipted: BTreeSet<_> = receipted.collect();
+        taken
+            .iter()
+            .try_for_each(|(bundle, passed_on)| self.takes(node, bundle, *passed_on, &receipted))
     }
 
-    fn takes(&mut self, node: NodeId, bundle: &Bundle, passed_on: bool, disk: &Disk) -> Look {
+    fn takes(
+        &mut self,
+        node: NodeId,
+        bundle: &Bundle,
+        passed_on: bool,
+        receipted: &BTreeSet<StatementId>,
+    ) -> Look {
         match &bundle.cargo {
             Cargo::Receipt(receipt) if self.pins.contains_key(&node) => {
                 let waits =
                     self.unreceipted.get(&node).is_some_and(|it| it.contains(&receipt.result));
-                if waits && !disk.holds(bundle.id()) {
+                if waits && !receipted.contains(&receipt.result) {
                     let words = "a volunteer took a receipt that is not on its disk";
                     return broken(Invariant::NothingAcknowledgedIsLost, words);
                 }
