@@ -29,6 +29,9 @@ use crate::wire::Wire;
 const PER_ADDRESS: u32 = 200;
 /// Of an address, as many handshakes as a broker takes at once; half of them.
 const HANDSHAKES: usize = 16;
+/// How often one volunteer tries to connect, and how long it waits between.
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// The longest that it may take until all are connected.
 const LONG: Duration = Duration::from_secs(300);
 
@@ -108,6 +111,19 @@ async fn all_have(volunteers: u32, taken: &mut mpsc::UnboundedReceiver<u32>) -> 
     Ok(())
 }
 
+/// Dials until somebody answers: a handshake that takes too long on a busy machine is no end of a volunteer.
+async fn reach(net: &Net, address: &Multiaddr) -> Result<()> {
+    let mut tries = 1;
+    while let Err(failure) = net.dial(address.clone()).await {
+        if tries == TRIES {
+            return Err(failure.into());
+        }
+        tries += 1;
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+    Ok(())
+}
+
 /// One volunteer.
 struct Member {
     number: u32,
@@ -158,7 +174,7 @@ impl Member {
         let (net, mut events) = mesh_net::start(config).await?;
         let address: Multiaddr = address.parse()?;
         let turn = turns.acquire().await?;
-        net.dial(address.clone()).await?;
+        reach(&net, &address).await?;
         drop(turn);
         let mut refreshed = false;
         loop {
@@ -170,7 +186,7 @@ impl Member {
                     Event::Disconnected { peer } => {
                         let (net, address) = (net.clone(), address.clone());
                         // Who does not get through is missing among the broker's peers.
-                        tokio::spawn(async move { drop(net.dial(address).await) });
+                        tokio::spawn(async move { drop(reach(&net, &address).await) });
                         Input::BrokerDown { peer: public_key(peer) }
                     }
                     _ => continue,

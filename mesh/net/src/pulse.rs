@@ -32,8 +32,8 @@ const PROTOCOL: StreamProtocol = StreamProtocol::new("/ipfs/ping/1.0.0");
 
 const PING_BYTES: usize = 32;
 
-/// With [`PATIENCE`], silence is known after 4 s. 10,000 volunteers that ping so often take a tenth of a core.
-const OFTEN: Duration = Duration::from_millis(2500);
+/// With [`PATIENCE`], silence is known after 4.5 s, and to turn to another broker takes milliseconds.
+const OFTEN: Duration = Duration::from_secs(3);
 
 /// Often enough for a NAT to remember a connection (30 s and more are usual).
 pub(crate) const SELDOM: Duration = Duration::from_secs(15);
@@ -131,7 +131,8 @@ pub(crate) struct Handler {
     /// Between pings.
     stream: Option<Stream>,
     ping: Option<BoxFuture<'static, io::Result<Stream>>>,
-    answering: Option<BoxFuture<'static, io::Result<()>>>,
+    /// Until the peer's next ping is answered.
+    answering: Option<BoxFuture<'static, io::Result<Stream>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -176,6 +177,13 @@ impl Handler {
         self.phase = Phase::Resting;
         self.timer.as_mut().reset(now + self.rhythm.every);
         Pulse::Beat { round_trip }
+    }
+
+    /// The peer has pinged: whoever does that so often need not be asked as well.
+    fn heard(&mut self) {
+        if matches!(self.phase, Phase::Resting) && self.answering.is_some() {
+            self.timer.as_mut().reset(Instant::now() + self.rhythm.every);
+        }
     }
 
     /// What follows when a phase has lasted its time.
@@ -225,10 +233,12 @@ impl ConnectionHandler for Handler {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Pulse>> {
-        if let Some(answering) = &mut self.answering
-            && answering.poll_unpin(context).is_ready()
+        while let Some(answering) = &mut self.answering
+            && let Poll::Ready(answered) = answering.poll_unpin(context)
         {
-            self.answering = None;
+            let then = Instant::now() + BETWEEN_ANSWERS;
+            self.answering = answered.ok().map(|stream| answer(stream, then).boxed());
+            self.heard();
         }
         loop {
             if let Some(ping) = &mut self.ping
@@ -258,7 +268,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: stream,
                 ..
-            }) => self.answering = Some(answer(stream).boxed()),
+            }) => self.answering = Some(answer(stream, Instant::now()).boxed()),
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: stream,
                 ..
@@ -283,13 +293,15 @@ async fn ping(mut stream: Stream) -> io::Result<Stream> {
     if answered == sent { Ok(stream) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Answers until the peer closes the stream, and not as often as it likes.
-async fn answer(mut stream: Stream) -> io::Result<()> {
+/// Answers the next ping, but not as soon as `not_before`. Who keeps to a rhythm is answered without a timer, which would
+/// wake the whole connection once more.
+async fn answer(mut stream: Stream, not_before: Instant) -> io::Result<Stream> {
     let mut asked = [0; PING_BYTES];
-    loop {
-        stream.read_exact(&mut asked).await?;
-        stream.write_all(&asked).await?;
-        stream.flush().await?;
-        tokio::time::sleep(BETWEEN_ANSWERS).await;
+    stream.read_exact(&mut asked).await?;
+    if Instant::now() < not_before {
+        tokio::time::sleep_until(not_before).await;
     }
+    stream.write_all(&asked).await?;
+    stream.flush().await?;
+    Ok(stream)
 }
