@@ -293,6 +293,7 @@ impl Broker {
         let always = [self.card.due(), self.dialling.due(), self.next_sweep];
         let sometimes = [
             self.leases.next_lapse(),
+            self.leases.next_wait_end(),
             self.pulls.next_end(),
             self.head_starts.next_end(),
             self.rests.next_end(),

@@ -38,8 +38,8 @@ pub const MAX_REPLICAS_A_PROJECT: usize = MAX_REPLICAS / 10;
 pub const OVERDUE_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// Offline leases of one volunteer at most: one claim. They say nothing until their deadlines.
 pub const MAX_OFFLINE_A_VOLUNTEER: usize = 256;
-/// After a machine could not run a task, those of its owner get it again only after this while: pulls
-/// are asked again every [`crate::PULL_WAIT`], so that others come first if there are some.
+/// After a machine could not run a task, those of its owner get it again only after this while, so that
+/// others come first if there are some.
 pub const RETRY_PAUSE: Duration = Duration::from_secs(2 * 60);
 /// Stopped tasks in one answer at most.
 const MAX_STOPPED: usize = mesh_core::MAX_STOPPED_AN_ANSWER;
@@ -47,6 +47,8 @@ const MAX_STOPPED: usize = mesh_core::MAX_STOPPED_AN_ANSWER;
 pub const MAX_LEASES: usize = 200_000;
 /// Live leases of one volunteer at most, so that none can sit on everything.
 pub const MAX_LEASES_A_VOLUNTEER: usize = 2_048;
+/// Waits of volunteers whose end is told at most. Of more they learn when they ask the next time.
+const MAX_WAITS: usize = 10_000;
 /// Ranges in one durable record: at most 11 bytes each, below the store's bound of 64 KiB.
 const RANGES_A_RECORD: usize = 4_096;
 
@@ -60,6 +62,8 @@ pub(crate) struct LeaseTable {
     replicas: usize,
     replicas_of: BTreeMap<ProjectKey, usize>,
     claims: Claims,
+    /// When volunteers that have failed at an offer may have more of it.
+    waits: BTreeSet<(Mono, StatementId)>,
 }
 
 /// What one volunteer has.
@@ -364,6 +368,21 @@ impl LeaseTable {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
+    /// Offers of which a volunteer that has failed may have more from now on.
+    pub(crate) fn end_waits(&mut self, now: Mono) -> Vec<StatementId> {
+        let mut offers = Vec::new();
+        while let Some((_, offer)) = self.waits.first().copied().filter(|(end, _)| *end <= now) {
+            self.waits.pop_first();
+            offers.push(offer);
+        }
+        offers
+    }
+
+    /// When the next of them may.
+    pub(crate) fn next_wait_end(&self) -> Option<Mono> {
+        self.waits.first().map(|(end, _)| *end)
+    }
+
     /// The live lease of a replica.
     pub(crate) fn current(&self, task: TaskId) -> Option<&Verified<Lease>> {
         let pool = self.pools.get(&task.offer)?;
@@ -414,7 +433,10 @@ impl LeaseTable {
             Verdict::Rejected(_) | Verdict::Again(_) => match pool.taken.get(&index) {
                 Some(Taken::Returned { result, .. }) if *result == receipt.result => {
                     pool.troubles.bar(index, holder, now.mono + RETRY_PAUSE);
-                    pool.troubles.failed(volunteer, now.mono);
+                    let end = pool.troubles.failed(volunteer, now.mono);
+                    if self.waits.len() < MAX_WAITS {
+                        self.waits.insert((end, task.offer));
+                    }
                     self.reopen(task)
                 }
                 _ => Vec::new(),

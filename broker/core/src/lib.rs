@@ -64,7 +64,7 @@ pub use lease_table::{
     MAX_REPLICAS_A_PROJECT, OVERDUE_PAUSE, RETRY_PAUSE,
 };
 pub use pool::{PAUSE_ALLOWANCE, TaskCounts};
-pub use pulls::PULL_WAIT;
+pub use pulls::{LONGEST_PULL_WAIT, PULL_WAIT};
 pub use quotas::{
     AddressClass, Allowance, CALL_UNIT, CUSTODY_UNIT, Charged, Limited, Quotas, Rate, Toll,
 };

@@ -6,8 +6,11 @@ use std::time::Duration;
 use capability::PublicKey;
 use mesh_core::{Mono, Now, ReplyId, Wants};
 
-/// How long a pull waits: below the half minute after which middleboxes and callers give up.
+/// How long a pull waits that does not say: below the half minute after which proxies give up.
 pub const PULL_WAIT: Duration = Duration::from_secs(25);
+
+/// How long one waits at most. Over a connection that stands by itself nothing is won by asking more often.
+pub const LONGEST_PULL_WAIT: Duration = Duration::from_secs(100);
 
 /// See the module. Bounded by the ads: only who has left one can wait.
 #[derive(Debug, Default)]
@@ -34,7 +37,8 @@ impl Pulls {
         now: Now,
     ) -> Option<Pull> {
         let older = self.end(volunteer);
-        let until = now.mono + PULL_WAIT;
+        let wait = wants.wait_ms.map_or(PULL_WAIT, Duration::from_millis);
+        let until = now.mono + wait.min(LONGEST_PULL_WAIT);
         self.ends.insert((until, volunteer));
         self.waiting.insert(volunteer, Pull { reply, wants, until });
         older

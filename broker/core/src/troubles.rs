@@ -132,8 +132,8 @@ impl Troubles {
         self.vanished.remove(&index);
     }
 
-    /// A machine of `volunteer` could not run a task, or its result was rejected.
-    pub(crate) fn failed(&mut self, volunteer: PublicKey, now: Mono) {
+    /// A machine of `volunteer` could not run a task, or its result was rejected. Gives the end of its wait.
+    pub(crate) fn failed(&mut self, volunteer: PublicKey, now: Mono) -> Mono {
         self.failing.retain(|_, failing| failing.last + FORGIVEN_AFTER > now);
         if self.failing.len() >= MAX_FAILING && !self.failing.contains_key(&volunteer) {
             let next = self.failing.iter().min_by_key(|(_, failing)| failing.until);
@@ -145,6 +145,7 @@ impl Troubles {
         let wait = FIRST_WAIT.saturating_mul(1 << failing.failures.min(16)).min(LONGEST_WAIT);
         failing.failures = failing.failures.saturating_add(1);
         (failing.last, failing.until) = (now, now + wait);
+        failing.until
     }
 
     /// A result of `volunteer` was accepted.

@@ -279,7 +279,8 @@ fn ad(volunteer: &Client, broker: PublicKey) -> Verified<Ad> {
 fn pull() -> Ask {
     let free = Resources { cores: 2, memory: 1 << 30, disk: 1 << 30 };
     let runtimes = vec![Runtime::Wasm];
-    Ask::Pull { wants: Wants { runtimes, free, projects: Vec::new(), except: Vec::new() } }
+    let (projects, except) = (Vec::new(), Vec::new());
+    Ask::Pull { wants: Wants { runtimes, free, projects, except, wait_ms: None } }
 }
 
 fn claim(volunteer: &Client, ad: &Verified<Ad>, offered: &Offered) -> Ask {

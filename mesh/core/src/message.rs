@@ -157,6 +157,9 @@ pub struct Wants {
     /// Offers that it does not want now; at most [`MAX_EXCEPTIONS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<StatementId>,
+    /// How many milliseconds it waits for such an offer; absent: as long as a proxy between would let it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }
 
 /// What a job needs.

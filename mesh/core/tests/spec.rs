@@ -37,6 +37,7 @@ fn asks_are_as_specified_and_come_back() {
         free: Resources { cores: 1, memory: 1 << 30, disk: 1 << 30 },
         projects: vec![key(1).public().into()],
         except: vec![id(9)],
+        wait_ms: Some(60_000),
     };
     let class = Class { runtime: Runtime::Wasm, cores_log2: 1, memory_log2: 10 };
     let asks = [

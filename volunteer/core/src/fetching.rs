@@ -18,6 +18,8 @@ use crate::policy::describe;
 use crate::trust::{Decline, Passes};
 use crate::volunteer::{Call, REQUEST_LIFETIME, Volunteer};
 
+/// How long a pull waits: over a connection that stands there is nothing to win by asking more often.
+const PULL_WAIT: Duration = Duration::from_secs(100);
 /// Pulls that bring nothing to claim are at least that far apart, whatever the broker does.
 const PULL_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that a broker is waited for before it is asked again after a failure.
@@ -185,7 +187,9 @@ impl Volunteer {
         let pinned = self.trust.pins().map(|pin| pin.project).take(MAX_EXCEPTIONS);
         let projects: Vec<ProjectKey> = if crowded { pinned.collect() } else { Vec::new() };
         let except = self.offers.exceptions(self.disk_left(), self.now.mono);
-        Some(Wants { runtimes, free, projects, except })
+        let wait = PULL_WAIT.as_millis();
+        let wait_ms = Some(u64::try_from(wait).unwrap_or(u64::MAX));
+        Some(Wants { runtimes, free, projects, except, wait_ms })
     }
 
     pub(crate) fn pulled(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {

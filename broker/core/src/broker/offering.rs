@@ -83,6 +83,7 @@ impl Broker {
         while let Some(pull) = self.pulls.expire(now) {
             self.reply(pull.reply, Answer::Offers(Vec::new()));
         }
+        self.fresh_offers.extend(self.leases.end_waits(now.mono));
         let mut fresh = self.rests.due(std::mem::take(&mut self.fresh_offers), now.mono);
         let for_all: BTreeSet<_> = self.head_starts.end(now.mono).into_iter().collect();
         // All will see it when the head start ends.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker_core::PULL_WAIT;
+use broker_core::{LONGEST_PULL_WAIT, PULL_WAIT};
 use capability::statements::Ad;
 use capability::{Runtime, Verified};
 use mesh_core::{Answer, Ask, JobNeeds, Refusal};
@@ -77,6 +77,29 @@ fn a_pull_in_vain_ends_after_a_while_and_a_newer_one_ends_the_older() {
     assert_eq!(world.answer(newer), None);
     world.pass(Duration::from_millis(1));
     assert_eq!(world.answer(newer), Some(Answer::Offers(vec![])));
+}
+
+#[test]
+fn a_pull_waits_as_long_as_it_says_but_not_for_ever() {
+    let home = key(1);
+    let mut world = World::of(&[home]);
+    let ad = ad(key(ALICE), home, 4, world.now);
+    world.ask(key(ALICE).0, home, Ask::Advertise { ad });
+    for (said, waits) in [
+        (Duration::from_secs(60), Duration::from_secs(60)),
+        (Duration::from_millis(1), Duration::from_millis(1)),
+        (Duration::MAX, LONGEST_PULL_WAIT),
+    ] {
+        let wait_ms = Some(u64::try_from(said.as_millis()).unwrap_or(u64::MAX));
+        let wants = mesh_core::Wants { wait_ms, ..wants() };
+        let pull = world.begin(key(ALICE).0, home, Ask::Pull { wants });
+        world.pass(waits.saturating_sub(Duration::from_millis(1)));
+        assert_eq!(world.answer(pull), None, "{said:?}");
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.answer(pull), Some(Answer::Offers(vec![])), "{said:?}");
+    }
+    let at_once = Ask::Pull { wants: mesh_core::Wants { wait_ms: Some(0), ..wants() } };
+    assert_eq!(world.ask(key(ALICE).0, home, at_once), Answer::Offers(vec![]));
 }
 
 #[test]

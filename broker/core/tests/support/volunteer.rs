@@ -39,6 +39,7 @@ pub fn wants() -> Wants {
         free: Resources { cores: 4, memory: 1 << 30, disk: 1 << 30 },
         projects: Vec::new(),
         except: Vec::new(),
+        wait_ms: None,
     }
 }
 

@@ -48,7 +48,7 @@ pub use serve::serve;
 pub const KNOCK_QUEUE: usize = 256;
 
 /// How long an answer may take, as over the mesh.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(125);
 
 /// What bodies may hold while they arrive and until they are answered.
 const BODY_BYTES: usize = 64 << 20;
