@@ -256,15 +256,15 @@ impl Oracle {
                 self.makers.insert(offer.id(), node);
                 Ok(())
             }
-            Ask::Withdraw { withdrawal } => {
-                self.withdrawn.insert(withdrawal.statement);
+            Ask::Withdraw { withdrawals } => {
+                self.withdrawn.extend(withdrawals.iter().map(|it| it.statement));
                 Ok(())
             }
-            Ask::Claim { claim, .. } if self.pins.contains_key(&node) => {
-                match self.projects.get(&claim.offer) {
+            Ask::Claim { claims, .. } if self.pins.contains_key(&node) => {
+                claims.iter().try_for_each(|claim| match self.projects.get(&claim.offer) {
                     Some(project) => self.may_run(node, *project),
                     None => broken(Invariant::OnlyPinnedProjects, "an offer that nobody made"),
-                }
+                })
             }
             _ => Ok(()),
         }
@@ -285,6 +285,13 @@ impl Oracle {
             (Some(Promise::Publish { offer }), Answer::Done) => self.promises(node, offer, disk),
             (Some(Promise::Grant), Answer::Leases(leases)) => {
                 leases.iter().try_for_each(|lease| self.grants(lease))
+            }
+            (Some(Promise::Grant), Answer::Each(parts)) => {
+                let leases = parts.iter().filter_map(|part| match part {
+                    Answer::Leases(leases) => Some(leases),
+                    _ => None,
+                });
+                leases.flatten().try_for_each(|lease| self.grants(lease))
             }
             (Some(Promise::Renew { leases, at }), Answer::Renewed { lapsed }) => {
                 let kept = leases.into_iter().filter(|(lease, _)| !lapsed.contains(lease));

@@ -73,7 +73,11 @@ impl Farm {
 
     fn withdraw(&mut self, project: Project, offer: &Verified<Offer>) {
         let withdrawal = project.withdrawal(offer);
-        self.world.ask(project.master.0, self.home, Ask::Withdraw { withdrawal });
+        self.world.ask(
+            project.master.0,
+            self.home,
+            Ask::Withdraw { withdrawals: vec![withdrawal] },
+        );
     }
 
     /// Lets the machines work for so long.

@@ -242,7 +242,7 @@ fn one_project_cannot_take_all_the_room_for_tasks() {
         let publication = publication(project, &offer, 1, home, world.now);
         let answer = world.ask(project.master.0, home, publication);
         let withdrawal = project.withdrawal(&offer);
-        (answer, Ask::Withdraw { withdrawal })
+        (answer, Ask::Withdraw { withdrawals: vec![withdrawal] })
     };
     let (answer, withdraw) = publish(greedy, 100_000, 16);
     assert_eq!(answer, Answer::Done, "the largest offer fits");

@@ -288,11 +288,11 @@ fn a_renewal_of_a_withdrawn_offer_is_answered_with_its_signers_withdrawal() {
     assert_eq!(renew(&mut world, home, &lease), Answer::Renewed { lapsed: Vec::new() });
 
     let withdrawal = project.withdrawal(&offer);
-    let withdraw = Ask::Withdraw { withdrawal: withdrawal.clone() };
+    let withdraw = Ask::Withdraw { withdrawals: vec![withdrawal.clone()] };
     assert_eq!(world.ask(project.master.0, home, withdraw), Answer::Done);
     assert_eq!(renew(&mut world, home, &lease), Answer::Withdrawn(withdrawal.clone()));
 
-    let late = Ask::Withdraw { withdrawal: project.withdrawal_by(key(3), &offer) };
+    let late = Ask::Withdraw { withdrawals: vec![project.withdrawal_by(key(3), &offer)] };
     assert!(matches!(refusal(world.ask(key(3).0, home, late)), Refusal::Invalid(_)));
     world.restart(home);
     assert_eq!(renew(&mut world, home, &lease), Answer::Withdrawn(withdrawal));

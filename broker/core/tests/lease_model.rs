@@ -320,7 +320,7 @@ impl Run {
 
     fn withdraw(&mut self) {
         let withdrawal = self.project.withdrawal(&self.offer);
-        let ask = Ask::Withdraw { withdrawal };
+        let ask = Ask::Withdraw { withdrawals: vec![withdrawal] };
         assert_eq!(self.world.ask(self.project.master.0, self.home, ask), Answer::Done);
         assert_eq!(self.world.records_about(self.home, self.offer.id()).len(), 0);
         self.model.clear();

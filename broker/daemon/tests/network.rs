@@ -296,7 +296,7 @@ fn claim(volunteer: &Client, ad: &Verified<Ad>, offered: &Offered) -> Ask {
         expires: volunteer.clock.now().wall + Duration::from_secs(60),
     };
     let claim = Verified::sign(claim, volunteer.key.as_ref());
-    Ask::Claim { claim, home: offered.home.home, hops: MAX_HOPS }
+    Ask::Claim { claims: vec![claim], home: offered.home.home, hops: MAX_HOPS }
 }
 
 fn result(volunteer: &Client, lease: &Verified<Lease>) -> Verified<JobResult> {

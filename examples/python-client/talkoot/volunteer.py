@@ -137,7 +137,7 @@ class Volunteer:
         }
         signed = statement.sign(kinds.CLAIM, claim, self.key)
         # The same claim again gets the same leases, so it may be asked again.
-        answer = patiently(lambda: self.door.ask("claim", {"claim": signed, **_way(home)}))
+        answer = patiently(lambda: self.door.ask("claim", {"claims": [signed], **_way(home)}))
         if not isinstance(answer, dict) or "leases" not in answer:
             refusal = answer.get("refused") if isinstance(answer, dict) else answer
             if refusal in ("no-task", "no-route") or (isinstance(refusal, dict) and "full" in refusal):

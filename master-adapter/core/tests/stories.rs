@@ -413,7 +413,8 @@ fn a_job_is_withdrawn_when_all_of_it_is_settled() {
     bench.restart();
     bench.up(&home());
     let (_, call, ask) = bench.asked().expect("the home is told, also after a restart");
-    let Ask::Withdraw { withdrawal } = ask else { panic!("{ask:?}") };
+    let Ask::Withdraw { withdrawals } = ask else { panic!("{ask:?}") };
+    let [withdrawal] = &withdrawals[..] else { panic!("{withdrawals:?}") };
     assert_eq!((withdrawal.statement, withdrawal.expires), (offer.id(), offer.expires));
     bench.answer(call, Ok(Answer::Done));
     let job = bench.master.job(offer.id()).expect("kept until it expires");

@@ -21,8 +21,14 @@ use crate::key_change::{KeyChange, MAX_KEY_CHANGES_AN_ANSWER, MAX_KEYS_AN_ASK};
 /// Bytes of one frame at most (DESIGN.md, appendix A).
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
-/// Offers in one answer at most: with their homes and registrations they fit into a frame.
-pub const MAX_OFFERS_AN_ANSWER: usize = 4;
+/// Offers in one answer at most, as far as they fit into a frame with their homes and registrations.
+pub const MAX_OFFERS_AN_ANSWER: usize = 32;
+
+/// Claims in one question at most: one for each offer of an answer.
+pub const MAX_CLAIMS_AN_ASK: usize = MAX_OFFERS_AN_ANSWER;
+
+/// Withdrawals in one question at most.
+pub const MAX_WITHDRAWALS_AN_ASK: usize = 32;
 
 /// Statements that a pull can decline at most.
 pub const MAX_EXCEPTIONS: usize = 1024;
@@ -73,16 +79,16 @@ pub enum Ask {
         /// Tasks that need no lease any more, as inclusive ranges of task numbers.
         settled: Vec<(u32, u32)>,
     },
-    /// A master ends an offer.
+    /// A master ends offers.
     Withdraw {
-        /// Signed by the offer's signer.
-        withdrawal: Verified<Withdrawal>,
+        /// One of each, signed by the offer's signer; 1 to [`MAX_WITHDRAWALS_AN_ASK`].
+        withdrawals: Vec<Verified<Withdrawal>>,
     },
-    /// A volunteer asks for tasks; forwarded to the offer's home.
+    /// A volunteer asks for tasks; forwarded to their home.
     Claim {
-        /// The claim.
-        claim: Verified<Claim>,
-        /// The home of the claim's epoch.
+        /// One of each offer; 1 to [`MAX_CLAIMS_AN_ASK`], together for at most [`MAX_TASKS_A_CLAIM`] tasks.
+        claims: Vec<Verified<Claim>>,
+        /// The home of the claims' epochs.
         home: PublicKey,
         /// Brokers that it may still cross.
         hops: u8,
@@ -205,6 +211,9 @@ pub enum Answer {
         /// The newest list of the founder that was asked for, if it is known here.
         network: Option<Verified<Network>>,
     },
+    /// To each part of a question that has several, in their order: [`Answer::Done`], [`Answer::Leases`] or
+    /// [`Answer::Refused`].
+    Each(Vec<Answer>),
     /// No, and why.
     Refused(Refusal),
 }
@@ -299,6 +308,12 @@ pub enum MessageError {
     /// A statement in it was refused.
     #[error("a statement in the message")]
     Statement(#[from] StatementError),
+    /// A list that must not be empty is.
+    #[error("no {what} in a message about them")]
+    None {
+        /// Of what.
+        what: &'static str,
+    },
     /// A list is longer than its bound.
     #[error("over {limit} {what} in one message")]
     TooMany {
@@ -328,10 +343,10 @@ enum WireAsk {
         settled: Vec<(u32, u32)>,
     },
     Withdraw {
-        withdrawal: Envelope,
+        withdrawals: Vec<Envelope>,
     },
     Claim {
-        claim: Envelope,
+        claims: Vec<Envelope>,
         home: PublicKey,
         hops: u8,
     },
@@ -389,6 +404,16 @@ enum WireAnswer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         network: Option<Envelope>,
     },
+    Each(Vec<WirePart>),
+    Refused(Refusal),
+}
+
+/// What a part of a question may be answered with.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WirePart {
+    Done,
+    Leases(Vec<Envelope>),
     Refused(Refusal),
 }
 
@@ -418,11 +443,11 @@ impl Ask {
                 again,
                 settled,
             },
-            Self::Withdraw { withdrawal } => {
-                WireAsk::Withdraw { withdrawal: withdrawal.envelope().clone() }
+            Self::Withdraw { withdrawals } => {
+                WireAsk::Withdraw { withdrawals: envelopes(&withdrawals) }
             }
-            Self::Claim { claim, home, hops } => {
-                WireAsk::Claim { claim: claim.envelope().clone(), home, hops }
+            Self::Claim { claims, home, hops } => {
+                WireAsk::Claim { claims: envelopes(&claims), home, hops }
             }
             Self::Renew { renewal, home, hops } => {
                 WireAsk::Renew { renewal: renewal.envelope().clone(), home, hops }
@@ -458,11 +483,16 @@ impl Ask {
                     settled,
                 }
             }
-            WireAsk::Withdraw { withdrawal } => {
-                Self::Withdraw { withdrawal: *checked_alone(&withdrawal, verifier)? }
+            WireAsk::Withdraw { withdrawals } => {
+                some_of("withdrawals", withdrawals.len(), MAX_WITHDRAWALS_AN_ASK)?;
+                Self::Withdraw { withdrawals: checked(&withdrawals, verifier)? }
             }
-            WireAsk::Claim { claim, home, hops } => {
-                Self::Claim { claim: *checked_alone(&claim, verifier)?, home, hops }
+            WireAsk::Claim { claims, home, hops } => {
+                some_of("claims", claims.len(), MAX_CLAIMS_AN_ASK)?;
+                let claims: Vec<Verified<Claim>> = checked(&claims, verifier)?;
+                let tasks = claims.iter().map(|claim| usize::from(claim.count)).sum();
+                bounded("tasks claimed", tasks, MAX_TASKS_A_CLAIM.into())?;
+                Self::Claim { claims, home, hops }
             }
             WireAsk::Renew { renewal, home, hops } => {
                 Self::Renew { renewal: *checked_alone(&renewal, verifier)?, home, hops }
@@ -510,6 +540,23 @@ fn checked_alone<T: Payload>(
 }
 
 impl Answer {
+    /// That to a question whose parts have these answers; at least one.
+    pub fn to_parts(mut parts: Vec<Self>) -> Self {
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Self::Each(parts),
+        }
+    }
+
+    /// The answers to the `count` parts of a question; `None` if they are not as many.
+    pub fn parts(self, count: usize) -> Option<Vec<Self>> {
+        match self {
+            Self::Each(parts) => (parts.len() == count).then_some(parts),
+            Self::Refused(_) => Some(vec![self; count]),
+            _ => (count == 1).then(|| vec![self]),
+        }
+    }
+
     /// The frame of an answer.
     pub fn encode(&self) -> Vec<u8> {
         encode_cbor(&match self.clone() {
@@ -534,6 +581,9 @@ impl Answer {
                 cards: envelopes(&cards),
                 network: network.map(|list| list.envelope().clone()),
             },
+            Self::Each(parts) => {
+                WireAnswer::Each(parts.into_iter().filter_map(WirePart::of).collect())
+            }
             Self::Refused(refusal) => WireAnswer::Refused(refusal),
         })
     }
@@ -547,10 +597,7 @@ impl Answer {
                 let offers = offers.into_iter().map(|offered| offered.check(verifier));
                 Self::Offers(offers.collect::<Result<_, _>>()?)
             }
-            WireAnswer::Leases(leases) => {
-                bounded("leases", leases.len(), MAX_TASKS_A_CLAIM.into())?;
-                Self::Leases(checked(&leases, verifier)?)
-            }
+            WireAnswer::Leases(leases) => leased(&leases, verifier)?,
             WireAnswer::Renewed { lapsed } => Self::Renewed { lapsed },
             WireAnswer::Explanation(explanation) => Self::Explanation(explanation),
             WireAnswer::Ads(ads) => Self::Ads(checked(&ads, verifier)?),
@@ -575,14 +622,46 @@ impl Answer {
                 let network = network.map(|list| Verified::check(&list, verifier)).transpose()?;
                 Self::Brokers { cards: checked(&cards, verifier)?, network }
             }
-            WireAnswer::Refused(refusal) => {
-                if let Refusal::Elsewhere(brokers) = &refusal {
-                    bounded("other brokers", brokers.len(), MAX_OTHER_BROKERS)?;
-                }
-                Self::Refused(refusal)
+            WireAnswer::Each(parts) => {
+                bounded("answers", parts.len(), MAX_CLAIMS_AN_ASK.max(MAX_WITHDRAWALS_AN_ASK))?;
+                let parts = parts.into_iter().map(|part| part.check(verifier));
+                Self::Each(parts.collect::<Result<_, _>>()?)
             }
+            WireAnswer::Refused(refusal) => refused(refusal)?,
         })
     }
+}
+
+impl WirePart {
+    /// Other answers are to no part of any question.
+    fn of(answer: Answer) -> Option<Self> {
+        match answer {
+            Answer::Done => Some(Self::Done),
+            Answer::Leases(leases) => Some(Self::Leases(envelopes(&leases))),
+            Answer::Refused(refusal) => Some(Self::Refused(refusal)),
+            _ => None,
+        }
+    }
+
+    fn check(self, verifier: &dyn Verifier) -> Result<Answer, MessageError> {
+        match self {
+            Self::Done => Ok(Answer::Done),
+            Self::Leases(leases) => leased(&leases, verifier),
+            Self::Refused(refusal) => refused(refusal),
+        }
+    }
+}
+
+fn leased(leases: &[Envelope], verifier: &dyn Verifier) -> Result<Answer, MessageError> {
+    bounded("leases", leases.len(), MAX_TASKS_A_CLAIM.into())?;
+    Ok(Answer::Leases(checked(leases, verifier)?))
+}
+
+fn refused(refusal: Refusal) -> Result<Answer, MessageError> {
+    if let Refusal::Elsewhere(brokers) = &refusal {
+        bounded("other brokers", brokers.len(), MAX_OTHER_BROKERS)?;
+    }
+    Ok(Answer::Refused(refusal))
 }
 
 impl From<&Offered> for WireOffered {
@@ -619,6 +698,10 @@ fn checked<T: Payload>(
     verifier: &dyn Verifier,
 ) -> Result<Vec<Verified<T>>, StatementError> {
     envelopes.iter().map(|envelope| Verified::check(envelope, verifier)).collect()
+}
+
+fn some_of(what: &'static str, count: usize, limit: usize) -> Result<(), MessageError> {
+    if count == 0 { Err(MessageError::None { what }) } else { bounded(what, count, limit) }
 }
 
 fn bounded(what: &'static str, count: usize, limit: usize) -> Result<(), MessageError> {

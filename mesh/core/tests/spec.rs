@@ -21,10 +21,11 @@ use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
     ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BROKERS_AN_ANSWER,
-    MAX_BUNDLES_A_FRAME, MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_HOPS, MAX_KEYS_AN_ASK,
-    MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, Offered, Pass,
-    ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, decode_answers,
-    decode_bundles, differences, encode_answers, encode_bundles,
+    MAX_BUNDLES_A_FRAME, MAX_CLAIMS_AN_ASK, MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES,
+    MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER,
+    MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, Offered, Pass, ReconcileAnswer, ReconcileAsk,
+    Refusal, StoppedTask, WINDOW, Wants, decode_answers, decode_bundles, differences,
+    encode_answers, encode_bundles,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -50,8 +51,9 @@ fn asks_are_as_specified_and_come_back() {
             again: true,
             settled: vec![(0, 3), (7, 7)],
         },
-        Ask::Withdraw { withdrawal: withdrawal() },
-        Ask::Claim { claim: claim(), home: key(3).public(), hops: MAX_HOPS },
+        Ask::Withdraw { withdrawals: vec![withdrawal()] },
+        Ask::Claim { claims: vec![claim()], home: key(3).public(), hops: MAX_HOPS },
+        Ask::Claim { claims: vec![claim(), claim()], home: key(3).public(), hops: 1 },
         Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
         Ask::Explain(JobNeeds::Offer(offer().id())),
         Ask::Explain(JobNeeds::Requirements(requirements())),
@@ -129,6 +131,11 @@ fn answers_are_as_specified_and_come_back() {
             offered(Some(registration()), Some(3), Some(60)),
         ]),
         Answer::Leases(vec![lease()]),
+        Answer::Each(vec![
+            Answer::Leases(vec![lease()]),
+            Answer::Refused(Refusal::NoTask),
+            Answer::Done,
+        ]),
         Answer::Renewed { lapsed: vec![id(4)] },
         Answer::Explanation(explanation()),
         Answer::Explanation(Explanation::default()),
@@ -215,6 +222,36 @@ fn no_more_stopped_tasks_are_answered_than_one_answer_may_have() {
     let answer = |count| Answer::Stopped(vec![stopped; count]).encode();
     assert!(Answer::decode(&answer(MAX_STOPPED_AN_ANSWER), &Ed25519).is_ok());
     assert!(Answer::decode(&answer(MAX_STOPPED_AN_ANSWER + 1), &Ed25519).is_err());
+}
+
+#[test]
+fn claims_in_one_question_are_some_and_not_for_more_tasks_than_one_may_be() {
+    let said = |claims: Vec<Verified<Claim>>| {
+        let ask = Ask::Claim { claims, home: key(3).public(), hops: 1 };
+        Ask::decode(&ask.encode(), &Ed25519).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let of = |count| Verified::sign(Claim { count, ..(*claim()).clone() }, &key(2));
+    assert_eq!(said(Vec::new()), Err("no claims in a message about them".to_owned()));
+    assert_eq!(said(vec![of(1); MAX_CLAIMS_AN_ASK]), Ok(()));
+    assert_eq!(
+        said(vec![of(1); MAX_CLAIMS_AN_ASK + 1]),
+        Err("over 32 claims in one message".to_owned())
+    );
+    assert_eq!(said(vec![of(128), of(128)]), Ok(()));
+    assert_eq!(
+        said(vec![of(128), of(128), of(1)]),
+        Err("over 256 tasks claimed in one message".to_owned())
+    );
+}
+
+#[test]
+fn withdrawals_in_one_question_are_some_and_not_too_many() {
+    let is_read = |count| {
+        let ask = Ask::Withdraw { withdrawals: vec![withdrawal(); count] };
+        Ask::decode(&ask.encode(), &Ed25519).is_ok()
+    };
+    assert!(is_read(1) && is_read(MAX_WITHDRAWALS_AN_ASK));
+    assert!(!is_read(0) && !is_read(MAX_WITHDRAWALS_AN_ASK + 1));
 }
 
 #[test]

@@ -16,8 +16,10 @@ pub fn of_task(task: &TaskId) -> Span {
 pub fn of_ask(ask: &Ask, peer: PublicKey) -> Span {
     let (kind, offer) = match ask {
         Ask::Publish { offer, .. } => ("publish", offer.id()),
-        Ask::Withdraw { withdrawal } => ("withdraw", withdrawal.statement),
-        Ask::Claim { claim, .. } => ("claim", claim.offer),
+        Ask::Withdraw { withdrawals } if let [withdrawal] = &withdrawals[..] => {
+            ("withdraw", withdrawal.statement)
+        }
+        Ask::Claim { claims, .. } if let [claim] = &claims[..] => ("claim", claim.offer),
         Ask::Renew { renewal, .. } => ("renew", renewal.offer),
         Ask::Explain(JobNeeds::Offer(offer)) => ("explain", *offer),
         _ => return tracing::debug_span!("ask", peer = peer.short()),

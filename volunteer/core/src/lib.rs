@@ -29,6 +29,7 @@ mod advertising;
 mod backoff;
 mod check_finding;
 mod checks;
+mod claiming;
 mod confirming;
 mod faults;
 mod fetching;

@@ -114,12 +114,17 @@ impl Work {
     /// How many tasks of `offer` fit into what is left of `donated`.
     pub fn room(&self, offer: &Offer, donated: Resources) -> u16 {
         let (needs, free) = (needs(offer), self.free(donated));
-        let places = MAX_JOBS.saturating_sub(self.jobs.len()) as u64;
         let room = u64::from(free.cores / needs.cores.max(1))
             .min(free.memory / needs.memory.max(1))
             .min(free.disk / needs.disk.max(1))
-            .min(places);
+            .min(self.places().into());
         u16::try_from(room).unwrap_or(u16::MAX)
+    }
+
+    /// How many leases more can be worked on at a time, however small their tasks are.
+    pub fn places(&self) -> u16 {
+        let places = MAX_JOBS.saturating_sub(self.jobs.len());
+        u16::try_from(places).unwrap_or(u16::MAX)
     }
 
     /// Bytes of the disk that what is in hand may come to take: the limits of the jobs, and packages

@@ -169,7 +169,7 @@ fn another_policy_makes_a_declined_offer_welcome_and_leaves_alone_what_runs() {
 #[test]
 fn an_offer_that_waits_for_its_claim_is_judged_by_the_policy_of_then() {
     let mut bench = ready("");
-    let (first, second) = (offered("first", 1, 1), offered("second", 1, 1));
+    let (first, second) = (offered("first", 1, 2), offered("second", 1, 2));
     show(&mut bench, &[first, second.clone()]);
     let (call, _) = bench.take_claim();
 
@@ -183,12 +183,12 @@ fn an_offer_that_waits_for_its_claim_is_judged_by_the_policy_of_then() {
 
 #[test]
 fn preferences_choose_among_the_offers_shown_and_the_broker_where_they_are_silent() {
-    /// The order in which offers of one core for a machine of one are claimed.
+    /// The order in which offers are claimed of which the machine can run one at a time.
     fn order(preferences: &str) -> Vec<String> {
         let mut bench = ready(preferences);
         let shown = ["b", "a", "rare", "c"].map(|name| {
             let others = Some(if name == "rare" { 0 } else { 9 });
-            Offered { others, ..offered(name, 1, 1) }
+            Offered { others, ..offered(name, 1, 2) }
         });
         show(&mut bench, &shown);
         let mut order = Vec::new();

@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Blob, BlobPart, Credit, Ended, Intent, JobResult, Log, MAX_INLINE_LOG_BYTES, Private,
-    Renewal, StepReport, Verdict,
+    Artifact, Blob, BlobPart, Credit, Ended, Home, Intent, JobResult, Log, MAX_INLINE_LOG_BYTES,
+    Private, Renewal, StepReport, Verdict,
 };
 use capability::{
     BlobHash, BlobKey, DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, MAX_STATEMENT_BYTES,
@@ -15,8 +15,8 @@ use capability::{
 };
 use mesh_core::{Answer, Ask, Bundle, ChannelRefusal, HandoverAnswer, Offered, Refusal};
 use support::{
-    BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome, peer, pin,
-    receipt, report_in, result_in,
+    ADAPTER, BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome,
+    peer, pin, receipt, report_in, result_in,
 };
 use volunteer_core::{Action, DISK_RESERVE, Decline, Idle, Input, News, Pin, Stage};
 
@@ -99,7 +99,7 @@ fn every_reason_to_decline_is_found() {
     check(|_| offered("big", 1, 3), "needs 3 cores, 2 are donated");
     check(
         |bench| {
-            let revoked = [peer(support::ADAPTER)].into();
+            let revoked = [peer(ADAPTER)].into();
             bench.handle(Input::Pins(vec![Pin { revoked, ..pin() }]));
             offered("a", 1, 1)
         },
@@ -122,7 +122,7 @@ fn every_reason_to_decline_is_found() {
             let mut offer = offered("a", 1, 1);
             let mut home = (*offer.home).clone();
             home.expires = support::START;
-            offer.home = Verified::sign(home, &*key(support::ADAPTER));
+            offer.home = Verified::sign(home, &*key(ADAPTER));
             offer
         },
         "home does not hold now",
@@ -186,6 +186,76 @@ fn one_pull_is_outstanding_and_never_more_cores_are_leased_than_donated() {
     let order = bench.take_order();
     bench.ran(order.lease, outcome(Ended::Passed));
     assert_eq!(bench.take_pull().1.free.cores, 2);
+}
+
+#[test]
+fn several_offers_are_claimed_together_as_far_as_there_is_room() {
+    let mut bench = Bench::ready(4);
+    let shown =
+        [("a", 2), ("b", 1), ("c", 1), ("d", 1)].map(|(name, tasks)| offered(name, tasks, 1));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(shown.to_vec()));
+    let (call, claims) = bench.take_claims();
+    let claimed: Vec<_> = claims.iter().map(|claim| (claim.offer, claim.count)).collect();
+    let [a, b, c, d] = shown.map(|it| it.offer);
+    assert_eq!(
+        claimed,
+        [(a.id(), 2), (b.id(), 1), (c.id(), 1)],
+        "no more tasks than it has, nor room"
+    );
+
+    let parts = vec![
+        Answer::Leases(support::leases(&claims[0], 0, 2)),
+        Answer::Refused(Refusal::NoTask),
+        Answer::Leases(support::leases(&claims[2], 0, 1)),
+    ];
+    bench.answer(call, Answer::Each(parts));
+    let at_work: Vec<_> = bench.volunteer.jobs().map(|job| job.task.offer).collect();
+    assert_eq!(at_work.len(), 3);
+    assert!(!at_work.contains(&b.id()) && at_work.contains(&c.id()));
+    let (call, claim) = bench.take_claim();
+    assert_eq!((claim.offer, claim.count), (d.id(), 1), "for which there is room after all");
+    assert_eq!(bench.grant(call, &claim, 0, 1).len(), 1);
+
+    let mut bench = bench.restart();
+    bench.connect(BROKER);
+    assert_eq!(renewals(&mut bench).iter().flat_map(|it| &it.leases).count(), 4, "all are durable");
+}
+
+#[test]
+fn offers_of_two_homes_are_claimed_one_home_after_the_other() {
+    let mut bench = Bench::ready(4);
+    let elsewhere = {
+        let offered = offered("b", 1, 1);
+        let home = Home { home: peer(OTHER_BROKER), ..(*offered.home).clone() };
+        Offered { home: Verified::sign(home, &*key(ADAPTER)), ..offered }
+    };
+    let (call, _) = bench.take_pull();
+    let shown = vec![offered("a", 1, 1), elsewhere.clone(), offered("c", 1, 1)];
+    bench.answer(call, Answer::Offers(shown));
+    let (call, claim) = bench.take_claim();
+    bench.grant(call, &claim, 0, 1);
+    let (_, ask) = bench.take_ask(|ask| matches!(ask, Ask::Claim { .. }));
+    let Ask::Claim { claims, home, .. } = ask else { unreachable!() };
+    assert_eq!(
+        (claims.len(), claims[0].offer, home),
+        (1, elsewhere.offer.id(), peer(OTHER_BROKER))
+    );
+}
+
+#[test]
+fn an_answer_to_other_claims_than_these_grants_nothing() {
+    let mut bench = Bench::ready(4);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1), offered("b", 1, 1)]));
+    let (call, claims) = bench.take_claims();
+    let leases = || Answer::Leases(support::leases(&claims[0], 0, 1));
+    for answer in [leases(), Answer::Each(vec![leases()]), Answer::Done] {
+        assert_eq!(answer.clone().parts(2), None, "{answer:?}");
+    }
+    bench.answer(call, leases());
+    assert_eq!(bench.volunteer.jobs().count(), 0);
+    assert!(!bench.claims(), "both are left alone for a while");
 }
 
 #[test]
@@ -779,7 +849,7 @@ fn private(mut offered: Offered, volunteer: u8) -> Offered {
     let volunteers = [(peer(volunteer), to)];
     let private = Private::new(offer.project, &offer.package, package, 1000, &volunteers, &sealer);
     offer.private = Some(private);
-    offered.offer = Verified::sign(offer, &*key(support::ADAPTER));
+    offered.offer = Verified::sign(offer, &*key(ADAPTER));
     offered
 }
 
@@ -879,7 +949,7 @@ fn a_padded_receipt_is_refused() {
     bench.ran(order.lease, outcome(Ended::Passed));
     let result = result_in(&bench.take_handover().1);
     let receipt = (*accepted(&result)).clone();
-    let reply = bench.receive(support::padded(receipt, &key(support::ADAPTER), 60_000));
+    let reply = bench.receive(support::padded(receipt, &key(ADAPTER), 60_000));
 
     assert!(matches!(bench.reply_to(reply), Some(HandoverAnswer::Refused(_))));
     let bench = bench.restart();

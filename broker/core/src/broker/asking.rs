@@ -50,18 +50,21 @@ impl Broker {
                     Err(refusal) => self.refuse(reply, refusal),
                 }
             }
-            Ask::Withdraw { withdrawal } => match self.withdraw(withdrawal, now) {
-                Ok(()) => self.acknowledge(reply, Answer::Done),
-                Err(refusal) => self.refuse(reply, refusal),
-            },
-            Ask::Claim { claim, home, hops } if home != self.me => {
-                let further = |hops| Ask::Claim { claim, home, hops };
+            Ask::Withdraw { withdrawals } => {
+                let parts = withdrawals.into_iter();
+                let parts = parts.map(|it| self.withdraw(it, now).map(|()| Answer::Done));
+                let parts = parts.map(or_refused).collect();
+                self.acknowledge(reply, Answer::to_parts(parts));
+            }
+            Ask::Claim { claims, home, hops } if home != self.me => {
+                let further = |hops| Ask::Claim { claims, home, hops };
                 self.forward(home, hops, further, reply);
             }
-            Ask::Claim { claim, .. } => match self.grant(&claim, now) {
-                Ok(leases) => self.acknowledge(reply, Answer::Leases(leases)),
-                Err(refusal) => self.refuse(reply, refusal),
-            },
+            Ask::Claim { claims, .. } => {
+                let parts = claims.iter().map(|claim| self.grant(claim, now).map(Answer::Leases));
+                let parts = parts.map(or_refused).collect();
+                self.acknowledge(reply, Answer::to_parts(parts));
+            }
             Ask::Renew { renewal, home, hops } if home != self.me => {
                 self.given_back(from, &renewal, now);
                 let further = |hops| Ask::Renew { renewal, home, hops };
@@ -124,9 +127,7 @@ impl Broker {
     pub(super) fn answered(&mut self, call: CallId, answer: Result<Answer, CallFailed>, now: Now) {
         match (self.calls.close(call), answer) {
             (Some(Purpose::Forward { reply }), Ok(answer)) => {
-                if let Answer::Leases(leases) = &answer {
-                    self.charge(leases, now);
-                }
+                self.charge_for(&answer, now);
                 self.reply(reply, answer);
             }
             (Some(Purpose::Forward { reply }), Err(CallFailed(_))) => {
@@ -533,6 +534,10 @@ impl Broker {
     fn verifier(&self) -> &dyn Verifier {
         &*self.verifier
     }
+}
+
+fn or_refused(answer: Result<Answer, Refusal>) -> Answer {
+    answer.unwrap_or_else(Answer::Refused)
 }
 
 fn invalid(why: impl ToString) -> Refusal {

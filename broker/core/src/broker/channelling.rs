@@ -55,7 +55,9 @@ impl Broker {
     /// Notes from which broker a volunteer's claim or renewal came.
     pub(super) fn note_way_back(&mut self, from: PublicKey, ask: &Ask, now: Now) {
         let (volunteer, expires, current) = match ask {
-            Ask::Claim { claim, .. } => {
+            // One volunteer's.
+            Ask::Claim { claims, .. } => {
+                let Some(claim) = claims.first() else { return };
                 (claim.signer(), claim.expires(), claim.current(now.wall).is_ok())
             }
             Ask::Renew { renewal, .. } => {

@@ -6,12 +6,19 @@ use capability::statements::{Lease, Offer};
 use capability::{
     Payload, PublicKey, Requirements, Runtime, StatementId, Verified, rank, satisfies,
 };
-use mesh_core::{Answer, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
+use mesh_core::{Answer, MAX_FRAME_BYTES, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
 
 use super::Broker;
 use crate::head_starts::Precedence;
 use crate::offer_book::OfferBook;
 use crate::pulls::Pull;
+
+/// Offers that even a volunteer with a single core free is shown: it may not want the first.
+const CHOICE: usize = 4;
+
+/// Bytes of an answer beside its offers, and of each beside its statements, at most.
+const FRAME_MARGIN: usize = 1024;
+const OFFERED_MARGIN: usize = 128;
 
 /// How many machines suit an offer, once it was counted; it is the same for all who are shown it.
 type Able = BTreeMap<StatementId, Option<u32>>;
@@ -123,15 +130,17 @@ impl Broker {
         now: Now,
     ) -> Vec<PublicKey> {
         let Some(offer) = self.book.offer(offer) else { return Vec::new() };
-        let waiting = waiting.iter().filter(|volunteer| shown.has_room_for(**volunteer));
         let precedence = |volunteer: &PublicKey| {
             let wants = &self.pulls.of(*volunteer)?.wants;
+            if shown.to(*volunteer) >= most(wants) {
+                return None;
+            }
             let runtime = self.runtime_for(offer, *volunteer, wants, now)?;
             let machine = &self.ads.own(*volunteer)?.capabilities;
             let rank = rank(machine, &runtime, &offer.requirements.rank);
             Some((Precedence::of(*volunteer, rank, offer.id()), *volunteer))
         };
-        let mut ranked: Vec<_> = waiting.filter_map(precedence).collect();
+        let mut ranked: Vec<_> = waiting.iter().filter_map(precedence).collect();
         ranked.sort_unstable();
         ranked.into_iter().map(|(_, volunteer)| volunteer).collect()
     }
@@ -149,6 +158,15 @@ impl Broker {
     ///
     /// An answer from elsewhere may hold leases that anybody made up: those count that the home of
     /// a known offer has signed, for that offer's project.
+    pub(super) fn charge_for(&mut self, answer: &Answer, now: Now) {
+        match answer {
+            Answer::Leases(leases) => self.charge(leases, now),
+            Answer::Each(parts) => parts.iter().for_each(|part| self.charge_for(part, now)),
+            _ => (),
+        }
+    }
+
+    /// The same for leases of this broker.
     pub(super) fn charge(&mut self, leases: &[Verified<Lease>], now: Now) {
         for lease in leases.iter().filter(|lease| self.ads.own(lease.volunteer).is_some()) {
             let Some(offer) = self.book.offer(lease.task.offer) else { continue };
@@ -190,7 +208,12 @@ impl Broker {
                 home_unseen: unseen.map(|unseen| u32::try_from(unseen).unwrap_or(u32::MAX)),
             })
         });
-        offered.take(MAX_OFFERS_AN_ANSWER).collect()
+        let mut left = MAX_FRAME_BYTES - FRAME_MARGIN;
+        let fits = |offered: &Offered| {
+            let room = left.checked_sub(size(offered));
+            room.map(|room| left = room).is_some()
+        };
+        offered.take(most(wants)).take_while(fits).collect()
     }
 
     /// The runtime in which `volunteer` could run `offer`, if it wants to and a task may be open.
@@ -243,9 +266,26 @@ impl Shown {
         offers.insert(offer);
     }
 
-    fn has_room_for(&self, volunteer: PublicKey) -> bool {
-        self.to.get(&volunteer).is_none_or(|offers| offers.len() < MAX_OFFERS_AN_ANSWER)
+    /// How many offers `volunteer` is shown.
+    fn to(&self, volunteer: PublicKey) -> usize {
+        self.to.get(&volunteer).map_or(0, BTreeSet::len)
     }
+}
+
+/// Offers that a volunteer is shown at a time at most: of what it has no room for it only keeps others.
+fn most(wants: &Wants) -> usize {
+    let cores = usize::try_from(wants.free.cores).unwrap_or(usize::MAX);
+    cores.clamp(CHOICE, MAX_OFFERS_AN_ANSWER)
+}
+
+/// Bytes of it in an answer.
+fn size(offered: &Offered) -> usize {
+    let registration = offered.registration.as_ref().map(|it| it.envelope().as_bytes().len());
+    let (offer, home) = (offered.offer.envelope(), offered.home.envelope());
+    offer.as_bytes().len()
+        + home.as_bytes().len()
+        + registration.unwrap_or_default()
+        + OFFERED_MARGIN
 }
 
 /// Whether one task fits into what the volunteer has free.

@@ -186,6 +186,35 @@ fn a_higher_epoch_ends_the_rights_of_the_former_home_for_good() {
 }
 
 #[test]
+fn claims_of_several_offers_are_answered_each_by_itself() {
+    let (mut world, home, project, first) = home_with_offer(2, 1);
+    world.pass(Duration::from_millis(1));
+    let second = project.offer(1, 1, world.now);
+    let publication = publication(project, &second, 1, home, world.now);
+    assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    let claims = |volunteer: u8, nonce: u64, world: &World| {
+        let of = |offer| match asking(volunteer, home).claim(offer, 1, nonce, world.now) {
+            Ask::Claim { mut claims, .. } => claims.remove(0),
+            other => unreachable!("{other:?}"),
+        };
+        let claims = [first.id(), second.id()].map(of).to_vec();
+        Ask::Claim { claims, home: home.0, hops: 1 }
+    };
+    let bobs = claims(BOB, 1, &world);
+    let Answer::Each(parts) = world.ask(key(BOB).0, home, bobs.clone()) else { panic!("each") };
+    let granted = parts.iter().map(|part| leases(part.clone())[0].task.offer).collect::<Vec<_>>();
+    assert_eq!(granted, [first.id(), second.id()]);
+    assert_eq!(world.ask(key(BOB).0, home, bobs), Answer::Each(parts), "the same again");
+
+    let alices = claims(ALICE, 2, &world);
+    let Answer::Each(parts) = world.ask(key(ALICE).0, home, alices) else { panic!("each") };
+    assert_eq!(leases(parts[0].clone())[0].task.offer, first.id());
+    assert_eq!(parts[1], Answer::Refused(Refusal::NoTask), "Bob has it");
+    world.restart(home);
+    assert_eq!(world.broker(home).leases().count(), 3, "what was granted is durable");
+}
+
+#[test]
 fn a_claim_needs_an_ad_of_the_claimer_that_satisfies_the_offer() {
     let (mut world, home, _, offer) = home_with_offer(1, 1);
     let claim = |ad: &Verified<capability::statements::Ad>, runtime: Runtime| {
@@ -200,7 +229,7 @@ fn a_claim_needs_an_ad_of_the_claimer_that_satisfies_the_offer() {
             nonce: 0,
             expires: offer.issued + Duration::from_secs(60),
         };
-        Ask::Claim { claim: Verified::sign(claim, &key(ALICE)), home: home.0, hops: 1 }
+        Ask::Claim { claims: vec![Verified::sign(claim, &key(ALICE))], home: home.0, hops: 1 }
     };
     let weak = ad(key(ALICE), home, 1, world.now);
     let answer = world.ask(key(ALICE).0, home, claim(&weak, Runtime::Wasm));

@@ -226,7 +226,7 @@ fn packages_are_asked_for_on_the_way_to_the_home_and_kept_while_they_are_offered
     assert!(!world.broker(near).keeps_blob(BlobHash::of(b"something else")));
 
     let withdrawal = project.withdrawal(&offer);
-    world.ask(project.master.0, home, Ask::Withdraw { withdrawal });
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawals: vec![withdrawal] });
     assert!(!world.broker(near).keeps_blob(hash), "the withdrawal has been gossiped");
     assert_eq!(world.broker(near).kept_blobs().len(), 0);
 }

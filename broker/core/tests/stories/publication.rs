@@ -83,7 +83,7 @@ fn what_was_settled_in_several_publications_stays_settled() {
     assert_eq!((counts.open, counts.leased, counts.done), (1, 0, 9), "only task 4 is left");
 
     let withdrawal = project.withdrawal(&offer);
-    world.ask(project.master.0, home, Ask::Withdraw { withdrawal });
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawals: vec![withdrawal] });
     assert_eq!(world.records_about(home, offer.id()).len(), 0);
 }
 
@@ -109,7 +109,7 @@ fn a_task_that_was_settled_while_it_was_leased_is_not_leased_after_a_restart() {
         assert_eq!((counts.open, counts.leased, counts.done), (1, 0, 1));
     }
     let withdrawal = project.withdrawal(&offer);
-    world.ask(project.master.0, home, Ask::Withdraw { withdrawal });
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawals: vec![withdrawal] });
     assert_eq!(world.records_about(home, offer.id()).len(), 0, "the cut-off record too");
 }
 

@@ -12,11 +12,11 @@ use crate::{ALICE, asking, home_with_offer};
 fn a_withdrawn_offer_stays_away_whoever_brings_it_back() {
     let (mut world, home, project, offer) = home_with_offer(1, 1);
     let theft = project.withdrawal_by(key(ALICE), &offer);
-    let answer = world.ask(key(ALICE).0, home, Ask::Withdraw { withdrawal: theft });
+    let answer = world.ask(key(ALICE).0, home, Ask::Withdraw { withdrawals: vec![theft] });
     assert!(matches!(refusal(answer), Refusal::Invalid(_)));
 
     let withdrawal = project.withdrawal(&offer);
-    let withdraw = Ask::Withdraw { withdrawal };
+    let withdraw = Ask::Withdraw { withdrawals: vec![withdrawal] };
     assert_eq!(world.ask(project.master.0, home, withdraw.clone()), Answer::Done);
     assert_eq!(world.ask(project.master.0, home, withdraw), Answer::Done, "again");
     world.restart(home);
@@ -28,6 +28,19 @@ fn a_withdrawn_offer_stays_away_whoever_brings_it_back() {
     assert_eq!(world.broker(home).status().offers, []);
     let publication = publication(project, &offer, 1, home, world.now);
     assert_eq!(refusal(world.ask(project.master.0, home, publication)), Refusal::UnknownOffer);
+}
+
+#[test]
+fn withdrawals_that_come_together_are_answered_each_by_itself() {
+    let (mut world, home, project, offer) = home_with_offer(1, 1);
+    let theft = project.withdrawal_by(key(ALICE), &offer);
+    let withdrawals = vec![theft, project.withdrawal(&offer)];
+    let answer = world.ask(project.master.0, home, Ask::Withdraw { withdrawals });
+    let Answer::Each(parts) = answer else { panic!("{answer:?}") };
+    assert!(
+        matches!(&parts[..], [Answer::Refused(Refusal::Invalid(_)), Answer::Done]),
+        "{parts:?}"
+    );
 }
 
 #[test]

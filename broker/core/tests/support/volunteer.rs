@@ -67,14 +67,14 @@ impl Asking {
     ) -> Ask {
         let claim = self.payload(owner, offer, count, nonce, now);
         let claim = Verified::sign(claim, &self.volunteer);
-        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+        Ask::Claim { claims: vec![claim], home: self.home.0, hops: MAX_HOPS }
     }
 
     /// The same, of a machine that may be out of reach.
     pub fn claim_offline(&self, offer: StatementId, count: u16, nonce: u64, now: Now) -> Ask {
         let claim = Claim { offline: true, ..self.payload(None, offer, count, nonce, now) };
         let claim = Verified::sign(claim, &self.volunteer);
-        Ask::Claim { claim, home: self.home.0, hops: MAX_HOPS }
+        Ask::Claim { claims: vec![claim], home: self.home.0, hops: MAX_HOPS }
     }
 
     fn payload(

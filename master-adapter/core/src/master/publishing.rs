@@ -1,14 +1,16 @@
 //! What the brokers are asked: to keep offers, to let them go, and who could run them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use capability::statements::{Home, Withdrawal};
 use capability::{PublicKey, StatementId, Verified, encode_cbor};
-use mesh_core::{Answer, Ask, CallFailed, CallId, JobNeeds, Now, Refusal, Write};
+use mesh_core::{
+    Answer, Ask, CallFailed, CallId, JobNeeds, MAX_WITHDRAWALS_AN_ASK, Now, Refusal, Write,
+};
 
 use super::{Master, Pending};
 use crate::agenda::Agenda;
-use crate::authority::Authority;
 use crate::jobs::{Job, JobState};
 use crate::message::{Action, News};
 use crate::records::state_key;
@@ -16,24 +18,26 @@ use crate::records::state_key;
 /// Questions to one broker under way at most; a thousand open offers are not published at once.
 const MAX_CALLS_A_BROKER: usize = 16;
 
+/// Those of them that withdraw: what ends meanwhile goes with the next one.
+const MAX_WITHDRAWING: usize = 2;
+
 /// How long an offer that a full broker refused is passed over in favour of others, which may be smaller.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What was asked of a broker.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Question {
     to: PublicKey,
     epoch: u64,
-    /// The job's id.
-    offer: StatementId,
     about: About,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// By the jobs' ids.
+#[derive(Debug)]
 enum About {
-    Publication,
-    Withdrawal,
-    Explanation,
+    Publication(StatementId),
+    Withdrawals(Vec<StatementId>),
+    Explanation(StatementId),
 }
 
 impl Master {
@@ -52,9 +56,9 @@ impl Master {
     }
 
     fn ask(&mut self, question: Question, ask: Ask) {
-        let call = self.next_call();
+        let (call, to) = (self.next_call(), question.to);
         self.calls.insert(call, question);
-        self.outbox.push(Action::Ask { to: question.to, call, ask });
+        self.outbox.push(Action::Ask { to, call, ask });
     }
 
     pub(super) fn next_call(&mut self) -> CallId {
@@ -67,20 +71,22 @@ impl Master {
         let Some(question) = self.calls.remove(&call) else {
             return self.told_of_keys(call, answer, now);
         };
-        match question.about {
-            About::Publication => self.publication_answered(question, answer, now),
-            About::Withdrawal => self.withdrawal_answered(question, &answer, now),
-            About::Explanation => self.explanation_answered(question, answer, now),
+        let Question { to, epoch, about } = question;
+        match about {
+            About::Publication(offer) => self.publication_answered(to, epoch, offer, answer, now),
+            About::Withdrawals(offers) => self.withdrawals_answered(epoch, offers, answer, now),
+            About::Explanation(offer) => self.explanation_answered(offer, answer, now),
         }
     }
 
     fn publication_answered(
         &mut self,
-        question: Question,
+        to: PublicKey,
+        epoch: u64,
+        offer: StatementId,
         answer: Result<Answer, CallFailed>,
         now: Now,
     ) {
-        let Question { to, epoch, offer, .. } = question;
         let stale = epoch != self.homes.epoch();
         let is_home = self.homes.broker_of(epoch) == Some(to);
         let full = matches!(answer, Ok(Answer::Refused(Refusal::Full(_))));
@@ -148,39 +154,49 @@ impl Master {
         self.outbox.push(News::NotPublished { offer, broker: to, reason });
     }
 
-    fn withdrawal_answered(
+    fn withdrawals_answered(
         &mut self,
-        question: Question,
-        answer: &Result<Answer, CallFailed>,
+        epoch: u64,
+        offers: Vec<StatementId>,
+        answer: Result<Answer, CallFailed>,
         now: Now,
     ) {
-        let Some(job) = self.jobs.get_mut(question.offer) else { return };
-        let over = matches!(answer, Ok(Answer::Done | Answer::Refused(Refusal::UnknownOffer)));
-        if over && question.epoch == self.homes.epoch() {
+        let answers = answer.ok().and_then(|answer| answer.parts(offers.len()));
+        let mut answers = answers.unwrap_or_default().into_iter();
+        let (mut writes, mut news) = (Vec::new(), Vec::new());
+        for offer in offers {
+            let answer = answers.next();
+            let Some(job) = self.jobs.get_mut(offer) else { continue };
+            let over =
+                matches!(answer, Some(Answer::Done | Answer::Refused(Refusal::UnknownOffer)));
+            if !over || epoch != self.homes.epoch() {
+                job.withdrawal.fail(now);
+                continue;
+            }
             job.withdrawal.succeed();
             job.set_state(job.state().withdrawn());
             if job.acknowledged().is_some() {
                 self.agendas.values_mut().for_each(Agenda::freed_one);
             }
-            let write = Write::put(state_key(question.offer), encode_cbor(&job.record()));
-            let news = News::Withdrawn { offer: question.offer };
-            self.commit(vec![write], vec![news.into()], Vec::new());
-        } else {
-            job.withdrawal.fail(now);
+            writes.push(Write::put(state_key(offer), encode_cbor(&job.record())));
+            news.push(News::Withdrawn { offer }.into());
+        }
+        if !writes.is_empty() {
+            self.commit(writes, news, Vec::new());
         }
     }
 
     fn explanation_answered(
         &mut self,
-        question: Question,
+        offer: StatementId,
         answer: Result<Answer, CallFailed>,
         now: Now,
     ) {
-        let Some(job) = self.jobs.get_mut(question.offer) else { return };
+        let Some(job) = self.jobs.get_mut(offer) else { return };
         job.inquiry.finish(now);
         if let Ok(Answer::Explanation(explanation)) = answer {
             job.set_explanation(explanation.clone());
-            self.outbox.push(News::Explained { offer: question.offer, explanation });
+            self.outbox.push(News::Explained { offer, explanation });
         }
     }
 
@@ -241,6 +257,12 @@ impl Master {
         }
     }
 
+    /// How many questions to `broker` are under way of which `is_so`.
+    fn under_way(&self, broker: PublicKey, is_so: impl Fn(&About) -> bool) -> usize {
+        let to_it = self.calls.values().filter(|question| question.to == broker);
+        to_it.filter(|question| is_so(&question.about)).count()
+    }
+
     /// Those of the jobs in `due` of which `is_so`, as many as may be asked of `broker` at present.
     fn first_due(
         &self,
@@ -248,20 +270,27 @@ impl Master {
         due: impl Iterator<Item = StatementId>,
         is_so: impl Fn(&Job) -> bool,
     ) -> Vec<StatementId> {
-        let under_way = self.calls.values().filter(|question| question.to == broker).count();
         let due = due.filter(|id| self.jobs.get(*id).is_some_and(&is_so));
-        due.take(MAX_CALLS_A_BROKER.saturating_sub(under_way)).collect()
+        due.take(MAX_CALLS_A_BROKER.saturating_sub(self.under_way(broker, |_| true))).collect()
     }
 
     fn withdraw_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
+        let withdraws = |about: &About| matches!(about, About::Withdrawals(_));
         let Some(agenda) = self.agendas.get(&broker) else { return };
-        let is_so = |job: &Job| job.needs_withdrawal(now.wall);
-        for offer in self.first_due(broker, agenda.withdrawals.due(now), is_so) {
-            let Some(job) = self.jobs.get_mut(offer) else { continue };
-            job.withdrawal.start();
-            let withdrawal = withdrawal(job, &self.authority);
-            let question = Question { to: broker, epoch, offer, about: About::Withdrawal };
-            self.ask(question, Ask::Withdraw { withdrawal });
+        let is_so =
+            |id: &StatementId| self.jobs.get(*id).is_some_and(|job| job.needs_withdrawal(now.wall));
+        let mut due = agenda.withdrawals.due(now).filter(is_so).collect::<VecDeque<_>>();
+        while !due.is_empty() && self.under_way(broker, withdraws) < MAX_WITHDRAWING {
+            let offers: Vec<_> = due.drain(..due.len().min(MAX_WITHDRAWALS_AN_ASK)).collect();
+            let mut withdrawals = Vec::with_capacity(offers.len());
+            for offer in &offers {
+                let Some(job) = self.jobs.get_mut(*offer) else { continue };
+                job.withdrawal.start();
+                withdrawals.push(withdrawal(job));
+            }
+            let withdrawals = Verified::sign_batch(withdrawals, self.authority.signer());
+            let question = Question { to: broker, epoch, about: About::Withdrawals(offers) };
+            self.ask(question, Ask::Withdraw { withdrawals });
         }
     }
 
@@ -286,8 +315,8 @@ impl Master {
                 again,
                 settled: job.settled_ranges(),
             };
-            let about = About::Publication;
-            self.ask(Question { to: broker, epoch: home.epoch, offer, about }, ask);
+            let about = About::Publication(offer);
+            self.ask(Question { to: broker, epoch: home.epoch, about }, ask);
         }
     }
 
@@ -301,20 +330,19 @@ impl Master {
         }
         job.inquiry.start();
         let (offer, needs) = (job.id(), JobNeeds::Offer(job.offer().id()));
-        let question = Question { to: broker, epoch, offer, about: About::Explanation };
+        let question = Question { to: broker, epoch, about: About::Explanation(offer) };
         self.ask(question, Ask::Explain(needs));
     }
 }
 
-fn withdrawal(job: &Job, authority: &Authority) -> Verified<Withdrawal> {
+fn withdrawal(job: &Job) -> Withdrawal {
     let reason = match job.state() {
         JobState::Done | JobState::DoneAndWithdrawn => "every task is settled",
         _ => "cancelled",
     };
-    let payload = Withdrawal {
+    Withdrawal {
         statement: job.offer().id(),
         reason: reason.to_owned(),
         expires: job.offer().expires,
-    };
-    Verified::sign(payload, authority.signer())
+    }
 }

@@ -309,10 +309,18 @@ impl Bench {
         })
     }
 
+    /// The claim of one offer.
     pub fn take_claim(&mut self) -> (CallId, Verified<Claim>) {
+        let (call, mut claims) = self.take_claims();
+        assert_eq!(claims.len(), 1, "claims of one offer");
+        (call, claims.remove(0))
+    }
+
+    /// The claims of one question.
+    pub fn take_claims(&mut self) -> (CallId, Vec<Verified<Claim>>) {
         let (call, ask) = self.take_ask(|ask| matches!(ask, Ask::Claim { .. }));
-        let Ask::Claim { claim, .. } = ask else { unreachable!() };
-        (call, claim)
+        let Ask::Claim { claims, .. } = ask else { unreachable!() };
+        (call, claims)
     }
 
     pub fn claims(&mut self) -> bool {

@@ -234,7 +234,11 @@ impl Broker {
             }
             Ask::KeyChanges { .. } => Answer::KeyChanges(Vec::new()),
             Ask::Brokers { .. } => Answer::Brokers { cards: Vec::new(), network: None },
-            Ask::Claim { claim, .. } => Answer::Leases(vec![self.lease(&claim, peer)]),
+            Ask::Claim { claims, .. } => {
+                let leases =
+                    claims.iter().map(|claim| Answer::Leases(vec![self.lease(claim, peer)]));
+                Answer::to_parts(leases.collect())
+            }
             Ask::Renew { .. } => Answer::Renewed { lapsed: Vec::new() },
             other => panic!("a volunteer does not ask {other:?}"),
         };
