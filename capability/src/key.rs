@@ -254,15 +254,15 @@ pub trait Verifier: Send + Sync {
     /// Whether `key` made `signature` over `message`.
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool;
 
-    /// The same of what many statements bring along: the root of a batch, a delegation, an
-    /// ownership. A verifier may remember that it was genuine.
+    /// The same of what many statements or messages bring along: the root of a batch, a delegation, an
+    /// ownership, the home of an offer. A verifier may remember that it was genuine.
     fn verify_carried(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {
         self.verify(key, message, signature)
     }
 }
 
-/// Takes whatever it verifies for something that many statements bring along.
-pub(crate) struct Carried<'a>(pub(crate) &'a dyn Verifier);
+/// Takes whatever it verifies for something that many statements or messages bring along.
+pub struct Carried<'a>(pub &'a dyn Verifier);
 
 impl Verifier for Carried<'_> {
     fn verify(&self, key: &PublicKey, message: &ToBeSigned, signature: &Signature) -> bool {

@@ -50,8 +50,8 @@ pub use index::*;
 pub use invalid::Invalid;
 pub use job_file::*;
 pub use key::{
-    BlobHash, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey, Signature,
-    Signer, StatementId, TextError, ToBeSigned, Verifier,
+    BlobHash, Carried, Ed25519, KEY_BYTES, ProjectKey, PublicKey, SIGNATURE_BYTES, SecretKey,
+    Signature, Signer, StatementId, TextError, ToBeSigned, Verifier,
 };
 pub use key_book::{KeyBook, MAX_SUCCESSIONS};
 pub use matching::*;

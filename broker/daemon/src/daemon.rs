@@ -77,7 +77,10 @@ pub async fn run(settings: Settings) -> Outcome {
     let web = Web::serve(listener, routes);
     tracing::info!(%address, "http");
 
-    let lobby = Lobby { guard: Guard::new(link.key()), mailboxes: Mailboxes::default() };
+    let lobby = Lobby {
+        guard: Guard::new(link.key(), link.verifier().clone()),
+        mailboxes: Mailboxes::default(),
+    };
     let (knocks_at, knocks) = mpsc::channel(KNOCK_QUEUE);
     let (door_ends, until) = watch::channel(());
     if let Some(listener) = door {

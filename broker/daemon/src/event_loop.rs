@@ -16,7 +16,7 @@ use broker_core::{
     ReconcileQuery,
 };
 use capability::statements::Package;
-use capability::{BlobHash, Ed25519, Envelope, PublicKey, StatementError, Timestamp};
+use capability::{BlobHash, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, Gossip, Handover, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
     ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
@@ -348,7 +348,8 @@ impl EventLoop {
         if !topic.carries(kind) {
             return Err(Verdict::Reject);
         }
-        Gossip::check(&envelope, self.clock.now().wall, &Ed25519).map_err(|error| match error {
+        let (now, verifier) = (self.clock.now().wall, self.link.verifier());
+        Gossip::check(&envelope, now, &**verifier).map_err(|error| match error {
             // Clocks differ, and others may be of a newer version: nobody's fault.
             StatementError::Expired { .. }
             | StatementError::TooLong { .. }
@@ -414,7 +415,7 @@ impl EventLoop {
             Ok(ReconcileAsk::Compare(branches)) => ReconcileQuery::Compare(branches),
             Ok(ReconcileAsk::Fetch(ids)) => ReconcileQuery::Fetch(ids),
             Ok(ReconcileAsk::Give(given)) => {
-                let statements = sound(&given, self.clock.now().wall);
+                let statements = sound(&given, &self.link, self.clock.now().wall);
                 reply.send(ReconcileAnswer::Thanks.encode());
                 return self.give(Input::Given { from, statements }).await;
             }
@@ -554,7 +555,7 @@ async fn reconcile(link: &Link, to: PublicKey, ask: &ReconcileAsk, clock: Clock)
     match link.reconcile(to, ask).await {
         Ok(ReconcileAnswer::Differs(different)) => ReconcileNews::Differs(different),
         Ok(ReconcileAnswer::Statements(found)) => {
-            ReconcileNews::Statements(sound(&found, clock.now().wall))
+            ReconcileNews::Statements(sound(&found, link, clock.now().wall))
         }
         Ok(ReconcileAnswer::Thanks) => ReconcileNews::Thanks,
         Err(error) => {
@@ -592,9 +593,9 @@ async fn dial(link: Link, address: String, silent: bool) -> Option<Input> {
 }
 
 /// Those of `statements` that are what they should be: a frame's worth at most.
-fn sound(statements: &[Envelope], now: Timestamp) -> Vec<Gossip> {
+fn sound(statements: &[Envelope], link: &Link, now: Timestamp) -> Vec<Gossip> {
     let frame = statements.iter().take(MAX_STATEMENTS_A_FRAME);
-    frame.filter_map(|envelope| Gossip::check(envelope, now, &Ed25519).ok()).collect()
+    frame.filter_map(|envelope| Gossip::check(envelope, now, &**link.verifier()).ok()).collect()
 }
 
 /// Loopback addresses are told only by a broker that has no others: one of a network on one machine.

@@ -3,17 +3,25 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use capability::statements::Request;
-use capability::{Ed25519, PublicKey, Timestamp, Verified};
+use capability::{Ed25519, PublicKey, Remembering, Timestamp, Verified};
 use mesh_core::{Ask, RequestError, RequestGuard};
 
 /// See the module. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Guard(Arc<Mutex<RequestGuard>>);
+pub struct Guard {
+    memory: Arc<Mutex<RequestGuard>>,
+    verifier: Arc<Remembering<Ed25519>>,
+}
 
 impl Guard {
     /// A guard for the node with key `me`.
-    pub fn new(me: PublicKey) -> Self {
-        Self(Arc::new(Mutex::new(RequestGuard::new(me))))
+    pub fn new(me: PublicKey, verifier: Arc<Remembering<Ed25519>>) -> Self {
+        Self { memory: Arc::new(Mutex::new(RequestGuard::new(me))), verifier }
+    }
+
+    /// What it checks statements with.
+    pub fn verifier(&self) -> &Remembering<Ed25519> {
+        &self.verifier
     }
 
     /// As [`RequestGuard::admit`].
@@ -23,7 +31,7 @@ impl Guard {
         peer: PublicKey,
         now: Timestamp,
     ) -> Result<Ask, RequestError> {
-        self.lock().admit(bytes, peer, now, &Ed25519)
+        self.lock().admit(bytes, peer, now, &*self.verifier)
     }
 
     /// As [`RequestGuard::take`].
@@ -38,6 +46,6 @@ impl Guard {
 
     /// A nonce is in both of its places or in none when nothing panics between the two insertions.
     fn lock(&self) -> MutexGuard<'_, RequestGuard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

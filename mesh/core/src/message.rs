@@ -9,7 +9,7 @@ use capability::statements::{
     Registration, Renewal, Withdrawal,
 };
 use capability::{
-    CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, Payload, ProjectKey, PublicKey,
+    Carried, CborError, Envelope, Explanation, MAX_STATEMENT_BYTES, Payload, ProjectKey, PublicKey,
     Requirements, Resources, Runtime, StatementError, StatementId, Verified, Verifier, decode_cbor,
     encode_cbor,
 };
@@ -476,8 +476,8 @@ impl Ask {
             WireAsk::Publish { registration, home, offer, again, settled } => {
                 bounded("ranges of settled tasks", settled.len(), MAX_SETTLED_RANGES)?;
                 Self::Publish {
-                    registration: *checked_alone(&registration, verifier)?,
-                    home: *checked_alone(&home, verifier)?,
+                    registration: *checked_alone(&registration, &Carried(verifier))?,
+                    home: *checked_alone(&home, &Carried(verifier))?,
                     offer: *checked_alone(&offer, verifier)?,
                     again,
                     settled,
@@ -678,10 +678,11 @@ impl From<&Offered> for WireOffered {
 
 impl WireOffered {
     fn check(self, verifier: &dyn Verifier) -> Result<Offered, StatementError> {
-        let registration = self.registration.map(|it| Verified::check(&it, verifier));
+        let carried = Carried(verifier);
+        let registration = self.registration.map(|it| Verified::check(&it, &carried));
         Ok(Offered {
             offer: Verified::check(&self.offer, verifier)?,
-            home: Verified::check(&self.home, verifier)?,
+            home: Verified::check(&self.home, &carried)?,
             registration: registration.transpose()?,
             others: self.others,
             home_unseen: self.home_unseen,

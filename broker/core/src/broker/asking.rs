@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use capability::statements::{
     Ad, Claim, Class, Home, Intent, Lease, Offer, Ownership, Registration, Renewal, Withdrawal,
 };
-use capability::{Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
+use capability::{Carried, Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
     Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, KeyChange, MAX_KEY_CHANGE_BYTES,
     MAX_REGISTRATIONS_AN_ANSWER, Now, Refusal, ReplyId, Wants, Write,
@@ -389,7 +389,7 @@ impl Broker {
         claim.current(now.wall).map_err(invalid)?;
         self.may_work(claim.signer())?;
         let offer = self.granted_offer(claim.offer, claim.epoch, now)?.clone();
-        let ad = Verified::<Ad>::check(&claim.ad, self.verifier()).map_err(invalid)?;
+        let ad = Verified::<Ad>::check(&claim.ad, &Carried(self.verifier())).map_err(invalid)?;
         ad.current(now.wall).map_err(invalid)?;
         if ad.signer() != claim.signer() {
             return Err(invalid("the ad in the claim is another volunteer's"));
@@ -439,7 +439,8 @@ impl Broker {
     /// Whose machine makes `claim`, if that still holds. The ownership was checked with the claim
     /// (S92).
     fn owner_of(&self, claim: &Verified<Claim>, now: Now) -> Option<PublicKey> {
-        let ownership = Verified::<Ownership>::check(claim.ownership.as_ref()?, self.verifier());
+        let carried = Carried(self.verifier());
+        let ownership = Verified::<Ownership>::check(claim.ownership.as_ref()?, &carried);
         let ownership = ownership.ok().filter(|it| it.current(now.wall).is_ok())?;
         let owner = ownership.signer();
         (!self.book.keys().is_void_for(claim.signer(), owner)).then_some(owner)

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use capability::{BlobHash, Ed25519, PublicKey, Timestamp, encode_cbor};
+use capability::{BlobHash, PublicKey, Timestamp, encode_cbor};
 use mesh_core::{Answer, Ask, MAX_FRAME_BYTES, Pass, Refusal};
 use mesh_shell::chain;
 use serde::Serialize;
@@ -110,7 +110,8 @@ impl Door {
     fn question(&self, frame: &[u8]) -> Result<(PublicKey, Ask), Refusal> {
         let invalid = |error: &dyn std::error::Error| Refusal::Invalid(chain(error));
         let request = self.take(frame).map_err(|error| invalid(&error))?;
-        let ask = Ask::decode(&request.body, &Ed25519).map_err(|error| invalid(&error))?;
+        let ask = Ask::decode(&request.body, self.0.lobby.guard.verifier())
+            .map_err(|error| invalid(&error))?;
         Ok((request.signer(), ask))
     }
 }
