@@ -10,6 +10,7 @@
 //! socket or reads a clock.
 
 mod agenda;
+mod attempts;
 mod authority;
 mod homes;
 mod job_ids;

@@ -19,9 +19,10 @@ use mesh_core::{
 };
 
 use crate::agenda::Agenda;
+use crate::attempts::StoppedInquiry;
 use crate::authority::Authority;
 use crate::homes::{Homes, MAX_BROKERS};
-use crate::jobs::{Job, JobState, Jobs, NewJob, StoppedInquiry, SubmitError};
+use crate::jobs::{Job, JobState, Jobs, NewJob, SubmitError};
 use crate::message::{Action, CancelError, Input, RevokedKey};
 use crate::owners::Owners;
 use crate::records::{JUDGED_PREFIX, Judgement, RestoreError, offer_key, state_key};
