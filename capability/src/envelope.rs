@@ -233,6 +233,17 @@ impl Envelope {
         }
     }
 
+    /// Whether one signature, of the root of a batch, vouches for both, if it is genuine.
+    pub fn is_of_batch_of(&self, other: &Self) -> bool {
+        match (&self.0.proof, &other.0.proof) {
+            (Proof::Leaf { root, .. }, Proof::Leaf { root: others, .. }) => {
+                let signer = self.0.header.signer == other.0.header.signer;
+                signer && root.payload == others.payload && root.signature == others.signature
+            }
+            _ => false,
+        }
+    }
+
     /// The envelope's bytes as received.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0.bytes

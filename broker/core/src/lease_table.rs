@@ -422,7 +422,9 @@ impl LeaseTable {
         let holder = pool.holder_at(index, volunteer);
         match receipt.verdict {
             Verdict::Accepted(_) if pool.slots[index] != Slot::Done => {
-                pool.troubles.worked(volunteer);
+                if pool.troubles.worked(volunteer) {
+                    self.waits.insert((now.mono, task.offer));
+                }
                 self.drop_lease(task);
                 let (pool, index) = self.pool_and_index(task).expect("it was there just now");
                 pool.take(index, Slot::Done, Taken::Done { holder });

@@ -149,8 +149,9 @@ impl Troubles {
     }
 
     /// A result of `volunteer` was accepted.
-    pub(crate) fn worked(&mut self, volunteer: PublicKey) {
-        self.failing.remove(&volunteer);
+    /// Says whether it had failed before.
+    pub(crate) fn worked(&mut self, volunteer: PublicKey) -> bool {
+        self.failing.remove(&volunteer).is_some()
     }
 
     /// How long `volunteer` has to wait for more of the offer, and after how many failures.

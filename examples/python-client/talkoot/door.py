@@ -14,8 +14,8 @@ from . import cbor, kinds, statement
 from .cbor import Item
 from .ed25519 import SecretKey
 
-TIMEOUT_S = 130
-"""A pull takes 25 s, a call over several brokers 125 s at most."""
+TIMEOUT_S = 90
+"""A pull takes 25 s, a call over several brokers 75 s."""
 
 MAX_ANSWER = 1 << 20
 PIECE = 4 << 20

@@ -308,6 +308,12 @@ pub enum MessageError {
     /// A statement in it was refused.
     #[error("a statement in the message")]
     Statement(#[from] StatementError),
+    /// Claims or withdrawals in one question that are no leaves of one batch.
+    #[error("statements of several batches in one question")]
+    SeveralBatches,
+    /// Claims in one question with several ads or ownerships.
+    #[error("claims of several machines in one question")]
+    SeveralMachines,
     /// A list that must not be empty is.
     #[error("no {what} in a message about them")]
     None {
@@ -485,11 +491,13 @@ impl Ask {
             }
             WireAsk::Withdraw { withdrawals } => {
                 some_of("withdrawals", withdrawals.len(), MAX_WITHDRAWALS_AN_ASK)?;
+                one_batch(&withdrawals)?;
                 Self::Withdraw { withdrawals: checked(&withdrawals, verifier)? }
             }
             WireAsk::Claim { claims, home, hops } => {
                 some_of("claims", claims.len(), MAX_CLAIMS_AN_ASK)?;
-                let claims: Vec<Verified<Claim>> = checked(&claims, verifier)?;
+                one_batch(&claims)?;
+                let claims = claims_of_one_machine(&claims, verifier)?;
                 let tasks = claims.iter().map(|claim| usize::from(claim.count)).sum();
                 bounded("tasks claimed", tasks, MAX_TASKS_A_CLAIM.into())?;
                 Self::Claim { claims, home, hops }
@@ -624,6 +632,8 @@ impl Answer {
             }
             WireAnswer::Each(parts) => {
                 bounded("answers", parts.len(), MAX_CLAIMS_AN_ASK.max(MAX_WITHDRAWALS_AN_ASK))?;
+                let leases = parts.iter().map(WirePart::leases).sum();
+                bounded("leases", leases, MAX_TASKS_A_CLAIM.into())?;
                 let parts = parts.into_iter().map(|part| part.check(verifier));
                 Self::Each(parts.collect::<Result<_, _>>()?)
             }
@@ -640,6 +650,13 @@ impl WirePart {
             Answer::Leases(leases) => Some(Self::Leases(envelopes(&leases))),
             Answer::Refused(refusal) => Some(Self::Refused(refusal)),
             _ => None,
+        }
+    }
+
+    fn leases(&self) -> usize {
+        match self {
+            Self::Leases(leases) => leases.len(),
+            Self::Done | Self::Refused(_) => 0,
         }
     }
 
@@ -699,6 +716,30 @@ fn checked<T: Payload>(
     verifier: &dyn Verifier,
 ) -> Result<Vec<Verified<T>>, StatementError> {
     envelopes.iter().map(|envelope| Verified::check(envelope, verifier)).collect()
+}
+
+/// Of one batch all have one signature.
+fn one_batch(envelopes: &[Envelope]) -> Result<(), MessageError> {
+    let of_one = envelopes.windows(2).all(|pair| pair[0].is_of_batch_of(&pair[1]));
+    if of_one { Ok(()) } else { Err(MessageError::SeveralBatches) }
+}
+
+/// So that no question brings more to verify than one root, one ad and one ownership.
+fn claims_of_one_machine(
+    envelopes: &[Envelope],
+    verifier: &dyn Verifier,
+) -> Result<Vec<Verified<Claim>>, MessageError> {
+    let mut claims: Vec<Verified<Claim>> = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes {
+        let claim = Verified::<Claim>::check(envelope, verifier)?;
+        let is_like =
+            |first: &Verified<Claim>| first.ad == claim.ad && first.ownership == claim.ownership;
+        if !claims.first().is_none_or(is_like) {
+            return Err(MessageError::SeveralMachines);
+        }
+        claims.push(claim);
+    }
+    Ok(claims)
 }
 
 fn some_of(what: &'static str, count: usize, limit: usize) -> Result<(), MessageError> {

@@ -53,7 +53,7 @@ fn asks_are_as_specified_and_come_back() {
         },
         Ask::Withdraw { withdrawals: vec![withdrawal()] },
         Ask::Claim { claims: vec![claim()], home: key(3).public(), hops: MAX_HOPS },
-        Ask::Claim { claims: vec![claim(), claim()], home: key(3).public(), hops: 1 },
+        Ask::Claim { claims: claims(&[2, 3]), home: key(3).public(), hops: 1 },
         Ask::Renew { renewal: renewal(), home: key(3).public(), hops: 0 },
         Ask::Explain(JobNeeds::Offer(offer().id())),
         Ask::Explain(JobNeeds::Requirements(requirements())),
@@ -230,24 +230,50 @@ fn claims_in_one_question_are_some_and_not_for_more_tasks_than_one_may_be() {
         let ask = Ask::Claim { claims, home: key(3).public(), hops: 1 };
         Ask::decode(&ask.encode(), &Ed25519).map(|_| ()).map_err(|error| error.to_string())
     };
-    let of = |count| Verified::sign(Claim { count, ..(*claim()).clone() }, &key(2));
     assert_eq!(said(Vec::new()), Err("no claims in a message about them".to_owned()));
-    assert_eq!(said(vec![of(1); MAX_CLAIMS_AN_ASK]), Ok(()));
+    assert_eq!(said(claims(&[1; MAX_CLAIMS_AN_ASK])), Ok(()));
     assert_eq!(
-        said(vec![of(1); MAX_CLAIMS_AN_ASK + 1]),
+        said(claims(&[1; MAX_CLAIMS_AN_ASK + 1])),
         Err("over 32 claims in one message".to_owned())
     );
-    assert_eq!(said(vec![of(128), of(128)]), Ok(()));
+    assert_eq!(said(claims(&[128, 128])), Ok(()));
     assert_eq!(
-        said(vec![of(128), of(128), of(1)]),
+        said(claims(&[128, 128, 1])),
         Err("over 256 tasks claimed in one message".to_owned())
     );
 }
 
 #[test]
+fn claims_in_one_question_are_of_one_machine_and_one_batch() {
+    let said = |claims: Vec<Verified<Claim>>| {
+        let ask = Ask::Claim { claims, home: key(3).public(), hops: 1 };
+        Ask::decode(&ask.encode(), &Ed25519).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let apart = [claims(&[1, 2]), claims(&[1, 3])].map(|mut claims| claims.remove(0));
+    let batches = Err("statements of several batches in one question".to_owned());
+    assert_eq!(said(apart.to_vec()), batches);
+    assert_eq!(said(vec![claim(), claim()]), batches);
+
+    let another = Verified::sign(Ad { seq: 77, ..(*ad()).clone() }, &key(4));
+    let other = Claim { ad: another.envelope().clone(), ..(*claim()).clone() };
+    let mixed = Verified::sign_batch(vec![(*claim()).clone(), other], &key(4));
+    assert_eq!(said(mixed), Err("claims of several machines in one question".to_owned()));
+}
+
+#[test]
+fn leases_in_one_answer_are_no_more_than_can_be_claimed() {
+    let leases = |count| Answer::Leases(vec![lease(); count]);
+    let is_read = |parts| Answer::decode(&Answer::Each(parts).encode(), &Ed25519).is_ok();
+    assert!(is_read(vec![leases(200), leases(56)]));
+    assert!(!is_read(vec![leases(200), leases(57)]));
+}
+
+#[test]
 fn withdrawals_in_one_question_are_some_and_not_too_many() {
     let is_read = |count| {
-        let ask = Ask::Withdraw { withdrawals: vec![withdrawal(); count] };
+        let withdrawals = vec![(*withdrawal()).clone(); count];
+        let withdrawals = Verified::sign_batch(withdrawals, &key(4));
+        let ask = Ask::Withdraw { withdrawals };
         Ask::decode(&ask.encode(), &Ed25519).is_ok()
     };
     assert!(is_read(1) && is_read(MAX_WITHDRAWALS_AN_ASK));
@@ -528,6 +554,12 @@ fn explanation() -> Explanation {
 
 fn fact() -> FactName {
     "label.size".parse().expect("the name of a fact")
+}
+
+/// Of so many tasks each.
+fn claims(counts: &[u16]) -> Vec<Verified<Claim>> {
+    let claims = counts.iter().map(|count| Claim { count: *count, ..(*claim()).clone() });
+    Verified::sign_batch(claims.collect(), &key(4))
 }
 
 fn claim() -> Verified<Claim> {

@@ -57,8 +57,8 @@ pub struct Config {
     /// Addresses that stand for many peers, such as that of a proxy, or loopback where a whole network is on one machine:
     /// they have no limit of their own, and gossip does not mind how many are there. Default: none.
     pub shared_addresses: Vec<IpAddr>,
-    /// How long a request may take until its answer has arrived, at either end. Default: 125 s, because pulls are long
-    /// polls of up to 100 s. It is no measure of life, which pings are.
+    /// How long a call may take until its answer has arrived, at either end. Default: 125 s, because pulls are long
+    /// polls of up to 100 s; handovers and comparisons have 75 s of it. It is no measure of life, which pings are.
     pub call_timeout: Duration,
     /// How many events wait for the consumer before some are refused (see [`Event`](crate::Event)). Default: 1,024;
     /// at least 16.

@@ -84,13 +84,14 @@ pub struct PeerInfo {
     pub addresses: Vec<Multiaddr>,
     /// Who dialled the oldest connection.
     pub direction: Direction,
-    /// The time of the latest ping's way there and back; `None` in the first moments.
+    /// The time of our latest ping's way there and back, which a peer that pings us itself may make the only one;
+    /// `None` in the first moments.
     pub round_trip: Option<Duration>,
 }
 
 /// The duty to answer a request. Dropping it refuses the request, which the peer learns at once.
 ///
-/// The answer may come later, up to the peer's timeout (75 s by default).
+/// The answer may come later, up to the peer's timeout ([`Config::call_timeout`](crate::Config::call_timeout)).
 #[derive(Debug)]
 pub struct Reply {
     answer: oneshot::Sender<Vec<u8>>,

@@ -132,7 +132,14 @@ pub(crate) struct Handler {
     stream: Option<Stream>,
     ping: Option<BoxFuture<'static, io::Result<Stream>>>,
     /// Until the peer's next ping is answered.
-    answering: Option<BoxFuture<'static, io::Result<Stream>>>,
+    answering: Option<BoxFuture<'static, io::Result<Answered>>>,
+}
+
+/// A ping of the peer's that was answered.
+struct Answered {
+    stream: Stream,
+    /// Whether it came no sooner than it may.
+    in_time: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -179,9 +186,10 @@ impl Handler {
         Pulse::Beat { round_trip }
     }
 
-    /// The peer has pinged: whoever does that so often need not be asked as well.
-    fn heard(&mut self) {
-        if matches!(self.phase, Phase::Resting) && self.answering.is_some() {
+    /// The peer has pinged: whoever does that so often need not be asked as well, once the round trip is known. Pings
+    /// that wait for their turn may be of a peer that is gone.
+    fn heard(&mut self, in_time: bool) {
+        if in_time && matches!(self.phase, Phase::Resting) && self.stream.is_some() {
             self.timer.as_mut().reset(Instant::now() + self.rhythm.every);
         }
     }
@@ -236,9 +244,11 @@ impl ConnectionHandler for Handler {
         while let Some(answering) = &mut self.answering
             && let Poll::Ready(answered) = answering.poll_unpin(context)
         {
-            let then = Instant::now() + BETWEEN_ANSWERS;
-            self.answering = answered.ok().map(|stream| answer(stream, then).boxed());
-            self.heard();
+            self.answering = None;
+            if let Ok(Answered { stream, in_time }) = answered {
+                self.answering = Some(answer(stream, Instant::now() + BETWEEN_ANSWERS).boxed());
+                self.heard(in_time);
+            }
         }
         loop {
             if let Some(ping) = &mut self.ping
@@ -295,13 +305,14 @@ async fn ping(mut stream: Stream) -> io::Result<Stream> {
 
 /// Answers the next ping, but not as soon as `not_before`. Who keeps to a rhythm is answered without a timer, which would
 /// wake the whole connection once more.
-async fn answer(mut stream: Stream, not_before: Instant) -> io::Result<Stream> {
+async fn answer(mut stream: Stream, not_before: Instant) -> io::Result<Answered> {
     let mut asked = [0; PING_BYTES];
     stream.read_exact(&mut asked).await?;
-    if Instant::now() < not_before {
+    let in_time = Instant::now() >= not_before;
+    if !in_time {
         tokio::time::sleep_until(not_before).await;
     }
     stream.write_all(&asked).await?;
     stream.flush().await?;
-    Ok(stream)
+    Ok(Answered { stream, in_time })
 }

@@ -20,6 +20,9 @@ const MAX_CONNECTIONS_PER_PEER: u32 = 2;
 const MAX_PENDING_INCOMING: u32 = 1024;
 const MAX_PENDING_OUTGOING: u32 = 128;
 
+/// Handovers and comparisons are no long polls.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// Streams of one connection whose protocol is being negotiated; more are reset.
 const MAX_NEGOTIATING_STREAMS: usize = 64;
 
@@ -66,8 +69,11 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             gossip: gossip.into(),
             call: codec::behaviour(Protocol::Call, config.call_timeout),
-            custody: codec::behaviour(Protocol::Custody, config.call_timeout),
-            reconcile: codec::behaviour(Protocol::Reconcile, config.call_timeout),
+            custody: codec::behaviour(Protocol::Custody, config.call_timeout.min(EXCHANGE_TIMEOUT)),
+            reconcile: codec::behaviour(
+                Protocol::Reconcile,
+                config.call_timeout.min(EXCHANGE_TIMEOUT),
+            ),
             blobs: streams::Behaviour::new(StreamProtocol::new(blob::PROTOCOL)),
             channels: streams::Behaviour::new(StreamProtocol::new(channel::PROTOCOL)),
         })

@@ -1,13 +1,14 @@
 //! Claims: for as many candidates at a time as there is room for, whose home is one broker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM, Offer};
-use capability::{Envelope, PublicKey, Resources, Runtime, StatementId, Verified};
-use mesh_core::{
-    Answer, Ask, CallFailed, CallId, MAX_CLAIMS_AN_ASK, MAX_FRAME_BYTES, MAX_HOPS, Mono, Refusal,
+use capability::{
+    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, Resources, Runtime, StatementId, Verified,
 };
+use mesh_core::{Answer, Ask, CallFailed, CallId, MAX_CLAIMS_AN_ASK, MAX_HOPS, Mono, Refusal};
 
 use crate::action::{Action, News};
 use crate::backoff::Backoff;
@@ -21,7 +22,7 @@ use crate::work::needs;
 /// home, and needs room for what else there is to say.
 const MAX_LEASE_BYTES: usize = 4096;
 
-/// Bytes of a claim at most, beside the ad and the ownership in it.
+/// Bytes of a claim at most, beside the ad and the ownership in it; and of a question beside its claims.
 const CLAIM_MARGIN: usize = 1024;
 
 /// Attempts at the same claims. The home answers the same claim with the same leases, so that an answer
@@ -59,6 +60,8 @@ pub(crate) struct Plan {
     /// What all of it will take.
     takes: Resources,
     tasks: u16,
+    /// The packages that must be fetched for it, and their bytes.
+    packages: BTreeMap<BlobHash, u64>,
 }
 
 /// Leases that were granted, until they are durable.
@@ -87,7 +90,13 @@ impl Plan {
         self.parts.first().is_none_or(|(first, _)| first.offered.home.home == home)
     }
 
-    fn add(&mut self, candidate: Candidate, count: u16) {
+    /// Bytes of the disk that it will take.
+    fn disk(&self) -> u64 {
+        self.packages.values().copied().fold(self.takes.disk, u64::saturating_add)
+    }
+
+    fn add(&mut self, candidate: Candidate, count: u16, package: u64) {
+        self.packages.entry(candidate.offered.offer.package.hash).or_insert(package);
         let needs = needs(&candidate.offered.offer);
         let takes = &mut self.takes;
         takes.cores = takes.cores.saturating_add(needs.cores.saturating_mul(count.into()));
@@ -110,7 +119,10 @@ impl Volunteer {
                     match self.room_beside(&plan, &offered.offer) {
                         0 if plan.parts.is_empty() => (),
                         0 => return self.claim(plan, Some(candidate)),
-                        room => plan.add(candidate, room),
+                        room => {
+                            let package = self.work.package_disk(&offered.offer);
+                            plan.add(candidate, room, package);
+                        }
                     }
                 }
                 Ok(()) => return self.claim(plan, Some(candidate)),
@@ -130,8 +142,8 @@ impl Volunteer {
         let ad = self.ad.current.as_ref().map_or(0, |ad| length(ad.envelope()));
         let ownership = self.vouched().as_ref().map_or(0, length);
         let claim = ad + ownership + CLAIM_MARGIN;
-        // The other half is for the request around them.
-        (MAX_FRAME_BYTES / 2 / claim).clamp(1, MAX_CLAIMS_AN_ASK)
+        // A question is a statement itself, and no larger.
+        ((MAX_STATEMENT_BYTES - CLAIM_MARGIN) / claim).clamp(1, MAX_CLAIMS_AN_ASK)
     }
 
     /// How many tasks of `offer` fit into what is donated and the disk, beside what is planned. If none does although
@@ -151,8 +163,10 @@ impl Volunteer {
             }
             return 0;
         }
-        let (package, task) = (self.work.package_disk(offer), offer.job.limits.disk.max(1));
-        let left = self.disk_left().saturating_sub(plan.takes.disk);
+        let planned = plan.packages.contains_key(&offer.package.hash);
+        let package = if planned { 0 } else { self.work.package_disk(offer) };
+        let task = offer.job.limits.disk.max(1);
+        let left = self.disk_left().saturating_sub(plan.disk());
         let on_disk = left.saturating_sub(package) / task;
         if on_disk == 0 && plan.parts.is_empty() {
             let needed = package.saturating_add(task);

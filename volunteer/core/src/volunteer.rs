@@ -39,7 +39,7 @@ use crate::work::Work;
 /// it and for all that is in hand; below it the sandbox starts no step.
 pub const DISK_RESERVE: u64 = 256 << 20;
 
-/// How long claims and renewals hold: through the retries of [`crate::fetching`], and not longer.
+/// How long claims and renewals hold: through the retries of [`crate::claiming`], and not longer.
 pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Who a volunteer is: in whose name it signs, and how it keeps secrets.

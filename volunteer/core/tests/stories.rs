@@ -10,13 +10,13 @@ use capability::statements::{
     Private, Renewal, StepReport, Verdict,
 };
 use capability::{
-    BlobHash, BlobKey, DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, MAX_STATEMENT_BYTES,
-    Runtime, Timestamp, Verified, encrypted_size,
+    BlobHash, BlobKey, DecryptionKey, Ed25519, Facts, HpkeOpener, HpkeSealer, MAX_STATEMENT_BYTES,
+    Runtime, RuntimeFacts, Timestamp, Verified, encrypted_size,
 };
 use mesh_core::{Answer, Ask, Bundle, ChannelRefusal, HandoverAnswer, Offered, Refusal};
 use support::{
-    ADAPTER, BROKER, Bench, OTHER_BROKER, accepted, key, machine, offered, offered_in, outcome,
-    peer, pin, receipt, report_in, result_in,
+    ADAPTER, BROKER, Bench, ME, OTHER_BROKER, START, accepted, key, machine, offered, offered_in,
+    outcome, peer, pin, receipt, report_in, result_in,
 };
 use volunteer_core::{Action, DISK_RESERVE, Decline, Idle, Input, News, Pin, Stage};
 
@@ -121,7 +121,7 @@ fn every_reason_to_decline_is_found() {
             bench.now = bench.now.after(6 * 60 * SECOND);
             let mut offer = offered("a", 1, 1);
             let mut home = (*offer.home).clone();
-            home.expires = support::START;
+            home.expires = START;
             offer.home = Verified::sign(home, &*key(ADAPTER));
             offer
         },
@@ -220,6 +220,57 @@ fn several_offers_are_claimed_together_as_far_as_there_is_room() {
     let mut bench = bench.restart();
     bench.connect(BROKER);
     assert_eq!(renewals(&mut bench).iter().flat_map(|it| &it.leases).count(), 4, "all are durable");
+}
+
+#[test]
+fn no_more_is_claimed_together_than_a_request_holds() {
+    let mut bench = Bench::ready(32);
+    let mut large = machine(32);
+    let mut facts = Facts::new();
+    for n in 0..150 {
+        let said = "some words that a machine says of itself";
+        facts.insert(&format!("label.number-{n}"), said).expect("a fact");
+    }
+    large.runtimes = [(Runtime::Wasm, RuntimeFacts { strength: String::new(), facts })].into();
+    bench.handle(Input::Capabilities(large));
+    bench.pass(Duration::from_secs(60));
+    let (call, _) = bench.take_ask(|ask| matches!(ask, Ask::Advertise { .. }));
+    bench.answer(call, Answer::Done);
+    let offers = (0..32).map(|n| offered(&n.to_string(), 1, 1)).collect();
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(offers));
+    let mut claimed = 0;
+    while claimed < 32 {
+        let (call, ask) = bench.take_ask(|ask| matches!(ask, Ask::Claim { .. }));
+        let request = mesh_core::seal(&ask, peer(BROKER), 1, START, &*key(ME));
+        let bytes = request.envelope().as_bytes();
+        assert!(bytes.len() <= MAX_STATEMENT_BYTES, "{} bytes", bytes.len());
+        let Ask::Claim { claims, .. } = ask else { unreachable!() };
+        assert!(
+            claims.len() < 32,
+            "the ad is too large for that: {}",
+            claims[0].ad.as_bytes().len()
+        );
+        claimed += claims.len();
+        bench.answer(call, Answer::Refused(Refusal::NoTask));
+    }
+}
+
+#[test]
+fn packages_of_offers_that_are_claimed_together_need_room_together() {
+    let mut bench = Bench::ready(4);
+    let with_package = |name: &str| {
+        let offered = offered(name, 1, 1);
+        let mut offer = (*offered.offer).clone();
+        offer.package.size = 600 << 20;
+        Offered { offer: Verified::sign(offer, &*key(ADAPTER)), ..offered }
+    };
+    let task = offered("a", 1, 1).offer.job.limits.disk;
+    bench.handle(Input::DiskFree(DISK_RESERVE + (1000 << 20) + 2 * task));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![with_package("a"), with_package("b")]));
+    let (_, claims) = bench.take_claims();
+    assert_eq!(claims.len(), 1, "two packages are too many");
 }
 
 #[test]
@@ -863,8 +914,8 @@ fn a_private_job_is_run_where_its_package_can_be_read_and_declined_elsewhere() {
     assert!(bench.news().iter().any(declined) && !bench.claims());
 
     let mut bench = Bench::ready(1);
-    let order = bench.run_offer(&private(offered("ours", 1, 1), support::ME)).remove(0);
-    let opener = HpkeOpener::new([DecryptionKey::from_seed(&[support::ME; 32])]);
+    let order = bench.run_offer(&private(offered("ours", 1, 1), ME)).remove(0);
+    let opener = HpkeOpener::new([DecryptionKey::from_seed(&[ME; 32])]);
     let package = order.private.expect("it is private");
     assert_eq!((package.key(&opener), package.size), (Ok(BlobKey::from_bytes([3; 32])), 1000));
 }

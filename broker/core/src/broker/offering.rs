@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Lease, Offer};
 use capability::{
-    Payload, PublicKey, Requirements, Runtime, StatementId, Verified, rank, satisfies,
+    Capabilities, Payload, PublicKey, Requirements, Resources, Runtime, StatementId, Verified,
+    rank, satisfies,
 };
 use mesh_core::{Answer, MAX_FRAME_BYTES, MAX_OFFERS_AN_ANSWER, Now, Offered, Wants};
 
@@ -26,9 +27,17 @@ type Able = BTreeMap<StatementId, Option<u32>>;
 /// Who is shown which fresh offers that are kept from others.
 #[derive(Default)]
 struct Shown {
-    to: BTreeMap<PublicKey, BTreeSet<StatementId>>,
+    to: BTreeMap<PublicKey, Helping>,
     /// Those volunteers, who ranks best first.
     in_order: Vec<PublicKey>,
+}
+
+/// What one volunteer is shown: of what it has no room for it would only keep others.
+#[derive(Default)]
+struct Helping {
+    offers: BTreeSet<StatementId>,
+    /// What all tasks of these would take.
+    takes: Resources,
 }
 
 impl Broker {
@@ -109,12 +118,13 @@ impl Broker {
                 self.head_starts.begin(offer, now.mono);
                 suited.truncate(first);
             }
+            let Some(offer) = self.book.offer(offer) else { continue };
             suited.into_iter().for_each(|volunteer| shown.show(offer, volunteer));
         }
         // Who waits has been shown all else.
         let mut able = Able::new();
         for volunteer in shown.in_order {
-            let first = self.in_turn(&shown.to[&volunteer]);
+            let first = self.in_turn(&shown.to[&volunteer].offers);
             let offers = self.suiting(volunteer, first, now);
             self.answer_pull_with(volunteer, offers, &mut able, now);
         }
@@ -132,11 +142,11 @@ impl Broker {
         let Some(offer) = self.book.offer(offer) else { return Vec::new() };
         let precedence = |volunteer: &PublicKey| {
             let wants = &self.pulls.of(*volunteer)?.wants;
-            if shown.to(*volunteer) >= most(wants) {
+            let machine = &self.ads.own(*volunteer)?.capabilities;
+            if !shown.has_room_for(*volunteer, free(wants, machine)) {
                 return None;
             }
             let runtime = self.runtime_for(offer, *volunteer, wants, now)?;
-            let machine = &self.ads.own(*volunteer)?.capabilities;
             let rank = rank(machine, &runtime, &offer.requirements.rank);
             Some((Precedence::of(*volunteer, rank, offer.id()), *volunteer))
         };
@@ -195,6 +205,7 @@ impl Broker {
         now: Now,
     ) -> Vec<Offered> {
         let Some(Pull { wants, .. }) = self.pulls.of(volunteer) else { return Vec::new() };
+        let Some(ad) = self.ads.own(volunteer) else { return Vec::new() };
         let suiting =
             offers.filter(|offer| self.runtime_for(offer, volunteer, wants, now).is_some());
         let offered = suiting.filter_map(|offer| {
@@ -213,7 +224,13 @@ impl Broker {
             let room = left.checked_sub(size(offered));
             room.map(|room| left = room).is_some()
         };
-        offered.take(most(wants)).take_while(fits).collect()
+        let (free, mut helping) = (free(wants, &ad.capabilities), Helping::default());
+        let has_room = |offered: &Offered| {
+            let has_room = helping.has_room(free);
+            helping.add(&offered.offer);
+            has_room
+        };
+        offered.take_while(has_room).take_while(fits).collect()
     }
 
     /// The runtime in which `volunteer` could run `offer`, if it wants to and a task may be open.
@@ -258,24 +275,46 @@ impl Broker {
 }
 
 impl Shown {
-    fn show(&mut self, offer: StatementId, volunteer: PublicKey) {
-        let offers = self.to.entry(volunteer).or_default();
-        if offers.is_empty() {
+    fn show(&mut self, offer: &Verified<Offer>, volunteer: PublicKey) {
+        let helping = self.to.entry(volunteer).or_default();
+        if helping.offers.is_empty() {
             self.in_order.push(volunteer);
         }
-        offers.insert(offer);
+        helping.add(offer);
     }
 
-    /// How many offers `volunteer` is shown.
-    fn to(&self, volunteer: PublicKey) -> usize {
-        self.to.get(&volunteer).map_or(0, BTreeSet::len)
+    /// Whether `volunteer`, which has that free, is shown one more.
+    fn has_room_for(&self, volunteer: PublicKey, free: Resources) -> bool {
+        self.to.get(&volunteer).is_none_or(|helping| helping.has_room(free))
     }
 }
 
-/// Offers that a volunteer is shown at a time at most: of what it has no room for it only keeps others.
-fn most(wants: &Wants) -> usize {
-    let cores = usize::try_from(wants.free.cores).unwrap_or(usize::MAX);
-    cores.clamp(CHOICE, MAX_OFFERS_AN_ANSWER)
+impl Helping {
+    fn has_room(&self, free: Resources) -> bool {
+        let Resources { cores, memory, disk } = self.takes;
+        let is_left = cores < free.cores && memory < free.memory && disk < free.disk;
+        self.offers.len() < if is_left { MAX_OFFERS_AN_ANSWER } else { CHOICE }
+    }
+
+    fn add(&mut self, offer: &Verified<Offer>) {
+        self.offers.insert(offer.id());
+        let (limits, takes) = (&offer.job.limits, &mut self.takes);
+        let tasks = u64::from(offer.tasks);
+        let cores = offer.requirements.cores().saturating_mul(offer.tasks);
+        takes.cores = takes.cores.saturating_add(cores);
+        takes.memory = takes.memory.saturating_add(limits.memory.saturating_mul(tasks));
+        takes.disk = takes.disk.saturating_add(limits.disk.saturating_mul(tasks));
+    }
+}
+
+/// What a machine has free, as far as it has it.
+fn free(wants: &Wants, machine: &Capabilities) -> Resources {
+    let (free, has) = (wants.free, machine.resources);
+    Resources {
+        cores: free.cores.min(has.cores),
+        memory: free.memory.min(has.memory),
+        disk: free.disk.min(has.disk),
+    }
 }
 
 /// Bytes of it in an answer.

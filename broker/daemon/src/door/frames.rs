@@ -22,6 +22,10 @@ use super::{Door, Origin, Wish};
 /// How long a frame may take to arrive, as over the mesh: 1 MiB in 20 s is 50 KiB/s.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a pull waits at most: what stands between may give up after half a minute, and a visitor is taken for gone
+/// after a minute without a request.
+const LONGEST_PULL_MS: u64 = 25_000;
+
 /// What the door says of itself to anybody (C30).
 #[derive(Serialize)]
 struct Introduction {
@@ -110,8 +114,11 @@ impl Door {
     fn question(&self, frame: &[u8]) -> Result<(PublicKey, Ask), Refusal> {
         let invalid = |error: &dyn std::error::Error| Refusal::Invalid(chain(error));
         let request = self.take(frame).map_err(|error| invalid(&error))?;
-        let ask = Ask::decode(&request.body, self.0.lobby.guard.verifier())
+        let mut ask = Ask::decode(&request.body, self.0.lobby.guard.verifier())
             .map_err(|error| invalid(&error))?;
+        if let Ask::Pull { wants } = &mut ask {
+            wants.wait_ms = wants.wait_ms.map(|wait| wait.min(LONGEST_PULL_MS));
+        }
         Ok((request.signer(), ask))
     }
 }

@@ -47,8 +47,8 @@ pub use serve::serve;
 /// Visitors' requests that wait for the event loop.
 pub const KNOCK_QUEUE: usize = 256;
 
-/// How long an answer may take, as over the mesh.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(125);
+/// How long an answer may take: a call over several brokers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// What bodies may hold while they arrive and until they are answered.
 const BODY_BYTES: usize = 64 << 20;

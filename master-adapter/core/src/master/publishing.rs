@@ -1,6 +1,5 @@
 //! What the brokers are asked: to keep offers, to let them go, and who could run them.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use capability::statements::{Home, Withdrawal};
@@ -18,7 +17,7 @@ use crate::records::state_key;
 /// Questions to one broker under way at most; a thousand open offers are not published at once.
 const MAX_CALLS_A_BROKER: usize = 16;
 
-/// Those of them that withdraw: what ends meanwhile goes with the next one.
+/// Questions beside those by which it is told what is over: what ends meanwhile goes with the next one.
 const MAX_WITHDRAWING: usize = 2;
 
 /// How long an offer that a full broker refused is passed over in favour of others, which may be smaller.
@@ -277,19 +276,20 @@ impl Master {
     fn withdraw_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
         let withdraws = |about: &About| matches!(about, About::Withdrawals(_));
         let Some(agenda) = self.agendas.get(&broker) else { return };
+        let more = MAX_WITHDRAWING.saturating_sub(self.under_way(broker, withdraws));
         let is_so =
             |id: &StatementId| self.jobs.get(*id).is_some_and(|job| job.needs_withdrawal(now.wall));
-        let mut due = agenda.withdrawals.due(now).filter(is_so).collect::<VecDeque<_>>();
-        while !due.is_empty() && self.under_way(broker, withdraws) < MAX_WITHDRAWING {
-            let offers: Vec<_> = due.drain(..due.len().min(MAX_WITHDRAWALS_AN_ASK)).collect();
+        let due = agenda.withdrawals.due(now).filter(is_so).take(more * MAX_WITHDRAWALS_AN_ASK);
+        for offers in due.collect::<Vec<_>>().chunks(MAX_WITHDRAWALS_AN_ASK) {
             let mut withdrawals = Vec::with_capacity(offers.len());
-            for offer in &offers {
+            for offer in offers {
                 let Some(job) = self.jobs.get_mut(*offer) else { continue };
                 job.withdrawal.start();
                 withdrawals.push(withdrawal(job));
             }
             let withdrawals = Verified::sign_batch(withdrawals, self.authority.signer());
-            let question = Question { to: broker, epoch, about: About::Withdrawals(offers) };
+            let question =
+                Question { to: broker, epoch, about: About::Withdrawals(offers.to_vec()) };
             self.ask(question, Ask::Withdraw { withdrawals });
         }
     }
