@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use broker_core::{LONGEST_PULL_WAIT, PULL_WAIT};
 use capability::statements::Ad;
-use capability::{Runtime, Verified};
+use capability::{Resources, Runtime, Verified};
 use mesh_core::{Answer, Ask, JobNeeds, Refusal};
 
 use crate::support::*;
@@ -111,7 +111,7 @@ fn what_a_volunteer_declines_cannot_fit_or_has_no_open_task_is_not_shown() {
         mesh_core::Wants { except: vec![offer.id()], ..wants() },
         mesh_core::Wants { runtimes: vec![Runtime::Native], ..wants() },
         mesh_core::Wants { projects: vec![key(ALICE).0.into()], ..wants() },
-        mesh_core::Wants { free: capability::Resources { memory: 1, ..wants().free }, ..wants() },
+        mesh_core::Wants { free: Resources { memory: 1, ..wants().free }, ..wants() },
     ];
     for wants in declined {
         let pull = world.begin(key(ALICE).0, home, Ask::Pull { wants: wants.clone() });
@@ -150,6 +150,32 @@ fn the_project_that_had_least_comes_first() {
     let claim = asking(BOB, home).claim(offer.id(), 1, 0, world.now);
     world.ask(key(BOB).0, home, claim);
     assert_eq!(order(&mut world), [second.name(), first.name()]);
+}
+
+#[test]
+fn a_volunteer_is_shown_some_offers_and_more_as_far_as_it_has_room() {
+    let (mut world, home, project, first) = home_with_offer(1, 1);
+    for _ in 1..40 {
+        world.pass(Duration::from_millis(1));
+        let offer = project.offer(1, 1, world.now);
+        let publication = publication(project, &offer, 1, home, world.now);
+        assert_eq!(world.ask(project.master.0, home, publication), Answer::Done);
+    }
+    let (cores, memory) = (first.requirements.cores(), first.job.limits.memory);
+    let shown = |world: &mut World, has: u32, free: Resources| {
+        // What the others have left alone by then is free.
+        world.pass(Duration::from_secs(2));
+        let ad = ad(key(ALICE), home, has, world.now);
+        assert_eq!(world.ask(key(ALICE).0, home, Ask::Advertise { ad }), Answer::Done);
+        let wants = mesh_core::Wants { free, ..wants() };
+        offered(world.ask(key(ALICE).0, home, Ask::Pull { wants })).len()
+    };
+    let much = Resources { cores: 1024, memory: u64::MAX, disk: u64::MAX };
+    let few = Resources { cores, ..much };
+    assert_eq!(shown(&mut world, 1024, few), 4, "a choice");
+    assert_eq!(shown(&mut world, 1024, Resources { cores: 9 * cores, ..much }), 9);
+    assert_eq!(shown(&mut world, 1024, Resources { memory: 7 * memory, ..much }), 7);
+    assert_eq!(shown(&mut world, 6 * cores, much), 6, "whatever it says, it has no more");
 }
 
 #[test]
