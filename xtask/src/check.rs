@@ -287,7 +287,8 @@ fn setup() -> Result<()> {
         println!("installing cargo-deny, which takes some minutes");
         run(cargo().args(["install", "--locked", "cargo-deny"]))?;
     }
-    Ok(())
+    // It looks at the crates of all platforms, of which a build here has fetched its own.
+    run(cargo().args(["fetch", "--locked"]))
 }
 
 fn install_packages(programs: &[&str]) -> Result<()> {
