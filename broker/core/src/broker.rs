@@ -400,17 +400,20 @@ impl Broker {
         self.ads_asked.retain(|_, at| *at > now.mono);
         self.leases.forget_claims(now.wall);
         self.receipts.expire(now.wall);
-        self.expire_custody(now);
         self.shares.expire(now.mono);
         self.admitted.expire(now.wall);
         self.meters.forget(now);
-        self.look_for_homes(now);
+        self.look_for_brokers(now);
+        self.expire_custody(now);
     }
 
-    fn look_for_homes(&mut self, now: Now) {
+    /// Homes, and brokers by which receipts are to go.
+    fn look_for_brokers(&mut self, now: Now) {
         let homes = self.book.homes().map(|home| home.home);
+        let wanted = homes.chain(self.receipts_go_by());
         let out_of_reach =
-            homes.filter(|home| *home != self.me && self.routes.next_hop(*home).is_none());
+            wanted.filter(|broker| *broker != self.me && self.routes.next_hop(*broker).is_none());
+        let out_of_reach: BTreeSet<_> = out_of_reach.collect();
         self.unseen.look(out_of_reach, now.mono);
     }
 

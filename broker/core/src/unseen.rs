@@ -1,32 +1,33 @@
-//! Homes to which this broker knows no way, and for how long: their offers wait.
+//! Brokers to which this one knows no way, and for how long: the offers of homes wait, and receipts that go
+//! by them are let go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::PublicKey;
 use mesh_core::Mono;
 
-/// A home is missed only after this while: a broker's restart, or a link that is dialled again, takes
+/// A broker is missed only after this while: a broker's restart, or a link that is dialled again, takes
 /// less.
 const MISSED_AFTER: Duration = Duration::from_secs(60);
 
-/// See the module. Bounded by the homes that are known.
+/// See the module. Bounded by the homes that are known and by what is in custody.
 #[derive(Debug, Default)]
 pub(crate) struct Unseen {
     /// Since when, and how long that was at the last look.
-    homes: BTreeMap<PublicKey, (Mono, Duration)>,
+    brokers: BTreeMap<PublicKey, (Mono, Duration)>,
 }
 
 impl Unseen {
-    /// These are the homes to which no way is known.
-    pub(crate) fn look(&mut self, homes: impl Iterator<Item = PublicKey>, now: Mono) {
-        let before = std::mem::take(&mut self.homes);
-        let since = |home| before.get(&home).map_or(now, |(since, _)| *since);
-        self.homes = homes.map(|home| (home, (since(home), now - since(home)))).collect();
+    /// These are the brokers to which no way is known.
+    pub(crate) fn look(&mut self, brokers: BTreeSet<PublicKey>, now: Mono) {
+        let before = std::mem::take(&mut self.brokers);
+        let since = |broker| before.get(&broker).map_or(now, |(since, _)| *since);
+        self.brokers = brokers.into_iter().map(|it| (it, (since(it), now - since(it)))).collect();
     }
 
-    /// For how long `home` has been missed, if it is.
-    pub(crate) fn missed(&self, home: PublicKey) -> Option<Duration> {
-        self.homes.get(&home).map(|(_, unseen)| *unseen).filter(|it| *it >= MISSED_AFTER)
+    /// For how long `broker` has been missed, if it is.
+    pub(crate) fn missed(&self, broker: PublicKey) -> Option<Duration> {
+        self.brokers.get(&broker).map(|(_, unseen)| *unseen).filter(|it| *it >= MISSED_AFTER)
     }
 }

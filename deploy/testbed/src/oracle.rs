@@ -32,15 +32,21 @@ impl Oracle<'_> {
     /// # Errors
     /// If that takes longer than `patience`; with what is missing.
     pub fn await_rest(&self, network: &Network, patience: Duration) -> Result<()> {
-        await_none(patience, || Ok(self.read(network)?.unfinished()))
-    }
-
-    /// Waits until nothing is in custody: whatever was on its way has arrived, and who sent it knows.
-    ///
-    /// # Errors
-    /// If that takes longer than `patience`; with what is missing.
-    pub fn await_empty_custody(&self, network: &Network, patience: Duration) -> Result<()> {
-        await_none(patience, || Ok(in_custody(&self.ask_brokers(network)?).into_iter().collect()))
+        let deadline = Instant::now() + patience;
+        loop {
+            // A program that was just started may not answer yet.
+            let missing = match self.read(network) {
+                Ok(books) => books.unfinished(),
+                Err(error) => vec![format!("{error:#}")],
+            };
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("not at rest after {patience:?}:\n{}", missing.join("\n"));
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Asks every program.
@@ -54,36 +60,12 @@ impl Oracle<'_> {
         let jobs = status.jobs.iter().map(results).collect::<Result<_>>()?;
         let volunteer = |name: &&str| ask(network, name, "talkoot-volunteer", &["status"]);
         let volunteers = self.volunteers.iter().map(volunteer).collect::<Result<_>>()?;
-        Ok(Books { jobs, volunteers, brokers: self.ask_brokers(network)? })
-    }
-
-    fn ask_brokers(&self, network: &Network) -> Result<Vec<Broker>> {
         let broker = |name: &&str| {
             ask(network, name, "talkoot-broker", &["status", "--http", &network.http(name)])
         };
-        self.brokers.iter().map(broker).collect()
+        let brokers = self.brokers.iter().map(broker).collect::<Result<_>>()?;
+        Ok(Books { jobs, volunteers, brokers })
     }
-}
-
-/// Looks until nothing is missing.
-fn await_none(patience: Duration, look: impl Fn() -> Result<Vec<String>>) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    loop {
-        // A program that was just started may not answer yet.
-        let missing = look().unwrap_or_else(|error| vec![format!("{error:#}")]);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!("not at rest after {patience:?}:\n{}", missing.join("\n"));
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
-fn in_custody(brokers: &[Broker]) -> Option<String> {
-    let custody: u64 = brokers.iter().map(|broker| broker.custody).sum();
-    (custody > 0).then(|| format!("{custody} bundles in custody"))
 }
 
 /// What the programs say.
@@ -146,7 +128,9 @@ impl Books {
         let kept = self.volunteers.iter().filter(|it| it.undelivered > 0);
         let kept =
             kept.map(|it| format!("{} results without receipt at {}", it.undelivered, it.key));
-        open.chain(kept).chain(in_custody(&self.brokers)).collect()
+        let custody: u64 = self.brokers.iter().map(|broker| broker.custody).sum();
+        let custody = (custody > 0).then(|| format!("{custody} bundles in custody"));
+        open.chain(kept).chain(custody).collect()
     }
 
     /// What should not be: a line each breach of "each task of each acknowledged offer is accepted

@@ -135,10 +135,23 @@ impl Broker {
         Ways { me: *me, routes, book, peers, stay }
     }
 
+    /// The brokers of the volunteers for whom receipts are in custody.
+    pub(super) fn receipts_go_by(&self) -> impl Iterator<Item = PublicKey> {
+        self.custody.bundles().filter_map(|bundle| match bundle.cargo {
+            Cargo::Receipt(_) => Some(bundle.via),
+            Cargo::Result(_) => None,
+        })
+    }
+
+    /// A receipt is not waited with for a broker that may be gone for good: whose it is has it already, or sends
+    /// the result again by another broker, and is given it anew (C23).
     pub(super) fn expire_custody(&mut self, now: Now) {
         self.custody.expire(now);
         let in_vain = self.custody.bundles().filter(|bundle| match &bundle.cargo {
-            Cargo::Receipt(receipt) => receipt.issued + RECEIPT_WAITS <= now.wall,
+            Cargo::Receipt(receipt) => {
+                receipt.issued + RECEIPT_WAITS <= now.wall
+                    || self.unseen.missed(bundle.via).is_some()
+            }
             Cargo::Result(_) => false,
         });
         for id in in_vain.map(Bundle::id).collect::<Vec<_>>() {

@@ -251,6 +251,30 @@ fn a_receipt_for_somebody_who_is_away_waits_at_her_broker() {
 }
 
 #[test]
+fn a_receipt_for_a_broker_that_is_gone_is_let_go_and_given_again_by_another() {
+    let (mut world, [near, middle, home], project, offer) = line_with_offer();
+    let volunteer = Asking { volunteer: key(ALICE), at: near, home, epoch: 1 };
+    let claim = volunteer.claim(offer.id(), 1, 0, world.now);
+    let granted = leases(world.ask(key(ALICE).0, near, claim));
+    let result = result(key(ALICE), &granted[0], world.now);
+    world.hand_over(key(ALICE).0, near, result_bundle(&result, near));
+    world.disconnect(near.0, middle.0);
+    let receipt = project.receipt(&result, accepted(), world.now);
+    world.hand_over(project.master.0, home, receipt_bundle(&receipt, near.0));
+    let holds = |world: &World| {
+        world.broker(home).holds(receipt.id()) || world.broker(middle).holds(receipt.id())
+    };
+    world.pass(Duration::from_secs(50));
+    assert!(holds(&world), "a broker may be back within a minute");
+    world.pass(Duration::from_secs(40));
+    assert!(!holds(&world), "it would wait for as long as the result lives");
+
+    world.connect(key(ALICE).0, middle.0);
+    world.hand_over(key(ALICE).0, middle, result_bundle(&result, middle));
+    assert_eq!(world.delivered_to(key(ALICE).0), [receipt_bundle(&receipt, middle.0)]);
+}
+
+#[test]
 fn offers_whose_home_nobody_sees_wait_and_say_so() {
     let ([near, home], project) = ([key(1), key(2)], project(0));
     let mut world = World::line(&[near, home]);
