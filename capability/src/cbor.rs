@@ -4,16 +4,16 @@
 //! no tags, no indefinite lengths. Determinism is checked before anything is decoded, so that keys
 //! unknown to this version pass, and are kept.
 
+mod decoder;
+mod order;
 mod reader;
 mod writer;
 
-use std::cmp::Ordering;
-
-use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use self::decoder::Decoder;
 pub(crate) use self::reader::Reader;
 pub(crate) use self::writer::Writer;
 use crate::invalid::Invalid;
@@ -75,22 +75,21 @@ impl CborError {
 /// # Panics
 /// If `value` holds a float, null or a non-serialisable type: our own types never do.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut value = Value::serialized(value).expect("our types serialise into CBOR values");
-    sort(&mut value, MAX_DEPTH).expect("our types use the subset");
-    to_bytes(&value)
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    ciborium::into_writer(value, &mut bytes).expect("our types serialise into memory");
+    match reader::check(&bytes) {
+        Ok(()) => bytes,
+        Err(_) => {
+            let bytes = order::put_in_order(&bytes, MAX_DEPTH).expect("our types use the subset");
+            reader::check(&bytes).expect("our types use the subset");
+            bytes
+        }
+    }
 }
 
 /// Decodes `bytes` if they are the one deterministic encoding of a `T`, unknown keys aside.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
-    read(bytes, limit)?;
-    // Each level of nesting costs ciborium one level of recursion, and the leaf one more.
-    let value: Value = ciborium::de::from_reader_with_recursion_limit(bytes, MAX_DEPTH + 1)
-        .map_err(|_| CborError::Malformed)?;
-    // By way of a value, because ciborium's other way takes byte strings for the names of fields, and
-    // lists of numbers for byte strings.
-    value.deserialized().map_err(|ciborium::value::Error::Custom(text)| {
-        Invalid::of_text(&text).map_or(CborError::Shape(text), CborError::Invalid)
-    })
+    T::deserialize(Decoder(&mut read(bytes, limit)?))
 }
 
 /// Reads `bytes`, under the same rules as [`decode`], item by item.
@@ -105,50 +104,13 @@ pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Reader<'_>, CborError> 
 /// Most of what is encoded is longer, and little of it much longer.
 const USUAL_BYTES: usize = 256;
 
-fn to_bytes(value: &Value) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    ciborium::into_writer(value, &mut bytes).expect("writing to memory does not fail");
-    bytes
-}
-
-/// Sorts maps in place; refuses what is outside the subset, and repeated keys.
-fn sort(value: &mut Value, depth: usize) -> Result<(), CborError> {
-    match value {
-        Value::Bytes(_) | Value::Text(_) | Value::Bool(_) => Ok(()),
-        // CBOR has one bit more for negative integers than languages do.
-        Value::Integer(number) if i128::from(*number) >= i128::from(i64::MIN) => Ok(()),
-        Value::Array(items) => {
-            let depth = depth.checked_sub(1).ok_or(CborError::Malformed)?;
-            items.iter_mut().try_for_each(|item| sort(item, depth))
-        }
-        Value::Map(entries) => {
-            let depth = depth.checked_sub(1).ok_or(CborError::Malformed)?;
-            for (key, value) in entries.iter_mut() {
-                sort(key, depth)?;
-                sort(value, depth)?;
-            }
-            entries.sort_by(|(one, _), (other, _)| in_order(one, other));
-            let repeated = entries.windows(2).any(|pair| pair[0].0 == pair[1].0);
-            if repeated { Err(CborError::NotDeterministic) } else { Ok(()) }
-        }
-        _ => Err(CborError::Forbidden),
-    }
-}
-
-/// The bytewise order of the encodings of two keys, which are not encoded for it where their kind
-/// has an order that is the same: the head of a longer text is greater.
-fn in_order(one: &Value, other: &Value) -> Ordering {
-    match (one, other) {
-        (Value::Text(one), Value::Text(other)) => (one.len(), one).cmp(&(other.len(), other)),
-        _ => to_bytes(one).cmp(&to_bytes(other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use ciborium::Value;
     use proptest::prelude::*;
+    use serde::Deserialize;
 
     use super::*;
 
@@ -182,6 +144,107 @@ mod tests {
         assert!(matches!(refused(b""), CborError::Malformed), "nothing");
         assert!(matches!(refused(&[0x81; 500]), CborError::Malformed), "deep nesting");
         assert!(matches!(refused(&[0; 1025]), CborError::TooLarge { .. }), "size");
+    }
+
+    fn to_bytes(value: &Value) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(value, &mut bytes).expect("writing to memory does not fail");
+        bytes
+    }
+
+    /// By the book: sorts maps in place; refuses what is outside the subset, and repeated keys.
+    fn sort(value: &mut Value, depth: usize) -> Result<(), CborError> {
+        match value {
+            Value::Bytes(_) | Value::Text(_) | Value::Bool(_) => Ok(()),
+            // CBOR has one bit more for negative integers than languages do.
+            Value::Integer(number) if i128::from(*number) >= i128::from(i64::MIN) => Ok(()),
+            Value::Array(items) => {
+                let depth = depth.checked_sub(1).ok_or(CborError::Malformed)?;
+                items.iter_mut().try_for_each(|item| sort(item, depth))
+            }
+            Value::Map(entries) => {
+                let depth = depth.checked_sub(1).ok_or(CborError::Malformed)?;
+                for (key, value) in entries.iter_mut() {
+                    sort(key, depth)?;
+                    sort(value, depth)?;
+                }
+                entries.sort_by_key(|(key, _)| to_bytes(key));
+                let repeated = entries.windows(2).any(|pair| pair[0].0 == pair[1].0);
+                if repeated { Err(CborError::NotDeterministic) } else { Ok(()) }
+            }
+            _ => Err(CborError::Forbidden),
+        }
+    }
+
+    /// One field of each kind that is easily taken for another.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Kinds {
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+        text: String,
+        pair: (u8, bool),
+        variant: Variant,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        option: Option<i64>,
+        #[serde(flatten)]
+        inner: Inner,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Variant {
+        Unit,
+        New(u8),
+        Pair(u8, u8),
+        Named { a: u8 },
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        list: Vec<u64>,
+    }
+
+    #[test]
+    fn every_kind_of_field_comes_back() {
+        use Variant::{Named, New, Pair, Unit};
+        for (variant, option) in
+            [(Unit, None), (New(1), Some(-5)), (Pair(1, 2), None), (Named { a: 3 }, Some(7))]
+        {
+            let kinds = Kinds {
+                bytes: vec![1, 2],
+                text: "t".to_owned(),
+                pair: (200, true),
+                variant,
+                option,
+                inner: Inner { list: vec![0, u64::MAX] },
+            };
+            let bytes = encode(&kinds);
+            assert!(is_deterministic(&bytes));
+            assert_eq!(decode::<Kinds>(&bytes, 1024).expect("our own"), kinds);
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_for_something_else() {
+        let shape =
+            |bytes: &[u8]| matches!(decode::<Variant>(bytes, 1024), Err(CborError::Shape(_)));
+        assert!(decode::<Variant>(b"\x64unit", 1024).is_ok());
+        assert!(shape(b"\x44unit"), "bytes for a name");
+        assert!(shape(b"\xa1\x64unit\x01"), "something in a unit");
+        assert!(shape(b"\x63new"), "nothing in what has something");
+        assert!(shape(b"\xa1\x64pair\x83\x01\x02\x03"), "an item too many");
+        assert!(shape(b"\xa1\x64pair\x81\x01"), "an item too few");
+        assert!(shape(b"\xa1\x65named\x81\x01"), "a list for fields");
+        assert!(shape(b"\xa1\x65named\xa1\x41a\x01"), "bytes for the name of a field");
+        assert!(shape(b"\xa1\x63new\x19\x01\x00"), "a number too large");
+        assert!(shape(b"\xa1\x63new\x20"), "a negative number");
+        let bytes = decode::<serde_bytes::ByteBuf>(b"\x82\x01\x02", 1024);
+        assert!(matches!(bytes, Err(CborError::Shape(_))), "a list for bytes");
+        assert!(
+            matches!(decode::<String>(b"\x41a", 1024), Err(CborError::Shape(_))),
+            "bytes for text"
+        );
     }
 
     /// By the book: what encodes to the same bytes when its maps are sorted.
@@ -227,6 +290,23 @@ mod tests {
                 bytes[at] = byte;
             }
             prop_assert_eq!(read(&bytes, usize::MAX).is_ok(), is_deterministic(&bytes));
+        }
+
+        #[test]
+        fn what_is_put_in_order_is_what_the_book_puts_in_order(mut value in value()) {
+            let ordered = order::put_in_order(&to_bytes(&value), MAX_DEPTH);
+            let ordered = ordered.and_then(|bytes| reader::check(&bytes).map(|()| bytes));
+            match sort(&mut value, MAX_DEPTH) {
+                Ok(()) => prop_assert_eq!(ordered.expect("of the subset"), to_bytes(&value)),
+                Err(_) => prop_assert!(ordered.is_err()),
+            }
+        }
+
+        #[test]
+        fn what_is_decoded_is_what_was_encoded(mut value in value()) {
+            prop_assume!(sort(&mut value, MAX_DEPTH).is_ok());
+            let decoded: Value = decode(&to_bytes(&value), usize::MAX).expect("of the subset");
+            prop_assert_eq!(decoded, value);
         }
 
         #[test]

@@ -7,7 +7,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use ciborium::Value;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
@@ -125,17 +124,21 @@ impl Envelope {
     }
 
     fn parse_alone(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
-        let Sign1 { header, payload, signature } = Sign1::read(&mut reader)?;
+        let (Sign1 { header, payload, signature }, rest) = Sign1::read(&mut reader)?;
+        let end = bytes.len() - rest.len();
+        let payload = end - payload.len()..end;
         Ok(Self::new(bytes.to_vec(), header, payload, Proof::Alone { signature }))
     }
 
     fn parse_leaf(bytes: &[u8], mut reader: Reader<'_>) -> Result<Self, EnvelopeError> {
         let protected = byte_string(&mut reader)?;
-        let payload = byte_string(&mut reader)?;
+        let payload = byte_string(&mut reader)?.len();
+        let end = bytes.len() - reader.rest().len();
+        let payload = end - payload..end;
         if reader.array() != Some(SIGN1_ITEMS) {
             return Err(EnvelopeError::Shape("no COSE_Sign1"));
         }
-        let root = Sign1::read(&mut reader)?;
+        let (root, _) = Sign1::read(&mut reader)?;
         let header = Header::parse(protected)?;
         if header.signer != root.header.signer || root.header.kind != BATCH_KIND {
             return Err(EnvelopeError::Header);
@@ -156,8 +159,9 @@ impl Envelope {
     pub(crate) fn sign(kind: Kind, version: u16, payload: Vec<u8>, signer: &dyn Signer) -> Self {
         let header = Header { kind: kind.number(), version, signer: signer.public() };
         let signature = signer.sign(&header.to_be_signed(&payload, STATEMENT_DOMAIN));
-        let bytes = cbor::encode(&Sign1 { header, payload: &payload, signature }.value());
-        Self::new(bytes, header, &payload, Proof::Alone { signature })
+        let mut envelope = Writer::default();
+        let payload = Sign1 { header, payload: &payload, signature }.write(&mut envelope);
+        Self::new(envelope.into_bytes(), header, payload, Proof::Alone { signature })
     }
 
     /// Signs many payloads of one kind with one signature; a single one is signed alone.
@@ -181,36 +185,32 @@ impl Envelope {
         let root = Sign1 { header: root_header, payload: &payload, signature };
         let leaves = payloads.into_iter().zip(paths).zip(0_u32..);
         leaves
-            .map(|((payload, path), index)| Self::leaf(header, payload, root, index, path))
+            .map(|((payload, path), index)| Self::leaf(header, &payload, root, index, path))
             .collect()
     }
 
     fn leaf(
         header: Header,
-        payload: Vec<u8>,
+        payload: &[u8],
         root: Sign1<'_>,
         index: u32,
         path: Vec<merkle::Hash>,
     ) -> Self {
-        let bytes = cbor::encode(&Value::Array(vec![
-            Value::Bytes(header.encode()),
-            Value::Bytes(payload.clone()),
-            root.value(),
-            Value::from(index),
-            Value::Array(path.iter().map(|hash| Value::Bytes(hash.to_vec())).collect()),
-        ]));
-        Self::new(bytes, header, &payload, Proof::Leaf { root: root.kept(), index, path })
+        let mut envelope = Writer::default();
+        envelope.array(LEAF_ITEMS).byte_string(&header.encode()).byte_string(payload);
+        let payload = envelope.len() - payload.len()..envelope.len();
+        root.write(&mut envelope);
+        envelope.unsigned(index.into()).array(path.len() as u64);
+        for hash in &path {
+            envelope.byte_string(hash);
+        }
+        let proof = Proof::Leaf { root: root.kept(), index, path };
+        Self::new(envelope.into_bytes(), header, payload, proof)
     }
 
-    /// The payload is kept as a part of `bytes`, where it comes after a head of one byte, the
-    /// protected header and, in a statement alone, an empty map, which is another byte.
-    fn new(bytes: Vec<u8>, header: Header, payload: &[u8], proof: Proof) -> Self {
-        let id = header.id_of(payload);
-        let heads = if matches!(proof, Proof::Alone { .. }) { 2 } else { 1 };
-        let mut strings = Writer::default();
-        strings.byte_string(&header.encode()).byte_string(payload);
-        let end = heads + strings.into_bytes().len();
-        let payload = end - payload.len()..end;
+    /// The payload is that part of `bytes`.
+    fn new(bytes: Vec<u8>, header: Header, payload: Range<usize>, proof: Proof) -> Self {
+        let id = header.id_of(&bytes[payload.clone()]);
         Self(Arc::new(Inner { bytes, header, payload, proof, id }))
     }
 
@@ -276,25 +276,26 @@ impl Envelope {
 }
 
 impl<'a> Sign1<'a> {
-    /// Reads what comes after the beginning of the array.
-    fn read(reader: &mut Reader<'a>) -> Result<Self, EnvelopeError> {
+    /// Reads what comes after the beginning of the array; gives also what comes after the payload.
+    fn read(reader: &mut Reader<'a>) -> Result<(Self, &'a [u8]), EnvelopeError> {
         let protected = byte_string(reader)?;
         if reader.map() != Some(0) {
             return Err(EnvelopeError::Shape("an unprotected header that is not an empty map"));
         }
         let payload = byte_string(reader)?;
+        let rest = reader.rest();
         let signature = byte_string(reader)?.try_into();
         let signature = signature.map_err(|_| EnvelopeError::Shape("a signature has 64 bytes"))?;
-        Ok(Self { header: Header::parse(protected)?, payload, signature: Signature(signature) })
+        let header = Header::parse(protected)?;
+        Ok((Self { header, payload, signature: Signature(signature) }, rest))
     }
 
-    fn value(self) -> Value {
-        Value::Array(vec![
-            Value::Bytes(self.header.encode()),
-            Value::Map(Vec::new()),
-            Value::Bytes(self.payload.to_vec()),
-            Value::Bytes(self.signature.0.to_vec()),
-        ])
+    /// Adds it to `envelope`; gives where its payload is there.
+    fn write(self, envelope: &mut Writer) -> Range<usize> {
+        envelope.array(SIGN1_ITEMS).byte_string(&self.header.encode()).map(0);
+        let end = envelope.byte_string(self.payload).len();
+        envelope.byte_string(&self.signature.0);
+        end - self.payload.len()..end
     }
 
     fn kept(self) -> Root {
@@ -354,7 +355,9 @@ fn byte_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], EnvelopeError> {
 }
 
 fn batch_payload(count: u32, root: &merkle::Hash) -> Vec<u8> {
-    cbor::encode(&Value::Array(vec![Value::from(count), Value::Bytes(root.to_vec())]))
+    let mut payload = Writer::default();
+    payload.array(2).unsigned(count.into()).byte_string(root);
+    payload.into_bytes()
 }
 
 fn batch_count(payload: &[u8]) -> Option<u32> {

@@ -3,8 +3,8 @@
 use super::{ARRAY, BYTES, CborError, MAP, MAX_DEPTH, NEGATIVE, TAG, TEXT, UNSIGNED};
 
 /// Values of major type 7.
-const FALSE: u64 = 20;
-const TRUE: u64 = 21;
+pub(super) const FALSE: u64 = 20;
+pub(super) const TRUE: u64 = 21;
 
 /// Bytes of which everything before a place has been read.
 pub(crate) struct Reader<'a> {
@@ -12,10 +12,11 @@ pub(crate) struct Reader<'a> {
 }
 
 /// The begin of an item.
-struct Head {
-    major: u8,
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub major: u8,
     /// A number, a length, a count, or a simple value.
-    argument: u64,
+    pub argument: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -100,7 +101,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn head(&mut self) -> Result<Head, CborError> {
+    pub(super) fn head(&mut self) -> Result<Head, CborError> {
         let [first] = self.take_array()?;
         let (major, info) = (first >> 5, first & 0x1f);
         // Below it the argument would have had a shorter form.
@@ -121,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
+    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
         let length = usize::try_from(length).map_err(|_| CborError::Malformed)?;
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(CborError::Malformed)?;
         self.rest = rest;

@@ -9,6 +9,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// With room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
+    }
+
     /// Adds to what begins with `bytes`.
     pub(crate) fn after(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec() }
@@ -39,6 +44,17 @@ impl Writer {
     pub(crate) fn byte_string(&mut self, contents: &[u8]) -> &mut Self {
         self.head(BYTES, contents.len() as u64).bytes.extend(contents);
         self
+    }
+
+    /// Items that are encoded already.
+    pub(crate) fn encoded(&mut self, items: &[u8]) -> &mut Self {
+        self.bytes.extend(items);
+        self
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
