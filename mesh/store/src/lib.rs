@@ -16,6 +16,7 @@ mod blobs;
 mod committer;
 mod dirs;
 mod export;
+mod packing;
 mod partial;
 mod sled_store;
 mod store;

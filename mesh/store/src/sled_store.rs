@@ -26,6 +26,7 @@ use mesh_core::{Commit, Write};
 
 use crate::committer::{Engine, Queue};
 use crate::dirs;
+use crate::packing::{pack, unpack};
 use crate::store::{Completion, MAX_PAGE, Page, Stats, Store, StoreError};
 
 /// Sled's name for the file that holds everything.
@@ -164,7 +165,7 @@ impl Store for SledStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|records| Ok(records.get(key)?.map(|value| value.to_vec())))
+        self.read(|records| Ok(records.get(key)?.map(|value| unpack(&value)).transpose()?))
     }
 
     fn page(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Page, StoreError> {
@@ -185,8 +186,9 @@ impl Store for SledStore {
                     page.next = page.records.last().map(|(key, _)| key.clone());
                     break;
                 }
+                let value = unpack(&value)?;
                 bytes += key.len() + value.len();
-                page.records.push((key.to_vec(), value.to_vec()));
+                page.records.push((key.to_vec(), value));
             }
             Ok(page)
         })
@@ -277,7 +279,7 @@ impl Engine for Sled {
         let mut batch = sled::Batch::default();
         for write in writes {
             match write {
-                Write::Put { key, value } => batch.insert(key, value),
+                Write::Put { key, value } => batch.insert(key, pack(value)),
                 Write::Delete { key } => batch.remove(key),
             }
         }

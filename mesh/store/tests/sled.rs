@@ -1,5 +1,8 @@
 //! What holds for the sled engine in particular: its files, damage to them, exports, and a model.
 
+#[path = "support/noise.rs"]
+mod noise;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -8,6 +11,8 @@ use std::path::Path;
 use mesh_core::Write;
 use mesh_store::{ImportError, MAX_VALUE, Options, Records, SledStore, Store, StoreError};
 use proptest::prelude::*;
+
+use self::noise::noise;
 
 #[test]
 fn its_directory_is_private() {
@@ -26,7 +31,8 @@ fn records_of_the_largest_size_stay_in_the_synced_file() {
 
     for round in 0..4_u8 {
         for key in 0..60_u8 {
-            store.commit(vec![Write::put([key], vec![round; MAX_VALUE])]).expect("durable");
+            let value = noise(u64::from(round) << 8 | u64::from(key), MAX_VALUE);
+            store.commit(vec![Write::put([key], value)]).expect("durable");
         }
     }
 
@@ -174,6 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
     let value = prop_oneof![
         8 => prop::collection::vec(any::<u8>(), 0..64),
         1 => (any::<u8>(), 1_000..=MAX_VALUE).prop_map(|(byte, length)| vec![byte; length]),
+        1 => (any::<u64>(), 1_000..=MAX_VALUE).prop_map(|(seed, length)| noise(seed, length)),
     ];
     let write = prop_oneof![
         3 => (key(), value).prop_map(|(key, value)| Write::Put { key, value }),
@@ -198,7 +205,7 @@ fn filled() -> tempfile::TempDir {
     let temp = temp();
     let store = open(temp.path());
     for n in 0..100_u8 {
-        store.commit(vec![Write::put([n], vec![n; 1_000])]).expect("durable");
+        store.commit(vec![Write::put([n], noise(n.into(), 1_000))]).expect("durable");
     }
     store.close();
     temp

@@ -1,6 +1,8 @@
 //! A workload whose whole state follows from the number of its last commit, so that whatever a crash leaves
 //! can be compared with what it should have left: no commit in part, none out of order, none lost.
 
+mod noise;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader, Write as _};
@@ -94,7 +96,7 @@ fn last(store: &SledStore) -> Option<u64> {
     Some(u64::from_be_bytes(value.try_into().expect("eight bytes")))
 }
 
-/// One to twelve records, some large.
+/// One to twelve records, some large; every other commit's repeat themselves.
 fn records(n: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let mix = move |i: u64| (n * 31 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     (0..=mix(0) % 12).map(move |i| {
@@ -105,6 +107,6 @@ fn records(n: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         };
         let key = [&mix(i).to_be_bytes()[4..], &n.to_be_bytes(), &i.to_be_bytes()].concat();
         let byte = (n % 251) as u8;
-        (key, vec![byte; size])
+        (key, if n % 2 == 0 { vec![byte; size] } else { noise::noise(n, size) })
     })
 }
