@@ -9,6 +9,8 @@ mod order;
 mod reader;
 mod writer;
 
+use std::cell::Cell;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -75,17 +77,28 @@ impl CborError {
 /// # Panics
 /// If `value` holds a float, null or a non-serialisable type: our own types never do.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    // What is encoded within an encoding finds none, and makes its own.
+    let mut bytes = WORKSPACE.take();
+    bytes.clear();
     ciborium::into_writer(value, &mut bytes).expect("our types serialise into memory");
-    match reader::check(&bytes) {
-        Ok(()) => bytes,
-        Err(_) => {
-            let bytes = order::put_in_order(&bytes, MAX_DEPTH).expect("our types use the subset");
-            reader::check(&bytes).expect("our types use the subset");
-            bytes
-        }
+    let ordered = match reader::check(&bytes) {
+        Ok(()) => bytes.clone(),
+        Err(_) => order::put_in_order(&bytes, MAX_DEPTH).expect("our types use the subset"),
+    };
+    if bytes.capacity() <= WORKSPACE_BYTES {
+        WORKSPACE.set(bytes);
     }
+    ordered
 }
+
+thread_local! {
+    /// Room to encode in: how long an encoding becomes is not known before, and memory that grows is copied again
+    /// and again.
+    static WORKSPACE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// More than a record or a frame needs is not held on to.
+const WORKSPACE_BYTES: usize = 256 << 10;
 
 /// Decodes `bytes` if they are the one deterministic encoding of a `T`, unknown keys aside.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, CborError> {
@@ -100,9 +113,6 @@ pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Reader<'_>, CborError> 
     reader::check(bytes)?;
     Ok(Reader::new(bytes))
 }
-
-/// Most of what is encoded is longer, and little of it much longer.
-const USUAL_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -38,9 +38,9 @@ struct Kept {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct ReceiptRecord {
-    receipt: Envelope,
     /// The result's expiry: nobody sends it after that.
     until: Timestamp,
+    receipt: Envelope,
 }
 
 impl Default for Receipts {

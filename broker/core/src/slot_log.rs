@@ -38,14 +38,14 @@ struct Log {
     replaced: usize,
 }
 
-/// What a slot is from now on.
+/// What a slot is from now on; the fields in the order of the encoding.
 #[derive(Debug, Serialize, Deserialize)]
 struct Change {
-    task: u32,
-    replica: u16,
     /// Its record; empty if it is open.
     #[serde(with = "serde_bytes")]
     slot: Vec<u8>,
+    task: u32,
+    replica: u16,
 }
 
 impl SlotLog {

@@ -52,6 +52,20 @@ impl Writer {
         self
     }
 
+    /// Puts what another one has written between what was written before and after `place`.
+    pub(crate) fn insert(&mut self, place: usize, items: &Self) {
+        self.bytes.splice(place..place, items.bytes.iter().copied());
+    }
+
+    /// Writes over what was written from `place` on.
+    pub(crate) fn overwrite(&mut self, place: usize, items: &[u8]) {
+        self.bytes[place..place + items.len()].copy_from_slice(items);
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes so far.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

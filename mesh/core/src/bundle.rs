@@ -99,11 +99,11 @@ impl Bundle {
     }
 }
 
-/// A bundle whose statement has not been checked.
+/// A bundle whose statement has not been checked; its fields in the order of the encoding.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WireBundle {
-    statement: Envelope,
     via: PublicKey,
+    statement: Envelope,
 }
 
 impl WireBundle {

@@ -122,11 +122,11 @@ pub struct Custody {
     limits: CustodyLimits,
 }
 
-/// One bundle of a chunk.
+/// One bundle of a chunk. There are many: fields in the order of the encoding need not be put into it.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    order: u64,
     duty: Duty,
+    order: u64,
     bundle: WireBundle,
 }
 
