@@ -175,7 +175,11 @@ impl Net {
             }
             answer => return Err(refusal(answer)),
         };
-        let stream = receive_content(stream, hash, size, into).await?;
+        let received = receive_content(stream, hash, size, into).await;
+        if let Err(BlobError::WrongByte { .. }) = received {
+            self.blame(peer).await;
+        }
+        let stream = received?;
         // The blob is here whether or not the peer learns of it.
         if let Err(error) = conclude(stream, &Answer::Ok { size }).await {
             tracing::debug!(%peer, %hash, %error, "a fetched blob could not be acknowledged");

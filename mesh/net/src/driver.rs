@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Disconnect { peer: PeerKey },
     Block { peer: PeerKey },
     Unblock { peer: PeerKey },
+    Blame { peer: PeerKey },
     Request { protocol: Protocol, peer: PeerKey, data: Vec<u8>, answer: Answer<Response> },
     Subscribe { topic: Topic, answer: Answer<Result<(), SubscribeError>> },
     Unsubscribe { topic: Topic },
@@ -172,6 +173,7 @@ impl Driver {
             Command::Disconnect { peer } => self.disconnect(peer),
             Command::Block { peer } => self.block(peer),
             Command::Unblock { peer } => self.unblock(peer),
+            Command::Blame { peer } => self.blame(peer),
             Command::Request { protocol, peer, data, answer } => {
                 self.request(protocol, peer, data, answer);
             }
@@ -353,6 +355,18 @@ impl Driver {
     fn unblock(&mut self, peer: PeerKey) {
         if let Some(id) = peer.peer_id() {
             self.swarm.behaviour_mut().gate.unblock(&id);
+        }
+    }
+
+    fn blame(&mut self, peer: PeerKey) {
+        tracing::warn!(%peer, "the peer has sent a wrong byte of a blob");
+        let Some(id) = peer.peer_id() else { return };
+        let (score, goes) = self.swarm.behaviour_mut().gate.blame(id);
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip() {
+            gossip.set_application_score(&id, score);
+        }
+        if goes {
+            self.disconnect(peer);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Refuses connections: to peers that are blocked or whose key is not Ed25519, and from addresses that have their share.
+//! Refuses connections: to peers that are blocked, shunned, or whose key is not Ed25519, and from addresses that have
+//! their share.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -16,12 +17,14 @@ use libp2p::{Multiaddr, PeerId};
 use thiserror::Error;
 
 use crate::PeerKey;
+use crate::blame::Blame;
 use crate::crowd::{Crowd, Crowded};
 
 /// Who is refused.
 pub(crate) struct Gate {
     /// Bounded by who blocks: only our own program does.
     blocked: HashSet<PeerId>,
+    blame: Blame,
     crowd: Crowd,
 }
 
@@ -29,6 +32,8 @@ pub(crate) struct Gate {
 pub(crate) enum Denied {
     #[error("the peer is blocked")]
     Blocked,
+    #[error("the peer has sent wrong bytes of blobs")]
+    Shunned,
     #[error("the peer's key is not ed25519")]
     KeyType,
     #[error(transparent)]
@@ -37,7 +42,7 @@ pub(crate) enum Denied {
 
 impl Gate {
     pub(crate) fn new(crowd: Crowd) -> Self {
-        Self { blocked: HashSet::new(), crowd }
+        Self { blocked: HashSet::new(), blame: Blame::default(), crowd }
     }
 
     pub(crate) fn block(&mut self, peer: PeerId) {
@@ -48,9 +53,18 @@ impl Gate {
         self.blocked.remove(peer);
     }
 
+    /// `peer` has sent a wrong byte of a blob. Gives its part of the peer's score, and whether the peer is to go.
+    pub(crate) fn blame(&mut self, peer: PeerId) -> (f64, bool) {
+        let now = Instant::now();
+        (self.blame.add(peer, now), self.blame.shuns(&peer, now))
+    }
+
     fn admit(&self, peer: &PeerId) -> Result<ConnectionHandler, ConnectionDenied> {
         if self.blocked.contains(peer) {
             return Err(ConnectionDenied::new(Denied::Blocked));
+        }
+        if self.blame.shuns(peer, Instant::now()) {
+            return Err(ConnectionDenied::new(Denied::Shunned));
         }
         if PeerKey::from_peer_id(peer).is_none() {
             return Err(ConnectionDenied::new(Denied::KeyType));

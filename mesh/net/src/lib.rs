@@ -19,6 +19,7 @@
 //! and connections by count, half-read requests and unanswered requests by bytes, and the queue of events, whose rules
 //! are in the documentation of [`Event`].
 
+mod blame;
 pub mod blob;
 mod channel;
 mod codec;

@@ -96,7 +96,7 @@ pub enum DialError {
         /// The address.
         address: Multiaddr,
     },
-    /// Blocked, not Ed25519, or too many connections.
+    /// Blocked, shunned for wrong bytes, not Ed25519, or too many connections.
     #[error("the connection to {address} is not admitted: {reason}")]
     Denied {
         /// The address.
@@ -200,6 +200,13 @@ impl Net {
     /// Admits `peer` again.
     pub async fn unblock(&self, peer: PeerKey) {
         self.tell(Command::Unblock { peer }).await;
+    }
+
+    /// `peer` has sent a wrong byte of a blob that it brought; of one that was fetched this is known. Its gossip is
+    /// heard less from now on, and at the third time within an hour it is disconnected and not admitted for ten
+    /// minutes.
+    pub async fn blame(&self, peer: PeerKey) {
+        self.tell(Command::Blame { peer }).await;
     }
 
     /// Sends `data` to `peer` and waits for its answer. Nothing is dialled for it.

@@ -313,7 +313,12 @@ impl Link {
             Ok(writer) => writer,
             Err(error) => return Ok(put.refuse(for_peer(&error)).await?),
         };
-        let received = put.receive_into(clone_file(writer.file(), &name)?).await?;
+        let peer = put.peer;
+        let received = put.receive_into(clone_file(writer.file(), &name)?).await;
+        if matches!(received, Err(mesh_net::BlobError::WrongByte { .. })) {
+            self.net.blame(peer).await;
+        }
+        let received = received?;
         match blocking(move || writer.finish()).await {
             Ok(()) => Ok(received.stored().await?),
             Err(error) => Ok(received.failed(for_peer(&error)).await?),

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use mesh_net::{BlobError, BlobGet, BlobPut, Event, IncomingBlob, Sent};
+use mesh_net::{BlobError, BlobGet, BlobPut, DialError, Event, IncomingBlob, Sent};
 
 use crate::{Node, raw, story};
 
@@ -206,7 +206,7 @@ async fn a_receiver_that_cannot_write_tells_the_sender() {
 #[tokio::test]
 async fn a_peer_that_changes_one_byte_is_found_out_at_its_group() {
     story(async || {
-        let client = Node::client(2).await;
+        let mut client = Node::client(2).await;
         let mut raw = raw(9).await;
         let mut streams = raw.accept("/talkoot/1/blob");
         raw.be_dialled_by(&client.net).await;
@@ -214,7 +214,9 @@ async fn a_peer_that_changes_one_byte_is_found_out_at_its_group() {
         let hash = blake3::hash(&content);
         let (left, right) = content.split_at(16 * 1024);
 
-        for (wrong_byte, expected) in [(None, Ok(32_768)), (Some(20_000), Err(16_384))] {
+        // At the third wrong byte it is shunned.
+        let wrong = (Some(20_000), Err(16_384));
+        for (wrong_byte, expected) in [(None, Ok(32_768)), wrong, wrong, wrong] {
             let (into, copy) = empty();
             let fetch = client.net.fetch_blob(raw.key, hash, 1 << 20, into);
             let serve = async {
@@ -252,6 +254,11 @@ async fn a_peer_that_changes_one_byte_is_found_out_at_its_group() {
                 }
             }
         }
+        let gone =
+            |event| matches!(event, Event::Disconnected { peer } if peer == raw.key).then_some(());
+        client.until(gone).await;
+        let refused = client.net.dial(raw.address.clone()).await.expect_err("not for ten minutes");
+        assert!(matches!(refused, DialError::Denied { .. }), "{refused:?}");
     })
     .await;
 }
