@@ -40,11 +40,11 @@ use crate::ad_table::AdTable;
 use crate::admission::{AdmissionRules, Admitted};
 use crate::calls::Calls;
 use crate::card::OwnCard;
-use crate::contract::{Action, Direction, GossipVerdict, Input, News};
+use crate::contract::{Action, Direction, Input, News};
 use crate::dialling::Dialling;
 use crate::epochs_owed::EpochsOwed;
 use crate::exchange::Exchange;
-use crate::gossip_set::{Admission, GossipSet};
+use crate::gossip_set::GossipSet;
 use crate::head_starts::HeadStarts;
 use crate::inquiries::Inquiries;
 use crate::lease_table::LeaseTable;
@@ -256,12 +256,7 @@ impl Broker {
                 self.network = Some(listing);
             }
             Input::Gossip { gossip, from, token } => {
-                let heard = self.admitted.has(from);
-                let verdict = if heard && self.learn(gossip, now) == Admission::News {
-                    GossipVerdict::Accept
-                } else {
-                    GossipVerdict::Ignore
-                };
+                let verdict = self.hear(gossip, from, now);
                 self.outbox.push(Action::Judge { token, verdict });
             }
             Input::Ask { from, ask, reply } => self.asked(from, ask, reply, now),

@@ -57,6 +57,8 @@ pub struct Quotas {
     pub offers_a_project: usize,
     /// Bytes of the packages of these offers.
     pub package_bytes_a_project: u64,
+    /// Statements of one signer that are passed on as gossip. What is above comes by reconciliation.
+    pub gossip_a_signer: Rate,
 }
 
 /// Bytes of a question that count once: most are shorter.
@@ -85,6 +87,8 @@ impl Default for Quotas {
             },
             offers_a_project: crate::gossip_set::MAX_OFFERS_A_PROJECT,
             package_bytes_a_project: 4 << 30,
+            // Of a project that publishes and withdraws 1,000 offers a second, ten times in a row.
+            gossip_a_signer: rate(120_000, 20_000),
         }
     }
 }
@@ -187,22 +191,40 @@ impl Meters {
         let of_address = address.map(|class| (Charged::Address(class), self.quotas.address));
         let mut moved = Vec::new();
         for (who, allowance) in std::iter::once(of_key).chain(of_address) {
-            let name = (self.metered(who, toll), toll.name());
-            let (amount, rate) = toll.amount_and_rate(&allowance);
-            let at = self.meters.get(&name).copied().unwrap_or_default().max(now.mono);
-            let step = |count: u64| time_of(count, rate.a_minute.saturating_mul(weight));
-            let burst = step(rate.burst.saturating_mul(weight));
-            // What is larger than a burst would never be taken.
-            let ahead = at + step(amount).min(burst);
-            let allowed = now.mono + burst;
-            if ahead > allowed {
-                self.remember((who, toll.name()), now);
-                return Err(ahead - allowed);
-            }
-            moved.push((name, ahead));
+            let (amount, Rate { a_minute, burst }) = toll.amount_and_rate(&allowance);
+            let (a_minute, burst) = (a_minute.saturating_mul(weight), burst.saturating_mul(weight));
+            moved.push(self.moved((who, toll.name()), amount, Rate { a_minute, burst }, now)?);
         }
         self.meters.extend(moved);
         Ok(())
+    }
+
+    /// Whether a statement of `signer` that others tell is to be passed on; charges him.
+    pub(crate) fn passes_on(&mut self, signer: PublicKey, now: Now) -> bool {
+        let moved =
+            self.moved((Charged::Key(signer), "gossip"), 1, self.quotas.gossip_a_signer, now);
+        moved.map(|(name, ahead)| self.meters.insert(name, ahead)).is_ok()
+    }
+
+    /// Where `amount` moves the meter of that name; if that is over the limit, after which time there is room.
+    fn moved(
+        &mut self,
+        (who, limit): (Charged, &'static str),
+        amount: u64,
+        rate: Rate,
+        now: Now,
+    ) -> Result<((Charged, &'static str), Mono), Duration> {
+        let name = (self.metered(who, limit), limit);
+        let at = self.meters.get(&name).copied().unwrap_or_default().max(now.mono);
+        let burst = time_of(rate.burst, rate.a_minute);
+        // What is larger than a burst would never be taken.
+        let ahead = at + time_of(amount, rate.a_minute).min(burst);
+        let allowed = now.mono + burst;
+        if ahead > allowed {
+            self.remember((who, limit), now);
+            return Err(ahead - allowed);
+        }
+        Ok((name, ahead))
     }
 
     /// Those who were limited within the hour.
@@ -227,8 +249,8 @@ impl Meters {
         self.limited.retain(|_, (_, last)| *last + REMEMBERED > now.mono);
     }
 
-    fn metered(&self, who: Charged, toll: Toll) -> Charged {
-        let has_one = self.meters.contains_key(&(who, toll.name()));
+    fn metered(&self, who: Charged, limit: &'static str) -> Charged {
+        let has_one = self.meters.contains_key(&(who, limit));
         if has_one || self.meters.len() < MAX_METERS { who } else { Charged::Others }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::{
-    Action, Broker, BrokerConfig, Direction, GossipToken, Input, MAX_BLOB_SOURCES,
-    MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER, OVERDUE_PAUSE, PAUSE_ALLOWANCE,
+    Action, Broker, BrokerConfig, Direction, GossipToken, GossipVerdict, Input, MAX_BLOB_SOURCES,
+    MAX_EXPLANATIONS, MAX_EXPLANATIONS_AN_ASKER, OVERDUE_PAUSE, PAUSE_ALLOWANCE, Quotas, Rate,
 };
 use capability::statements::{
     Ad, BrokerCard, Class, ClassCount, Intent, JobResult, Offer, Package, Summary,
@@ -275,6 +275,39 @@ fn receipt_of(project: Project, n: u32, now: Now) -> Bundle {
     let result: Verified<JobResult> = result(volunteer, &Verified::sign(lease, &key(1)), now);
     let receipt = project.receipt(&result, accepted(), now);
     receipt_bundle(&receipt, key(1).0)
+}
+
+#[test]
+fn of_one_signer_so_much_gossip_is_passed_on_and_the_rest_comes_by_comparison() {
+    let quotas = Quotas { gossip_a_signer: Rate { a_minute: 60, burst: 2 }, ..Quotas::default() };
+    let mut alone = Alone::new(BrokerConfig { quotas, ..BrokerConfig::default() });
+    let now = alone.now;
+    let offer = |project: Project, n: u32| Gossip::Offer(project.offer(n + 1, 1, now));
+    let heard = |alone: &mut Alone, gossip: Gossip| {
+        let id = gossip.id();
+        let token = GossipToken(0);
+        let actions = alone.give(Input::Gossip { gossip, from: key(9).0, token });
+        let judged = actions.into_iter().find_map(|action| match action {
+            Action::Judge { verdict, .. } => Some(verdict == GossipVerdict::Accept),
+            _ => None,
+        });
+        let passed_on = judged.expect("a verdict");
+        assert_eq!(passed_on, alone.broker.knows(id));
+        passed_on
+    };
+    assert!(heard(&mut alone, offer(project(0), 0)) && heard(&mut alone, offer(project(0), 1)));
+    let known = offer(project(0), 1);
+    alone.give(Input::Gossip { gossip: known, from: key(9).0, token: GossipToken(0) });
+    assert!(!heard(&mut alone, offer(project(0), 2)));
+    assert!(heard(&mut alone, offer(project(1), 2)), "others have their own");
+    assert_eq!(alone.broker.limited().len(), 1);
+
+    let rest = offer(project(0), 2);
+    let id = rest.id();
+    alone.give(Input::Given { from: key(9).0, statements: vec![rest] });
+    assert!(alone.broker.knows(id));
+    alone.now = alone.now.after(Duration::from_secs(1));
+    assert!(heard(&mut alone, offer(project(0), 3)), "what is known already costs nothing");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Limits {
     pub offers_a_project: usize,
     /// Bytes of their packages. Default: 4 GiB.
     pub packages_a_project: Bytes,
+    /// Statements of one signer that are passed on as gossip.
+    pub gossip_a_signer: Count,
 }
 
 /// What one may ask.
@@ -83,15 +85,21 @@ impl Default for Limits {
             address: quotas.address.into(),
             offers_a_project: quotas.offers_a_project,
             packages_a_project: Bytes(quotas.package_bytes_a_project),
+            gossip_a_signer: quotas.gossip_a_signer.into(),
         }
+    }
+}
+
+impl From<Rate> for Count {
+    fn from(Rate { a_minute, burst }: Rate) -> Self {
+        Self { a_minute, burst }
     }
 }
 
 impl From<Allowance> for Allowed {
     fn from(Allowance { calls, custody, uploads }: Allowance) -> Self {
-        let count = |rate: Rate| Count { a_minute: rate.a_minute, burst: rate.burst };
         let uploads = Amount { a_minute: Bytes(uploads.a_minute), burst: Bytes(uploads.burst) };
-        Self { calls: count(calls), custody: count(custody), uploads }
+        Self { calls: calls.into(), custody: custody.into(), uploads }
     }
 }
 
@@ -103,19 +111,18 @@ impl Limits {
             address: self.address.allowance("address")?,
             offers_a_project: self.offers_a_project,
             package_bytes_a_project: self.packages_a_project.0,
+            gossip_a_signer: rate(
+                "gossip-a-signer",
+                self.gossip_a_signer.a_minute,
+                self.gossip_a_signer.burst,
+            )?,
         })
     }
 }
 
 impl Allowed {
     fn allowance(&self, of: &str) -> Outcome<Allowance> {
-        let rate = |name: &str, a_minute: u64, burst: u64| {
-            if a_minute == 0 || burst == 0 {
-                let what = format!("`limits.{of}.{name}` lets nobody ask anything");
-                return Err(wrong(what, "both `a-minute` and `burst` are at least 1"));
-            }
-            Ok(Rate { a_minute, burst })
-        };
+        let rate = |name: &str, a_minute, burst| rate(&format!("{of}.{name}"), a_minute, burst);
         let Self { calls, custody, uploads } = self;
         Ok(Allowance {
             calls: rate("calls", calls.a_minute, calls.burst)?,
@@ -123,4 +130,12 @@ impl Allowed {
             uploads: rate("uploads", uploads.a_minute.0, uploads.burst.0)?,
         })
     }
+}
+
+fn rate(name: &str, a_minute: u64, burst: u64) -> Outcome<Rate> {
+    if a_minute == 0 || burst == 0 {
+        let what = format!("`limits.{name}` lets nobody ask anything");
+        return Err(wrong(what, "both `a-minute` and `burst` are at least 1"));
+    }
+    Ok(Rate { a_minute, burst })
 }

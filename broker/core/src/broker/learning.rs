@@ -8,7 +8,7 @@ use mesh_core::{Ask, Gossip, Now, Shard, Write};
 
 use super::Broker;
 use crate::calls::Purpose;
-use crate::contract::{Action, News};
+use crate::contract::{Action, GossipVerdict, News};
 use crate::gossip_set::{Admission, Subject};
 use crate::record;
 
@@ -38,6 +38,16 @@ impl Broker {
                 self.publish(told);
             }
         }
+    }
+
+    /// Learns what others tell, and says whether to pass it on. Of one signer so much is passed on in a time; the
+    /// rest comes by reconciliation, which nobody can hurry.
+    pub(super) fn hear(&mut self, gossip: Gossip, from: PublicKey, now: Now) -> GossipVerdict {
+        let is_news = self.admitted.has(from)
+            && self.known.judge(&gossip) == Admission::News
+            && self.meters.passes_on(gossip.signer(), now)
+            && self.learn(gossip, now) == Admission::News;
+        if is_news { GossipVerdict::Accept } else { GossipVerdict::Ignore }
     }
 
     /// Takes one statement, unless it is old, over a bound, or not wanted.
