@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use capability::statements::{Intent, JobResult, Lease, TaskId, Verdict};
 use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
-use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer};
+use mesh_core::{Answer, Ask, Bundle, Cargo, HandoverAnswer, Published};
 
 use crate::disk::Disk;
 use crate::engine::SimTime;
@@ -99,7 +99,7 @@ pub struct Oracle {
 #[derive(Debug)]
 enum Promise {
     Publish {
-        offer: StatementId,
+        offers: Vec<StatementId>,
     },
     Grant,
     Renew {
@@ -147,7 +147,9 @@ impl Oracle {
     /// A node takes a question. `is_home` says whether it is itself the home that is asked.
     pub fn asked(&mut self, node: NodeId, reply: Number, ask: &Ask, is_home: bool, at: Timestamp) {
         let promise = match ask {
-            Ask::Publish { offer, .. } => Promise::Publish { offer: offer.id() },
+            Ask::Publish { offers, .. } => {
+                Promise::Publish { offers: offers.iter().map(|it| it.offer.id()).collect() }
+            }
             Ask::Claim { .. } if is_home => Promise::Grant,
             Ask::Renew { renewal, .. } if is_home => {
                 if renewal.intent == Intent::Release {
@@ -251,9 +253,11 @@ impl Oracle {
 
     fn asks(&mut self, node: NodeId, ask: &Ask) -> Look {
         match ask {
-            Ask::Publish { offer, .. } => {
-                self.projects.insert(offer.id(), offer.project);
-                self.makers.insert(offer.id(), node);
+            Ask::Publish { offers, .. } => {
+                for Published { offer, .. } in offers {
+                    self.projects.insert(offer.id(), offer.project);
+                    self.makers.insert(offer.id(), node);
+                }
                 Ok(())
             }
             Ask::Withdraw { withdrawals } => {
@@ -282,7 +286,12 @@ impl Oracle {
 
     fn replies(&mut self, node: NodeId, reply: Number, answer: &Answer, disk: &Disk) -> Look {
         match (self.open.remove(&(node, reply)), answer) {
-            (Some(Promise::Publish { offer }), Answer::Done) => self.promises(node, offer, disk),
+            (Some(Promise::Publish { offers }), answer) => {
+                let parts = answer.clone().parts(offers.len()).unwrap_or_default();
+                let taken = offers.into_iter().zip(parts);
+                let mut taken = taken.filter(|(_, part)| *part == Answer::Done);
+                taken.try_for_each(|(offer, _)| self.promises(node, offer, disk))
+            }
             (Some(Promise::Grant), Answer::Leases(leases)) => {
                 leases.iter().try_for_each(|lease| self.grants(lease))
             }

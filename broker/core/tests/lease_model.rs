@@ -312,8 +312,8 @@ impl Run {
     fn publish(&mut self, ranges: Vec<(u32, u32)>) {
         let Self { project, home, epoch, .. } = *self;
         let mut publication = publication(project, &self.offer, epoch, home, self.world.now);
-        if let Ask::Publish { settled, .. } = &mut publication {
-            *settled = ranges;
+        if let Ask::Publish { offers, .. } = &mut publication {
+            offers[0].settled = ranges;
         }
         assert_eq!(self.world.ask(project.master.0, home, publication), Answer::Done);
     }

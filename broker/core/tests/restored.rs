@@ -16,8 +16,8 @@ fn asking(volunteer: u8, home: Key, epoch: u64) -> Asking {
 /// The same publication by a master that remembers, or does not, that this broker acknowledged it.
 fn remembering(publication: &Ask, remembers: bool) -> Ask {
     let mut publication = publication.clone();
-    if let Ask::Publish { again, .. } = &mut publication {
-        *again = remembers;
+    if let Ask::Publish { offers, .. } = &mut publication {
+        offers[0].again = remembers;
     }
     publication
 }
@@ -52,8 +52,8 @@ fn what_was_granted_after_the_back_up_is_granted_again_in_a_new_epoch_only() {
 
     // The master has Bob's result meanwhile, which counts, although its lease is of the past.
     let mut anew = publication(project, &offer, 2, home, world.now);
-    if let Ask::Publish { settled, .. } = &mut anew {
-        *settled = vec![(after[0].task.task, after[0].task.task)];
+    if let Ask::Publish { offers, .. } = &mut anew {
+        offers[0].settled = vec![(after[0].task.task, after[0].task.task)];
     }
     assert_eq!(world.ask(project.master.0, home, anew), Answer::Done);
     let granted = tasks(&leases(claim(&mut world, ALICE, 2, 9)));
@@ -90,8 +90,8 @@ fn records_of_past_epochs_leave_no_trace_in_the_new_one() {
     let mut world = World::of(&[home]);
     let offer = project.offer(2, 1, world.now);
     let mut first = publication(project, &offer, 1, home, world.now);
-    if let Ask::Publish { settled, .. } = &mut first {
-        *settled = vec![(0, 0)];
+    if let Ask::Publish { offers, .. } = &mut first {
+        offers[0].settled = vec![(0, 0)];
     }
     assert_eq!(world.ask(project.master.0, home, first), Answer::Done);
     let claim = asking(ALICE, home, 1).claim(offer.id(), 1, 0, world.now);

@@ -8,18 +8,17 @@ mod operating;
 mod tolls;
 mod visiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker_core::{
     Action, Broker, Direction, Disobeyed, GossipToken, GossipVerdict, Input, ReconcileNews,
     ReconcileQuery,
 };
-use capability::statements::Package;
 use capability::{BlobHash, Envelope, PublicKey, StatementError, Timestamp};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, Gossip, Handover, HandoverAnswer, MAX_STATEMENTS_A_FRAME,
-    ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
+    Published, ReconcileAnswer, ReconcileAsk, Refusal, ReplyId, Topic,
 };
 use mesh_net::{Event, GossipId, IncomingBlob, Multiaddr, PeerKey, Protocol, Verdict};
 use mesh_shell::http::Readiness;
@@ -371,7 +370,7 @@ impl EventLoop {
 
     /// Somebody asks what has been admitted.
     async fn asked(&mut self, from: PublicKey, ask: Ask, reply: Reply) {
-        match self.with_package(ask) {
+        match self.with_packages(ask) {
             Ok(ask) => {
                 let (id, span) = (self.await_core(reply), spans::of_ask(&ask, from));
                 self.give(Input::Ask { from, ask, reply: id }).instrument(span).await;
@@ -380,17 +379,21 @@ impl EventLoop {
         }
     }
 
-    /// Of a publication the package must be here, or volunteers would be sent for nothing.
-    fn with_package(&self, ask: Ask) -> Result<Ask, Refusal> {
-        if let Ask::Publish { offer, .. } = &ask {
-            let Package { hash, size } = offer.package;
-            let found = self.link.storage().blobs().has(&blob_name(hash));
-            if !matches!(found, Ok(Some(found)) if found == size) {
-                let why = "the offer's package must be sent before the offer";
-                return Err(Refusal::Invalid(why.to_owned()));
-            }
+    /// Of a publication the packages must be here, or volunteers would be sent for nothing.
+    fn with_packages(&self, ask: Ask) -> Result<Ask, Refusal> {
+        let offers = if let Ask::Publish { offers, .. } = &ask { &offers[..] } else { &[] };
+        let package = |it: &Published| (it.offer.package.hash, it.offer.package.size);
+        let packages: BTreeSet<_> = offers.iter().map(package).collect();
+        let is_here = |(hash, size): &(BlobHash, u64)| {
+            let found = self.link.storage().blobs().has(&blob_name(*hash));
+            matches!(found, Ok(Some(found)) if found == *size)
+        };
+        if packages.iter().all(is_here) {
+            Ok(ask)
+        } else {
+            let why = "the offer's package must be sent before the offer";
+            Err(Refusal::Invalid(why.to_owned()))
         }
-        Ok(ask)
     }
 
     async fn on_handover(&mut self, from: PublicKey, data: &[u8], reply: Reply) {

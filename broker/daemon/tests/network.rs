@@ -17,8 +17,8 @@ use capability::{
     Verified,
 };
 use mesh_core::{
-    Answer, Ask, Bundle, Cargo, Handover, HandoverAnswer, MAX_HOPS, Now, Offered, Refusal, Wants,
-    decode_bundles, encode_answers, seal,
+    Answer, Ask, Bundle, Cargo, Handover, HandoverAnswer, MAX_HOPS, Now, Offered, Published,
+    Refusal, Wants, decode_bundles, encode_answers, seal,
 };
 use mesh_net::{Config, Event, Protocol, Role};
 use mesh_shell::{Clock, Link, Storage, public_key};
@@ -109,7 +109,7 @@ impl Client {
             return self.link.ask(broker, &ask).await.expect("an answer");
         };
         let package = match &ask {
-            Ask::Publish { offer, .. } => Some(self.bytes(offer.package.hash)),
+            Ask::Publish { offers, .. } => Some(self.bytes(offers[0].offer.package.hash)),
             _ => None,
         };
         beside(move || {
@@ -251,9 +251,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
     let ask = Ask::Publish {
         registration: Verified::sign(registration, &project),
         home: Verified::sign(home, master.key.as_ref()),
-        offer: offer.clone(),
-        again: false,
-        settled: Vec::new(),
+        offers: vec![Published { offer: offer.clone(), again: false, settled: Vec::new() }],
     };
     (ask, offer)
 }
@@ -440,8 +438,8 @@ async fn job_through_two_brokers(way: Way) {
     assert_eq!(counts["open"], 1, "the lease was remembered: {status:#}");
     assert_eq!(master.go_to(&home_at).await, home_key);
     let mut again = publish;
-    if let Ask::Publish { again, .. } = &mut again {
-        *again = true;
+    if let Ask::Publish { offers, .. } = &mut again {
+        offers[0].again = true;
     }
     assert_eq!(master.ask(home_key, again).await, Answer::Done, "it has not forgotten");
     assert_eq!(master.next_bundle().await, bundle);

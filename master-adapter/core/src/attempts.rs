@@ -36,6 +36,10 @@ impl Attempts {
         self.under_way = true;
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     pub(crate) fn succeed(&mut self) {
         *self = Self { succeeded: true, ..Self::default() };
     }

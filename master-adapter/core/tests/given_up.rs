@@ -10,7 +10,7 @@ use capability::StatementId;
 use capability::statements::{Ended, Verdict};
 use master_core::{Input, JobState, NewJob, News, SubmitError};
 use mesh_core::{Answer, Ask, CallFailed, HandoverAnswer, Refusal, StoppedTask};
-use support::{Bench, Draft, home, job, standby};
+use support::{Bench, Draft, home, job, publication, standby};
 
 fn stopped(offer: StatementId, task: u32) -> Answer {
     Answer::Stopped(vec![StoppedTask { offer, task, volunteers: 5, times: 7 }])
@@ -51,11 +51,9 @@ fn what_is_given_up_is_named_as_settled_and_nothing_else_ends() {
     while bench.asked().is_some() {}
     stop(&mut bench, offer.id(), 1);
     let published = std::iter::from_fn(|| bench.asked());
-    let settled = published.into_iter().find_map(|(_, _, ask)| match ask {
-        Ask::Publish { settled, again: true, .. } => Some(settled),
-        _ => None,
-    });
-    assert_eq!(settled, Some(vec![(1, 1)]));
+    let (_, again) =
+        published.into_iter().find_map(|(_, _, ask)| publication(ask)).expect("published again");
+    assert_eq!((again.again, again.settled), (true, vec![(1, 1)]));
     assert_eq!(bench.master.job(offer.id()).unwrap().state(), JobState::Open);
 }
 
@@ -77,9 +75,9 @@ fn a_task_of_several_replicas_is_given_up_as_a_whole() {
     let offer = bench.submit(NewJob { replicas: 2, ..job(1) }).unwrap();
     bench.up(&home());
     let (_, call, ask) = bench.asked().unwrap();
-    let Ask::Publish { offer: published, .. } = ask else { panic!("{ask:?}") };
+    let (_, published) = publication(ask).expect("a publication");
     bench.answer(call, Ok(Answer::Done));
-    bench.verdict_of(&Draft::new(&published, 0, 1).sign());
+    bench.verdict_of(&Draft::new(&published.offer, 0, 1).sign());
     stop(&mut bench, offer, 0);
     let job = bench.master.job(offer).unwrap();
     assert_eq!((job.state(), job.tally()), (JobState::Done, (0, 1)));
@@ -142,7 +140,8 @@ fn an_adapter_that_is_behind_at_its_start_begins_an_epoch_above() {
     assert_eq!(bench.home().epoch, 8);
     assert_eq!(bench.master.superseded_by(), None);
     let (_, call, ask) = bench.asked().expect("at once");
-    assert!(matches!(ask, Ask::Publish { home, again: false, .. } if home.epoch == 8));
+    let (home, published) = publication(ask).expect("a publication");
+    assert_eq!((home.epoch, published.again), (8, false));
     bench.answer(call, Ok(Answer::Done));
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use capability::statements::{Credit, Offer, Ownership, Succession, Verdict};
 use capability::{Payload, PublicKey, Signer, Verified};
 use master_core::{Input, JobState, News, REHOME_AFTER, RevokedKey, standing_offers};
-use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, KeyChange};
+use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, KeyChange, Published};
 use support::{
-    Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, revocation, standby, volunteer,
+    Bench, DAY, Draft, TestKey, TestVerifier, home, job, key, publication, revocation, standby,
+    volunteer,
 };
 
 /// Its own node, and its project.
@@ -120,8 +121,8 @@ fn published(bench: &mut Bench) -> Verified<Offer> {
     assert!(matches!(ask, Ask::Declare { .. }), "{ask:?}");
     bench.answer(call, Ok(Answer::Done));
     let (_, call, ask) = bench.asked().expect("a publication");
-    let Ask::Publish { home: named, offer, again: false, .. } = ask else { panic!("{ask:?}") };
-    assert_eq!((named.signer(), named.epoch), (new_node().public(), 2));
+    let (named, Published { offer, again, .. }) = publication(ask).expect("a publication");
+    assert_eq!((named.signer(), named.epoch, again), (new_node().public(), 2, false));
     bench.answer(call, Ok(Answer::Done));
     offer
 }
@@ -173,7 +174,7 @@ fn an_offer_that_is_not_signed_again_durably_is_not_published() {
     bench.restart();
     bench.up(&home());
     let (_, _, ask) = bench.asked().expect("a publication");
-    let Ask::Publish { offer, .. } = ask else { panic!("{ask:?}") };
+    let (_, Published { offer, .. }) = publication(ask).expect("a publication");
     assert_eq!(bench.master.job(offer.id()).map(|job| job.id()), Some(former.id()));
 }
 
@@ -187,10 +188,8 @@ fn work_that_was_done_under_the_former_key_still_counts_once() {
     published(&mut bench);
     let late = Draft::new(&former, 1, 1).sign();
     assert_eq!(bench.verdict_of(&late), Verdict::Accepted(Credit(5)));
-    let told = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| match ask {
-        Ask::Publish { settled, .. } => Some(settled),
-        _ => None,
-    });
+    let told = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| publication(ask));
+    let told = told.map(|(_, published)| published.settled);
     assert_eq!(told, Some(vec![(0, 1)]), "the home would lease it again");
 
     // Nor is what was judged before judged anew; its receipt is by the new key.

@@ -3,14 +3,13 @@
 #[allow(dead_code, clippy::allow_attributes, reason = "each test program uses its part")]
 mod support;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use capability::statements::{Artifact, BlobPart, Ended, Verdict};
-use capability::{BlobHash, EncryptionKey, Explanation, Signer, Verified};
-use master_core::{Action, Input, JobState, MAX_AGAIN, News, REHOME_AFTER};
-use mesh_core::{Answer, Ask, HandoverAnswer, JobNeeds, Refusal};
-use support::{Bench, Draft, home, job, key, standby};
+use capability::statements::{Artifact, BlobPart, Ended, Package, Verdict};
+use capability::{BlobHash, EncryptionKey, Explanation, PublicKey, Signer, StatementId, Verified};
+use master_core::{Action, Input, JobState, MAX_AGAIN, NewJob, News, REHOME_AFTER};
+use mesh_core::{Answer, Ask, CallFailed, CallId, HandoverAnswer, JobNeeds, Published, Refusal};
+use support::{Bench, Draft, home, job, key, publication, standby};
 
 #[test]
 fn a_submission_is_acknowledged_only_once_it_is_durable() {
@@ -54,40 +53,84 @@ fn a_full_broker_is_given_offers_as_others_end() {
     let offers: Vec<_> = (0..40).map(|_| bench.submit(job(1)).expect("a sound job")).collect();
     bench.up(&home());
     let asked = |bench: &mut Bench| -> Vec<_> { std::iter::from_fn(|| bench.asked()).collect() };
-    let mut published = Vec::new();
-    let mut under_way = VecDeque::from(asked(&mut bench));
-    while let Some((_, call, ask)) = under_way.pop_front() {
-        let Ask::Publish { offer, .. } = ask else { continue };
-        let full = Answer::Refused(Refusal::Full("of offers".into()));
-        let has_room = published.len() < 2;
-        bench.answer(call, Ok(if has_room { Answer::Done } else { full }));
-        published.extend(has_room.then(|| offer.id()));
-        under_way.extend(asked(&mut bench));
-    }
-    assert_eq!(published, offers[..2], "the oldest first");
+    let publications = |asked: &[(PublicKey, CallId, Ask)]| -> Vec<(CallId, usize)> {
+        let count = |(_, call, ask): &(_, _, _)| match ask {
+            Ask::Publish { offers, .. } => Some((*call, offers.len())),
+            _ => None,
+        };
+        asked.iter().filter_map(count).collect()
+    };
+    let full = || Answer::Refused(Refusal::Full("of offers".into()));
+    let first = asked(&mut bench);
+    let [(one, 32), (other, 8)] = publications(&first)[..] else { panic!("{first:?}") };
+    let Ask::Publish { offers: published, .. } = &first[0].2 else { panic!("{first:?}") };
+    let published: Vec<_> = published.iter().map(|it| it.offer.id()).collect();
+    assert_eq!(published, offers[..32], "the oldest first");
+    let taken = |n: usize, of: usize| {
+        Answer::to_parts((0..of).map(|it| if it < n { Answer::Done } else { full() }).collect())
+    };
+    bench.answer(one, Ok(taken(2, 32)));
+    bench.answer(other, Ok(taken(0, 8)));
+    let acknowledged = |it: &News| matches!(it, News::Published { .. });
+    assert_eq!(bench.news().iter().filter(|it| acknowledged(it)).count(), 2);
 
     // One is over: there is room for one.
-    bench.pass(Duration::from_millis(900));
-    let refused_again = asked(&mut bench);
-    assert!(refused_again.iter().all(|(.., ask)| !matches!(ask, Ask::Publish { .. })));
+    bench.pass(Duration::from_millis(1100));
+    assert_eq!(publications(&asked(&mut bench)), []);
     let reply = bench.reply();
     bench.give(Input::Cancel { offer: published[0], reply });
     let withdrawn = asked(&mut bench);
     let [(_, call, Ask::Withdraw { .. })] = &withdrawn[..] else { panic!("{withdrawn:?}") };
     bench.answer(*call, Ok(Answer::Done));
-    let next = asked(&mut bench);
-    let [(_, call, Ask::Publish { .. })] = &next[..] else { panic!("{next:?}") };
-    bench.answer(*call, Ok(Answer::Done));
-    assert!(asked(&mut bench).iter().all(|(.., ask)| !matches!(ask, Ask::Publish { .. })));
+    let [(call, 1)] = publications(&asked(&mut bench))[..] else {
+        panic!("one for the one that is over")
+    };
+    bench.answer(call, Ok(Answer::Done));
+    assert_eq!(publications(&asked(&mut bench)), []);
 
     // Others have made room, as one on trial shows.
     bench.pass(Duration::from_secs(60));
-    let trial = asked(&mut bench);
-    let mut trial = trial.iter().filter(|(.., ask)| matches!(ask, Ask::Publish { .. }));
-    let (_, call, _) = trial.next().expect("a trial");
-    assert!(trial.next().is_none(), "one at a time");
-    bench.answer(*call, Ok(Answer::Done));
-    assert!(asked(&mut bench).len() > 8);
+    let [(call, 1)] = publications(&asked(&mut bench))[..] else { panic!("a trial of one") };
+    bench.answer(call, Ok(Answer::Done));
+    assert_eq!(publications(&asked(&mut bench)).iter().map(|it| it.1).sum::<usize>(), 36);
+}
+
+#[test]
+fn what_failed_or_takes_long_is_published_alone() {
+    let mut bench = Bench::new();
+    let small: Vec<_> = (0..3).map(|_| bench.submit(job(1)).expect("a sound job")).collect();
+    let package = Package { hash: BlobHash::of(b"large"), size: 2 << 20 };
+    let large = bench.submit(NewJob { package, ..job(1) }).expect("a sound job");
+    bench.up(&home());
+    let asked = |bench: &mut Bench| -> Vec<(CallId, Vec<StatementId>)> {
+        let asked = std::iter::from_fn(|| bench.asked()).filter_map(|(_, call, ask)| match ask {
+            Ask::Publish { offers, .. } => {
+                Some((call, offers.iter().map(|it| it.offer.id()).collect()))
+            }
+            _ => None,
+        });
+        asked.collect()
+    };
+    let first = asked(&mut bench);
+    let [(alone, of_alone), (together, of_together)] = &first[..] else { panic!("{first:?}") };
+    assert_eq!((of_alone, of_together), (&vec![large], &small));
+
+    bench.answer(*alone, Ok(Answer::Done));
+    bench.answer(*together, Err(CallFailed("its package is gone".into())));
+    bench.pass(Duration::from_secs(2));
+    let again = asked(&mut bench);
+    assert_eq!(again.iter().map(|(_, of)| of.len()).collect::<Vec<_>>(), [1, 1, 1]);
+    let full = || Answer::Refused(Refusal::Full("of offers".into()));
+    for (call, of) in again {
+        let answer = if of == small[..1] { full() } else { Answer::Done };
+        bench.answer(call, Ok(answer));
+    }
+    bench.pass(Duration::from_secs(60));
+    let last = asked(&mut bench);
+    assert_eq!(last.iter().map(|(_, of)| of).collect::<Vec<_>>(), [&small[..1]]);
+    // An answer to as many offers as were not asked about is none.
+    bench.answer(last[0].0, Ok(Answer::Each(vec![Answer::Done; 2])));
+    assert_eq!(bench.master.job(small[0]).expect("it stands").acknowledged(), None);
 }
 
 #[test]
@@ -114,25 +157,22 @@ fn a_publication_is_repeated_until_it_is_acknowledged() {
 fn standbys_keep_the_offer_too_and_a_home_met_anew_is_told_again() {
     let (mut bench, offer) = Bench::with_job(3);
     bench.up(&standby());
-    let publication = loop {
+    let told = loop {
         let (to, call, ask) = bench.asked().expect("a publication to the standby");
         if to == standby().public() {
             break (call, ask);
         }
     };
-    let (call, Ask::Publish { home: named, again, .. }) = publication else {
-        panic!("a publication")
-    };
-    assert!(!again && named.standbys == [standby().public()]);
+    let (call, ask) = told;
+    let (named, published) = publication(ask).expect("a publication");
+    assert!(!published.again && named.standbys == [standby().public()]);
     bench.answer(call, Ok(Answer::Done));
 
     assert_eq!(bench.verdict_of(&Draft::new(&offer, 1, 1).sign()), accepted(5));
     bench.down(&home());
     bench.up(&home());
-    let again = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| match ask {
-        Ask::Publish { again, settled, .. } => Some((again, settled)),
-        _ => None,
-    });
+    let again = std::iter::from_fn(|| bench.asked()).find_map(|(_, _, ask)| publication(ask));
+    let again = again.map(|(_, published)| (published.again, published.settled));
     assert_eq!(again, Some((true, vec![(1, 1)])), "with what needs no lease any more");
 }
 
@@ -142,7 +182,7 @@ fn what_the_home_acknowledged_is_remembered_over_a_restart() {
     bench.restart();
     bench.up(&home());
     let (_, _, ask) = bench.asked().expect("a publication");
-    assert!(matches!(ask, Ask::Publish { again: true, .. }), "{ask:?}");
+    assert!(publication(ask).is_some_and(|(_, published)| published.again));
 }
 
 #[test]
@@ -163,7 +203,7 @@ fn a_home_that_has_forgotten_grants_again_in_a_new_epoch_only() {
     assert!(bench.master.home().is_none() && bench.asked().is_none(), "not durable, not told");
     bench.finish_commits();
     let (_, call, ask) = bench.asked().expect("the new epoch is published");
-    let Ask::Publish { home: named, again, settled, .. } = ask else { panic!("published") };
+    let (named, Published { again, settled, .. }) = publication(ask).expect("published");
     assert_eq!((named.epoch, named.home, again), (2, home().public(), false));
     assert_eq!(settled, [(0, 1), (3, 3)]);
     bench.answer(call, Ok(Answer::Done));
@@ -186,7 +226,7 @@ fn a_standby_takes_over_when_the_home_is_away_for_long() {
     assert_eq!(bench.home().standbys, [home().public()]);
     let (to, _, ask) = bench.asked().expect("a publication");
     assert_eq!(to, standby().public());
-    assert!(matches!(ask, Ask::Publish { again: false, .. }), "{ask:?}");
+    assert!(publication(ask).is_some_and(|(_, published)| !published.again));
 }
 
 #[test]
@@ -437,7 +477,7 @@ fn a_cancelled_job_is_withdrawn_and_late_results_still_earn_credit() {
 #[test]
 fn replicas_are_of_different_volunteers() {
     let mut bench = Bench::new();
-    let submitted = bench.submit(master_core::NewJob { replicas: 2, ..job(1) });
+    let submitted = bench.submit(NewJob { replicas: 2, ..job(1) });
     let offer = bench.master.job(submitted.expect("sound")).expect("kept").offer().clone();
     bench.up(&home());
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
@@ -461,7 +501,7 @@ fn who_could_run_it_is_asked_until_a_result_comes() {
     bench.pass(Duration::from_secs(5));
     let (_, call, ask) = bench.asked().expect("and again");
     assert_eq!(ask, Ask::Explain(JobNeeds::Offer(offer.id())));
-    bench.answer(call, Err(mesh_core::CallFailed("lost".into())));
+    bench.answer(call, Err(CallFailed("lost".into())));
     bench.verdict_of(&Draft::new(&offer, 0, 1).sign());
     bench.pass(Duration::from_secs(60));
     assert!(bench.asked().is_none());

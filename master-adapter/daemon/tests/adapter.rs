@@ -139,7 +139,9 @@ impl Broker {
 
 fn respond(ask: Ask) -> (Answer, Option<Seen>) {
     match ask {
-        Ask::Publish { offer, home, .. } => (Answer::Done, Some(Seen::Published(offer, home))),
+        Ask::Publish { mut offers, home, .. } => {
+            (Answer::Done, Some(Seen::Published(offers.remove(0).offer, home)))
+        }
         Ask::Withdraw { .. } => (Answer::Done, Some(Seen::Withdrawn)),
         Ask::Declare { change } => (Answer::Done, Some(Seen::Declared(change))),
         Ask::KeyChanges { .. } => (Answer::KeyChanges(Vec::new()), None),

@@ -31,6 +31,9 @@ pub const MAX_CLAIMS_AN_ASK: usize = MAX_OFFERS_AN_ANSWER;
 /// Withdrawals in one question at most.
 pub const MAX_WITHDRAWALS_AN_ASK: usize = 32;
 
+/// Offers in one publication, which is a request and no larger than a statement.
+pub const MAX_OFFERS_A_PUBLICATION: usize = 32;
+
 /// Statements that a pull can decline at most.
 pub const MAX_EXCEPTIONS: usize = 1024;
 
@@ -66,19 +69,14 @@ pub enum Ask {
         /// What it would take.
         wants: Wants,
     },
-    /// A master hands over an offer, to be kept and made known.
+    /// A master hands over offers, to be kept and made known.
     Publish {
         /// Who the project is.
         registration: Verified<Registration>,
-        /// The home of the offer: the broker that is asked, or one that it stands by.
+        /// The home of the offers: the broker that is asked, or one that it stands by.
         home: Verified<Home>,
-        /// The offer.
-        offer: Verified<Offer>,
-        /// Whether that broker has acknowledged the offer in this epoch before. If it does not know
-        /// it, it was rebuilt and must not grant; it answers [`Refusal::Forgotten`].
-        again: bool,
-        /// Tasks that need no lease any more, as inclusive ranges of task numbers.
-        settled: Vec<(u32, u32)>,
+        /// 1 to [`MAX_OFFERS_A_PUBLICATION`].
+        offers: Vec<Published>,
     },
     /// A master ends offers.
     Withdraw {
@@ -177,6 +175,18 @@ pub enum JobNeeds {
     Offer(StatementId),
     /// This, of which there is no offer yet; no larger than a statement may be.
     Requirements(Requirements),
+}
+
+/// An offer that a master publishes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// The offer.
+    pub offer: Verified<Offer>,
+    /// Whether that broker has acknowledged the offer in this epoch before. If it does not know it, it was rebuilt
+    /// and must not grant; it answers [`Refusal::Forgotten`].
+    pub again: bool,
+    /// Tasks that need no lease any more, as inclusive ranges of task numbers.
+    pub settled: Vec<(u32, u32)>,
 }
 
 /// The answer to an [`Ask`].

@@ -22,10 +22,10 @@ use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
     ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BROKERS_AN_ANSWER,
     MAX_BUNDLES_A_FRAME, MAX_CLAIMS_AN_ASK, MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES,
-    MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER,
-    MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, Offered, Pass, ReconcileAnswer, ReconcileAsk,
-    Refusal, StoppedTask, WINDOW, Wants, decode_answers, decode_bundles, differences,
-    encode_answers, encode_bundles,
+    MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OFFERS_A_PUBLICATION, MAX_OTHER_BROKERS,
+    MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, Offered, Pass,
+    Published, ReconcileAnswer, ReconcileAsk, Refusal, StoppedTask, WINDOW, Wants, decode_answers,
+    decode_bundles, differences, encode_answers, encode_bundles,
 };
 
 const EXPIRES: Timestamp = Timestamp(1_800_000_000_000);
@@ -47,9 +47,15 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Publish {
             registration: registration(),
             home: home(),
-            offer: offer(),
-            again: true,
-            settled: vec![(0, 3), (7, 7)],
+            offers: vec![Published { offer: offer(), again: true, settled: vec![(0, 3), (7, 7)] }],
+        },
+        Ask::Publish {
+            registration: registration(),
+            home: home(),
+            offers: vec![
+                Published { offer: offer(), again: false, settled: Vec::new() };
+                MAX_OFFERS_A_PUBLICATION
+            ],
         },
         Ask::Withdraw { withdrawals: vec![withdrawal()] },
         Ask::Claim { claims: vec![claim()], home: key(3).public(), hops: MAX_HOPS },
@@ -278,6 +284,18 @@ fn withdrawals_in_one_question_are_some_and_not_too_many() {
     };
     assert!(is_read(1) && is_read(MAX_WITHDRAWALS_AN_ASK));
     assert!(!is_read(0) && !is_read(MAX_WITHDRAWALS_AN_ASK + 1));
+}
+
+#[test]
+fn offers_in_one_publication_are_some_and_not_too_many() {
+    let is_read = |count| {
+        let published = Published { offer: offer(), again: false, settled: Vec::new() };
+        let (registration, home) = (registration(), home());
+        let ask = Ask::Publish { registration, home, offers: vec![published; count] };
+        Ask::decode(&ask.encode(), &Ed25519).is_ok()
+    };
+    assert!(is_read(1) && is_read(MAX_OFFERS_A_PUBLICATION));
+    assert!(!is_read(0) && !is_read(MAX_OFFERS_A_PUBLICATION + 1));
 }
 
 #[test]

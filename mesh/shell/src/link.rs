@@ -3,14 +3,16 @@
 //! The event loop never waits for the network: it spawns a task with a clone of the [`Link`], and
 //! the task's outcome comes back as an input of the core.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use capability::statements::{MAX_PACKAGE_BYTES, Package};
+use capability::statements::MAX_PACKAGE_BYTES;
 use capability::{
     BlobHash, Ed25519, PublicKey, Remembering, SecretKey, Signer, StatementError, StatementId,
 };
+use futures::future::try_join_all;
 use mesh_core::{
     Answer, Ask, Bundle, BundleError, Handover, HandoverAnswer, HandoverFailed, MessageError,
     ReconcileAnswer, ReconcileAsk, decode_answers, decode_bundles, encode_bundles, seal,
@@ -110,15 +112,16 @@ impl Link {
         self.nonce.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Asks `to`. With an offer goes its package.
+    /// Asks `to`. Before offers go their packages.
     pub async fn ask(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
         self.put(to, ask).instrument(spans::of_ask(ask, to)).await
     }
 
     async fn put(&self, to: PublicKey, ask: &Ask) -> Result<Answer, AskFailed> {
-        if let Ask::Publish { offer, .. } = ask {
-            let Package { hash, .. } = offer.package;
-            self.send_blob(to, hash).await?;
+        if let Ask::Publish { offers, .. } = ask {
+            let packages: BTreeSet<_> = offers.iter().map(|it| it.offer.package.hash).collect();
+            let sent = packages.into_iter().map(|package| self.send_blob(to, package));
+            try_join_all(sent).await?;
         }
         let request = seal(ask, to, self.next_nonce(), self.clock.now().wall, self.signer.as_ref());
         let frame = request.envelope().as_bytes().to_vec();

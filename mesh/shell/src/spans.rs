@@ -15,7 +15,7 @@ pub fn of_task(task: &TaskId) -> Span {
 /// What is asked of `peer`, or by it.
 pub fn of_ask(ask: &Ask, peer: PublicKey) -> Span {
     let (kind, offer) = match ask {
-        Ask::Publish { offer, .. } => ("publish", offer.id()),
+        Ask::Publish { offers, .. } if let [one] = &offers[..] => ("publish", one.offer.id()),
         Ask::Withdraw { withdrawals } if let [withdrawal] = &withdrawals[..] => {
             ("withdraw", withdrawal.statement)
         }

@@ -297,11 +297,12 @@ impl World {
         let ask = process.guard.admit(bytes, peer, wall, &verifier).map_err(words)?;
         let reply = process.owe(from, flight);
         let asked_here = match &ask {
-            Ask::Publish { home, offer, .. } => {
-                // The package goes ahead of the publication at the home.
-                let package = offer.package.hash;
-                if home.home == me && self.nodes[from.0].disk.has_blob(package) {
-                    self.nodes[to.0].disk.put_blob(package);
+            Ask::Publish { home, offers, .. } => {
+                // The packages go ahead of the publication at the home.
+                for package in offers.iter().map(|it| it.offer.package.hash) {
+                    if home.home == me && self.nodes[from.0].disk.has_blob(package) {
+                        self.nodes[to.0].disk.put_blob(package);
+                    }
                 }
                 true
             }

@@ -8,7 +8,7 @@ use capability::statements::{
 use capability::{Carried, Explanation, Payload, PublicKey, StatementId, Verified, Verifier};
 use mesh_core::{
     Answer, Ask, CallFailed, CallId, Gossip, JobNeeds, KeyChange, MAX_KEY_CHANGE_BYTES,
-    MAX_REGISTRATIONS_AN_ANSWER, Now, Refusal, ReplyId, Wants, Write,
+    MAX_REGISTRATIONS_AN_ANSWER, Now, Published, Refusal, ReplyId, Wants, Write,
 };
 
 use super::Broker;
@@ -22,13 +22,11 @@ use crate::record;
 /// Bytes of the reason why an ad does not satisfy an offer; the volunteer can work out the rest.
 const MAX_REASON_BYTES: usize = 1_024;
 
-/// What a master hands over.
-struct Publication {
-    registration: Verified<Registration>,
-    home: Verified<Home>,
-    offer: Verified<Offer>,
-    again: bool,
-    settled: Vec<(u32, u32)>,
+/// An offer, and by what it is vouched for.
+struct Publication<'a> {
+    registration: &'a Verified<Registration>,
+    home: &'a Verified<Home>,
+    published: Published,
 }
 
 impl Broker {
@@ -43,12 +41,14 @@ impl Broker {
                 Err(refusal) => self.refuse(reply, refusal),
             },
             Ask::Pull { wants } => self.pull(from, wants, reply, now),
-            Ask::Publish { registration, home, offer, again, settled } => {
-                let publication = Publication { registration, home, offer, again, settled };
-                match self.take_publication(from, publication, now) {
-                    Ok(()) => self.acknowledge(reply, Answer::Done),
-                    Err(refusal) => self.refuse(reply, refusal),
-                }
+            Ask::Publish { registration, home, offers } => {
+                let (registration, home) = (&registration, &home);
+                let take = |published| {
+                    let publication = Publication { registration, home, published };
+                    self.take_publication(from, publication, now).map(|()| Answer::Done)
+                };
+                let parts = offers.into_iter().map(take).map(or_refused).collect();
+                self.acknowledge(reply, Answer::to_parts(parts));
             }
             Ask::Withdraw { withdrawals } => {
                 let parts = withdrawals.into_iter();
@@ -217,19 +217,19 @@ impl Broker {
     fn take_publication(
         &mut self,
         from: PublicKey,
-        publication: Publication,
+        publication: Publication<'_>,
         now: Now,
     ) -> Result<(), Refusal> {
         self.may_publish(from, &publication, now)?;
-        self.may_grant(&publication.home)?;
-        self.admitted.acts_for(from, publication.offer.project);
-        let Publication { registration, home, offer, settled, .. } = publication;
+        self.may_grant(publication.home)?;
+        let Publication { registration, home, published } = publication;
+        let Published { offer, settled, .. } = published;
+        self.admitted.acts_for(from, offer.project);
         let (id, tasks) = (offer.id(), offer.tasks);
         let (name, project) = (offer.name.clone(), registration.name.clone());
         let granted_in = (home.home == self.me).then_some(home.epoch);
         let mut news = !self.book.is_durable(id);
-        let statements =
-            [Gossip::Registration(registration), Gossip::Home(home), Gossip::Offer(offer.clone())];
+        let statements = statements(registration, home, &offer);
         for gossip in statements {
             if self.learn(gossip.clone(), now) == Admission::News {
                 news = true;
@@ -258,10 +258,11 @@ impl Broker {
     fn may_publish(
         &self,
         from: PublicKey,
-        publication: &Publication,
+        publication: &Publication<'_>,
         now: Now,
     ) -> Result<(), Refusal> {
-        let Publication { registration, home, offer, again, .. } = publication;
+        let Publication { registration, home, published } = publication;
+        let Published { offer, again, .. } = published;
         registration.current(now.wall).map_err(invalid)?;
         home.current(now.wall).map_err(invalid)?;
         offer.current(now.wall).map_err(invalid)?;
@@ -315,17 +316,13 @@ impl Broker {
         Err(Refusal::Forgotten)
     }
 
-    fn has_room_for(&self, publication: &Publication) -> Result<(), Refusal> {
-        let Publication { registration, home, offer, .. } = publication;
+    fn has_room_for(&self, publication: &Publication<'_>) -> Result<(), Refusal> {
+        let Publication { registration, home, published: Published { offer, .. } } = publication;
         let full = |what: &str| Err(Refusal::Full(what.to_owned()));
         if self.disk_is_full() {
             return full("the disk");
         }
-        let statements = [
-            Gossip::Registration(registration.clone()),
-            Gossip::Home(home.clone()),
-            Gossip::Offer(offer.clone()),
-        ];
+        let statements = statements(registration, home, offer);
         if statements.iter().any(|it| self.known.judge(it) == Admission::Full) {
             return full("too many offers");
         }
@@ -535,6 +532,19 @@ impl Broker {
     fn verifier(&self) -> &dyn Verifier {
         &*self.verifier
     }
+}
+
+/// What a publication tells.
+fn statements(
+    registration: &Verified<Registration>,
+    home: &Verified<Home>,
+    offer: &Verified<Offer>,
+) -> [Gossip; 3] {
+    [
+        Gossip::Registration(registration.clone()),
+        Gossip::Home(home.clone()),
+        Gossip::Offer(offer.clone()),
+    ]
 }
 
 fn or_refused(answer: Result<Answer, Refusal>) -> Answer {

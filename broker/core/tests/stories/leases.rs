@@ -5,7 +5,7 @@ use std::time::Duration;
 use broker_core::{GossipToken, Input, LEASE_TERM, News};
 use capability::statements::Intent;
 use capability::{Runtime, Verified};
-use mesh_core::{Answer, Ask, Gossip, Now, Refusal};
+use mesh_core::{Answer, Ask, Gossip, Now, Published, Refusal};
 
 use crate::support::*;
 use crate::{ALICE, BOB, asking, home_with_offer};
@@ -146,9 +146,7 @@ fn only_the_home_of_the_epoch_grants() {
     let publication = Ask::Publish {
         registration: project.registration(world.now),
         home: project.home(1, home, &[standby], world.now),
-        offer: offer.clone(),
-        again: false,
-        settled: Vec::new(),
+        offers: vec![Published { offer: offer.clone(), again: false, settled: Vec::new() }],
     };
     assert_eq!(world.ask(project.master.0, home, publication.clone()), Answer::Done);
     assert_eq!(world.ask(project.master.0, standby, publication), Answer::Done);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use broker_core::{Action, Broker, BrokerConfig, Direction, Input, News};
 use capability::statements::BrokerCard;
 use capability::{BlobHash, Verified};
-use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, JobNeeds, Refusal};
+use mesh_core::{Answer, Ask, CallId, Cargo, Gossip, JobNeeds, Published, Refusal};
 
 use crate::support::*;
 use crate::{ALICE, BOB, asking, home_with_offer, line_with_offer};
@@ -284,9 +284,7 @@ fn offers_whose_home_nobody_sees_wait_and_say_so() {
         let ask = Ask::Publish {
             registration: project.registration(world.now),
             home: project.home(1, home, &[near], world.now),
-            offer: offer.clone(),
-            again: false,
-            settled: Vec::new(),
+            offers: vec![Published { offer: offer.clone(), again: false, settled: Vec::new() }],
         };
         assert_eq!(world.ask(project.master.0, at, ask), Answer::Done);
     }

@@ -1,7 +1,7 @@
 //! Publication: what a home acknowledges, and takes up again.
 
 use broker_core::Input;
-use mesh_core::{Answer, Ask, HandoverAnswer, Refusal};
+use mesh_core::{Answer, Ask, HandoverAnswer, Published, Refusal};
 
 use crate::support::*;
 use crate::{ALICE, asking, home_with_offer};
@@ -29,12 +29,38 @@ fn a_published_offer_survives_a_restart_and_is_granted_again_without_a_new_epoch
     let (mut world, home, project, offer) = home_with_offer(1, 1);
     world.restart(home);
     let mut again = publication(project, &offer, 1, home, world.now);
-    if let Ask::Publish { again, .. } = &mut again {
-        *again = true;
+    if let Ask::Publish { offers, .. } = &mut again {
+        offers[0].again = true;
     }
     assert_eq!(world.ask(project.master.0, home, again), Answer::Done);
     let claim = asking(ALICE, home).claim(offer.id(), 1, 0, world.now);
     assert_eq!(leases(world.ask(key(ALICE).0, home, claim)).len(), 1);
+}
+
+#[test]
+fn offers_that_are_published_together_are_answered_each_by_itself() {
+    let (home, project) = (key(1), project(0));
+    let mut world = World::of(&[home]);
+    let offers: Vec<_> = (1..4).map(|tasks| project.offer(tasks, 1, world.now)).collect();
+    let withdrawal = project.withdrawal(&offers[1]);
+    world.ask(project.master.0, home, Ask::Withdraw { withdrawals: vec![withdrawal] });
+    let mut together = publication(project, &offers[0], 1, home, world.now);
+    let Ask::Publish { offers: published, .. } = &mut together else { panic!("a publication") };
+    let first = published[0].clone();
+    published.extend(offers[1..].iter().map(|it| Published { offer: it.clone(), ..first.clone() }));
+
+    world.hold_disk(home);
+    let reply = world.begin(project.master.0, home, together);
+    assert_eq!(world.answer(reply), None, "none is acknowledged before it is durable");
+    world.release_disk(home);
+    let parts = [Answer::Done, Answer::Refused(Refusal::UnknownOffer), Answer::Done];
+    assert_eq!(world.answer(reply), Some(Answer::Each(parts.into())));
+
+    world.restart(home);
+    for (offer, tasks) in [(&offers[0], 1), (&offers[2], 3)] {
+        let claim = asking(ALICE, home).claim(offer.id(), 9, 0, world.now);
+        assert_eq!(leases(world.ask(key(ALICE).0, home, claim)).len(), tasks);
+    }
 }
 
 #[test]
@@ -43,16 +69,16 @@ fn a_rebuilt_home_has_forgotten_and_grants_in_a_new_epoch_what_is_not_settled() 
     let mut world = World::of(&[home]);
     let offer = project.offer(3, 1, world.now);
     let mut again = publication(project, &offer, 1, home, world.now);
-    if let Ask::Publish { again, .. } = &mut again {
-        *again = true;
+    if let Ask::Publish { offers, .. } = &mut again {
+        offers[0].again = true;
     }
     let answer = world.ask(project.master.0, home, again);
     assert_eq!(refusal(answer), Refusal::Forgotten);
     assert_eq!(world.broker(home).status().offers, [], "nothing is stored");
 
     let mut anew = publication(project, &offer, 2, home, world.now);
-    if let Ask::Publish { settled, .. } = &mut anew {
-        *settled = vec![(0, 1)];
+    if let Ask::Publish { offers, .. } = &mut anew {
+        offers[0].settled = vec![(0, 1)];
     }
     assert_eq!(world.ask(project.master.0, home, anew), Answer::Done);
     let volunteer = Asking { epoch: 2, ..asking(ALICE, home) };
@@ -73,8 +99,8 @@ fn what_was_settled_in_several_publications_stays_settled() {
     assert_eq!(lease.task.task, 0);
     for ranges in [[(0, 0), (5, 9)], [(0, 3), (5, 9)]] {
         let mut again = publication(project, &offer, 1, home, world.now);
-        if let Ask::Publish { settled, .. } = &mut again {
-            *settled = ranges.to_vec();
+        if let Ask::Publish { offers, .. } = &mut again {
+            offers[0].settled = ranges.to_vec();
         }
         assert_eq!(world.ask(project.master.0, home, again), Answer::Done);
     }
@@ -94,8 +120,8 @@ fn a_task_that_was_settled_while_it_was_leased_is_not_leased_after_a_restart() {
     assert_eq!(leases(world.ask(key(ALICE).0, home, claim)).len(), 1);
     let before = world.records_about(home, offer.id());
     let mut again = publication(project, &offer, 1, home, world.now);
-    if let Ask::Publish { settled, .. } = &mut again {
-        *settled = vec![(0, 0)];
+    if let Ask::Publish { offers, .. } = &mut again {
+        offers[0].settled = vec![(0, 0)];
     }
     assert_eq!(world.ask(project.master.0, home, again), Answer::Done);
 

@@ -10,7 +10,7 @@ use capability::{
     BlobHash, Clause, Encapsulated, JobSpec, Limits, ProjectKey, PublicKey, Requirements, Resource,
     Runtime, Sealed, Step, Verified, encrypted_size,
 };
-use mesh_core::{Ask, Bundle, Cargo, Now};
+use mesh_core::{Ask, Bundle, Cargo, Now, Published};
 
 use super::DAY;
 use super::keys::{Key, key};
@@ -149,9 +149,7 @@ pub fn publication(
     Ask::Publish {
         registration: project.registration(now),
         home: project.home(epoch, home, &[], now),
-        offer: offer.clone(),
-        again: false,
-        settled: Vec::new(),
+        offers: vec![Published { offer: offer.clone(), again: false, settled: Vec::new() }],
     }
 }
 

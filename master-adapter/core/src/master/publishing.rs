@@ -1,24 +1,40 @@
 //! What the brokers are asked: to keep offers, to let them go, and who could run them.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use capability::statements::{Home, Withdrawal};
-use capability::{PublicKey, StatementId, Verified, encode_cbor};
+use capability::statements::{Home, Package, Withdrawal};
+use capability::{MAX_STATEMENT_BYTES, PublicKey, StatementId, Verified, encode_cbor};
 use mesh_core::{
-    Answer, Ask, CallFailed, CallId, JobNeeds, MAX_WITHDRAWALS_AN_ASK, Now, Refusal, Write,
+    Answer, Ask, CallFailed, CallId, JobNeeds, MAX_OFFERS_A_PUBLICATION, MAX_WITHDRAWALS_AN_ASK,
+    Now, Published, Refusal, Write,
 };
 
 use super::{Master, Pending};
 use crate::agenda::Agenda;
+use crate::attempts::Attempts;
 use crate::jobs::{Job, JobState};
 use crate::message::{Action, News};
 use crate::records::state_key;
 
-/// Questions to one broker under way at most; a thousand open offers are not published at once.
-const MAX_CALLS_A_BROKER: usize = 16;
+/// Questions about several offers to one broker under way at most, of each kind: what is to be asked meanwhile goes
+/// with the next one.
+const MAX_TOGETHER: usize = 2;
+/// Publications of one offer, of which it is not known how long they take, to one broker under way at most.
+const MAX_ALONE: usize = 14;
 
-/// Questions beside those by which it is told what is over: what ends meanwhile goes with the next one.
-const MAX_WITHDRAWING: usize = 2;
+/// Questions who could run an offer, to one broker under way at most.
+const MAX_INQUIRING: usize = 16;
+
+/// Bytes of packages that may have to go ahead of offers that are published together: none of them waits long for
+/// another's package.
+const PACKAGES_TOGETHER: u64 = 1 << 20;
+
+/// Bytes of an offer's settled ranges, each, and of what is around it in the question, at most.
+const RANGE_BYTES: usize = 11;
+const OFFER_MARGIN: usize = 64;
+/// Bytes of the question around all of its offers, at most.
+const PUBLICATION_MARGIN: usize = 1024;
 
 /// How long an offer that a full broker refused is passed over in favour of others, which may be smaller.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -34,9 +50,17 @@ pub(super) struct Question {
 /// By the jobs' ids.
 #[derive(Debug)]
 enum About {
-    Publication(StatementId),
+    Publications(Vec<StatementId>, Company),
     Withdrawals(Vec<StatementId>),
     Explanation(StatementId),
+}
+
+/// In whose company an offer is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Together,
+    /// Its package is large, or it failed before: whatever is wrong with it is to stop no other.
+    Alone,
 }
 
 impl Master {
@@ -72,12 +96,41 @@ impl Master {
         };
         let Question { to, epoch, about } = question;
         match about {
-            About::Publication(offer) => self.publication_answered(to, epoch, offer, answer, now),
+            About::Publications(offers, _) => {
+                self.publications_answered(to, epoch, offers, answer, now);
+            }
             About::Withdrawals(offers) => self.withdrawals_answered(epoch, offers, answer, now),
             About::Explanation(offer) => self.explanation_answered(offer, answer, now),
         }
     }
 
+    fn publications_answered(
+        &mut self,
+        to: PublicKey,
+        epoch: u64,
+        offers: Vec<StatementId>,
+        answer: Result<Answer, CallFailed>,
+        now: Now,
+    ) {
+        let count = offers.len();
+        let unfit = || vec![Answer::Each(Vec::new()); count];
+        let parts = match answer {
+            Ok(answer) => answer.parts(count).unwrap_or_else(unfit).into_iter().map(Ok).collect(),
+            Err(failed) => vec![Err(failed); count],
+        };
+        let (mut writes, mut news) = (Vec::new(), Vec::new());
+        for (offer, answer) in offers.into_iter().zip(parts) {
+            if let Some(state) = self.publication_answered(to, epoch, offer, answer, now) {
+                writes.push(state);
+                news.push(News::Published { offer, broker: to, epoch }.into());
+            }
+        }
+        if !writes.is_empty() {
+            self.commit(writes, news, Vec::new());
+        }
+    }
+
+    /// What must become durable, if the home has taken the offer.
     fn publication_answered(
         &mut self,
         to: PublicKey,
@@ -85,7 +138,7 @@ impl Master {
         offer: StatementId,
         answer: Result<Answer, CallFailed>,
         now: Now,
-    ) {
+    ) -> Option<Write> {
         let stale = epoch != self.homes.epoch();
         let is_home = self.homes.broker_of(epoch) == Some(to);
         let full = matches!(answer, Ok(Answer::Refused(Refusal::Full(_))));
@@ -96,7 +149,7 @@ impl Master {
                 _ => agenda.took_none(now),
             }
         }
-        let Some(job) = self.jobs.get_mut(offer) else { return };
+        let job = self.jobs.get_mut(offer)?;
         let attempts = job.publications.entry(to).or_default();
         let mut pause = Duration::ZERO;
         let reason = match answer {
@@ -109,15 +162,12 @@ impl Master {
                     attempts.succeed();
                 }
                 self.homes.heeded();
-                let news = News::Published { offer, broker: to, epoch };
                 if is_home {
                     job.acknowledge(epoch);
-                    let write = Write::put(state_key(offer), encode_cbor(&job.record()));
-                    self.commit(vec![write], vec![news.into()], Vec::new());
-                } else {
-                    self.outbox.push(news);
+                    return Some(Write::put(state_key(offer), encode_cbor(&job.record())));
                 }
-                return;
+                self.outbox.push(News::Published { offer, broker: to, epoch });
+                return None;
             }
             Ok(Answer::Refused(refusal)) => {
                 if refusal == Refusal::Forgotten
@@ -126,13 +176,14 @@ impl Master {
                 {
                     attempts.fail(now);
                     self.begin_epoch(home, 0, now);
-                    return;
+                    return None;
                 }
                 if let Refusal::Superseded { epoch: known } = refusal {
                     attempts.fail(now);
                     let reason = refusal.to_string();
                     self.outbox.push(News::NotPublished { offer, broker: to, reason });
-                    return self.superseded(epoch, known, now);
+                    self.superseded(epoch, known, now);
+                    return None;
                 }
                 match refusal {
                     Refusal::Elsewhere(_) => self.homes.leaves(to),
@@ -151,6 +202,7 @@ impl Master {
         }
         attempts.wait(if full { FULL_PAUSE } else { pause }, now);
         self.outbox.push(News::NotPublished { offer, broker: to, reason });
+        None
     }
 
     fn withdrawals_answered(
@@ -262,21 +314,10 @@ impl Master {
         to_it.filter(|question| is_so(&question.about)).count()
     }
 
-    /// Those of the jobs in `due` of which `is_so`, as many as may be asked of `broker` at present.
-    fn first_due(
-        &self,
-        broker: PublicKey,
-        due: impl Iterator<Item = StatementId>,
-        is_so: impl Fn(&Job) -> bool,
-    ) -> Vec<StatementId> {
-        let due = due.filter(|id| self.jobs.get(*id).is_some_and(&is_so));
-        due.take(MAX_CALLS_A_BROKER.saturating_sub(self.under_way(broker, |_| true))).collect()
-    }
-
     fn withdraw_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
         let withdraws = |about: &About| matches!(about, About::Withdrawals(_));
         let Some(agenda) = self.agendas.get(&broker) else { return };
-        let more = MAX_WITHDRAWING.saturating_sub(self.under_way(broker, withdraws));
+        let more = MAX_TOGETHER.saturating_sub(self.under_way(broker, withdraws));
         let is_so =
             |id: &StatementId| self.jobs.get(*id).is_some_and(|job| job.needs_withdrawal(now.wall));
         let due = agenda.withdrawals.due(now).filter(is_so).take(more * MAX_WITHDRAWALS_AN_ASK);
@@ -295,36 +336,83 @@ impl Master {
     }
 
     fn publish_at(&mut self, broker: PublicKey, home: &Verified<Home>, now: Now) {
-        let Some(agenda) = self.agendas.get(&broker) else { return };
-        let is_so = |job: &Job| job.is_offered(now.wall);
-        for offer in self.first_due(broker, agenda.publications.due(now), is_so) {
-            let acknowledged = self.jobs.get(offer).and_then(Job::acknowledged);
+        for (company, most_questions, most_offers) in [
+            (Company::Alone, MAX_ALONE, 1),
+            (Company::Together, MAX_TOGETHER, MAX_OFFERS_A_PUBLICATION),
+        ] {
+            let Some(agenda) = self.agendas.get(&broker) else { return };
+            let publishes =
+                |about: &About| matches!(about, About::Publications(_, of) if *of == company);
+            let more = most_questions.saturating_sub(self.under_way(broker, publishes));
+            let is_so = |id: &StatementId| {
+                let job = self.jobs.get(*id).filter(|job| job.is_offered(now.wall));
+                job.is_some_and(|job| company_of(job, broker) == company)
+            };
+            let due = agenda.publications.due(now).filter(is_so).take(more * most_offers);
+            let mut due = due.collect::<VecDeque<_>>();
+            for _ in 0..more {
+                let offers = self.next_publication(broker, home, &mut due, most_offers, now);
+                if offers.is_empty() {
+                    break;
+                }
+                let about = offers.iter().map(|it| it.offer.id()).collect();
+                let about = About::Publications(about, company);
+                let registration = self.authority.registration().clone();
+                let ask = Ask::Publish { registration, home: home.clone(), offers };
+                self.ask(Question { to: broker, epoch: home.epoch, about }, ask);
+            }
+        }
+    }
+
+    /// Of the offers in `due` as many as go into one question, and as the broker may have room for.
+    fn next_publication(
+        &mut self,
+        broker: PublicKey,
+        home: &Verified<Home>,
+        due: &mut VecDeque<StatementId>,
+        most: usize,
+        now: Now,
+    ) -> Vec<Published> {
+        let registration = self.authority.registration().envelope().as_bytes().len();
+        let mut bytes = PUBLICATION_MARGIN + registration + home.envelope().as_bytes().len();
+        let mut packages = BTreeMap::new();
+        let mut offers: Vec<Published> = Vec::new();
+        while offers.len() < most
+            && let Some(job) = due.pop_front().and_then(|id| self.jobs.get_mut(id))
+        {
+            let Package { hash, size } = job.offer().package;
+            packages.insert(hash, size);
+            let settled = job.settled_ranges();
+            let statement = job.offer().envelope().as_bytes().len();
+            bytes += OFFER_MARGIN + statement + settled.len() * RANGE_BYTES;
+            let fits =
+                bytes <= MAX_STATEMENT_BYTES && packages.values().sum::<u64>() <= PACKAGES_TOGETHER;
+            if !fits && !offers.is_empty() {
+                due.push_front(job.id());
+                break;
+            }
             // A standby never grants, so that it does no harm if it has forgotten.
-            let again = broker == home.home && acknowledged == Some(home.epoch);
+            let again = broker == home.home && job.acknowledged() == Some(home.epoch);
             let agenda = self.agendas.get_mut(&broker);
             // What it has takes no more room.
-            if !again && !agenda.is_some_and(|agenda| agenda.take_room(now)) {
-                continue;
+            if again || agenda.is_some_and(|agenda| agenda.take_room(now)) {
+                job.publications.entry(broker).or_default().start();
+                offers.push(Published { offer: job.offer().clone(), again, settled });
             }
-            let Some(job) = self.jobs.get_mut(offer) else { continue };
-            job.publications.entry(broker).or_default().start();
-            let ask = Ask::Publish {
-                registration: self.authority.registration().clone(),
-                home: home.clone(),
-                offer: job.offer().clone(),
-                again,
-                settled: job.settled_ranges(),
-            };
-            let about = About::Publication(offer);
-            self.ask(Question { to: broker, epoch: home.epoch, about }, ask);
         }
+        offers
     }
 
     fn inquire_at(&mut self, broker: PublicKey, epoch: u64, now: Now) {
         let Some(agenda) = self.agendas.get(&broker) else { return };
         let is_so = |job: &Job| job.wants_explanation(epoch, now.wall);
-        let first = self.first_due(broker, agenda.inquiries.due(now), is_so).into_iter().next();
-        let Some(job) = first.and_then(|offer| self.jobs.get_mut(offer)) else { return };
+        let wants = |id: &StatementId| self.jobs.get(*id).is_some_and(is_so);
+        let first = agenda.inquiries.due(now).find(wants);
+        let asks = |about: &About| matches!(about, About::Explanation(_));
+        let may_ask = self.under_way(broker, asks) < MAX_INQUIRING;
+        let Some(job) = first.filter(|_| may_ask).and_then(|offer| self.jobs.get_mut(offer)) else {
+            return;
+        };
         if !self.agendas.get_mut(&broker).is_some_and(|agenda| agenda.take_inquiry(now)) {
             return;
         }
@@ -332,6 +420,15 @@ impl Master {
         let (offer, needs) = (job.id(), JobNeeds::Offer(job.offer().id()));
         let question = Question { to: broker, epoch, about: About::Explanation(offer) };
         self.ask(question, Ask::Explain(needs));
+    }
+}
+
+fn company_of(job: &Job, broker: PublicKey) -> Company {
+    let failed = job.publications.get(&broker).is_some_and(Attempts::has_failed);
+    if failed || job.offer().package.size > PACKAGES_TOGETHER {
+        Company::Alone
+    } else {
+        Company::Together
     }
 }
 

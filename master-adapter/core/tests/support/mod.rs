@@ -17,7 +17,7 @@ use capability::{
 use master_core::{Action, Arrival, Authority, Input, Inside, Master, NewJob, News};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Cargo, Commit, HandoverAnswer, KeyChange, Mono, Now,
-    ReplyId, Write,
+    Published, ReplyId, Write,
 };
 
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -68,6 +68,13 @@ impl Opener for TestKeys {
         let opened = sealed.body.strip_prefix(&bond);
         opened.map(<[u8]>::to_vec).ok_or(OpenError::Unsound)
     }
+}
+
+/// The one offer that is published, and its home.
+pub fn publication(ask: Ask) -> Option<(Verified<Home>, Published)> {
+    let Ask::Publish { home, mut offers, .. } = ask else { return None };
+    assert_eq!(offers.len(), 1);
+    Some((home, offers.remove(0)))
 }
 
 /// The encryption key of every master here.
@@ -174,12 +181,11 @@ impl Bench {
         let offer = bench.submit(job(tasks)).expect("a sound job");
         bench.up(&home());
         let (_, call, ask) = bench.asked().expect("a publication");
-        let Ask::Publish { offer: published, again: false, .. } = ask else {
-            panic!("published for the first time: {ask:?}")
-        };
-        assert_eq!(published.id(), offer);
+        let (_, published) = publication(ask).expect("a publication");
+        assert!(!published.again, "published for the first time");
+        assert_eq!(published.offer.id(), offer);
         bench.answer(call, Ok(Answer::Done));
-        (bench, published)
+        (bench, published.offer)
     }
 
     /// The process is killed and started again: what was not durable is gone.

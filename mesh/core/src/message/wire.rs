@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Ask, JobNeeds, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
-    MAX_FRAME_BYTES, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS, MAX_REGISTRATIONS_AN_ANSWER,
-    MAX_SETTLED_RANGES, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, MessageError, Offered,
-    Refusal, StoppedTask, Wants,
+    MAX_FRAME_BYTES, MAX_OFFERS_A_PUBLICATION, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS,
+    MAX_REGISTRATIONS_AN_ANSWER, MAX_SETTLED_RANGES, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK,
+    MessageError, Offered, Published, Refusal, StoppedTask, Wants,
 };
 use crate::key_change::{KeyChange, MAX_KEY_CHANGES_AN_ANSWER, MAX_KEYS_AN_ASK};
 
@@ -27,11 +27,7 @@ enum WireAsk {
     Publish {
         registration: Envelope,
         home: Envelope,
-        offer: Envelope,
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        again: bool,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        settled: Vec<(u32, u32)>,
+        offers: Vec<WirePublished>,
     },
     Withdraw {
         withdrawals: Vec<Envelope>,
@@ -73,6 +69,15 @@ enum WireAsk {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         network: Option<PublicKey>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+struct WirePublished {
+    offer: Envelope,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settled: Vec<(u32, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,12 +132,10 @@ impl Ask {
         encode_cbor(&match self.clone() {
             Self::Advertise { ad } => WireAsk::Advertise { ad: ad.envelope().clone() },
             Self::Pull { wants } => WireAsk::Pull { wants },
-            Self::Publish { registration, home, offer, again, settled } => WireAsk::Publish {
+            Self::Publish { registration, home, offers } => WireAsk::Publish {
                 registration: registration.envelope().clone(),
                 home: home.envelope().clone(),
-                offer: offer.envelope().clone(),
-                again,
-                settled,
+                offers: offers.into_iter().map(WirePublished::from).collect(),
             },
             Self::Withdraw { withdrawals } => {
                 WireAsk::Withdraw { withdrawals: envelopes(&withdrawals) }
@@ -164,14 +167,12 @@ impl Ask {
                 bounded("projects", wants.projects.len(), MAX_EXCEPTIONS)?;
                 Self::Pull { wants }
             }
-            WireAsk::Publish { registration, home, offer, again, settled } => {
-                bounded("ranges of settled tasks", settled.len(), MAX_SETTLED_RANGES)?;
+            WireAsk::Publish { registration, home, offers } => {
+                some_of("offers", offers.len(), MAX_OFFERS_A_PUBLICATION)?;
                 Self::Publish {
                     registration: *checked_alone(&registration, &Carried(verifier))?,
                     home: *checked_alone(&home, &Carried(verifier))?,
-                    offer: *checked_alone(&offer, verifier)?,
-                    again,
-                    settled,
+                    offers: published(offers, verifier)?,
                 }
             }
             WireAsk::Withdraw { withdrawals } => {
@@ -220,6 +221,25 @@ impl Ask {
             }
         })
     }
+}
+
+impl From<Published> for WirePublished {
+    fn from(Published { offer, again, settled }: Published) -> Self {
+        Self { offer: offer.envelope().clone(), again, settled }
+    }
+}
+
+/// Never inlined, as [`checked_alone`].
+#[inline(never)]
+fn published(
+    offers: Vec<WirePublished>,
+    verifier: &dyn Verifier,
+) -> Result<Vec<Published>, MessageError> {
+    let check = |WirePublished { offer, again, settled }: WirePublished| {
+        bounded("ranges of settled tasks", settled.len(), MAX_SETTLED_RANGES)?;
+        Ok(Published { offer: *checked_alone(&offer, verifier)?, again, settled })
+    };
+    offers.into_iter().map(check).collect()
 }
 
 /// Never inlined: with the checks of all kinds in one function, rustc 1.95 stores 16 bytes aligned to
