@@ -107,6 +107,6 @@ fn records(n: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         };
         let key = [&mix(i).to_be_bytes()[4..], &n.to_be_bytes(), &i.to_be_bytes()].concat();
         let byte = (n % 251) as u8;
-        (key, if n % 2 == 0 { vec![byte; size] } else { noise::noise(n, size) })
+        (key, if n.is_multiple_of(2) { vec![byte; size] } else { noise::noise(n, size) })
     })
 }
