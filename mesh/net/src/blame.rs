@@ -1,15 +1,15 @@
 //! Who has sent wrong bytes of blobs.
 //!
 //! Whoever serves or brings a blob holds its copy against the hash before, so that no honest peer sends a wrong byte
-//! but by a fault of its memory. Of a peer that does, gossip is heard less at the first time, and it is not
-//! connected to for a while at the third.
+//! but by a fault of its memory. A peer that does gets no gossip but what its mesh brings at the first time, no
+//! publications at the second, and is not connected to for a while at the third.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 
-/// Times within [`REMEMBERED`] after which a peer is shunned.
+/// Times, each within [`REMEMBERED`] of the one before, after which a peer is shunned.
 const SHUNNED_AFTER: u32 = 3;
 /// How long it is shunned.
 const SHUNNED_FOR: Duration = Duration::from_secs(10 * 60);
@@ -39,14 +39,20 @@ impl Record {
 impl Blame {
     /// `peer` has sent a wrong byte; gives its part of the peer's score.
     pub(crate) fn add(&mut self, peer: PeerId, now: Instant) -> f64 {
-        self.0.retain(|_, record| record.counts(now));
         if self.0.len() >= MAX_PEERS && !self.0.contains_key(&peer) {
             let oldest = self.0.iter().min_by_key(|(_, record)| record.last).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
-        let record = self.0.entry(peer).or_insert(Record { times: 0, last: now });
-        *record = Record { times: record.times.saturating_add(1), last: now };
-        -POINTS * f64::from(record.times)
+        let before = self.0.get(&peer).filter(|record| record.counts(now));
+        let times = before.map_or(0, |record| record.times).saturating_add(1);
+        self.0.insert(peer, Record { times, last: now });
+        -POINTS * f64::from(times)
+    }
+
+    /// Whether the last fault of `peer` has just been forgotten: it is not held against its score any more.
+    pub(crate) fn forgives(&mut self, peer: &PeerId, now: Instant) -> bool {
+        let over = self.0.get(peer).is_some_and(|record| !record.counts(now));
+        over && self.0.remove(peer).is_some()
     }
 
     /// Whether there is to be no connection to `peer` now.
@@ -69,6 +75,10 @@ mod tests {
         assert!(blame.add(peer, start) < -80.0 && blame.shuns(&peer, start));
         assert!(!blame.shuns(&PeerId::random(), start));
         assert!(!blame.shuns(&peer, start + SHUNNED_FOR));
+        assert!(!blame.forgives(&peer, start + REMEMBERED / 2));
+        assert!(
+            blame.forgives(&peer, start + REMEMBERED) && !blame.forgives(&peer, start + REMEMBERED)
+        );
         assert_eq!(blame.add(peer, start + REMEMBERED), -POINTS);
     }
 

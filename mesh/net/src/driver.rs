@@ -371,6 +371,11 @@ impl Driver {
     }
 
     fn on_pulse(&mut self, felt: &Felt) {
+        if self.swarm.behaviour_mut().gate.forgives(&felt.peer)
+            && let Some(gossip) = self.swarm.behaviour_mut().gossip()
+        {
+            gossip.set_application_score(&felt.peer, 0.0);
+        }
         let peer = named(&felt.peer);
         let Some(links) = self.peers.get_mut(&peer) else { return };
         let link = links.links.iter_mut().find(|link| link.id == felt.connection);

@@ -59,6 +59,11 @@ impl Gate {
         (self.blame.add(peer, now), self.blame.shuns(&peer, now))
     }
 
+    /// Whether what `peer` was blamed for is forgotten now.
+    pub(crate) fn forgives(&mut self, peer: &PeerId) -> bool {
+        self.blame.forgives(peer, Instant::now())
+    }
+
     fn admit(&self, peer: &PeerId) -> Result<ConnectionHandler, ConnectionDenied> {
         if self.blocked.contains(peer) {
             return Err(ConnectionDenied::new(Denied::Blocked));

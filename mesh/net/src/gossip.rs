@@ -208,6 +208,8 @@ fn peer_score(shared: &[IpAddr]) -> PeerScoreParams {
         // A promise to deliver is broken now and then by honest peers under load.
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: 0.8,
+        // Of wrong bytes of blobs, in points (`blame`).
+        app_specific_weight: 1.0,
         ..PeerScoreParams::default()
     }
 }

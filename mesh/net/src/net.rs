@@ -202,9 +202,9 @@ impl Net {
         self.tell(Command::Unblock { peer }).await;
     }
 
-    /// `peer` has sent a wrong byte of a blob that it brought; of one that was fetched this is known. Its gossip is
-    /// heard less from now on, and at the third time within an hour it is disconnected and not admitted for ten
-    /// minutes.
+    /// `peer` has sent a wrong byte of a blob that it brought; of one that was fetched this is known. It is told
+    /// less gossip for an hour, and at the third time, each within an hour of the one before, it is disconnected and
+    /// not admitted for ten minutes.
     pub async fn blame(&self, peer: PeerKey) {
         self.tell(Command::Blame { peer }).await;
     }
