@@ -23,6 +23,8 @@ pub(crate) struct Agenda {
     pub(crate) inquiries: Schedule,
     /// When it may be asked the next.
     inquire_from: Mono,
+    /// When it may be given offers again, as it wishes.
+    publish_from: Mono,
     room: Option<Room>,
 }
 
@@ -92,10 +94,20 @@ impl Agenda {
         let inquiry = self.inquiries.first().map(|due| due.max(self.inquire_from));
         let waiting = self.publications.first().filter(|due| *due <= now);
         let trial = self.room.as_ref().filter(|room| !room.is_on_trial && waiting.is_some());
-        let paced = inquiry.into_iter().chain(trial.map(|room| room.next_trial));
+        let wished = waiting.map(|_| self.publish_from);
+        let paced = inquiry.into_iter().chain(trial.map(|room| room.next_trial)).chain(wished);
         let due =
             [&self.withdrawals, &self.publications].into_iter().filter_map(|it| it.next_wake(now));
         due.chain(paced.filter(|at| *at > now)).min()
+    }
+
+    /// The broker is given no offers before `time`.
+    pub(crate) fn publish_from(&mut self, time: Mono) {
+        self.publish_from = self.publish_from.max(time);
+    }
+
+    pub(crate) fn may_publish(&self, now: Now) -> bool {
+        self.publish_from <= now.mono
     }
 
     /// Whether the broker may be asked who could run an offer; it is.

@@ -112,7 +112,7 @@ fn what_failed_or_takes_long_is_published_alone() {
         asked.collect()
     };
     let first = asked(&mut bench);
-    let [(alone, of_alone), (together, of_together)] = &first[..] else { panic!("{first:?}") };
+    let [(together, of_together), (alone, of_alone)] = &first[..] else { panic!("{first:?}") };
     assert_eq!((of_alone, of_together), (&vec![large], &small));
 
     bench.answer(*alone, Ok(Answer::Done));

@@ -23,6 +23,9 @@ const MAX_TOGETHER: usize = 2;
 /// Publications of one offer, of which it is not known how long they take, to one broker under way at most.
 const MAX_ALONE: usize = 14;
 
+/// Offers that are due and looked at in a turn: all that may be under way. To a full broker thousands may be due.
+const MAX_LOOKED_AT: usize = MAX_TOGETHER * MAX_OFFERS_A_PUBLICATION + MAX_ALONE;
+
 /// Questions who could run an offer, to one broker under way at most.
 const MAX_INQUIRING: usize = 16;
 
@@ -187,7 +190,12 @@ impl Master {
                 }
                 match refusal {
                     Refusal::Elsewhere(_) => self.homes.leaves(to),
-                    Refusal::SlowDown(millis) => pause = Duration::from_millis(millis.into()),
+                    Refusal::SlowDown(millis) => {
+                        pause = Duration::from_millis(millis.into());
+                        if let Some(agenda) = self.agendas.get_mut(&to) {
+                            agenda.publish_from(now.mono + pause);
+                        }
+                    }
                     _ => (),
                 }
                 refusal.to_string()
@@ -196,8 +204,8 @@ impl Master {
             Err(failed) => failed.to_string(),
         };
         attempts.fail(now);
-        if stale || full {
-            // Of a full broker it is known when to try again.
+        if stale || full || pause > Duration::ZERO {
+            // Of a full broker, or one that wants less, it is known when to try again.
             attempts.start_over();
         }
         attempts.wait(if full { FULL_PAUSE } else { pause }, now);
@@ -336,31 +344,44 @@ impl Master {
     }
 
     fn publish_at(&mut self, broker: PublicKey, home: &Verified<Home>, now: Now) {
-        for (company, most_questions, most_offers) in [
-            (Company::Alone, MAX_ALONE, 1),
-            (Company::Together, MAX_TOGETHER, MAX_OFFERS_A_PUBLICATION),
-        ] {
-            let Some(agenda) = self.agendas.get(&broker) else { return };
-            let publishes =
-                |about: &About| matches!(about, About::Publications(_, of) if *of == company);
-            let more = most_questions.saturating_sub(self.under_way(broker, publishes));
-            let is_so = |id: &StatementId| {
-                let job = self.jobs.get(*id).filter(|job| job.is_offered(now.wall));
-                job.is_some_and(|job| company_of(job, broker) == company)
-            };
-            let due = agenda.publications.due(now).filter(is_so).take(more * most_offers);
-            let mut due = due.collect::<VecDeque<_>>();
-            for _ in 0..more {
-                let offers = self.next_publication(broker, home, &mut due, most_offers, now);
-                if offers.is_empty() {
-                    break;
-                }
-                let about = offers.iter().map(|it| it.offer.id()).collect();
-                let about = About::Publications(about, company);
-                let registration = self.authority.registration().clone();
-                let ask = Ask::Publish { registration, home: home.clone(), offers };
-                self.ask(Question { to: broker, epoch: home.epoch, about }, ask);
+        let Some(agenda) = self.agendas.get(&broker) else { return };
+        if !agenda.may_publish(now) {
+            return;
+        }
+        let is_so = |id: &StatementId| self.jobs.get(*id).is_some_and(|it| it.is_offered(now.wall));
+        let is_alone = |id: &StatementId| {
+            self.jobs.get(*id).is_some_and(|job| company_of(job, broker) == Company::Alone)
+        };
+        let due = agenda.publications.due(now).filter(is_so).take(MAX_LOOKED_AT);
+        let (alone, together): (VecDeque<_>, VecDeque<_>) = due.partition(is_alone);
+        self.publish_some(broker, home, together, Company::Together, now);
+        self.publish_some(broker, home, alone, Company::Alone, now);
+    }
+
+    fn publish_some(
+        &mut self,
+        broker: PublicKey,
+        home: &Verified<Home>,
+        mut due: VecDeque<StatementId>,
+        company: Company,
+        now: Now,
+    ) {
+        let (most_questions, most_offers) = match company {
+            Company::Together => (MAX_TOGETHER, MAX_OFFERS_A_PUBLICATION),
+            Company::Alone => (MAX_ALONE, 1),
+        };
+        let publishes =
+            |about: &About| matches!(about, About::Publications(_, of) if *of == company);
+        for _ in self.under_way(broker, publishes)..most_questions {
+            let offers = self.next_publication(broker, home, &mut due, most_offers, now);
+            if offers.is_empty() {
+                break;
             }
+            let about = offers.iter().map(|it| it.offer.id()).collect();
+            let about = About::Publications(about, company);
+            let registration = self.authority.registration().clone();
+            let ask = Ask::Publish { registration, home: home.clone(), offers };
+            self.ask(Question { to: broker, epoch: home.epoch, about }, ask);
         }
     }
 
@@ -378,26 +399,33 @@ impl Master {
         let mut packages = BTreeMap::new();
         let mut offers: Vec<Published> = Vec::new();
         while offers.len() < most
-            && let Some(job) = due.pop_front().and_then(|id| self.jobs.get_mut(id))
+            && let Some(id) = due.pop_front()
         {
+            let Some(job) = self.jobs.get(id) else { continue };
             let Package { hash, size } = job.offer().package;
             packages.insert(hash, size);
-            let settled = job.settled_ranges();
-            let statement = job.offer().envelope().as_bytes().len();
-            bytes += OFFER_MARGIN + statement + settled.len() * RANGE_BYTES;
-            let fits =
-                bytes <= MAX_STATEMENT_BYTES && packages.values().sum::<u64>() <= PACKAGES_TOGETHER;
+            let (offer, mut settled) = (job.offer().clone(), job.settled_ranges());
+            bytes += OFFER_MARGIN + offer.envelope().as_bytes().len();
+            let ranges = MAX_STATEMENT_BYTES.saturating_sub(bytes) / RANGE_BYTES;
+            let fits = packages.values().sum::<u64>() <= PACKAGES_TOGETHER
+                && bytes <= MAX_STATEMENT_BYTES
+                && settled.len() <= ranges;
             if !fits && !offers.is_empty() {
-                due.push_front(job.id());
+                due.push_front(id);
                 break;
             }
+            // What is not told is leased once more.
+            settled.truncate(ranges);
+            bytes += settled.len() * RANGE_BYTES;
             // A standby never grants, so that it does no harm if it has forgotten.
             let again = broker == home.home && job.acknowledged() == Some(home.epoch);
             let agenda = self.agendas.get_mut(&broker);
             // What it has takes no more room.
-            if again || agenda.is_some_and(|agenda| agenda.take_room(now)) {
+            if (again || agenda.is_some_and(|agenda| agenda.take_room(now)))
+                && let Some(job) = self.jobs.get_mut(id)
+            {
                 job.publications.entry(broker).or_default().start();
-                offers.push(Published { offer: job.offer().clone(), again, settled });
+                offers.push(Published { offer, again, settled });
             }
         }
         offers
