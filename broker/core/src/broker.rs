@@ -159,6 +159,8 @@ pub struct Broker {
     rules: Rules,
     admitted: Admitted,
     meters: Meters,
+    /// Of those whose statements are passed on as gossip: strangers take no room of those who ask.
+    signers: Meters,
     abuse_contact: Option<String>,
     stay: Stay,
 
@@ -227,6 +229,7 @@ impl Broker {
             rules: Rules::default(),
             admitted: Admitted::new(config.admission),
             meters: Meters::new(config.quotas),
+            signers: Meters::new(config.quotas),
             abuse_contact: config.abuse_contact,
             stay: Stay::default(),
             // A project's delegates together get what one origin gets.
@@ -398,6 +401,7 @@ impl Broker {
         self.shares.expire(now.mono);
         self.admitted.expire(now.wall);
         self.meters.forget(now);
+        self.signers.forget(now);
         self.look_for_brokers(now);
         self.expire_custody(now);
     }

@@ -45,7 +45,8 @@ impl Broker {
     pub(super) fn hear(&mut self, gossip: Gossip, from: PublicKey, now: Now) -> GossipVerdict {
         let is_news = self.admitted.has(from)
             && self.known.judge(&gossip) == Admission::News
-            && self.meters.passes_on(gossip.signer(), now)
+            && self.is_wanted(&gossip)
+            && self.signers.passes_on(gossip.signer(), now)
             && self.learn(gossip, now) == Admission::News;
         if is_news { GossipVerdict::Accept } else { GossipVerdict::Ignore }
     }
