@@ -26,6 +26,11 @@ impl Unseen {
         self.brokers = brokers.into_iter().map(|it| (it, (since(it), now - since(it)))).collect();
     }
 
+    /// For how long no way to `broker` has been known.
+    pub(crate) fn since(&self, broker: PublicKey) -> Duration {
+        self.brokers.get(&broker).map_or(Duration::ZERO, |(_, unseen)| *unseen)
+    }
+
     /// For how long `broker` has been missed, if it is.
     pub(crate) fn missed(&self, broker: PublicKey) -> Option<Duration> {
         self.brokers.get(&broker).map(|(_, unseen)| *unseen).filter(|it| *it >= MISSED_AFTER)

@@ -27,7 +27,8 @@ pub struct Oracle<'a> {
 }
 
 impl Oracle<'_> {
-    /// Waits until every job is settled, every result has its receipt, and nothing is in custody.
+    /// Waits until every job is settled, every result has its receipt, and no result is in custody. A receipt whose
+    /// volunteer has it may wait on for a broker that is no more.
     ///
     /// # Errors
     /// If that takes longer than `patience`; with what is missing.
@@ -61,7 +62,8 @@ impl Oracle<'_> {
         let volunteer = |name: &&str| ask(network, name, "talkoot-volunteer", &["status"]);
         let volunteers = self.volunteers.iter().map(volunteer).collect::<Result<_>>()?;
         let broker = |name: &&str| {
-            ask(network, name, "talkoot-broker", &["status", "--http", &network.http(name)])
+            let http = network.http(name);
+            ask(network, name, "talkoot-broker", &["custody", "--limit", "1000", "--http", &http])
         };
         let brokers = self.brokers.iter().map(broker).collect::<Result<_>>()?;
         Ok(Books { jobs, volunteers, brokers })
@@ -113,9 +115,15 @@ struct Project {
     accepted: u64,
 }
 
+/// What a broker has in custody.
 #[derive(Debug, Clone, Deserialize)]
 struct Broker {
-    custody: u64,
+    items: Vec<Carried>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Carried {
+    kind: String,
 }
 
 impl Books {
@@ -128,9 +136,10 @@ impl Books {
         let kept = self.volunteers.iter().filter(|it| it.undelivered > 0);
         let kept =
             kept.map(|it| format!("{} results without receipt at {}", it.undelivered, it.key));
-        let custody: u64 = self.brokers.iter().map(|broker| broker.custody).sum();
-        let custody = (custody > 0).then(|| format!("{custody} bundles in custody"));
-        open.chain(kept).chain(custody).collect()
+        let carried = self.brokers.iter().flat_map(|broker| &broker.items);
+        let carried = carried.filter(|bundle| bundle.kind == "result").count();
+        let carried = (carried > 0).then(|| format!("{carried} results in custody"));
+        open.chain(kept).chain(carried).collect()
     }
 
     /// What should not be: a line each breach of "each task of each acknowledged offer is accepted
@@ -198,7 +207,11 @@ mod tests {
         });
         let volunteer =
             |key: &str| json!({ "key": key, "undelivered": 0, "projects": [{ "accepted": 1 }] });
-        [json!([job]), json!([volunteer("v"), volunteer("w")]), json!([{ "custody": 0 }])]
+        [
+            json!([job]),
+            json!([volunteer("v"), volunteer("w")]),
+            json!([{ "items": [{ "kind": "receipt" }] }]),
+        ]
     }
 
     fn breaches([jobs, volunteers, brokers]: [Value; 3], acknowledged: &str) -> Vec<String> {
@@ -245,10 +258,10 @@ mod tests {
     fn what_is_still_under_way_is_seen() {
         let mut books = sound();
         books[1][0]["undelivered"] = json!(3);
-        books[2][0]["custody"] = json!(4);
+        books[2][0]["items"] = json!([{ "kind": "result" }, { "kind": "receipt" }]);
         assert_eq!(
             breaches(books, "o"),
-            ["3 results without receipt at v", "4 bundles in custody"]
+            ["3 results without receipt at v", "1 results in custody"]
         );
     }
 

@@ -18,6 +18,10 @@ use crate::offer_book::OfferBook;
 /// volunteer asks no more. The longest that a result lives.
 const RECEIPT_WAITS: Duration = JobResult::MAX_LIFETIME;
 
+/// So long it waits for a way to the volunteer's broker: longer than the volunteer does before it sends its result
+/// again, which then waits at the other end of the way.
+const RECEIPT_WAITS_FOR_A_WAY: Duration = Duration::from_secs(15 * 60);
+
 /// Why a bundle stays with whoever has it.
 #[derive(Debug, Error)]
 enum NotTaken {
@@ -143,14 +147,15 @@ impl Broker {
         })
     }
 
-    /// A receipt is not waited with for a broker that may be gone for good: whose it is has it already, or sends
-    /// the result again by another broker, and is given it anew (C23).
+    /// A receipt is not waited with for a broker that may be gone for good: whose it is has it already, or has sent
+    /// the result again by then, and is given it anew (C23). Who sees no broker at all is cut off itself.
     pub(super) fn expire_custody(&mut self, now: Now) {
         self.custody.expire(now);
+        let alone = self.routes.reachable() == 0;
         let in_vain = self.custody.bundles().filter(|bundle| match &bundle.cargo {
             Cargo::Receipt(receipt) => {
                 receipt.issued + RECEIPT_WAITS <= now.wall
-                    || self.unseen.missed(bundle.via).is_some()
+                    || (!alone && self.unseen.since(bundle.via) >= RECEIPT_WAITS_FOR_A_WAY)
             }
             Cargo::Result(_) => false,
         });
