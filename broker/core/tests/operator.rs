@@ -295,6 +295,38 @@ fn a_broker_that_leaves_sends_new_work_elsewhere_and_ends_when_nothing_is_left()
 }
 
 #[test]
+fn a_broker_that_leaves_waits_a_while_for_its_masters_to_hear_where_to_go() {
+    for moves in [true, false] {
+        let (home, other, project) = (key(1), key(2), project(0));
+        let mut world = World::line(&[home, other]);
+        world.connect(project.master.0, home.0);
+        let offer = world.publish(project, 1, 1, home);
+        world.order(home, Order::Drain { within: Duration::from_secs(600) }).expect("obeyed");
+        world.pass(Duration::from_secs(20));
+        assert!(!world.drained.contains(&home.0), "its master may be on the way back");
+        if moves {
+            let moved = publication(project, &offer, 2, other, world.now);
+            assert_eq!(world.ask(project.master.0, other, moved), Answer::Done);
+            world.pass(Duration::from_secs(5));
+        } else {
+            world.pass(Duration::from_secs(11));
+        }
+        assert!(world.drained.contains(&home.0));
+    }
+}
+
+#[test]
+fn a_broker_that_knows_no_other_one_has_nothing_to_wait_for() {
+    let (home, project) = (key(1), project(0));
+    let mut world = World::line(&[home]);
+    world.connect(project.master.0, home.0);
+    world.publish(project, 1, 1, home);
+    world.order(home, Order::Drain { within: Duration::from_secs(600) }).expect("obeyed");
+    world.pass(Duration::from_secs(1));
+    assert!(world.drained.contains(&home.0));
+}
+
+#[test]
 fn a_broker_that_leaves_hands_its_custody_to_a_neighbour_although_the_way_is_cut() {
     let (home, other, project) = (key(1), key(2), project(0));
     let mut world = World::line(&[home, other]);
