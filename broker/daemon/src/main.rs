@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     let CommonArgs { config, state, logs } = cli.common;
-    logs::start(&logs)?;
+    let _logging = logs::start(&logs)?;
     let config: Config = mesh_shell::config::load(ROLE, config.as_deref())?;
     let state = state.or_else(|| config.state.clone());
     let state = mesh_shell::config::state_dir(ROLE, state.as_deref())?;

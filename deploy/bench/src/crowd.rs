@@ -62,7 +62,7 @@ pub struct CrowdArgs {
 
 /// Brings the volunteers up, leaves them in peace, has them advertise once more, and waits for its end.
 pub fn run(args: &CrowdArgs) -> Result<()> {
-    logs::start(&args.logs).map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let _logging = logs::start(&args.logs).map_err(|failure| anyhow::anyhow!("{failure}"))?;
     Tokio::new()?.block_on(gather(args))
 }
 

@@ -24,7 +24,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
     match command {
         Command::Init => init(&common),
         Command::Run(flags) => {
-            logs::start(&common.logs)?;
+            let _logging = logs::start(&common.logs)?;
             daemon::run(config::load(&common, flags)?, equipment)
         }
         Command::Project { command } => {
