@@ -33,6 +33,10 @@ const LEAF_ITEMS: u64 = 5;
 /// What every Sig_structure begins with: an array of four, and its context, a text of ten letters.
 const SIGNATURE_CONTEXT: &[u8] = b"\x84\x6aSignature1";
 
+/// Bytes of a protected header, and of a COSE_Sign1 without its payload, at most: room to encode them in.
+const HEADER_BYTES: usize = 64;
+const SIGN1_BYTES: usize = 160;
+
 /// Labels of COSE headers, and the algorithm (RFC 9053 section 2.2).
 const ALGORITHM_LABEL: i64 = 1;
 const EDDSA: i64 = -8;
@@ -94,15 +98,19 @@ struct Header {
 /// What vouches for header and payload.
 enum Proof {
     Alone { signature: Signature },
-    Leaf { root: Root, index: u32, path: Vec<merkle::Hash> },
+    Leaf { root: Root, index: u32, path: Path },
 }
 
 /// The root of a batch.
 struct Root {
     header: Header,
-    payload: Vec<u8>,
+    /// Where in the bytes its payload is.
+    payload: Range<usize>,
     signature: Signature,
 }
+
+/// Where in the bytes the hashes of a path are, each behind the beginning of its byte string.
+struct Path(Range<usize>);
 
 /// A COSE_Sign1 of the profile (RFC 9052 section 4.2).
 #[derive(Clone, Copy)]
@@ -138,7 +146,8 @@ impl Envelope {
         if reader.array() != Some(SIGN1_ITEMS) {
             return Err(EnvelopeError::Shape("no COSE_Sign1"));
         }
-        let (root, _) = Sign1::read(&mut reader)?;
+        let (root, rest) = Sign1::read(&mut reader)?;
+        let root_end = bytes.len() - rest.len();
         let header = Header::parse(protected)?;
         if header.signer != root.header.signer || root.header.kind != BATCH_KIND {
             return Err(EnvelopeError::Header);
@@ -146,12 +155,14 @@ impl Envelope {
         let index = reader.unsigned().and_then(|index| u32::try_from(index).ok());
         let index = index.ok_or(EnvelopeError::Shape("a leaf's index is no 32-bit number"))?;
         let length = reader.array().ok_or(EnvelopeError::Shape("a path is an array"))?;
-        let path = (0..length).map(|_| {
-            let hash = byte_string(&mut reader)?;
-            hash.try_into().map_err(|_| EnvelopeError::Shape("a hash has 32 bytes"))
-        });
-        let path = path.collect::<Result<_, _>>()?;
-        let root = root.kept();
+        let path = bytes.len() - reader.rest().len();
+        for _ in 0..length {
+            if byte_string(&mut reader)?.len() != merkle::HASH_BYTES {
+                return Err(EnvelopeError::Shape("a hash has 32 bytes"));
+            }
+        }
+        let path = Path(path..bytes.len() - reader.rest().len());
+        let root = root.ending_at(root_end);
         Ok(Self::new(bytes.to_vec(), header, payload, Proof::Leaf { root, index, path }))
     }
 
@@ -159,7 +170,7 @@ impl Envelope {
     pub(crate) fn sign(kind: Kind, version: u16, payload: Vec<u8>, signer: &dyn Signer) -> Self {
         let header = Header { kind: kind.number(), version, signer: signer.public() };
         let signature = signer.sign(&header.to_be_signed(&payload, STATEMENT_DOMAIN));
-        let mut envelope = Writer::default();
+        let mut envelope = Writer::with_capacity(payload.len() + SIGN1_BYTES);
         let payload = Sign1 { header, payload: &payload, signature }.write(&mut envelope);
         Self::new(envelope.into_bytes(), header, payload, Proof::Alone { signature })
     }
@@ -185,7 +196,7 @@ impl Envelope {
         let root = Sign1 { header: root_header, payload: &payload, signature };
         let leaves = payloads.into_iter().zip(paths).zip(0_u32..);
         leaves
-            .map(|((payload, path), index)| Self::leaf(header, &payload, root, index, path))
+            .map(|((payload, path), index)| Self::leaf(header, &payload, root, index, &path))
             .collect()
     }
 
@@ -194,17 +205,20 @@ impl Envelope {
         payload: &[u8],
         root: Sign1<'_>,
         index: u32,
-        path: Vec<merkle::Hash>,
+        path: &[merkle::Hash],
     ) -> Self {
-        let mut envelope = Writer::default();
+        let proof = 2 * SIGN1_BYTES + path.len() * Path::STEP;
+        let mut envelope = Writer::with_capacity(payload.len() + proof);
         envelope.array(LEAF_ITEMS).byte_string(&header.encode()).byte_string(payload);
         let payload = envelope.len() - payload.len()..envelope.len();
-        root.write(&mut envelope);
+        let root = root.ending_at(root.write(&mut envelope).end);
         envelope.unsigned(index.into()).array(path.len() as u64);
-        for hash in &path {
+        let start = envelope.len();
+        for hash in path {
             envelope.byte_string(hash);
         }
-        let proof = Proof::Leaf { root: root.kept(), index, path };
+        let path = Path(start..envelope.len());
+        let proof = Proof::Leaf { root, index, path };
         Self::new(envelope.into_bytes(), header, payload, proof)
     }
 
@@ -222,12 +236,13 @@ impl Envelope {
                 let message = self.0.header.to_be_signed(self.payload(), STATEMENT_DOMAIN);
                 verifier.verify(signer, &message, signature)
             }
-            Proof::Leaf { root: Root { header, payload, signature }, index, path } => {
+            Proof::Leaf { root, index, path } => {
+                let payload = root.payload(self);
                 let Some(count) = batch_count(payload) else { return false };
-                let vouched = merkle::root_from(self.0.id, *index, count, path);
-                vouched.is_some_and(|hash| batch_payload(count, &hash) == *payload) && {
-                    let message = header.to_be_signed(payload, BATCH_DOMAIN);
-                    verifier.verify_carried(signer, &message, signature)
+                let vouched = merkle::root_from(self.0.id, *index, count, path.hashes(self));
+                vouched.is_some_and(|hash| batch_payload(count, &hash) == payload) && {
+                    let message = root.header.to_be_signed(payload, BATCH_DOMAIN);
+                    verifier.verify_carried(signer, &message, &root.signature)
                 }
             }
         }
@@ -238,7 +253,8 @@ impl Envelope {
         match (&self.0.proof, &other.0.proof) {
             (Proof::Leaf { root, .. }, Proof::Leaf { root: others, .. }) => {
                 let signer = self.0.header.signer == other.0.header.signer;
-                signer && root.payload == others.payload && root.signature == others.signature
+                let payload = root.payload(self) == others.payload(other);
+                signer && payload && root.signature == others.signature
             }
             _ => false,
         }
@@ -298,15 +314,34 @@ impl<'a> Sign1<'a> {
         end - self.payload.len()..end
     }
 
-    fn kept(self) -> Root {
-        Root { header: self.header, payload: self.payload.to_vec(), signature: self.signature }
+    /// To be kept beside bytes in which its payload ends there.
+    fn ending_at(self, end: usize) -> Root {
+        let payload = end - self.payload.len()..end;
+        Root { header: self.header, payload, signature: self.signature }
+    }
+}
+
+impl Root {
+    fn payload<'a>(&self, envelope: &'a Envelope) -> &'a [u8] {
+        &envelope.0.bytes[self.payload.clone()]
+    }
+}
+
+impl Path {
+    /// Bytes of a hash and of the beginning of its byte string.
+    const STEP: usize = merkle::HASH_BYTES + 2;
+
+    /// From the bottom up.
+    fn hashes<'a>(&self, envelope: &'a Envelope) -> impl Iterator<Item = &'a merkle::Hash> {
+        let steps = envelope.0.bytes[self.0.clone()].as_chunks::<{ Self::STEP }>().0;
+        steps.iter().map(|step| step.last_chunk().expect("a step ends in its hash"))
     }
 }
 
 impl Header {
     /// The profile's four entries (S4).
     fn encode(self) -> Vec<u8> {
-        let mut header = Writer::default();
+        let mut header = Writer::with_capacity(HEADER_BYTES);
         header.map(4).integer(ALGORITHM_LABEL).integer(EDDSA);
         header.integer(SIGNER_LABEL).byte_string(self.signer.as_bytes());
         header.integer(KIND_LABEL).integer(self.kind.into());
@@ -335,8 +370,12 @@ impl Header {
 
     /// The Sig_structure of RFC 9052 section 4.4.
     fn to_be_signed(self, payload: &[u8], domain: &[u8]) -> ToBeSigned {
-        let mut signed = Writer::after(SIGNATURE_CONTEXT);
-        signed.byte_string(&self.encode()).byte_string(domain).byte_string(payload);
+        let mut signed = Writer::with_capacity(payload.len() + SIGN1_BYTES);
+        signed
+            .encoded(SIGNATURE_CONTEXT)
+            .byte_string(&self.encode())
+            .byte_string(domain)
+            .byte_string(payload);
         ToBeSigned::new(signed.into_bytes())
     }
 
@@ -355,7 +394,7 @@ fn byte_string<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], EnvelopeError> {
 }
 
 fn batch_payload(count: u32, root: &merkle::Hash) -> Vec<u8> {
-    let mut payload = Writer::default();
+    let mut payload = Writer::with_capacity(merkle::HASH_BYTES + 8);
     payload.array(2).unsigned(count.into()).byte_string(root);
     payload.into_bytes()
 }

@@ -15,7 +15,9 @@ static NODE_HASHER: LazyLock<blake3::Hasher> =
 /// Leaves in one batch at most: a path then has at most 16 hashes.
 pub const MAX_LEAVES: usize = 1 << 16;
 
-pub(crate) type Hash = [u8; 32];
+pub(crate) const HASH_BYTES: usize = 32;
+
+pub(crate) type Hash = [u8; HASH_BYTES];
 
 /// The root over `leaves`, and the path of each leaf from the bottom up.
 ///
@@ -25,30 +27,37 @@ pub(crate) fn root_and_paths(leaves: &[StatementId]) -> (Hash, Vec<Vec<Hash>>) {
     assert!((1..=MAX_LEAVES).contains(&leaves.len()), "a batch has 1 to {MAX_LEAVES} leaves");
     let mut paths = vec![Vec::new(); leaves.len()];
     let mut level: Vec<Hash> = leaves.iter().map(|leaf| *leaf.as_bytes()).collect();
+    let mut hasher = NODE_HASHER.clone();
     let mut height = 0;
     while level.len() > 1 {
         for (leaf, path) in paths.iter_mut().enumerate() {
             path.extend(level.get((leaf >> height) ^ 1));
         }
-        level = level.chunks(2).map(parent).collect();
+        level = level.chunks(2).map(|children| parent(&mut hasher, children)).collect();
         height += 1;
     }
     (level[0], paths)
 }
 
 /// The root that `leaf`, the `index`-th of `count`, has with `path`; `None` if the path cannot fit.
-pub(crate) fn root_from(leaf: StatementId, index: u32, count: u32, path: &[Hash]) -> Option<Hash> {
+pub(crate) fn root_from<'a>(
+    leaf: StatementId,
+    index: u32,
+    count: u32,
+    path: impl IntoIterator<Item = &'a Hash>,
+) -> Option<Hash> {
     if index >= count {
         return None;
     }
     let (mut index, mut width) = (index, count);
     let mut hash = *leaf.as_bytes();
-    let mut path = path.iter();
+    let mut path = path.into_iter();
+    let mut hasher = NODE_HASHER.clone();
     while width > 1 {
         if index % 2 == 1 {
-            hash = parent(&[*path.next()?, hash]);
+            hash = parent(&mut hasher, &[*path.next()?, hash]);
         } else if index + 1 < width {
-            hash = parent(&[hash, *path.next()?]);
+            hash = parent(&mut hasher, &[hash, *path.next()?]);
         }
         index /= 2;
         width = width.div_ceil(2);
@@ -56,11 +65,11 @@ pub(crate) fn root_from(leaf: StatementId, index: u32, count: u32, path: &[Hash]
     path.next().is_none().then_some(hash)
 }
 
-fn parent(children: &[Hash]) -> Hash {
+/// `hasher` is a copy of [`NODE_HASHER`], whatever it has hashed since.
+fn parent(hasher: &mut blake3::Hasher, children: &[Hash]) -> Hash {
     match children {
         [left, right] => {
-            let mut hasher = NODE_HASHER.clone();
-            hasher.update(left).update(right);
+            hasher.reset().update(left).update(right);
             *hasher.finalize().as_bytes()
         }
         _ => children[0],

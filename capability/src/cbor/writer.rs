@@ -14,11 +14,6 @@ impl Writer {
         Self { bytes: Vec::with_capacity(bytes) }
     }
 
-    /// Adds to what begins with `bytes`.
-    pub(crate) fn after(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec() }
-    }
-
     /// A map's beginning; its `entries` follow.
     pub(crate) fn map(&mut self, entries: u64) -> &mut Self {
         self.head(MAP, entries)

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{DAY, Delegation, ForProject, Private, SealedPackage, check_text, strictly};
 use crate::cbor;
@@ -81,7 +82,7 @@ pub struct Package {
 }
 
 /// One replica of one task of one offer: what a lease grants and a result is accepted for, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TaskId {
     /// The offer.
@@ -91,6 +92,17 @@ pub struct TaskId {
     pub task: u32,
     /// The replica's number, from 0.
     pub replica: u16,
+}
+
+/// In the order of the encoding, which is not that of tasks: what is in order need not be put in order.
+impl Serialize for TaskId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("TaskId", 3)?;
+        fields.serialize_field("task", &self.task)?;
+        fields.serialize_field("offer", &self.offer)?;
+        fields.serialize_field("replica", &self.replica)?;
+        fields.end()
+    }
 }
 
 /// The end of an offer or ad before it expires. Signed by the key that signed the original.
