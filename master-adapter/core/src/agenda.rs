@@ -211,7 +211,7 @@ mod tests {
     fn a_full_broker_is_given_one_for_each_that_is_over_and_one_on_trial() {
         let mut agenda = waiting();
         assert!((0..100).all(|_| agenda.take_room(at(0))));
-        // Sixteen were on their way.
+        // What was on its way comes back.
         (0..16).for_each(|_| agenda.is_full(at(0)));
         assert!(!agenda.take_room(at(1)));
         agenda.freed_one();

@@ -342,7 +342,7 @@ impl Master {
         let jobs = &mut self.jobs;
         let ended = jobs.expire(now.wall);
         if !ended.is_empty() {
-            self.judgements.retain(|_, judgement| jobs.get(judgement.task.offer).is_some());
+            self.judgements.retain(|_, judgement| jobs.get(judgement.offer).is_some());
         }
         self.custody.expire(now);
         self.custody.tidy();

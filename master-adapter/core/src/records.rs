@@ -52,12 +52,12 @@ pub(crate) struct StateRecord {
 /// The result that settled one replica of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SettledRecord {
-    pub(crate) result: StatementId,
-    pub(crate) volunteer: PublicKey,
+    pub(crate) via: PublicKey,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<PublicKey>,
     pub(crate) passed: bool,
-    pub(crate) via: PublicKey,
+    pub(crate) result: StatementId,
+    pub(crate) volunteer: PublicKey,
 }
 
 /// The job, the task and the reason, if this is the record of a task that is given up.
@@ -86,9 +86,9 @@ pub(crate) struct GivenUpRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct JudgedRecord {
     pub(crate) result: StatementId,
-    pub(crate) judgement: Judgement,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) accepted: Option<AcceptedRecord>,
+    pub(crate) judgement: Judgement,
 }
 
 /// A result that settled a replica of a task.
@@ -118,16 +118,24 @@ pub fn accepted_in(value: &[u8]) -> Result<Vec<Envelope>, RestoreError> {
 }
 
 /// What a receipt says beyond what is known anyway. Signatures are deterministic, so that the same
-/// receipt can be made again from it.
+/// receipt can be made again from it. The fields stand as they are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Judgement {
-    #[serde(flatten)]
-    pub(crate) task: TaskId,
-    pub(crate) volunteer: PublicKey,
-    pub(crate) verdict: Verdict,
+    pub(crate) task: u32,
+    pub(crate) offer: StatementId,
     pub(crate) issued: Timestamp,
     pub(crate) expires: Timestamp,
+    pub(crate) replica: u16,
+    pub(crate) verdict: Verdict,
+    pub(crate) volunteer: PublicKey,
     pub(crate) delegation: StatementId,
+}
+
+impl Judgement {
+    /// What was judged.
+    pub(crate) fn task(&self) -> TaskId {
+        TaskId { offer: self.offer, task: self.task, replica: self.replica }
+    }
 }
 
 /// The key of the record of a job's offer.

@@ -132,12 +132,15 @@ impl Master {
         if matches!(finding, Finding::Settles { .. }) && !arrival.missing.is_empty() {
             return Ruling::Answer(HandoverAnswer::Missing(arrival.missing.clone()));
         }
+        let TaskId { offer, task, replica } = result.task;
         let judgement = Judgement {
-            task: result.task,
-            volunteer: result.signer(),
-            verdict: finding.verdict(),
+            task,
+            offer,
             issued: now.wall,
             expires: self.authority.expiry(now.wall, RECEIPT_LIFETIME),
+            replica,
+            verdict: finding.verdict(),
+            volunteer: result.signer(),
             delegation: self.authority.delegation().id(),
         };
         let payload = self.receipt(result.id(), &judgement);
@@ -223,7 +226,7 @@ impl Master {
         Receipt {
             project: self.authority.project(),
             result,
-            task: judgement.task,
+            task: judgement.task(),
             volunteer: judgement.volunteer,
             verdict: judgement.verdict.clone(),
             issued: judgement.issued,

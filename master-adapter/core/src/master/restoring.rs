@@ -109,9 +109,9 @@ impl Master {
         {
             job.settle(task.task, task.replica, settled.into());
         }
-        if let Some(job) = self.jobs.get_mut(judgement.task.offer) {
+        if let Some(job) = self.jobs.get_mut(judgement.offer) {
             if matches!(judgement.verdict, Verdict::Again(_)) {
-                job.count_unfit_machine(judgement.task.task, judgement.volunteer);
+                job.count_unfit_machine(judgement.task, judgement.volunteer);
             }
             self.judgements.insert(result, judgement);
         }
