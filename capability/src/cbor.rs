@@ -156,6 +156,20 @@ mod tests {
         assert!(matches!(refused(&[0; 1025]), CborError::TooLarge { .. }), "size");
     }
 
+    /// The same with the end of every array and map marked.
+    fn to_endless_bytes(value: &Value) -> Vec<u8> {
+        let inner: Vec<u8> = match value {
+            Value::Array(items) => items.iter().flat_map(to_endless_bytes).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter().flat_map(|(key, value)| [key, value]);
+                entries.flat_map(to_endless_bytes).collect()
+            }
+            _ => return to_bytes(value),
+        };
+        let start = if value.is_array() { 0x9f } else { 0xbf };
+        [vec![start], inner, vec![0xff]].concat()
+    }
+
     fn to_bytes(value: &Value) -> Vec<u8> {
         let mut bytes = Vec::new();
         ciborium::into_writer(value, &mut bytes).expect("writing to memory does not fail");
@@ -310,6 +324,13 @@ mod tests {
                 Ok(()) => prop_assert_eq!(ordered.expect("of the subset"), to_bytes(&value)),
                 Err(_) => prop_assert!(ordered.is_err()),
             }
+        }
+
+        #[test]
+        fn a_marked_end_says_the_same_as_a_length(value in value()) {
+            let ordered = order::put_in_order(&to_bytes(&value), MAX_DEPTH);
+            let endless = order::put_in_order(&to_endless_bytes(&value), MAX_DEPTH);
+            prop_assert_eq!(endless.ok(), ordered.ok());
         }
 
         #[test]

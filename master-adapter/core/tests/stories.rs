@@ -3,6 +3,7 @@
 #[allow(dead_code, clippy::allow_attributes, reason = "each test program uses its part")]
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use capability::statements::{Artifact, BlobPart, Ended, Package, Verdict};
@@ -131,6 +132,45 @@ fn what_failed_or_takes_long_is_published_alone() {
     // An answer to as many offers as were not asked about is none.
     bench.answer(last[0].0, Ok(Answer::Each(vec![Answer::Done; 2])));
     assert_eq!(bench.master.job(small[0]).expect("it stands").acknowledged(), None);
+}
+
+#[test]
+fn of_offers_that_are_published_together_each_has_its_own_answer() {
+    let published = |bench: &mut Bench| {
+        let asked = std::iter::from_fn(|| bench.asked()).filter_map(|(_, call, ask)| match ask {
+            Ask::Publish { home, offers, .. } => Some((call, home.epoch, offers)),
+            _ => None,
+        });
+        asked.collect::<Vec<_>>()
+    };
+    for forgotten in [0, 2] {
+        let mut bench = Bench::new();
+        let jobs: Vec<_> = (0..3).map(|_| bench.submit(job(1)).expect("a sound job")).collect();
+        bench.up(&home());
+        let [(call, 1, offers)] = &published(&mut bench)[..] else { panic!("not together") };
+        assert_eq!(offers.len(), 3);
+        let mut parts = vec![Answer::Done; 3];
+        parts[forgotten] = Answer::Refused(Refusal::Forgotten);
+        // Sooner than this a home that forgets gets no new epoch.
+        bench.pass(Duration::from_secs(60));
+        bench.answer(*call, Ok(Answer::Each(parts)));
+        bench.pass(Duration::from_secs(5));
+
+        assert_eq!(bench.home().epoch, 2);
+        let mut told = BTreeSet::new();
+        for (call, under, offers) in published(&mut bench) {
+            assert_eq!(under, 2);
+            told.extend(offers.iter().map(|it| it.offer.id()));
+            let parts = vec![Answer::Done; offers.len()];
+            bench
+                .answer(call, Ok(if parts.len() > 1 { Answer::Each(parts) } else { Answer::Done }));
+        }
+        assert_eq!(told, jobs.iter().copied().collect());
+        for job in jobs {
+            let acknowledged = bench.master.job(job).expect("it stands").acknowledged();
+            assert_eq!(acknowledged, Some(2));
+        }
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use capability::statements::{
-    Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, Report,
-    TaskId, USUAL_PRIORITY, Verdict,
+    Claim, Credit, Delegation, Ended, Home, JobResult, Lease, Offer, Package, Receipt, Renewal,
+    Report, TaskId, USUAL_PRIORITY, Verdict,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, Ed25519, Facts, HpkeOpener, HpkeSealer,
@@ -506,4 +506,17 @@ pub fn result_in(bundle: &Bundle) -> Verified<JobResult> {
         Cargo::Result(result) => result.clone(),
         Cargo::Receipt(_) => panic!("a receipt where a result was expected"),
     }
+}
+
+/// The renewals that are due, each answered.
+pub fn renewals(bench: &mut Bench) -> Vec<Verified<Renewal>> {
+    let mut all = Vec::new();
+    while let Some((call, renewal)) = bench.find(|action| match action {
+        Action::Ask { call, ask: Ask::Renew { renewal, .. }, .. } => Some((*call, renewal.clone())),
+        _ => None,
+    }) {
+        bench.answer(call, Answer::Renewed { lapsed: Vec::new() });
+        all.push(renewal);
+    }
+    all
 }
