@@ -1,5 +1,7 @@
 //! The duty to answer somebody, over the mesh or at the door.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 /// Where an answer goes. Dropping it refuses the request, which the peer learns at once.
@@ -27,6 +29,11 @@ impl Reply {
             }
         }
     }
+}
+
+/// In words, to whoever is over a limit.
+pub fn come_again(wait: Duration) -> String {
+    format!("that is over a limit; there is room again in {} ms", wait.as_millis().max(1))
 }
 
 impl From<mesh_net::Reply> for Reply {

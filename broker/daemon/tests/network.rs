@@ -541,6 +541,16 @@ async fn a_package_that_was_taken_down_is_neither_served_nor_taken_and_says_why(
     assert!(why.contains("malware"), "{why}");
     let refused = master.link.ask(key, &publish).await.expect_err("its package is not taken");
     assert!(mesh_shell::chain(&refused).contains("malware"), "{refused:?}");
+    let (door, bytes) = (broker.door(), b"package");
+    let at_door = move |visitor: Visitor| {
+        let brought = visitor.put(package.hash, bytes.len(), &[], bytes);
+        [visitor.get(package.hash, package.size, &[]), brought]
+    };
+    let visitor = Arc::new(SecretKey::from_seed(&[9; 32]));
+    for came in beside(move || at_door(Visitor::come(&door, visitor))).await {
+        let said = support::visitor::text(&came);
+        assert!(came.status() == 403 && said.contains("malware"), "{said}");
+    }
     operate(&place, &http, &["put-back", &package.hash.to_string()]);
     assert_eq!(master.ask(key, publish).await, Answer::Done);
     volunteer.link.fetch(key, package.hash, package.size).await.expect("served again");
@@ -590,6 +600,21 @@ async fn who_is_over_a_limit_is_told_when_to_come_again_and_then_gets_an_answer(
     assert_eq!(ask().await, Answer::Ads(Vec::new()));
     let status = broker.status(&http, |status| status["limited"] == 1);
     assert!(status["times-limited"].as_u64() >= Some(1));
+
+    // Who has taken nothing may take more than a burst, and then has to wait.
+    let (door, key) = (broker.door(), Arc::new(SecretKey::from_seed(&[11; 32])));
+    let put =
+        |visitor: &Visitor, bytes: &[u8]| visitor.put(BlobHash::of(bytes), bytes.len(), &[], bytes);
+    let came = beside(move || {
+        let visitor = Visitor::come(&door, key);
+        [put(&visitor, b"first"), put(&visitor, b"second")]
+    });
+    let [first, second] = came.await;
+    assert_eq!(first.status(), 200, "{}", support::visitor::text(&first));
+    let said = support::visitor::text(&second);
+    assert!(second.status() == 429 && said.contains("room again"), "{said}");
+    let seconds: u64 = support::visitor::header(&second, "retry-after").parse().expect("seconds");
+    assert!((50..=61).contains(&seconds), "a burst of one at one a minute: {seconds}");
 }
 
 /// A broker, and somebody at it.

@@ -94,7 +94,9 @@ pub(super) async fn put(
         return Err(Denial::too_large(MAX_PACKAGE_BYTES));
     }
     let _place = door.blob_place(peer)?;
-    door.knock(peer, origin, |answer| Wish::Enter { answer }).await?;
+    let bytes = piece.map_or(size, Part::length);
+    let welcome = door.knock(peer, origin, |answer| Wish::Bring { hash, bytes, answer }).await?;
+    welcome.map_err(Denial::unwelcome)?;
     let hash = blob_name(hash);
     let blobs = door.0.link.storage().blobs().clone();
     if blobs.has(&hash).map_err(|error| denial(&error))?.is_some() {
@@ -108,7 +110,7 @@ pub(super) async fn put(
     }
     receive(&partial, begins, body).await?;
     if piece.is_some_and(|piece| piece.last + 1 < size) {
-        let arrived = begins + piece.map_or(size, Part::length);
+        let arrived = begins + bytes;
         return Ok((StatusCode::ACCEPTED, [(UPLOAD_OFFSET, arrived.to_string())]).into_response());
     }
     finish(partial).await?;
@@ -125,7 +127,7 @@ impl Door {
         limit: u64,
     ) -> Result<u64, Denial> {
         let sources = |answer| Wish::Sources { hash, limit, answer };
-        let sources = self.knock(peer, origin, sources).await?;
+        let sources = self.knock(peer, origin, sources).await?.map_err(Denial::unwelcome)?;
         let size = self.0.link.pull_through(hash, sources).await.map_err(|error| denial(&error))?;
         match size {
             Some(size) if size <= limit => Ok(size),

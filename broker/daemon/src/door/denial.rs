@@ -3,6 +3,9 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::Unwelcome;
+use crate::reply::come_again;
+
 /// Seconds after which somebody who is turned away may come again.
 const LATER: HeaderValue = HeaderValue::from_static("2");
 
@@ -55,6 +58,15 @@ impl Denial {
     pub(super) fn crowded() -> Self {
         let why = "too many requests from your address are under way: ask again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, why).with(header::RETRY_AFTER, LATER)
+    }
+
+    /// The blob is not given, or not taken.
+    pub(super) fn unwelcome(reason: Unwelcome) -> Self {
+        match reason {
+            Unwelcome::Ever(why) => Self::new(StatusCode::FORBIDDEN, why),
+            Unwelcome::Before(wait) => Self::new(StatusCode::TOO_MANY_REQUESTS, come_again(wait))
+                .with(header::RETRY_AFTER, wait.as_secs() + 1),
+        }
     }
 
     /// The request makes no sense.

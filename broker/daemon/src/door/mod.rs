@@ -104,8 +104,26 @@ pub enum Wish {
         /// The most bytes that the visitor takes.
         limit: u64,
         /// Peers, and the blob's size according to each.
-        answer: oneshot::Sender<Vec<(PublicKey, u64)>>,
+        answer: oneshot::Sender<Result<Vec<(PublicKey, u64)>, Unwelcome>>,
     },
+    /// To bring a blob, or a piece of it.
+    Bring {
+        /// Which.
+        hash: BlobHash,
+        /// Bytes that are to come now.
+        bytes: u64,
+        /// Yes, or why not.
+        answer: oneshot::Sender<Result<(), Unwelcome>>,
+    },
+}
+
+/// A blob is not given, or not taken.
+#[derive(Debug)]
+pub enum Unwelcome {
+    /// Not this one, or not this visitor, and why.
+    Ever(String),
+    /// Not before so long.
+    Before(Duration),
 }
 
 /// What the door and the event loop share; so do clones.

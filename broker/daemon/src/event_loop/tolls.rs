@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use broker_core::{AddressClass, Toll};
-use capability::PublicKey;
+use capability::{BlobHash, PublicKey};
 use ipnet::IpNet;
 use mesh_core::{Answer, HandoverAnswer, Refusal};
 use mesh_net::{BlobPut, Multiaddr, Protocol};
 
 use super::{EventLoop, blob_hash};
-use crate::door::{Origin, Wish};
-use crate::reply::Reply;
+use crate::door::{Origin, Unwelcome, Wish};
+use crate::reply::{Reply, come_again};
 
 /// Where peers come from: known here for as long as they are connected, and told to nobody.
 #[derive(Debug, Default)]
@@ -112,28 +112,46 @@ impl EventLoop {
             Wish::Custody { frame, .. } => {
                 Toll::Custody(u64::try_from(frame.len()).unwrap_or(u64::MAX))
             }
-            _ => Toll::Call(1),
+            Wish::Ask { .. } | Wish::Enter { .. } | Wish::Sources { .. } | Wish::Bring { .. } => {
+                Toll::Call(1)
+            }
+        };
+        // A blob that is not taken is not brought.
+        let brought = match &wish {
+            Wish::Bring { hash, bytes, .. } if self.against_taking(*hash).is_none() => *bytes,
+            _ => 0,
         };
         let origin = Some(self.origins.class(address));
-        let Err(wait) = self.charge(peer, origin, toll) else { return Some(wish) };
+        let charged = self.charge(peer, origin, toll);
+        let charged = charged.and_then(|()| match brought {
+            0 => Ok(()),
+            bytes => self.charge(peer, origin, Toll::Upload(bytes)),
+        });
+        let Err(wait) = charged else { return Some(wish) };
         match wish {
             Wish::Ask { answer, .. } => Reply::Door(answer).send(slow_down(wait)),
             Wish::Custody { answer, .. } => {
                 Reply::Door(answer).send(HandoverAnswer::Refused(come_again(wait)).encode());
             }
+            Wish::Bring { answer, .. } => drop(answer.send(Err(Unwelcome::Before(wait)))),
+            Wish::Sources { answer, .. } => drop(answer.send(Err(Unwelcome::Before(wait)))),
             // Dropping the wish refuses it.
-            Wish::Enter { .. } | Wish::Sources { .. } => (),
+            Wish::Enter { .. } => (),
         }
         None
     }
 
     /// Why a blob is not taken, if it is not.
     pub(super) fn against_upload(&mut self, from: PublicKey, put: &BlobPut) -> Option<String> {
-        if let Some(why) = self.broker.taken_down(blob_hash(&put.hash)) {
-            return Some(format!("taken down: {why}"));
-        }
-        let origin = self.origins.class_of(from);
-        self.charge(from, origin, Toll::Upload(put.size)).err().map(come_again)
+        self.against_taking(blob_hash(&put.hash)).or_else(|| {
+            let origin = self.origins.class_of(from);
+            self.charge(from, origin, Toll::Upload(put.size)).err().map(come_again)
+        })
+    }
+
+    /// Why a blob is taken of nobody, if it is not.
+    pub(super) fn against_taking(&self, hash: BlobHash) -> Option<String> {
+        self.broker.taken_down(hash).map(|why| format!("taken down: {why}"))
     }
 
     fn charge(
@@ -154,10 +172,6 @@ impl EventLoop {
 fn slow_down(wait: Duration) -> Vec<u8> {
     let millis = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
     Answer::Refused(Refusal::SlowDown(millis.max(1))).encode()
-}
-
-fn come_again(wait: Duration) -> String {
-    format!("too much was brought; there is room again in {} ms", wait.as_millis().max(1))
 }
 
 /// The IP address in `address`, as of the connection that comes from there.

@@ -3,7 +3,7 @@
 use broker_core::Input;
 
 use super::EventLoop;
-use crate::door::{Knock, Wish};
+use crate::door::{Knock, Unwelcome, Wish};
 use crate::reply::Reply;
 
 impl EventLoop {
@@ -28,9 +28,16 @@ impl EventLoop {
             }
             // A visitor that has given up needs no answer.
             Wish::Enter { answer } => drop(answer.send(())),
-            Wish::Sources { hash, .. } if self.broker.against_serving(peer, hash).is_some() => (),
             Wish::Sources { hash, limit, answer } => {
-                drop(answer.send(self.broker.blob_sources(hash, peer, limit)));
+                let why = self.broker.against_serving(peer, hash);
+                let sources = || self.broker.blob_sources(hash, peer, limit);
+                drop(
+                    answer.send(why.map_or_else(|| Ok(sources()), |why| Err(Unwelcome::Ever(why)))),
+                );
+            }
+            Wish::Bring { hash, answer, .. } => {
+                let why = self.against_taking(hash);
+                drop(answer.send(why.map_or(Ok(()), |why| Err(Unwelcome::Ever(why)))));
             }
         }
     }
