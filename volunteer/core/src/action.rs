@@ -93,7 +93,7 @@ pub enum Input {
     OnDuty,
     /// They are over: nothing new is taken; what is in hand goes on.
     OffDuty,
-    /// Nothing new is taken; what runs may end. [`News::Drained`] tells when.
+    /// Nothing new is taken; what runs may end, what has not begun is given back. [`News::Drained`] tells when.
     Drain,
     /// The process is to end soon: jobs are stopped and their leases released.
     Quit,

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, CheckEnd, CheckOrder, News};
 use crate::backoff::Backoff;
 use crate::check_finding::CheckFinding;
-use crate::owner::Mode;
 use crate::volunteer::{DISK_RESERVE, Volunteer};
 use crate::working::MAX_RECORD;
 
@@ -202,7 +201,7 @@ impl Volunteer {
     }
 
     fn may_check(&self) -> bool {
-        self.mode == Mode::Open
+        self.wishes.are_none()
             && !self.off_duty
             && self.disk_free >= DISK_RESERVE
             && !self.fetching.is_claiming()

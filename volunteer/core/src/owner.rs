@@ -15,13 +15,27 @@ use crate::work::{JobView, Stage};
 /// Results without a receipt at which nothing new is taken.
 pub(crate) const MAX_UNDELIVERED: usize = 4096;
 
-/// What the owner lets the machine do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Open,
-    Paused,
+/// What the owner lets the machine do. Who leaves can be paused meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    pub(crate) paused: bool,
+    stay: Stay,
+}
+
+/// Whether the process is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stay {
+    #[default]
+    Staying,
     Draining,
     Quitting,
+}
+
+impl Wishes {
+    /// Whether work is welcome.
+    pub(crate) fn are_none(self) -> bool {
+        self == Self::default()
+    }
 }
 
 impl Volunteer {
@@ -67,47 +81,55 @@ impl Volunteer {
     }
 
     pub(crate) fn pause(&mut self) {
-        if self.mode != Mode::Open {
+        if self.wishes.paused || self.wishes.stay == Stay::Quitting {
             return;
         }
-        self.mode = Mode::Paused;
+        self.wishes.paused = true;
         self.stop_check();
         for lease in self.running() {
             self.outbox.push(Action::Suspend { lease });
         }
     }
 
+    /// Takes back the last wish: of who drains and is paused, the pause.
     pub(crate) fn resume(&mut self) {
-        if !matches!(self.mode, Mode::Paused | Mode::Draining) {
-            return;
+        if self.wishes.paused {
+            self.end_pause();
+        } else if self.wishes.stay == Stay::Draining {
+            self.wishes.stay = Stay::Staying;
+            self.drained = false;
         }
-        if self.mode == Mode::Paused {
-            self.proceed();
-        }
-        self.mode = Mode::Open;
-        self.drained = false;
     }
 
     pub(crate) fn drain(&mut self) {
-        if self.mode == Mode::Paused {
-            self.proceed();
+        if self.wishes.stay == Stay::Quitting {
+            return;
         }
-        if self.mode != Mode::Quitting {
-            self.mode = Mode::Draining;
-        }
+        self.end_pause();
+        self.wishes.stay = Stay::Draining;
+        self.give_up(&self.waiting(), "the owner drains the machine");
     }
 
     pub(crate) fn quit(&mut self) {
-        self.mode = Mode::Quitting;
+        self.wishes.stay = Stay::Quitting;
         self.stop_check();
         let all: Vec<_> = self.work.jobs().map(|(lease, _)| *lease).collect();
         self.give_up(&all, "the volunteer leaves");
     }
 
-    pub(crate) fn proceed(&mut self) {
+    fn end_pause(&mut self) {
+        if !std::mem::take(&mut self.wishes.paused) {
+            return;
+        }
         for lease in self.running() {
             self.outbox.push(Action::Proceed { lease });
         }
+    }
+
+    /// The leases of jobs that have not begun.
+    pub(crate) fn waiting(&self) -> Vec<StatementId> {
+        let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);
+        waiting.map(|(lease, _)| *lease).collect()
     }
 
     pub(crate) fn running(&self) -> Vec<StatementId> {
@@ -116,22 +138,22 @@ impl Volunteer {
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        matches!(self.mode, Mode::Draining | Mode::Quitting)
+        self.wishes.stay != Stay::Staying
     }
 
     /// Whether jobs stand still because the owner says so.
     pub fn is_paused(&self) -> bool {
-        self.mode == Mode::Paused
+        self.wishes.paused
     }
 
     /// What keeps the machine from taking more work, if anything does.
     pub fn obstacle(&self) -> Option<Idle> {
-        match (self.mode, &self.machine) {
-            (Mode::Paused, _) => Some(Idle::Paused),
-            (Mode::Draining | Mode::Quitting, _) => Some(Idle::Draining),
-            (Mode::Open, _) if self.off_duty => Some(Idle::OffDuty),
-            (Mode::Open, None) => Some(Idle::Probing),
-            (Mode::Open, Some(machine)) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
+        match &self.machine {
+            _ if self.wishes.paused => Some(Idle::Paused),
+            _ if self.is_leaving() => Some(Idle::Draining),
+            _ if self.off_duty => Some(Idle::OffDuty),
+            None => Some(Idle::Probing),
+            Some(machine) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
             _ if self.trust.is_empty() => Some(Idle::NoPins),
             _ if self.brokers.is_empty() => Some(Idle::NoBroker),
             _ if self.disk_free < DISK_RESERVE => Some(Idle::DiskLow { free: self.disk_free }),
@@ -156,7 +178,7 @@ impl Volunteer {
 
     /// Why nothing runs; `None` if something does.
     pub fn idle(&self) -> Option<Idle> {
-        if !self.work.is_empty() && self.mode != Mode::Paused {
+        if !self.work.is_empty() && !self.wishes.paused {
             return None;
         }
         Some(self.obstacle().unwrap_or_else(|| self.nothing_suits()))
@@ -209,13 +231,8 @@ impl Volunteer {
     }
 
     pub(crate) fn tell_drained(&mut self) {
-        let done = match self.mode {
-            Mode::Draining => self.work.is_empty(),
-            Mode::Quitting => {
-                self.work.is_empty() && (!self.leases.is_releasing() || self.brokers.is_empty())
-            }
-            Mode::Open | Mode::Paused => false,
-        };
+        let released = !self.leases.is_releasing() || self.brokers.is_empty();
+        let done = self.is_leaving() && self.work.is_empty() && released;
         let done = done && !self.checks.is_running();
         if done && !self.drained && self.outbox.uncommitted() == 0 {
             self.drained = true;

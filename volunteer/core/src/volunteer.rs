@@ -27,7 +27,7 @@ use crate::keys::Keys;
 use crate::leases::{Due, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
-use crate::owner::Mode;
+use crate::owner::Wishes;
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
@@ -94,7 +94,7 @@ pub struct Volunteer {
     pub(crate) outbox: Outbox<Action>,
     /// What of custody is durable with which commit.
     landing: VecDeque<(CommitId, Mark)>,
-    pub(crate) mode: Mode,
+    pub(crate) wishes: Wishes,
     /// Whether this is outside of the hours in which the machine works.
     pub(crate) off_duty: bool,
     pub(crate) drained: bool,
@@ -174,7 +174,7 @@ impl Volunteer {
             ledger: Ledger::default(),
             outbox: Outbox::default(),
             landing: VecDeque::new(),
-            mode: Mode::Open,
+            wishes: Wishes::default(),
             off_duty: false,
             drained: false,
             disk_free: u64::MAX,

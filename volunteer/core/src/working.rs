@@ -8,7 +8,6 @@ use mesh_core::{Answer, Ask, CallFailed, Cargo, MAX_HOPS, Refusal};
 
 use crate::action::{Action, News};
 use crate::leases::{Due, GroupKey, Leaving, Purpose};
-use crate::owner::Mode;
 use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, Volunteer};
 use crate::work::{Job, Stage};
 
@@ -127,7 +126,7 @@ impl Volunteer {
 
     pub(crate) fn fetch_packages(&mut self) {
         let Some(from) = self.primary() else { return };
-        if self.disk_free < DISK_RESERVE || self.mode == Mode::Paused {
+        if self.disk_free < DISK_RESERVE || self.wishes.paused {
             return;
         }
         for (hash, size) in self.work.begin_fetches(self.now.mono) {
@@ -154,9 +153,7 @@ impl Volunteer {
             self.commit(Vec::new(), Vec::new());
         }
         if free < DISK_RESERVE {
-            let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);
-            let waiting: Vec<_> = waiting.map(|(lease, _)| *lease).collect();
-            self.give_up(&waiting, "the disk is full");
+            self.give_up(&self.waiting(), "the disk is full");
         }
     }
 
@@ -180,7 +177,7 @@ impl Volunteer {
     }
 
     pub(crate) fn start_jobs(&mut self) {
-        if self.mode == Mode::Paused {
+        if self.wishes.paused {
             return;
         }
         for order in self.work.start_ready() {

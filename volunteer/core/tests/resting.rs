@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::Ended;
+use capability::statements::{Ended, Intent};
 use mesh_core::{Answer, Refusal};
 use support::{Bench, offered, outcome, renewals};
 use volunteer_core::{Action, DISK_RESERVE, Idle, Input, News};
@@ -209,6 +209,38 @@ fn a_machine_that_drains_or_pauses_says_so_beside_its_jobs() {
     bench.handle(Input::Drain);
     assert_eq!(bench.volunteer.idle(), None);
     assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining));
+}
+
+#[test]
+fn a_machine_that_drains_can_be_paused_and_drains_on_afterwards() {
+    let mut bench = Bench::ready(1);
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    bench.handle(Input::Drain);
+    bench.handle(Input::Pause);
+    let suspended = |it: &Action| matches!(it, Action::Suspend { lease: it } if *it == lease);
+    assert!(bench.find(|it| suspended(it).then_some(())).is_some(), "the owner wins");
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Paused));
+    bench.handle(Input::Resume);
+    let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
+    assert!(bench.find(|it| proceeds(it).then_some(())).is_some());
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining));
+    bench.ran(lease, outcome(Ended::Passed));
+    assert!(bench.news().contains(&News::Drained));
+}
+
+#[test]
+fn draining_gives_back_what_has_not_begun_and_waits_for_no_package() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    let (call, claim) = bench.take_claim();
+    bench.grant(call, &claim, 0, 1);
+    assert_eq!(bench.volunteer.jobs().count(), 1, "whose package is not here");
+    bench.handle(Input::Drain);
+    assert_eq!(bench.volunteer.jobs().count(), 0);
+    let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
+    assert_eq!(release.intent, Intent::Release);
+    assert!(bench.news().contains(&News::Drained), "once the broker knows");
 }
 
 #[test]

@@ -63,10 +63,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Makes all jobs stand still and takes nothing new.
     Pause(Whom),
-    /// Ends a pause.
+    /// Ends a pause, or else a drain.
     Resume(Whom),
-    /// Takes nothing new and ends the daemon when the last job is done.
+    /// Takes nothing new, gives back what has not begun, and ends the daemon when the last job is done.
     Drain(Whom),
+    /// Ends the daemon within moments: jobs are stopped, and given back for others to run.
+    Stop(Whom),
 }
 
 /// What to look at.

@@ -90,6 +90,8 @@ pub struct EventLoop {
     unneeded: BTreeSet<BlobHash>,
     /// Set once nothing is left to do.
     drained: bool,
+    /// When it ends at the latest, once it was asked to.
+    quit_at: Option<Instant>,
     events: mpsc::Receiver<Event>,
     asked: mpsc::Receiver<Question>,
     termination: Termination,
@@ -178,6 +180,7 @@ impl EventLoop {
             next_reply: 0,
             unneeded: BTreeSet::new(),
             drained: false,
+            quit_at: None,
             events,
             asked,
             termination,
@@ -195,7 +198,6 @@ impl EventLoop {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut key_changes = mesh_shell::key_change_readings();
-        let mut quit_at: Option<Instant> = None;
         while !self.drained {
             let wake = self.core.next_wake();
             tokio::select! {
@@ -211,14 +213,12 @@ impl EventLoop {
                 _ = look.tick() => self.look(),
                 _ = key_changes.tick() => self.take_key_changes(),
                 () = self.termination.asked() => {
-                    if quit_at.is_some() {
+                    if self.quit_at.is_some() {
                         break;
                     }
-                    tracing::info!("asked to end; stopping jobs and releasing leases");
-                    quit_at = Some(Instant::now() + QUIT_TIME);
-                    self.handle(Input::Quit);
+                    self.quit();
                 }
-                () = until(quit_at) => break,
+                () = until(self.quit_at) => break,
             }
         }
         self.link.net().shutdown().await;
@@ -343,10 +343,19 @@ impl EventLoop {
         match question {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Wish(Input::Quit) => self.quit(),
             Question::Wish(wish) => {
                 tracing::info!(?wish, "the owner's wish");
                 self.handle(wish);
             }
+        }
+    }
+
+    fn quit(&mut self) {
+        if self.quit_at.is_none() {
+            tracing::info!("asked to end; stopping jobs and releasing leases");
+            self.quit_at = Some(Instant::now() + QUIT_TIME);
+            self.handle(Input::Quit);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The daemon's HTTP face on loopback: status as JSON, a page, and the owner's three wishes.
+//! The daemon's HTTP face on loopback: status as JSON, a page, and the owner's wishes.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -17,7 +17,7 @@ pub const WISH_HEADER: &str = "x-talkoot";
 pub enum Question {
     /// Everything.
     Status(oneshot::Sender<Status>),
-    /// The owner wishes something.
+    /// The owner wishes something. [`Input::Quit`] ends the daemon.
     Wish(Input),
 }
 
@@ -31,6 +31,7 @@ pub fn routes(questions: Questions) -> Router {
         .route("/api/v1/pause", post(|state, headers| wish(state, headers, Input::Pause)))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
         .route("/api/v1/drain", post(|state, headers| wish(state, headers, Input::Drain)))
+        .route("/api/v1/stop", post(|state, headers| wish(state, headers, Input::Quit)))
         .with_state(questions)
 }
 

@@ -596,6 +596,17 @@ fn one_state_directory_is_for_one_daemon() {
 }
 
 #[test]
+fn stopping_ends_the_daemon_although_it_is_paused() {
+    let directory = with_config("runtimes = []\n");
+    let mut daemon = Daemon::start(directory.path(), &[]);
+    daemon.wait_for("http");
+    assert!(run(directory.path(), &["pause"]).status.success());
+    assert!(run(directory.path(), &["stop"]).status.success());
+    daemon.wait_for("asked to end; stopping jobs and releasing leases");
+    assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn draining_ends_the_daemon() {
     let directory = with_config("runtimes = []\n");
     let mut daemon = Daemon::start(directory.path(), &[]);

@@ -41,6 +41,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Pause(whom) => ask::wish(&common, &whom, "pause"),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
         Command::Drain(whom) => ask::wish(&common, &whom, "drain"),
+        Command::Stop(whom) => ask::wish(&common, &whom, "stop"),
     }
 }
 
