@@ -16,6 +16,7 @@ use mesh_core::{
 use thiserror::Error;
 
 use crate::check_finding::CheckFinding;
+use crate::owner::Pause;
 use crate::presence::Offline;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
@@ -85,8 +86,9 @@ pub enum Input {
     Committed(CommitId),
     /// So many bytes are free where jobs and blobs are kept.
     DiskFree(u64),
-    /// The owner wants the machine back for now: jobs stand still, nothing new is taken.
-    Pause,
+    /// The owner wants the machine back for now: jobs stand still, nothing new is taken. It outlasts the
+    /// process; a newer one takes its place.
+    Pause(Pause),
     /// The owner lends it again.
     Resume,
     /// The hours in which the machine works have begun. Without hours it always works.
@@ -378,8 +380,8 @@ pub enum News {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Idle {
     /// The owner has paused.
-    #[error("paused by the owner")]
-    Paused,
+    #[error("{0}")]
+    Paused(Pause),
     /// The owner wants the process to end.
     #[error("draining: nothing new is taken")]
     Draining,

@@ -57,6 +57,7 @@ pub use check_finding::CheckFinding;
 pub use checks::CheckView;
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
+pub use owner::{MAX_NOTE, Pause};
 pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
 pub use tail::{TAIL_BYTES, Tail, Watcher};

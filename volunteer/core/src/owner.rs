@@ -1,9 +1,15 @@
 //! The owner's wishes, and what the owner sees.
 
+use std::fmt;
 use std::mem::discriminant;
 
 use capability::statements::Receipt;
-use capability::{Capabilities, Policy, ProjectKey, StatementId, Verified};
+use capability::{
+    Capabilities, CborError, Policy, ProjectKey, StatementId, Timestamp, Verified, decode_cbor,
+    encode_cbor,
+};
+use mesh_core::Write;
+use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Idle, News};
 use crate::ledger::Total;
@@ -15,10 +21,40 @@ use crate::work::{JobView, Stage};
 /// Results without a receipt at which nothing new is taken.
 pub(crate) const MAX_UNDELIVERED: usize = 4096;
 
+/// Bytes of a note at most.
+pub const MAX_NOTE: usize = 256;
+
+/// The record of a [`Pause`], of which there is one.
+pub(crate) const PAUSE_PREFIX: u8 = b'w';
+
+/// Bytes of the record at most.
+const MAX_PAUSE_RECORD: usize = 1024;
+
+/// For how long jobs stand still, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it ends by itself. Without it, when the owner says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The owner's own words, at most [`MAX_NOTE`] bytes.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("paused by the owner")?;
+        if let Some(until) = self.until {
+            write!(f, " until {until}")?;
+        }
+        if self.note.is_empty() { Ok(()) } else { write!(f, ": {}", self.note) }
+    }
+}
+
 /// What the owner lets the machine do. Who leaves can be paused meanwhile.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
-    pub(crate) paused: bool,
+    pub(crate) pause: Option<Pause>,
     stay: Stay,
 }
 
@@ -33,8 +69,18 @@ enum Stay {
 
 impl Wishes {
     /// Whether work is welcome.
-    pub(crate) fn are_none(self) -> bool {
-        self == Self::default()
+    pub(crate) fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn restore(&mut self, value: &[u8]) -> Result<(), CborError> {
+        self.pause = Some(decode_cbor(value, MAX_PAUSE_RECORD)?);
+        Ok(())
+    }
+
+    /// When the pause ends by itself.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        self.pause.as_ref()?.until
     }
 }
 
@@ -80,11 +126,14 @@ impl Volunteer {
         self.fetching.drop_candidates();
     }
 
-    pub(crate) fn pause(&mut self) {
-        if self.wishes.paused || self.wishes.stay == Stay::Quitting {
+    pub(crate) fn pause(&mut self, pause: Pause) {
+        if self.wishes.stay == Stay::Quitting {
             return;
         }
-        self.wishes.paused = true;
+        self.commit(vec![Write::put([PAUSE_PREFIX], encode_cbor(&pause))], Vec::new());
+        if self.wishes.pause.replace(pause).is_some() {
+            return;
+        }
         self.stop_check();
         for lease in self.running() {
             self.outbox.push(Action::Suspend { lease });
@@ -93,7 +142,7 @@ impl Volunteer {
 
     /// Takes back the last wish: of who drains and is paused, the pause.
     pub(crate) fn resume(&mut self) {
-        if self.wishes.paused {
+        if self.is_paused() {
             self.end_pause();
         } else if self.wishes.stay == Stay::Draining {
             self.wishes.stay = Stay::Staying;
@@ -117,10 +166,18 @@ impl Volunteer {
         self.give_up(&all, "the volunteer leaves");
     }
 
+    /// Ends a pause whose time is over.
+    pub(crate) fn expire_pause(&mut self) {
+        if self.wishes.next_end().is_some_and(|end| end <= self.now.wall) {
+            self.end_pause();
+        }
+    }
+
     fn end_pause(&mut self) {
-        if !std::mem::take(&mut self.wishes.paused) {
+        if self.wishes.pause.take().is_none() {
             return;
         }
+        self.commit(vec![Write::delete([PAUSE_PREFIX])], Vec::new());
         for lease in self.running() {
             self.outbox.push(Action::Proceed { lease });
         }
@@ -143,13 +200,15 @@ impl Volunteer {
 
     /// Whether jobs stand still because the owner says so.
     pub fn is_paused(&self) -> bool {
-        self.wishes.paused
+        self.wishes.pause.is_some()
     }
 
     /// What keeps the machine from taking more work, if anything does.
     pub fn obstacle(&self) -> Option<Idle> {
+        if let Some(pause) = &self.wishes.pause {
+            return Some(Idle::Paused(pause.clone()));
+        }
         match &self.machine {
-            _ if self.wishes.paused => Some(Idle::Paused),
             _ if self.is_leaving() => Some(Idle::Draining),
             _ if self.off_duty => Some(Idle::OffDuty),
             None => Some(Idle::Probing),
@@ -178,7 +237,7 @@ impl Volunteer {
 
     /// Why nothing runs; `None` if something does.
     pub fn idle(&self) -> Option<Idle> {
-        if !self.work.is_empty() && !self.wishes.paused {
+        if !self.work.is_empty() && !self.is_paused() {
             return None;
         }
         Some(self.obstacle().unwrap_or_else(|| self.nothing_suits()))
@@ -231,8 +290,9 @@ impl Volunteer {
     }
 
     pub(crate) fn tell_drained(&mut self) {
-        let released = !self.leases.is_releasing() || self.brokers.is_empty();
-        let done = self.is_leaving() && self.work.is_empty() && released;
+        // Nobody can be told without a broker. Leases that are granted meanwhile are to be released too.
+        let told = !self.leases.is_releasing() && !self.fetching.is_claiming();
+        let done = self.is_leaving() && self.work.is_empty() && (told || self.brokers.is_empty());
         let done = done && !self.checks.is_running();
         if done && !self.drained && self.outbox.uncommitted() == 0 {
             self.drained = true;

@@ -27,7 +27,7 @@ use crate::keys::Keys;
 use crate::leases::{Due, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
-use crate::owner::Wishes;
+use crate::owner::{PAUSE_PREFIX, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
@@ -126,8 +126,8 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, or what a check has found.
-    #[error("malformed record of a lease or a check")]
+    /// A lease, what a check has found, or a pause.
+    #[error("malformed record of a lease, a check or a pause")]
     Record(#[from] CborError),
     /// A lease, a registration, or a key change.
     #[error("the record of a lease, a registration or a revoked key")]
@@ -203,6 +203,7 @@ impl Volunteer {
                 CHECK_PREFIX => this.checks.restore(&value)?,
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
+                PAUSE_PREFIX => this.wishes.restore(&value)?,
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
@@ -232,7 +233,7 @@ impl Volunteer {
             Input::Checked(end) => self.checked(end),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree(bytes) => self.disk_measured(bytes),
-            Input::Pause => self.pause(),
+            Input::Pause(pause) => self.pause(pause),
             Input::Resume => self.resume(),
             Input::OnDuty => self.off_duty = false,
             Input::OffDuty => self.off_duty = true,
@@ -253,6 +254,7 @@ impl Volunteer {
         let now = self.now.mono;
         let mut wakes = vec![self.custody.next_wake(), self.work.next_wake(now)];
         wakes.push(self.checks.next_wake(now));
+        wakes.push(self.wishes.next_end().map(|end| self.now.mono_at(end)));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
             wakes.push(self.offers.next_wake(now));
@@ -270,6 +272,7 @@ impl Volunteer {
     }
 
     fn advance(&mut self) {
+        self.expire_pause();
         self.expire();
         self.run_checks();
         self.advertise();

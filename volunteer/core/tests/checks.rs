@@ -13,7 +13,7 @@ use support::{
     offered_in, outcome, peer, pin, project, result_in,
 };
 use volunteer_core::{
-    Action, CheckEnd, CheckFinding, CheckOrder, DISK_RESERVE, Decline, Input, News, Pin,
+    Action, CheckEnd, CheckFinding, CheckOrder, DISK_RESERVE, Decline, Input, News, Pause, Pin,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -380,7 +380,7 @@ fn where_the_runtime_does_not_work_no_check_runs() {
 fn nothing_runs_while_the_owner_has_paused_drains_or_the_disk_is_full() {
     let mut bench = told(vec![check("first"), check("second")], 2);
     assert_eq!(runs(&mut bench).as_deref(), Some("first"));
-    bench.handle(Input::Pause);
+    bench.handle(Input::Pause(Pause::default()));
     assert!(is_stopped(&mut bench));
     bench.handle(Input::Checked(CheckEnd::NotRun("stopped".into())));
     bench.pass(60 * SECOND);

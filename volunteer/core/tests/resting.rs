@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use capability::statements::{Ended, Intent};
 use mesh_core::{Answer, Refusal};
-use support::{Bench, offered, outcome, renewals};
-use volunteer_core::{Action, DISK_RESERVE, Idle, Input, News};
+use support::{BROKER, Bench, offered, outcome, peer, renewals};
+use volunteer_core::{Action, DISK_RESERVE, Idle, Input, News, Pause};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,9 +24,9 @@ fn nothing_is_taken_while_the_disk_is_full_or_the_owner_has_paused() {
     bench.pass(SECOND);
 
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Pause);
+    bench.handle(Input::Pause(Pause::default()));
     bench.take(|it| (*it == Action::Suspend { lease: order.lease }).then_some(()));
-    assert_eq!(bench.volunteer.idle(), Some(Idle::Paused));
+    assert_eq!(bench.volunteer.idle(), Some(Idle::Paused(Pause::default())));
     bench.pass(10 * SECOND);
     assert_eq!(renewals(&mut bench).len(), 1, "a paused lease is kept");
     bench.handle(Input::Resume);
@@ -216,16 +216,52 @@ fn a_machine_that_drains_can_be_paused_and_drains_on_afterwards() {
     let mut bench = Bench::ready(1);
     let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
     bench.handle(Input::Drain);
-    bench.handle(Input::Pause);
+    bench.handle(Input::Pause(Pause::default()));
     let suspended = |it: &Action| matches!(it, Action::Suspend { lease: it } if *it == lease);
     assert!(bench.find(|it| suspended(it).then_some(())).is_some(), "the owner wins");
-    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Paused));
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Paused(Pause::default())));
     bench.handle(Input::Resume);
     let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
     assert!(bench.find(|it| proceeds(it).then_some(())).is_some());
     assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining));
     bench.ran(lease, outcome(Ended::Passed));
     assert!(bench.news().contains(&News::Drained));
+}
+
+#[test]
+fn a_pause_ends_at_its_time_and_a_newer_one_takes_its_place() {
+    let mut bench = Bench::ready(1);
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    let until = bench.now.wall + 60 * SECOND;
+    bench.handle(Input::Pause(Pause { until: Some(until), note: "a call".into() }));
+    let said = bench.volunteer.idle().unwrap().to_string();
+    assert_eq!(said, format!("paused by the owner until {until}: a call"));
+    bench.pass(59 * SECOND);
+    assert!(bench.volunteer.is_paused());
+    bench.handle(Input::Pause(Pause { until: Some(until + 60 * SECOND), note: String::new() }));
+    bench.pass(60 * SECOND);
+    let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
+    assert!(bench.find(|it| proceeds(it).then_some(())).is_none());
+    bench.pass(SECOND);
+    assert!(bench.find(|it| proceeds(it).then_some(())).is_some() && !bench.volunteer.is_paused());
+}
+
+#[test]
+fn a_pause_outlasts_the_process_and_its_end_does_too() {
+    let mut bench = Bench::ready(1);
+    let until = bench.now.wall + 600 * SECOND;
+    let pause = Pause { until: Some(until), note: "noise".into() };
+    bench.handle(Input::Pause(pause.clone()));
+    let mut bench = bench.restart();
+    assert_eq!(bench.volunteer.idle(), Some(Idle::Paused(pause)));
+    bench.connect(BROKER);
+    assert_eq!(bench.find_pull(), None);
+    bench.pass(600 * SECOND);
+    assert!(!bench.volunteer.is_paused());
+
+    bench.handle(Input::Pause(Pause::default()));
+    bench.handle(Input::Resume);
+    assert!(!bench.restart().volunteer.is_paused());
 }
 
 #[test]
@@ -238,9 +274,37 @@ fn draining_gives_back_what_has_not_begun_and_waits_for_no_package() {
     assert_eq!(bench.volunteer.jobs().count(), 1, "whose package is not here");
     bench.handle(Input::Drain);
     assert_eq!(bench.volunteer.jobs().count(), 0);
+    assert!(!bench.news().contains(&News::Drained));
     let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
     assert_eq!(release.intent, Intent::Release);
     assert!(bench.news().contains(&News::Drained), "once the broker knows");
+}
+
+#[test]
+fn draining_ends_a_pause_and_waits_for_no_broker() {
+    let mut bench = Bench::ready(1);
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    bench.handle(Input::Pause(Pause::default()));
+    bench.handle(Input::Drain);
+    let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
+    assert!(bench.find(|it| proceeds(it).then_some(())).is_some(), "or it would never end");
+    bench.handle(Input::BrokerDown { peer: peer(BROKER) });
+    bench.ran(lease, outcome(Ended::Passed));
+    assert!(bench.news().contains(&News::Drained));
+}
+
+#[test]
+fn leases_that_come_while_it_drains_are_given_back_before_the_end() {
+    let mut bench = Bench::ready(1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
+    let (call, claim) = bench.take_claim();
+    bench.handle(Input::Drain);
+    assert!(!bench.news().contains(&News::Drained), "leases may come");
+    bench.grant(call, &claim, 0, 1);
+    let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
+    assert_eq!(release.intent, Intent::Release);
+    assert!(bench.news().contains(&News::Drained));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use capability::{ProjectUri, PublicKey, Runtime};
 use clap::{Args, Parser, Subcommand};
@@ -61,11 +62,11 @@ pub enum Command {
     /// Which runtimes work on this machine, what jobs would find in them, what is missing for which
     /// project or job, and how to get it.
     Doctor(DoctorArgs),
-    /// Makes all jobs stand still and takes nothing new.
-    Pause(Whom),
+    /// Makes all jobs stand still and takes nothing new, also after the daemon is started anew.
+    Pause(PauseArgs),
     /// Ends a pause, or else a drain.
     Resume(Whom),
-    /// Takes nothing new, gives back what has not begun, and ends the daemon when the last job is done.
+    /// Ends a pause, takes nothing new, gives back what has not begun, and ends the daemon when the last job is done.
     Drain(Whom),
     /// Ends the daemon within moments: jobs are stopped, and given back for others to run.
     Stop(Whom),
@@ -123,20 +124,24 @@ pub struct RunArgs {
 /// What to do about trust.
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
-    /// Trusts a project: its jobs may run here.
+    /// Trusts a project: its jobs may run here. Of one that you trust already, only what you name is
+    /// changed, and its brokers.
     Add {
         /// The URI that the project publishes: `talkoot:<key>?broker=<address>`
         #[arg(value_name = "URI")]
         uri: ProjectUri,
-        /// Runtimes that its jobs may use.
-        #[arg(long, value_name = "RUNTIMES", value_delimiter = ',', default_value = "native,wasm")]
-        allow: Vec<Runtime>,
-        /// What you call it.
-        #[arg(long, value_name = "NAME", default_value = "")]
-        name: String,
-        /// Anything that you want to remember about it.
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        note: String,
+        /// What it may do, and what you call it.
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Changes what a project that you trust may do, or what you call it.
+    Set {
+        /// The project's key, a talkoot: URI, or the name that you gave it.
+        #[arg(value_name = "PROJECT")]
+        project: String,
+        /// What is to change.
+        #[command(flatten)]
+        terms: Terms,
     },
     /// Lists the projects that you trust.
     List {
@@ -150,6 +155,20 @@ pub enum ProjectCommand {
         #[arg(value_name = "PROJECT")]
         project: String,
     },
+}
+
+/// What a project may do, and what the owner calls it; what is not there stays as it is.
+#[derive(Debug, Args)]
+pub struct Terms {
+    /// Runtimes that its jobs may use. Default for a new one: native,wasm
+    #[arg(long, value_name = "RUNTIMES", value_delimiter = ',')]
+    pub allow: Option<Vec<Runtime>>,
+    /// What you call it.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Anything that you want to remember about it.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
 }
 
 /// What to do about the owner. All but `set` and `show` need the owner key and no daemon, so that they
@@ -247,6 +266,20 @@ pub struct Shown {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Which daemon.
+    #[command(flatten)]
+    pub whom: Whom,
+}
+
+/// A pause.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// How long, such as `2h` or `30m`. Without it until `resume`.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub length: Option<Duration>,
+    /// Why, for yourself: `status`, `why` and the status page show it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub note: String,
     /// Which daemon.
     #[command(flatten)]
     pub whom: Whom,

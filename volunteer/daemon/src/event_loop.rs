@@ -344,6 +344,10 @@ impl EventLoop {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
             Question::Wish(Input::Quit) => self.quit(),
+            Question::Pause(asked) => {
+                tracing::info!("the owner's wish: a pause");
+                self.handle(Input::Pause(asked.from(self.clock.now().wall)));
+            }
             Question::Wish(wish) => {
                 tracing::info!(?wish, "the owner's wish");
                 self.handle(wish);

@@ -1,12 +1,17 @@
 //! The daemon's HTTP face on loopback: status as JSON, a page, and the owner's wishes.
 
+use std::time::Duration;
+
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use capability::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use volunteer_core::Input;
+use volunteer_core::{Input, MAX_NOTE, Pause};
 
 use crate::status::Status;
 
@@ -19,6 +24,8 @@ pub enum Question {
     Status(oneshot::Sender<Status>),
     /// The owner wishes something. [`Input::Quit`] ends the daemon.
     Wish(Input),
+    /// The owner wants the machine back.
+    Pause(PauseAsked),
 }
 
 type Questions = mpsc::Sender<Question>;
@@ -28,7 +35,7 @@ pub fn routes(questions: Questions) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/api/v1/status", get(status))
-        .route("/api/v1/pause", post(|state, headers| wish(state, headers, Input::Pause)))
+        .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
         .route("/api/v1/drain", post(|state, headers| wish(state, headers, Input::Drain)))
         .route("/api/v1/stop", post(|state, headers| wish(state, headers, Input::Quit)))
@@ -42,13 +49,65 @@ async fn status(State(questions): State<Questions>) -> Response {
     }
 }
 
-async fn wish(State(questions): State<Questions>, headers: HeaderMap, wish: Input) -> StatusCode {
+async fn wish(questions: State<Questions>, headers: HeaderMap, wish: Input) -> StatusCode {
+    tell(questions, &headers, Question::Wish(wish)).await
+}
+
+async fn tell(
+    State(questions): State<Questions>,
+    headers: &HeaderMap,
+    wish: Question,
+) -> StatusCode {
     if !headers.contains_key(WISH_HEADER) {
         return StatusCode::FORBIDDEN;
     }
-    match questions.send(Question::Wish(wish)).await {
+    match questions.send(wish).await {
         Ok(()) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// A pause ends within a year, or not before the owner says so.
+const MAX_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// How long, as `pause` is told it. An empty body is a pause without end.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseAsked {
+    /// Seconds from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// At most [`MAX_NOTE`] bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl PauseAsked {
+    /// What is wrong with it, if anything is.
+    pub fn complaint(&self) -> Option<String> {
+        if self.note.len() > MAX_NOTE {
+            return Some(format!("a note has at most {MAX_NOTE} bytes"));
+        }
+        let fits = |seconds| (1..=MAX_PAUSE.as_secs()).contains(&seconds);
+        let unfit = self.seconds.is_some_and(|seconds| !fits(seconds));
+        unfit.then(|| "a pause lasts from a second to a year, or until you end it".to_owned())
+    }
+
+    /// What it means if it is said at `now`.
+    pub fn from(self, now: Timestamp) -> Pause {
+        let until = self.seconds.map(|seconds| now + Duration::from_secs(seconds));
+        Pause { until, note: self.note }
+    }
+}
+
+async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
+    let empty = || Ok(PauseAsked::default());
+    let asked = if body.is_empty() { empty() } else { serde_json::from_slice(&body) };
+    let asked: Result<PauseAsked, _> = asked.map_err(|error: serde_json::Error| error.to_string());
+    let sound = asked.and_then(|asked| asked.complaint().map_or(Ok(asked), Err));
+    match sound {
+        Ok(asked) => tell(questions, &headers, Question::Pause(asked)).await.into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }
 

@@ -4,7 +4,7 @@
 use capability::statements::{Ended, Ownership, TaskId};
 use capability::{Timestamp, Verified};
 use mesh_shell::log_declared;
-use volunteer_core::{CheckFinding, Idle, News};
+use volunteer_core::{CheckFinding, Idle, News, Pause};
 
 use crate::status::verdict;
 
@@ -86,6 +86,11 @@ pub fn log(news: &News) {
         News::Idle {
             reason: Some(reason @ (Idle::Probing | Idle::NotAdvertised | Idle::NothingSuits { .. })),
         } => tracing::debug!(%reason, "idle"),
+        News::Idle { reason: Some(Idle::Paused(pause)) } => {
+            // The note is the owner's own.
+            let reason = Pause { note: String::new(), ..pause.clone() };
+            tracing::info!(%reason, "idle");
+        }
         News::Idle { reason: Some(reason) } => tracing::info!(%reason, "idle"),
         News::Idle { reason: None } => tracing::debug!("busy"),
         News::Drained => tracing::info!("drained"),

@@ -379,7 +379,7 @@ pub fn no_runtimes() -> Advice {
 
 fn idle_hint(idle: &Idle) -> &'static str {
     match idle {
-        Idle::Paused => "talkoot-volunteer resume",
+        Idle::Paused(_) => "talkoot-volunteer resume",
         Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
         Idle::AdRefused(_) => "correct what the reason says; `date` shows this machine's clock",
         Idle::OffDuty => "see `hours` in the configuration",

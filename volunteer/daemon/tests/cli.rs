@@ -178,6 +178,28 @@ fn projects_are_added_listed_and_removed() {
     assert_eq!(list[0]["key"], key);
     assert_eq!(list[0]["runtimes"], serde_json::json!(["wasm"]));
 
+    // What is not named stays as it is: trust is never widened by the way.
+    let new_broker = format!("talkoot:{key}?broker=/ip4/127.0.0.1/tcp/4078");
+    assert!(run(directory.path(), &["project", "add", &new_broker]).status.success());
+    let set = ["project", "set", "sweep", "--note", "of a friend"];
+    assert!(run(directory.path(), &set).status.success());
+    let changed = serde_json::json!([{
+        "key": key, "name": "sweep", "runtimes": ["wasm"], "revoked": [], "note": "of a friend",
+        "brokers": ["/ip4/127.0.0.1/tcp/4078"]
+    }]);
+    let list = run(directory.path(), &["project", "list", "--json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&list.stdout).unwrap(), changed);
+    let wider = ["project", "set", &key, "--allow", "wasm,docker"];
+    check_fails(&run(directory.path(), &wider), 2, "there is no runtime docker");
+    assert!(
+        run(directory.path(), &["project", "set", &key, "--allow", "native,wasm"]).status.success()
+    );
+    let list = run(directory.path(), &["project", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["runtimes"], serde_json::json!(["native", "wasm"]));
+    check_fails(&run(directory.path(), &["project", "set", "swoop"]), 3, "not among the projects");
+    check_fails(&run(directory.path(), &["project", "set", ""]), 3, "not among the projects");
+
     assert!(run(directory.path(), &["project", "remove", &key]).status.success());
     check_fails(&run(directory.path(), &["project", "remove", &key]), 3, "not among the projects");
 }
@@ -600,10 +622,23 @@ fn stopping_ends_the_daemon_although_it_is_paused() {
     let directory = with_config("runtimes = []\n");
     let mut daemon = Daemon::start(directory.path(), &[]);
     daemon.wait_for("http");
-    assert!(run(directory.path(), &["pause"]).status.success());
+    assert!(run(directory.path(), &["pause", "--for", "2h", "--note", "a call"]).status.success());
     assert!(run(directory.path(), &["stop"]).status.success());
     daemon.wait_for("asked to end; stopping jobs and releasing leases");
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
+
+    let mut daemon = Daemon::start(directory.path(), &[]);
+    daemon.wait_for("http");
+    let why = run(directory.path(), &["why"]);
+    let why = String::from_utf8_lossy(&why.stdout);
+    assert!(why.contains("paused by the owner until") && why.contains(": a call"), "{why}");
+    let long = "n".repeat(257);
+    check_fails(&run(directory.path(), &["pause", "--note", &long]), 2, "256 bytes");
+    check_fails(&run(directory.path(), &["pause", "--for", "soon"]), 2, "--for");
+    check_fails(&run(directory.path(), &["pause", "--for", "0s"]), 2, "from a second to a year");
+    assert!(run(directory.path(), &["resume"]).status.success());
+    let status = run(directory.path(), &["status"]);
+    assert!(!String::from_utf8_lossy(&status.stdout).contains("paused"));
 }
 
 #[test]

@@ -9,10 +9,10 @@ use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, escape_
 use serde_json::json;
 
 use super::print_json;
-use crate::arguments::{Shown, Whom};
+use crate::arguments::{PauseArgs, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
-use crate::face::WISH_HEADER;
+use crate::face::{PauseAsked, WISH_HEADER};
 use crate::status::{Advice, DeclinedStatus, Status};
 
 /// A daemon that does not answer by then is stuck.
@@ -142,12 +142,24 @@ pub fn results(common: &CommonArgs, shown: &Shown) -> Outcome {
 
 /// Tells it what the owner wishes.
 pub fn wish(common: &CommonArgs, whom: &Whom, wish: &str) -> Outcome {
+    post(common, whom, wish, &[])
+}
+
+/// Tells it to stand still.
+pub fn pause(common: &CommonArgs, pause: PauseArgs) -> Outcome {
+    let PauseArgs { length, note, whom } = pause;
+    let asked = PauseAsked { seconds: length.map(|it| it.as_millis().div_ceil(1000) as u64), note };
+    if let Some(complaint) = asked.complaint() {
+        return Err(Failure::say(Exit::Usage, complaint));
+    }
+    let asked = serde_json::to_vec(&asked).expect("numbers and text are JSON");
+    post(common, &whom, "pause", &asked)
+}
+
+fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
-    agent()
-        .post(&url)
-        .header(WISH_HEADER, "1")
-        .send_empty()
-        .map_err(|error| unreachable(&error))?;
+    let post = agent().post(&url).header(WISH_HEADER, "1");
+    post.send(body).map_err(|error| unreachable(&error))?;
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Why(shown) => ask::why(&common, &shown),
         Command::Results(shown) => ask::results(&common, &shown),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
-        Command::Pause(whom) => ask::wish(&common, &whom, "pause"),
+        Command::Pause(pause) => ask::pause(&common, pause),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
         Command::Drain(whom) => ask::wish(&common, &whom, "drain"),
         Command::Stop(whom) => ask::wish(&common, &whom, "stop"),

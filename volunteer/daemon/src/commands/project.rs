@@ -1,4 +1,4 @@
-//! `project add`, `list`, `remove`: whom the owner trusts.
+//! `project add`, `set`, `list`, `remove`: whom the owner trusts.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use capability::{ProjectKey, ProjectUri, Runtime};
 use mesh_shell::{Exit, Failure, Outcome, escape_line, outln};
 
 use super::print_json;
-use crate::arguments::ProjectCommand;
+use crate::arguments::{ProjectCommand, Terms};
 use crate::config::parse_address;
 use crate::pins::{Entry, Pins};
 
@@ -19,13 +19,26 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
             pins.projects.iter().for_each(print);
             Ok(())
         }
-        ProjectCommand::Add { uri, allow, name, note } => {
-            let entry = entry(uri, allow, name, note)?;
-            print(&entry);
-            match pins.projects.iter_mut().find(|known| known.key == entry.key) {
-                Some(known) => *known = Entry { revoked: known.revoked.clone(), ..entry },
-                None => pins.projects.push(entry),
+        ProjectCommand::Add { uri, terms } => {
+            warn_of_brokers(&uri)?;
+            let ProjectUri { project, brokers } = uri;
+            let known = pins.projects.iter().position(|known| known.key == project);
+            let place = known.unwrap_or_else(|| {
+                pins.projects.push(new(project));
+                pins.projects.len() - 1
+            });
+            let entry = &mut pins.projects[place];
+            if !brokers.is_empty() {
+                entry.brokers = brokers;
             }
+            change(entry, terms)?;
+            pins.save(state)
+        }
+        ProjectCommand::Set { project, terms } => {
+            let key = find(&pins, &project)?;
+            let mut known = pins.projects.iter_mut();
+            let entry = known.find(|known| known.key == key).expect("it was just found");
+            change(entry, terms)?;
             pins.save(state)
         }
         ProjectCommand::Remove { project } => {
@@ -40,7 +53,8 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
 fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
     let key = wanted.parse::<ProjectUri>().map(|uri| uri.project).ok();
     let key = key.or_else(|| wanted.parse().ok());
-    let is_meant = |known: &&Entry| key.map_or(known.name == wanted, |key| known.key == key);
+    let is_named = |known: &Entry| !wanted.is_empty() && known.name == wanted;
+    let is_meant = |known: &&Entry| key.map_or_else(|| is_named(known), |key| known.key == key);
     let keys: Vec<_> = pins.projects.iter().filter(is_meant).map(|known| known.key).collect();
     let (message, hint) = match keys.as_slice() {
         [key] => return Ok(*key),
@@ -56,19 +70,42 @@ fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
     Err(Failure::say(Exit::Input, message).hint(hint))
 }
 
-fn entry(uri: ProjectUri, runtimes: Vec<Runtime>, name: String, note: String) -> Outcome<Entry> {
-    if let Some(unknown) = runtimes.iter().find(|it| matches!(it, Runtime::Other(_))) {
+/// A project of which nothing is known but its key.
+fn new(key: ProjectKey) -> Entry {
+    let runtimes = vec![Runtime::Native, Runtime::Wasm];
+    let (name, note) = (String::new(), String::new());
+    Entry { key, name, runtimes, brokers: Vec::new(), revoked: Vec::new(), note }
+}
+
+/// Changes what `terms` name, and prints what the project may do now.
+fn change(entry: &mut Entry, terms: Terms) -> Outcome {
+    let Terms { allow, name, note } = terms;
+    let unknown = allow.iter().flatten().find(|it| matches!(it, Runtime::Other(_)));
+    if let Some(unknown) = unknown {
         let message = format!("there is no runtime {unknown}");
         return Err(Failure::say(Exit::Usage, message).hint("--allow takes native, wasm or both"));
     }
+    if let Some(runtimes) = allow {
+        entry.runtimes = runtimes;
+    }
+    if let Some(name) = name {
+        entry.name = name;
+    }
+    if let Some(note) = note {
+        entry.note = note;
+    }
+    print(entry);
+    Ok(())
+}
+
+fn warn_of_brokers(uri: &ProjectUri) -> Outcome {
     for address in &uri.brokers {
         let parsed = parse_address(address).map_err(|why| Failure::say(Exit::Usage, why))?;
         if !mesh_net::can_dial(&parsed) {
             eprintln!("warning: {address} has no transport that this program speaks");
         }
     }
-    let ProjectUri { project, brokers } = uri;
-    Ok(Entry { key: project, name, runtimes, brokers, revoked: Vec::new(), note })
+    Ok(())
 }
 
 fn print(entry: &Entry) {
