@@ -267,9 +267,7 @@ fn a_pause_outlasts_the_process_and_its_end_does_too() {
 #[test]
 fn draining_gives_back_what_has_not_begun_and_waits_for_no_package() {
     let mut bench = Bench::ready(1);
-    let (call, _) = bench.take_pull();
-    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
-    let (call, claim) = bench.take_claim();
+    let (call, claim) = bench.claim_of(&offered("a", 1, 1));
     bench.grant(call, &claim, 0, 1);
     assert_eq!(bench.volunteer.jobs().count(), 1, "whose package is not here");
     bench.handle(Input::Drain);
@@ -296,9 +294,7 @@ fn draining_ends_a_pause_and_waits_for_no_broker() {
 #[test]
 fn leases_that_come_while_it_drains_are_given_back_before_the_end() {
     let mut bench = Bench::ready(1);
-    let (call, _) = bench.take_pull();
-    bench.answer(call, Answer::Offers(vec![offered("a", 1, 1)]));
-    let (call, claim) = bench.take_claim();
+    let (call, claim) = bench.claim_of(&offered("a", 1, 1));
     bench.handle(Input::Drain);
     assert!(!bench.news().contains(&News::Drained), "leases may come");
     bench.grant(call, &claim, 0, 1);

@@ -71,7 +71,7 @@ async fn tell(
 const MAX_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How long, as `pause` is told it. An empty body is a pause without end.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PauseAsked {
     /// Seconds from now.
@@ -101,11 +101,9 @@ impl PauseAsked {
 }
 
 async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
-    let empty = || Ok(PauseAsked::default());
-    let asked = if body.is_empty() { empty() } else { serde_json::from_slice(&body) };
-    let asked: Result<PauseAsked, _> = asked.map_err(|error: serde_json::Error| error.to_string());
-    let sound = asked.and_then(|asked| asked.complaint().map_or(Ok(asked), Err));
-    match sound {
+    let asked: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    let asked = serde_json::from_slice::<PauseAsked>(asked).map_err(|error| error.to_string());
+    match asked.and_then(|asked| asked.complaint().map_or(Ok(asked), Err)) {
         Ok(asked) => tell(questions, &headers, Question::Pause(asked)).await.into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }

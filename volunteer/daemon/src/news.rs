@@ -82,18 +82,24 @@ pub fn log(news: &News) {
                 "this machine fails jobs, backing off"
             );
         }
+        News::Idle { reason: Some(reason) } => log_idle(reason),
+        News::Idle { reason: None } => tracing::debug!("busy"),
+        News::Drained => tracing::info!("drained"),
+    }
+}
+
+fn log_idle(reason: &Idle) {
+    match reason {
         // These come and go between two jobs, and nobody need do anything about them.
-        News::Idle {
-            reason: Some(reason @ (Idle::Probing | Idle::NotAdvertised | Idle::NothingSuits { .. })),
-        } => tracing::debug!(%reason, "idle"),
-        News::Idle { reason: Some(Idle::Paused(pause)) } => {
+        Idle::Probing | Idle::NotAdvertised | Idle::NothingSuits { .. } => {
+            tracing::debug!(%reason, "idle");
+        }
+        Idle::Paused(pause) => {
             // The note is the owner's own.
             let reason = Pause { note: String::new(), ..pause.clone() };
             tracing::info!(%reason, "idle");
         }
-        News::Idle { reason: Some(reason) } => tracing::info!(%reason, "idle"),
-        News::Idle { reason: None } => tracing::debug!("busy"),
-        News::Drained => tracing::info!("drained"),
+        reason => tracing::info!(%reason, "idle"),
     }
 }
 

@@ -629,6 +629,8 @@ fn stopping_ends_the_daemon_although_it_is_paused() {
 
     let mut daemon = Daemon::start(directory.path(), &[]);
     daemon.wait_for("http");
+    let logged = daemon.wait_for("idle")["reason"].to_string();
+    assert!(logged.contains("paused by the owner until") && !logged.contains("a call"), "{logged}");
     let why = run(directory.path(), &["why"]);
     let why = String::from_utf8_lossy(&why.stdout);
     assert!(why.contains("paused by the owner until") && why.contains(": a call"), "{why}");

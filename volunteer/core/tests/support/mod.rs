@@ -379,11 +379,16 @@ impl Bench {
         ids
     }
 
-    /// From the outstanding pull to running jobs; gives their orders.
-    pub fn run_offer(&mut self, offered: &Offered) -> Vec<Order> {
+    /// From the outstanding pull to the claim, which is not answered.
+    pub fn claim_of(&mut self, offered: &Offered) -> (CallId, Verified<Claim>) {
         let (call, _) = self.take_pull();
         self.answer(call, Answer::Offers(vec![offered.clone()]));
-        let (call, claim) = self.take_claim();
+        self.take_claim()
+    }
+
+    /// From the outstanding pull to running jobs; gives their orders.
+    pub fn run_offer(&mut self, offered: &Offered) -> Vec<Order> {
+        let (call, claim) = self.claim_of(offered);
         let leases = self.grant(call, &claim, 0, claim.count);
         self.fetched(&offered.offer);
         leases.iter().map(|_| self.take_order()).collect()
