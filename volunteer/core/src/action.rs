@@ -16,7 +16,8 @@ use mesh_core::{
 use thiserror::Error;
 
 use crate::check_finding::CheckFinding;
-use crate::owner::Pause;
+use crate::giving_way::{Cause, GiveWay, Sample};
+use crate::owner::{Pause, Quiet};
 use crate::presence::Offline;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
@@ -95,8 +96,18 @@ pub enum Input {
     OnDuty,
     /// They are over: nothing new is taken; what is in hand goes on.
     OffDuty,
+    /// Nothing is fetched and nothing handed over, for that reason, or all of it again. Leases are kept
+    /// meanwhile, and results wait.
+    Quiet(Option<Quiet>),
+    /// When jobs are to give way to the owner.
+    GiveWay(GiveWay),
+    /// What the sensors tell of the machine, every few seconds if anything of it counts.
+    Sampled(Sample),
     /// Nothing new is taken; what runs may end, what has not begun is given back. [`News::Drained`] tells when.
-    Drain,
+    Drain {
+        /// When what still runs is stopped and given back.
+        until: Option<Timestamp>,
+    },
     /// The process is to end soon: jobs are stopped and their leases released.
     Quit,
     /// The time given by [`crate::Volunteer::next_wake`] has come.
@@ -372,6 +383,8 @@ pub enum News {
         /// The reason.
         reason: Option<Idle>,
     },
+    /// A drain has lasted as long as it may: what still runs is stopped, and the process is to end soon.
+    DrainOver,
     /// After [`Input::Drain`] or [`Input::Quit`]: nothing runs and nothing is leased.
     Drained,
 }
@@ -383,8 +396,14 @@ pub enum Idle {
     #[error("{0}")]
     Paused(Pause),
     /// The owner wants the process to end.
-    #[error("draining: nothing new is taken")]
-    Draining,
+    #[error("draining{}: nothing new is taken", until(*.0))]
+    Draining(Option<Timestamp>),
+    /// The owner needs the machine.
+    #[error("the machine gives way to its owner: {}", all(.0))]
+    GivesWay(Vec<Cause>),
+    /// The network is not to be used at present.
+    #[error("{0}")]
+    Quiet(Quiet),
     /// The owner lends the machine at other hours.
     #[error("outside of the hours in which this machine works: nothing new is taken")]
     OffDuty,
@@ -456,6 +475,14 @@ pub enum Idle {
         /// Offers that are asked again later.
         waiting: usize,
     },
+}
+
+fn until(end: Option<Timestamp>) -> String {
+    end.map_or_else(String::new, |end| format!(" until {end} at the latest"))
+}
+
+fn all(causes: &[Cause]) -> String {
+    causes.iter().map(Cause::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What was seen of offers all the same, if anything was.

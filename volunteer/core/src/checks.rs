@@ -189,7 +189,7 @@ impl Volunteer {
         let Some(machine) = self.machine.as_ref().filter(|_| self.may_check()) else { return };
         let limits = limits(machine.resources);
         let takes = Resources { cores: 1, memory: limits.memory, disk: limits.disk };
-        let free = self.work.free(machine.resources);
+        let free = self.work.free(self.lent().unwrap_or_default());
         if free.cores < takes.cores || free.memory < takes.memory || free.disk < takes.disk {
             return;
         }
@@ -202,6 +202,7 @@ impl Volunteer {
 
     fn may_check(&self) -> bool {
         self.wishes.are_none()
+            && !self.stands_still()
             && !self.off_duty
             && self.disk_free >= DISK_RESERVE
             && !self.fetching.is_claiming()

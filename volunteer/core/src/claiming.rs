@@ -149,8 +149,8 @@ impl Volunteer {
     /// How many tasks of `offer` fit into what is donated and the disk, beside what is planned. If none does although
     /// nothing is planned, the offer is not to be shown again before there is more.
     pub(crate) fn room_beside(&mut self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
-        let Some(machine) = &self.machine else { return 0 };
-        let donated = self.checks.spare(machine.resources);
+        let Some(lent) = self.lent() else { return 0 };
+        let donated = self.checks.spare(lent);
         let free = Resources {
             cores: donated.cores.saturating_sub(plan.takes.cores),
             memory: donated.memory.saturating_sub(plan.takes.memory),

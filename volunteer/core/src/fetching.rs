@@ -140,7 +140,7 @@ impl Volunteer {
     /// What would be taken now; `None` if nothing is free.
     fn wants(&self) -> Option<Wants> {
         let machine = self.machine.as_ref()?;
-        let free = self.work.free(self.checks.spare(machine.resources));
+        let free = self.work.free(self.checks.spare(self.lent()?));
         if free.cores == 0 || free.memory == 0 || free.disk == 0 {
             return None;
         }

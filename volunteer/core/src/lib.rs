@@ -10,7 +10,8 @@
 //!    signatures alone make nobody welcome, the owner's pins do; and then by the owner's policy, which
 //!    is part of nothing that is sent. What is declined is remembered with its reason, and the broker
 //!    is asked not to show it again. A machine that fails job after job
-//!    takes nothing new for a growing while.
+//!    takes nothing new for a growing while. When the owner needs the machine, jobs give way: they stand
+//!    still, or as many of them as the owner's share for that time cannot carry.
 //! 3. Every broker is asked about the keys behind it, on connecting and each hour. Without an answer
 //!    of the last day nothing is claimed, and what a void key has offered is given up.
 //! 4. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
@@ -33,6 +34,7 @@ mod claiming;
 mod confirming;
 mod faults;
 mod fetching;
+mod giving_way;
 mod held;
 mod key_changes;
 mod keys;
@@ -55,9 +57,10 @@ mod working;
 pub use action::{Action, CheckEnd, CheckOrder, Idle, Input, News, Order, Outcome};
 pub use check_finding::CheckFinding;
 pub use checks::CheckView;
+pub use giving_way::{Cause, GiveWay, Sample, Share};
 pub use ledger::{MAX_RECEIPTS, Total};
 pub use offers::{Declined, MAX_DECLINED};
-pub use owner::{MAX_NOTE, Pause};
+pub use owner::{MAX_NOTE, Pause, Quiet};
 pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
 pub use tail::{TAIL_BYTES, Tail, Watcher};

@@ -10,13 +10,14 @@ use capability::{
 };
 use mesh_core::Write;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::action::{Action, Idle, News};
 use crate::ledger::Total;
 use crate::offers::Declined;
 use crate::trust::{Pin, Trust};
 use crate::volunteer::{DISK_RESERVE, Volunteer};
-use crate::work::{JobView, Stage};
+use crate::work::{JobView, Stage, needs};
 
 /// Results without a receipt at which nothing new is taken.
 pub(crate) const MAX_UNDELIVERED: usize = 4096;
@@ -51,6 +52,14 @@ impl fmt::Display for Pause {
     }
 }
 
+/// Why the network is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Quiet {
+    /// The owner has named other hours for it.
+    #[error("outside of the hours for the network: nothing is fetched, and results wait")]
+    Hours,
+}
+
 /// What the owner lets the machine do. Who leaves can be paused meanwhile.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
@@ -63,7 +72,9 @@ pub(crate) struct Wishes {
 enum Stay {
     #[default]
     Staying,
-    Draining,
+    Draining {
+        until: Option<Timestamp>,
+    },
     Quitting,
 }
 
@@ -78,9 +89,20 @@ impl Wishes {
         Ok(())
     }
 
-    /// When the pause ends by itself.
+    /// When the pause or the drain ends by itself, whichever is first.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        [self.pause_end(), self.drain_end()].into_iter().flatten().min()
+    }
+
+    fn pause_end(&self) -> Option<Timestamp> {
         self.pause.as_ref()?.until
+    }
+
+    fn drain_end(&self) -> Option<Timestamp> {
+        match self.stay {
+            Stay::Draining { until } => until,
+            Stay::Staying | Stay::Quitting => None,
+        }
     }
 }
 
@@ -131,31 +153,26 @@ impl Volunteer {
             return;
         }
         self.commit(vec![Write::put([PAUSE_PREFIX], encode_cbor(&pause))], Vec::new());
-        if self.wishes.pause.replace(pause).is_some() {
-            return;
-        }
-        self.stop_check();
-        for lease in self.running() {
-            self.outbox.push(Action::Suspend { lease });
-        }
+        self.wishes.pause = Some(pause);
     }
 
     /// Takes back the last wish: of who drains and is paused, the pause.
     pub(crate) fn resume(&mut self) {
         if self.is_paused() {
             self.end_pause();
-        } else if self.wishes.stay == Stay::Draining {
+        } else if matches!(self.wishes.stay, Stay::Draining { .. }) {
             self.wishes.stay = Stay::Staying;
             self.drained = false;
         }
     }
 
-    pub(crate) fn drain(&mut self) {
+    /// The newest drain says until when.
+    pub(crate) fn drain(&mut self, until: Option<Timestamp>) {
         if self.wishes.stay == Stay::Quitting {
             return;
         }
         self.end_pause();
-        self.wishes.stay = Stay::Draining;
+        self.wishes.stay = Stay::Draining { until };
         self.give_up(&self.waiting(), "the owner drains the machine");
     }
 
@@ -166,20 +183,59 @@ impl Volunteer {
         self.give_up(&all, "the volunteer leaves");
     }
 
-    /// Ends a pause whose time is over.
-    pub(crate) fn expire_pause(&mut self) {
-        if self.wishes.next_end().is_some_and(|end| end <= self.now.wall) {
+    /// Ends a pause, or a drain, whose time is over.
+    pub(crate) fn expire_wishes(&mut self) {
+        let wall = self.now.wall;
+        if self.wishes.pause_end().is_some_and(|end| end <= wall) {
             self.end_pause();
+        }
+        if self.wishes.drain_end().is_some_and(|end| end <= wall) {
+            self.news(News::DrainOver);
+            self.quit();
         }
     }
 
     fn end_pause(&mut self) {
-        if self.wishes.pause.take().is_none() {
+        if self.wishes.pause.take().is_some() {
+            self.commit(vec![Write::delete([PAUSE_PREFIX])], Vec::new());
+        }
+    }
+
+    /// Cores that jobs may use just now.
+    fn cores_lent(&self) -> u32 {
+        if self.is_paused() {
+            return 0;
+        }
+        self.yielding.share().map_or(u32::MAX, |share| share.cores)
+    }
+
+    /// Whether no job may move.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.cores_lent() == 0
+    }
+
+    /// Makes jobs stand still that have no cores just now, and lets others go on. Those that move come
+    /// first, so that none gives way to another job.
+    pub(crate) fn hold_jobs(&mut self) {
+        let mut cores = self.cores_lent();
+        if cores == 0 {
+            self.stop_check();
+        }
+        if cores == u32::MAX && !self.work.jobs().any(|(_, job)| job.still) {
             return;
         }
-        self.commit(vec![Write::delete([PAUSE_PREFIX])], Vec::new());
-        for lease in self.running() {
-            self.outbox.push(Action::Proceed { lease });
+        let mut running = self.running();
+        running.sort_by_key(|lease| self.work.job(*lease).is_some_and(|job| job.still));
+        for lease in running {
+            let Some(job) = self.work.job_mut(lease) else { continue };
+            let left = cores.checked_sub(needs(&job.offer).cores);
+            let still = left.is_none();
+            cores = left.unwrap_or(cores);
+            if std::mem::replace(&mut job.still, still) == still {
+                continue;
+            }
+            let action = if still { Action::Suspend { lease } } else { Action::Proceed { lease } };
+            self.outbox.push(action);
         }
     }
 
@@ -209,12 +265,16 @@ impl Volunteer {
             return Some(Idle::Paused(pause.clone()));
         }
         match &self.machine {
-            _ if self.is_leaving() => Some(Idle::Draining),
+            _ if self.is_leaving() => Some(Idle::Draining(self.wishes.drain_end())),
+            _ if self.stands_still() => {
+                Some(Idle::GivesWay(self.gives_way_to().cloned().collect()))
+            }
             _ if self.off_duty => Some(Idle::OffDuty),
             None => Some(Idle::Probing),
             Some(machine) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
             _ if self.trust.is_empty() => Some(Idle::NoPins),
             _ if self.brokers.is_empty() => Some(Idle::NoBroker),
+            _ if self.quiet.is_some() => self.quiet.map(Idle::Quiet),
             _ if self.disk_free < DISK_RESERVE => Some(Idle::DiskLow { free: self.disk_free }),
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })
@@ -237,7 +297,7 @@ impl Volunteer {
 
     /// Why nothing runs; `None` if something does.
     pub fn idle(&self) -> Option<Idle> {
-        if !self.work.is_empty() && !self.is_paused() {
+        if !self.work.is_empty() && !self.stands_still() {
             return None;
         }
         Some(self.obstacle().unwrap_or_else(|| self.nothing_suits()))

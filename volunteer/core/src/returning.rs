@@ -139,6 +139,9 @@ impl Volunteer {
     /// another broker than took it last, if there is one. A broker that takes and drops is not found
     /// out otherwise.
     pub(crate) fn hand_over(&mut self) {
+        if self.quiet.is_some() {
+            return;
+        }
         let Self { custody, brokers, takers, .. } = self;
         let next = |bundle: &Bundle| {
             let last = takers.get(&bundle.id());

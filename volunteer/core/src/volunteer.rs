@@ -20,6 +20,7 @@ use crate::advertising::Advertising;
 use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
+use crate::giving_way::Yielding;
 use crate::held::Held;
 use crate::held::LEASE_PREFIX;
 use crate::key_changes::KEY_CHANGE_PREFIX;
@@ -27,7 +28,7 @@ use crate::keys::Keys;
 use crate::leases::{Due, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
-use crate::owner::{PAUSE_PREFIX, Wishes};
+use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
@@ -97,6 +98,9 @@ pub struct Volunteer {
     pub(crate) wishes: Wishes,
     /// Whether this is outside of the hours in which the machine works.
     pub(crate) off_duty: bool,
+    /// Why the network is left alone, if it is.
+    pub(crate) quiet: Option<Quiet>,
+    pub(crate) yielding: Yielding,
     pub(crate) drained: bool,
     pub(crate) disk_free: u64,
     pub(crate) faults: Faults,
@@ -176,6 +180,8 @@ impl Volunteer {
             landing: VecDeque::new(),
             wishes: Wishes::default(),
             off_duty: false,
+            quiet: None,
+            yielding: Yielding::default(),
             drained: false,
             disk_free: u64::MAX,
             faults: Faults::default(),
@@ -237,7 +243,10 @@ impl Volunteer {
             Input::Resume => self.resume(),
             Input::OnDuty => self.off_duty = false,
             Input::OffDuty => self.off_duty = true,
-            Input::Drain => self.drain(),
+            Input::Quiet(quiet) => self.quiet = quiet,
+            Input::GiveWay(preferences) => self.give_way(preferences),
+            Input::Sampled(sample) => self.sampled(sample),
+            Input::Drain { until } => self.drain(until),
             Input::Quit => self.quit(),
             Input::Wake => {}
         }
@@ -272,7 +281,7 @@ impl Volunteer {
     }
 
     fn advance(&mut self) {
-        self.expire_pause();
+        self.expire_wishes();
         self.expire();
         self.run_checks();
         self.advertise();
@@ -282,6 +291,7 @@ impl Volunteer {
         self.declare();
         self.fetch_packages();
         self.start_jobs();
+        self.hold_jobs();
         self.fetch_work();
         self.hand_over();
         self.tell_idle();

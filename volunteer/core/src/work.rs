@@ -40,7 +40,7 @@ pub(crate) fn takes(requirements: &Requirements, limits: &Limits) -> Resources {
 /// How far a leased task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Its package is on the way, or the owner has paused.
+    /// Its package is on the way, or the machine stands still.
     Waiting,
     /// It runs.
     Running,
@@ -67,6 +67,8 @@ pub struct JobView<'a> {
     pub deadline: Option<Timestamp>,
     /// Whether the lease is no longer ours.
     pub lapsed: bool,
+    /// Whether it was made to stand still.
+    pub still: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(crate) struct Job {
     pub offer: Arc<Verified<Offer>>,
     pub stage: Stage,
     pub lapsed: bool,
+    /// Whether it was made to stand still.
+    pub still: bool,
     /// False until the lease is durable, and would be released after a crash.
     durable: bool,
 }
@@ -151,8 +155,8 @@ impl Work {
             tries: Backoff::default(),
             last_use: now,
         });
-        let (stage, lapsed, durable) = (Stage::Waiting, false, false);
-        self.jobs.insert(lease.id(), Job { lease, offer, stage, lapsed, durable });
+        let (stage, lapsed, still, durable) = (Stage::Waiting, false, false, false);
+        self.jobs.insert(lease.id(), Job { lease, offer, stage, lapsed, still, durable });
     }
 
     /// The lease is durable, if it is one: its task may begin.
@@ -304,6 +308,7 @@ impl Job {
             stage: self.stage,
             deadline: self.lease.deadline,
             lapsed: self.lapsed,
+            still: self.still,
         }
     }
 }

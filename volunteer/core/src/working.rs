@@ -126,7 +126,7 @@ impl Volunteer {
 
     pub(crate) fn fetch_packages(&mut self) {
         let Some(from) = self.primary() else { return };
-        if self.disk_free < DISK_RESERVE || self.is_paused() {
+        if self.disk_free < DISK_RESERVE || self.stands_still() || self.quiet.is_some() {
             return;
         }
         for (hash, size) in self.work.begin_fetches(self.now.mono) {
@@ -177,7 +177,7 @@ impl Volunteer {
     }
 
     pub(crate) fn start_jobs(&mut self) {
-        if self.is_paused() {
+        if self.stands_still() {
             return;
         }
         for order in self.work.start_ready() {

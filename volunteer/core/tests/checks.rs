@@ -393,7 +393,7 @@ fn nothing_runs_while_the_owner_has_paused_drains_or_the_disk_is_full() {
     passes(&mut bench, "first", "true");
     assert_eq!(runs(&mut bench).as_deref(), Some("second"));
 
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     assert!(!is_stopped(&mut bench), "what runs may end");
     assert!(!bench.news().contains(&News::Drained), "and is waited for");
     bench.handle(Input::Checked(CheckEnd::NotRun("no thread".into())));

@@ -206,16 +206,16 @@ fn a_machine_that_drains_or_pauses_says_so_beside_its_jobs() {
     let mut bench = Bench::ready(1);
     bench.run_offer(&offered("a", 1, 1));
     assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, None));
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     assert_eq!(bench.volunteer.idle(), None);
-    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining));
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining(None)));
 }
 
 #[test]
 fn a_machine_that_drains_can_be_paused_and_drains_on_afterwards() {
     let mut bench = Bench::ready(1);
     let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     bench.handle(Input::Pause(Pause::default()));
     let suspended = |it: &Action| matches!(it, Action::Suspend { lease: it } if *it == lease);
     assert!(bench.find(|it| suspended(it).then_some(())).is_some(), "the owner wins");
@@ -223,7 +223,7 @@ fn a_machine_that_drains_can_be_paused_and_drains_on_afterwards() {
     bench.handle(Input::Resume);
     let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
     assert!(bench.find(|it| proceeds(it).then_some(())).is_some());
-    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining));
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining(None)));
     bench.ran(lease, outcome(Ended::Passed));
     assert!(bench.news().contains(&News::Drained));
 }
@@ -270,7 +270,7 @@ fn draining_gives_back_what_has_not_begun_and_waits_for_no_package() {
     let (call, claim) = bench.claim_of(&offered("a", 1, 1));
     bench.grant(call, &claim, 0, 1);
     assert_eq!(bench.volunteer.jobs().count(), 1, "whose package is not here");
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     assert_eq!(bench.volunteer.jobs().count(), 0);
     assert!(!bench.news().contains(&News::Drained));
     let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
@@ -283,7 +283,7 @@ fn draining_ends_a_pause_and_waits_for_no_broker() {
     let mut bench = Bench::ready(1);
     let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
     bench.handle(Input::Pause(Pause::default()));
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     let proceeds = |it: &Action| matches!(it, Action::Proceed { lease: it } if *it == lease);
     assert!(bench.find(|it| proceeds(it).then_some(())).is_some(), "or it would never end");
     bench.handle(Input::BrokerDown { peer: peer(BROKER) });
@@ -295,7 +295,7 @@ fn draining_ends_a_pause_and_waits_for_no_broker() {
 fn leases_that_come_while_it_drains_are_given_back_before_the_end() {
     let mut bench = Bench::ready(1);
     let (call, claim) = bench.claim_of(&offered("a", 1, 1));
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     assert!(!bench.news().contains(&News::Drained), "leases may come");
     bench.grant(call, &claim, 0, 1);
     let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
@@ -307,7 +307,7 @@ fn leases_that_come_while_it_drains_are_given_back_before_the_end() {
 fn draining_ends_when_the_last_job_does() {
     let mut bench = Bench::ready(1);
     let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
-    bench.handle(Input::Drain);
+    bench.handle(Input::Drain { until: None });
     assert!(!bench.news().contains(&News::Drained));
 
     bench.ran(order.lease, outcome(Ended::Passed));

@@ -7,7 +7,9 @@ use std::time::Duration;
 use capability::{ProjectUri, PublicKey, Runtime};
 use clap::{Args, Parser, Subcommand};
 use mesh_net::Multiaddr;
-use mesh_shell::config::{Bytes, CommonArgs};
+use mesh_shell::config::CommonArgs;
+
+use crate::amounts::{Amount, Cores};
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
@@ -67,7 +69,7 @@ pub enum Command {
     /// Ends a pause, or else a drain.
     Resume(Whom),
     /// Ends a pause, takes nothing new, gives back what has not begun, and ends the daemon when the last job is done.
-    Drain(Whom),
+    Drain(DrainArgs),
     /// Ends the daemon within moments: jobs are stopped, and given back for others to run.
     Stop(Whom),
 }
@@ -91,7 +93,7 @@ pub struct DoctorArgs {
 }
 
 /// Settings of the daemon; each overrides the configuration file.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// Address of a broker, such as /dns/broker.example.org/tcp/4077; may be repeated.
     #[arg(
@@ -101,15 +103,15 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub brokers: Vec<Multiaddr>,
-    /// Cores to donate.
-    #[arg(long, value_name = "N", env = "TALKOOT_CORES", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub cores: Option<u32>,
-    /// Memory to donate, such as "2 GiB".
-    #[arg(long, value_name = "BYTES", env = "TALKOOT_MEMORY")]
-    pub memory: Option<Bytes>,
-    /// Disk space to donate, such as "4 GiB".
-    #[arg(long, value_name = "BYTES", env = "TALKOOT_DISK")]
-    pub disk: Option<Bytes>,
+    /// Cores to donate: a number, or such as 50% or all-1.
+    #[arg(long, value_name = "N", env = "TALKOOT_CORES")]
+    pub cores: Option<Cores>,
+    /// Memory to donate, such as "2 GiB" or 25%.
+    #[arg(long, value_name = "AMOUNT", env = "TALKOOT_MEMORY")]
+    pub memory: Option<Amount>,
+    /// Disk space to donate, such as "4 GiB", or 10% of the disk.
+    #[arg(long, value_name = "AMOUNT", env = "TALKOOT_DISK")]
+    pub disk: Option<Amount>,
     /// Address of the status page; loopback unless you know better.
     #[arg(long, value_name = "ADDRESS", env = "TALKOOT_HTTP")]
     pub http: Option<SocketAddr>,
@@ -280,6 +282,17 @@ pub struct PauseArgs {
     /// Why, for yourself: `status`, `why` and the status page show it.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub note: String,
+    /// Which daemon.
+    #[command(flatten)]
+    pub whom: Whom,
+}
+
+/// A drain.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// How long at most, such as `2h`; what still runs then is stopped, and given back for others to run.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub within: Option<Duration>,
     /// Which daemon.
     #[command(flatten)]
     pub whom: Whom,

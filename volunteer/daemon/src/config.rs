@@ -2,28 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use capability::{Policy, Resources, Runtime, format_bytes};
+use capability::{Clause, Policy, Resources, Runtime, format_bytes};
 use mesh_net::Multiaddr;
-use mesh_shell::config::{Bytes, CommonArgs};
+use mesh_shell::config::{CommonArgs, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use volunteer_core::Offline;
+use volunteer_core::{GiveWay, Offline, Share};
 
+use crate::amounts::{Amount, Cores, Percent};
 use crate::arguments::RunArgs;
+use crate::hours::Hours;
 use crate::live::Watching;
 use crate::probing::{MAX_OWN, OwnTool, Table};
-use crate::runtimes::{Hours, Label, MAX_LABELS, Own};
+use crate::runtimes::{Label, MAX_LABELS, Own};
+use crate::sensors::Yields;
 
 /// The role's name in paths.
 pub const ROLE: &str = "volunteer";
 
 /// Length of a machine's name in bytes, so that it fits into a fact.
 const MAX_NAME: usize = 64;
+
+/// Programs that are looked for while they run.
+const MAX_PROGRAMS: usize = 32;
 
 /// Bytes of memory and of disk space donated at least: below, hardly a module could run.
 const MIN_DONATED: u64 = 16 << 20;
@@ -41,11 +46,14 @@ pub struct Config {
     /// Files in which that list may be.
     network_list: Vec<PathBuf>,
     /// Cores donated. Default: all but one.
-    cores: Option<NonZeroU32>,
+    cores: Option<Cores>,
     /// Memory donated. Default: half.
-    memory: Option<Bytes>,
-    /// Disk space donated. Default: 8 GiB, or half of what is free if that is less.
-    disk: Option<Bytes>,
+    memory: Option<Amount>,
+    /// Disk space donated, or so much of the disk that has the state directory. Default: 8 GiB, or half
+    /// of what is free if that is less.
+    disk: Option<Amount>,
+    /// The longest wall time that a job may ask for. Default: any.
+    max_wall: Option<Span>,
     /// Address of the status page.
     http: SocketAddr,
     /// A name for the machine.
@@ -54,6 +62,14 @@ pub struct Config {
     labels: BTreeSet<Label>,
     /// When the machine takes work, in local time. Default: always.
     hours: Option<Hours>,
+    /// When it fetches work and hands over results, in local time. Default: always.
+    network_hours: Option<Hours>,
+    /// Whether jobs stand still while the machine runs on its battery. Default: false.
+    pause_on_battery: bool,
+    /// Degrees Celsius from which jobs stand still. Default: any.
+    max_temperature: Option<u8>,
+    /// When the owner needs the machine, and what jobs may use then.
+    in_use: InUse,
     /// Whether tasks are wanted that hold while the machine is out of reach. Default: `"auto"`.
     offline: OfflineSetting,
     /// Runtimes that may be offered.
@@ -65,6 +81,22 @@ pub struct Config {
     /// Tools to look for beside those that are looked for anyway.
     #[serde(rename = "tool")]
     tools: Vec<OwnTool>,
+}
+
+/// When the owner needs the machine. By default nobody looks.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct InUse {
+    /// Somebody who has used keyboard, mouse or terminal within that time is there.
+    away_after: Option<Span>,
+    /// The part of all cores that other programs may use.
+    load: Option<Percent>,
+    /// Programs during which jobs give way, by their names.
+    programs: Vec<String>,
+    /// Cores that jobs may use meanwhile. Default: none, or all that are donated if `memory` is said.
+    cores: Option<Cores>,
+    /// Memory that jobs may use meanwhile. Default: what is donated.
+    memory: Option<Amount>,
 }
 
 /// `true`, `false` or `"auto"`.
@@ -102,10 +134,15 @@ impl Default for Config {
             cores: None,
             memory: None,
             disk: None,
+            max_wall: None,
             http: SocketAddr::from(([127, 0, 0, 1], 4081)),
             name: String::new(),
             labels: BTreeSet::new(),
             hours: None,
+            network_hours: None,
+            pause_on_battery: false,
+            max_temperature: None,
+            in_use: InUse::default(),
             offline: OfflineSetting::default(),
             runtimes: vec![Runtime::Native, Runtime::Wasm],
             live: true,
@@ -132,9 +169,13 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 
 # What you donate to all jobs together, at most.
 # Defaults: all cores but one; half of the memory; 8 GiB of disk space, or half of what is free.
+# Cores also as "50%" or "all-1"; memory and disk also as "25%".
 #cores = 2
 #memory = "2 GiB"
 #disk = "4 GiB"
+
+# The longest wall time that a job may ask for. Default: any.
+#max-wall = "4h"
 
 # Address of the status page. Keep it on loopback: it has no password.
 #http = "127.0.0.1:4081"
@@ -148,12 +189,24 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 
 # When the machine takes work, in local time; what is under way at the end goes on. Masters see it as
 # the facts `hours` and `hours.daily`. Default: always.
+# A list of two spans will do too, or days: { weekdays = "19:00-07:00", weekend = "always" }, also
+# `daily`, `monday` to `sunday`, and "never".
 #hours = "22:00-07:00"
+
+# When it uses the network to fetch work and to hand over results, written alike; outside of them jobs
+# in hand go on, and results wait. Default: always.
+#network-hours = "22:00-07:00"
 
 # Whether tasks are wanted that this machine may keep while it is out of reach, asleep or without a
 # network, from the jobs that allow it: true, false, or "auto" for whenever that has happened within the
 # last day.
 #offline = "auto"
+
+# Whether jobs stand still while the machine runs on its battery.
+#pause-on-battery = false
+
+# Degrees Celsius from which jobs stand still, until the processor is 10 degrees cooler. Default: any.
+#max-temperature = 85
 
 # Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
 #runtimes = ["native", "wasm"]
@@ -161,6 +214,17 @@ pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be 
 # Whether a project may watch what its own jobs write here while they run. It sees nothing that the
 # results would not show it later.
 #live = true
+
+# When you need the machine yourself, and what jobs may use then; by default nothing of it is looked at.
+# You are there as long as somebody has used a keyboard, a mouse or a terminal within `away-after`; other
+# programs may use `load` of all cores; `programs` are names of programs. Meanwhile jobs may use `cores`
+# and `memory`, beyond which they stand still; without both, all of them do.
+#[in-use]
+#away-after = "5m"
+#load = "50%"
+#programs = ["blender"]
+#cores = 1
+#memory = "1 GiB"
 
 # A tool to look for beside the usual ones (doctor shows those that are there): the fact tool.frob.
 # `command` says its version when it is run in the sandbox; its program is a name or an absolute path.
@@ -201,6 +265,10 @@ pub struct Settings {
     pub labels: BTreeSet<Label>,
     /// When the machine takes work, in local time; always, if absent.
     pub hours: Option<Hours>,
+    /// When it fetches work and hands over results, in local time; always, if absent.
+    pub network_hours: Option<Hours>,
+    /// When jobs give way to the owner.
+    pub yields: Yields,
     /// Whether tasks are wanted that hold while the machine is out of reach.
     pub offline: Offline,
     /// Runtimes that may be offered.
@@ -224,7 +292,7 @@ impl Settings {
     /// What the owner says of the machine in its ad.
     pub fn own(&self) -> Own {
         let Self { name, labels, hours, donated, .. } = self;
-        Own { name: name.clone(), labels: labels.clone(), hours: *hours, donated: *donated }
+        Own { name: name.clone(), labels: labels.clone(), hours: hours.clone(), donated: *donated }
     }
 }
 
@@ -282,36 +350,26 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
     let (file, policy) = read(common.config.as_deref())?;
     let state = config::state_dir(ROLE, common.state.as_deref())?;
     let brokers = if flags.brokers.is_empty() {
-        file.brokers.into_iter().map(|address| address.0).collect()
+        file.brokers.iter().map(|address| address.0.clone()).collect()
     } else {
-        flags.brokers
+        flags.brokers.clone()
     };
-    let name = flags.name.unwrap_or(file.name);
+    let name = flags.name.clone().unwrap_or_else(|| file.name.clone());
     if name.len() > MAX_NAME || name.contains(char::is_control) {
         let message =
             format!("the name of the machine has control characters or over {MAX_NAME} bytes");
         return Err(Failure::say(Exit::Input, message).hint("choose a shorter one with --name"));
     }
-    let donated = Resources {
-        cores: flags.cores.or(file.cores.map(NonZeroU32::get)).unwrap_or_else(most_cores),
-        memory: flags.memory.or(file.memory).map_or_else(half_of_memory, |bytes| bytes.0),
-        disk: flags.disk.or(file.disk).map_or_else(|| some_disk(&state), |bytes| bytes.0),
-    };
-    for (what, given) in
-        [("memory", flags.memory.or(file.memory)), ("disk", flags.disk.or(file.disk))]
-    {
-        if let Some(Bytes(given)) = given.filter(|given| given.0 < MIN_DONATED) {
-            let (given, least) = (format_bytes(given), format_bytes(MIN_DONATED));
-            let message = format!("`{what}` donates {given}, with which no job could run");
-            return Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")));
-        }
-    }
+    let donated = donated(&flags, &file, &state)?;
+    let policy = no_longer_than(file.max_wall, policy);
+    let yields = yields(&file, donated)?;
     Ok(Settings {
         http: flags.http.unwrap_or(file.http),
         table: table(file.tools)?,
         labels: few(file.labels)?,
+        offline: offline(file.offline.0, file.network_hours.as_ref()),
         hours: file.hours,
-        offline: file.offline.0,
+        network_hours: file.network_hours,
         runtimes: file.runtimes,
         watching: if flags.live.unwrap_or(file.live) {
             Watching::Allowed
@@ -326,12 +384,82 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         donated,
         name,
         policy,
+        yields,
     })
 }
 
-/// The policy of the configuration at `path`, or in its usual place.
+/// The policy of the configuration at `path`, or in its usual place, with all that settings outside of
+/// `[policy]` say of offers.
 pub fn policy(path: Option<&Path>) -> Outcome<Policy> {
-    read(path).map(|(_, policy)| policy)
+    read(path).map(|(file, policy)| no_longer_than(file.max_wall, policy))
+}
+
+/// `max-wall` is a clause like any other, for owners who want no policy beside it.
+fn no_longer_than(most: Option<Span>, mut policy: Policy) -> Policy {
+    if let Some(Span(most)) = most {
+        let fact = "duration".parse().expect("the name of a fact");
+        policy.clauses.push(Clause::AtMost { fact, amount: most.as_secs() });
+    }
+    policy
+}
+
+/// A machine that is silent for hours every day is better given tasks that it may keep meanwhile.
+fn offline(said: Offline, network_hours: Option<&Hours>) -> Offline {
+    match said {
+        Offline::Auto if network_hours.is_some() => Offline::Always,
+        said => said,
+    }
+}
+
+/// When jobs give way, of what is `donated`.
+fn yields(file: &Config, donated: Resources) -> Outcome<Yields> {
+    let InUse { away_after, load, programs, cores, memory } = &file.in_use;
+    if programs.len() > MAX_PROGRAMS
+        || programs.iter().any(|it| it.is_empty() || it.len() > MAX_NAME)
+    {
+        let message = format!(
+            "`in-use.programs` names at most {MAX_PROGRAMS} programs, in at most {MAX_NAME} bytes each"
+        );
+        return Err(Failure::say(Exit::Input, message));
+    }
+    let there = self::cores().unwrap_or(1);
+    let share = Share {
+        cores: cores.map_or(donated.cores, |cores| cores.of(there)),
+        memory: memory.map_or(donated.memory, |amount| amount.of(self::memory())),
+    };
+    let preferences = GiveWay {
+        away_after: away_after.map(|Span(time)| time),
+        load: load.map(Percent::get),
+        ceiling: file.max_temperature.map(i16::from),
+        meanwhile: (cores.is_some() || memory.is_some()).then_some(share),
+    };
+    Ok(Yields { preferences, on_battery: file.pause_on_battery, programs: programs.clone() })
+}
+
+fn donated(flags: &RunArgs, file: &Config, state: &Path) -> Outcome<Resources> {
+    let machine = machine(state);
+    let cores = flags.cores.or(file.cores).unwrap_or(Cores::AllBut(1));
+    let bytes = |what, given: Option<Amount>, there, usual| match given {
+        Some(given) => enough(what, given, there),
+        None => Ok(usual),
+    };
+    let (memory, disk) = (flags.memory.or(file.memory), flags.disk.or(file.disk));
+    Ok(Resources {
+        cores: cores.of(machine.cores.unwrap_or(1)),
+        memory: bytes("memory", memory, machine.memory, half_of(machine.memory))?,
+        disk: bytes("disk", disk, disk_size(state), some_of(machine.disk))?,
+    })
+}
+
+/// What `given` is of what is `there`, if any job could run with that.
+fn enough(what: &str, given: Amount, there: Option<u64>) -> Outcome<u64> {
+    let bytes = given.of(there);
+    if bytes >= MIN_DONATED {
+        return Ok(bytes);
+    }
+    let (bytes, least) = (format_bytes(bytes), format_bytes(MIN_DONATED));
+    let message = format!("`{what}` donates {bytes}, with which no job could run");
+    Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")))
 }
 
 /// Reads the file. One that is wrong in any place has no policy that anybody should go by.
@@ -374,18 +502,14 @@ fn table(own: Vec<OwnTool>) -> Outcome<Table> {
     Ok(table)
 }
 
-fn most_cores() -> u32 {
-    cores().unwrap_or(1).saturating_sub(1).max(1)
-}
-
-fn half_of_memory() -> u64 {
+fn half_of(memory: Option<u64>) -> u64 {
     /// Where it cannot be told: what a job takes by default.
     const GUESS: u64 = 1 << 30;
-    memory().map_or(GUESS, |memory| memory / 2)
+    memory.map_or(GUESS, |memory| memory / 2)
 }
 
-fn some_disk(state: &Path) -> u64 {
-    (disk_free(state).unwrap_or_default() / 2).min(8 << 30)
+fn some_of(disk_free: Option<u64>) -> u64 {
+    (disk_free.unwrap_or_default() / 2).min(8 << 30)
 }
 
 fn machine(state: &Path) -> Machine {
@@ -403,9 +527,18 @@ fn memory() -> Option<u64> {
 }
 
 fn disk_free(state: &Path) -> Option<u64> {
-    // The directory itself may not be there yet.
-    let existing = state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    mesh_store::disk_free(existing).ok()
+    mesh_store::disk_free(existing(state)).ok()
+}
+
+/// Bytes of the whole disk that `state` is on.
+fn disk_size(state: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(existing(state)).ok()?;
+    found.f_blocks.checked_mul(found.f_frsize)
+}
+
+/// The directory itself may not be there yet.
+fn existing(state: &Path) -> &Path {
+    state.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
 #[cfg(test)]
@@ -431,7 +564,7 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         let all: Config = toml::from_str(&text).expect("every setting of the template");
-        assert_eq!(all.memory, Some(Bytes(2 << 30)));
+        assert_eq!(all.memory, Some(Amount::Bytes(2 << 30)));
         assert_eq!(all.runtimes, Config::default().runtimes);
         assert_eq!((all.brokers.len(), all.labels.len(), all.tools.len()), (1, 1, 1));
         assert!(all.hours.is_some());
@@ -500,7 +633,8 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check("croes = 2", "unknown field `croes`");
-        check("cores = 0", "nonzero");
+        check("cores = 0", "from 1 to 4096");
+        check("cores = \"all+1\"", "is not a number of cores");
         check("memory = \"two\"", "is not an amount of bytes");
         check("brokers = [\"example.org:4077\"]", "is not the address of a broker");
         check("labels = [\"Lab\"]", "\"Lab\" is no label");

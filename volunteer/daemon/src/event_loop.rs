@@ -13,11 +13,12 @@ use mesh_shell::{
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use volunteer_core::{Action, Input, News, Volunteer};
+use volunteer_core::{Action, Input, News, Quiet, Volunteer};
 
 use crate::Equipment;
 use crate::config::Settings;
 use crate::face::Question;
+use crate::hours::Hours;
 use crate::job::{Executor, Place, Ran};
 use crate::live;
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ use crate::ownership::Ownerships;
 use crate::pins::Pins;
 use crate::probing::Lost;
 use crate::runtimes::{self, JobRuntime, Probe};
+use crate::sensors::Sensors;
 use crate::status::{self, Status, blob_name};
 
 // A task is not taken where the sandbox would not start it.
@@ -82,6 +84,7 @@ pub struct EventLoop {
     owner: Ownerships,
     key_changes: KeyChanges,
     seen: Seen,
+    sensors: Sensors,
     disk_free: u64,
     /// Handovers that the core has not answered.
     handovers: BTreeMap<ReplyId, (Reply, Incoming)>,
@@ -167,6 +170,7 @@ impl EventLoop {
                 owner: Watch::new(owner.path().to_path_buf()),
                 key_changes: Watch::new(key_changes.path().to_path_buf()),
             },
+            sensors: Sensors::new(settings.yields.clone()),
             owner,
             key_changes,
             disk_free: link.storage().free(),
@@ -236,6 +240,10 @@ impl EventLoop {
         self.handle(Input::Pins(self.pins.for_core()));
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Offline(self.settings.offline));
+        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
+        for sensor in self.sensors.report().iter().filter(|it| it.sees.is_none()) {
+            tracing::warn!(doubt = sensor.line(), "doubtful setting");
+        }
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
         self.take_owner();
@@ -348,6 +356,10 @@ impl EventLoop {
                 tracing::info!("the owner's wish: a pause");
                 self.handle(Input::Pause(asked.from(self.clock.now().wall)));
             }
+            Question::Drain(asked) => {
+                tracing::info!("the owner's wish: a drain");
+                self.handle(Input::Drain { until: asked.until(self.clock.now().wall) });
+            }
             Question::Wish(wish) => {
                 tracing::info!(?wish, "the owner's wish");
                 self.handle(wish);
@@ -376,12 +388,17 @@ impl EventLoop {
         self.disk_free = self.link.storage().free();
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
+        if self.sensors.are_wanted() {
+            let sample = self.sensors.sample(self.clock.now());
+            self.handle(Input::Sampled(sample));
+        }
     }
 
     fn keep_hours(&mut self) {
-        if let Some(hours) = self.settings.hours {
-            self.handle(if hours.hold_now() { Input::OnDuty } else { Input::OffDuty });
-        }
+        let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
+        let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
+        self.handle(if works { Input::OnDuty } else { Input::OffDuty });
+        self.handle(Input::Quiet((!uses).then_some(Quiet::Hours)));
     }
 
     fn take_pins(&mut self) {
@@ -471,6 +488,9 @@ impl EventLoop {
                 news::log(&news);
                 self.metrics.count(&news);
                 self.drained |= news == News::Drained;
+                if news == News::DrainOver {
+                    self.quit_at = Some(Instant::now() + QUIT_TIME);
+                }
             }
         }
     }
@@ -528,7 +548,10 @@ impl EventLoop {
         }
         let key = self.key.to_string();
         let addresses = self.dialer.addresses();
-        status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses)
+        let sensors = self.sensors.report();
+        let status =
+            status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses);
+        Status { sensors, ..status }
     }
 }
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use capability::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use volunteer_core::{Input, MAX_NOTE, Pause};
@@ -26,6 +27,8 @@ pub enum Question {
     Wish(Input),
     /// The owner wants the machine back.
     Pause(PauseAsked),
+    /// The owner wants the daemon to end with its jobs.
+    Drain(DrainAsked),
 }
 
 type Questions = mpsc::Sender<Question>;
@@ -37,7 +40,7 @@ pub fn routes(questions: Questions) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
-        .route("/api/v1/drain", post(|state, headers| wish(state, headers, Input::Drain)))
+        .route("/api/v1/drain", post(drain))
         .route("/api/v1/stop", post(|state, headers| wish(state, headers, Input::Quit)))
         .with_state(questions)
 }
@@ -101,12 +104,45 @@ impl PauseAsked {
 }
 
 async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
-    let asked: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    let asked = serde_json::from_slice::<PauseAsked>(asked).map_err(|error| error.to_string());
-    match asked.and_then(|asked| asked.complaint().map_or(Ok(asked), Err)) {
+    match read::<PauseAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
         Ok(asked) => tell(questions, &headers, Question::Pause(asked)).await.into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
+}
+
+/// How long a drain may last, as `drain` is told it. An empty body is one without end.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrainAsked {
+    /// Seconds from now, after which what still runs is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+}
+
+impl DrainAsked {
+    /// What is wrong with it, if anything is.
+    pub fn complaint(&self) -> Option<String> {
+        let unfit = self.seconds.is_some_and(|seconds| seconds > MAX_PAUSE.as_secs());
+        unfit.then(|| "a drain ends within a year, or with its last job".to_owned())
+    }
+
+    /// When it ends at the latest if it is said at `now`.
+    pub fn until(self, now: Timestamp) -> Option<Timestamp> {
+        self.seconds.map(|seconds| now + Duration::from_secs(seconds))
+    }
+}
+
+async fn drain(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
+    match read::<DrainAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
+        Ok(asked) => tell(questions, &headers, Question::Drain(asked)).await.into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+/// What a body says; an empty one says nothing.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
 async fn ask(questions: &Questions) -> Option<Status> {

@@ -8,12 +8,14 @@
 //! program with other [`Equipment`]. Nothing that the shipped program reads can change its own.
 #![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
+mod amounts;
 mod arguments;
 mod commands;
 mod config;
 mod daemon;
 mod event_loop;
 mod face;
+mod hours;
 mod job;
 mod live;
 mod metrics;
@@ -22,6 +24,7 @@ mod ownership;
 mod pins;
 mod probing;
 mod runtimes;
+mod sensors;
 mod status;
 
 use std::process::ExitCode;

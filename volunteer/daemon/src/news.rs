@@ -84,6 +84,7 @@ pub fn log(news: &News) {
         }
         News::Idle { reason: Some(reason) } => log_idle(reason),
         News::Idle { reason: None } => tracing::debug!("busy"),
+        News::DrainOver => tracing::warn!("the drain has lasted its time, stopping jobs"),
         News::Drained => tracing::info!("drained"),
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use capability::statements::{Receipt, Verdict};
 use capability::{BlobHash, Fact, FactName, Resources, Runtime, StatementId};
 use serde::{Deserialize, Serialize};
-use volunteer_core::{CheckView, Decline, Declined, Idle, JobView, Stage, Volunteer};
+use volunteer_core::{CheckView, Decline, Declined, Idle, JobView, Quiet, Stage, Volunteer};
 
 use crate::config::Settings;
 use crate::runtimes::Probe;
+use crate::sensors::SensorStatus;
 
 /// Receipts shown at most, the newest.
 const MAX_RECEIPTS_SHOWN: usize = 100;
@@ -31,6 +32,12 @@ pub struct Status {
     pub disk_free: u64,
     /// Whether the owner has paused.
     pub paused: bool,
+    /// Why jobs give way to the owner, wholly or in part; nothing, if they need not.
+    #[serde(default)]
+    pub gives_way_to: Vec<String>,
+    /// The settings that need a sensor, and what they look at.
+    #[serde(default)]
+    pub sensors: Vec<SensorStatus>,
     /// Whether tasks are wanted that hold while the machine is out of reach.
     #[serde(default)]
     pub seldom_online: bool,
@@ -212,6 +219,8 @@ pub fn status(
         donated: settings.donated,
         disk_free,
         paused: core.is_paused(),
+        gives_way_to: core.gives_way_to().map(ToString::to_string).collect(),
+        sensors: Vec::new(),
         seldom_online: core.is_seldom_online(),
         brokers: core.brokers().iter().map(ToString::to_string).collect(),
         broker_addresses,
@@ -240,7 +249,7 @@ pub fn runtime(probe: &Probe) -> RuntimeStatus {
 fn job(core: &Volunteer, job: &JobView<'_>) -> JobStatus {
     let stage = match job.stage {
         Stage::Waiting => "waiting",
-        Stage::Running if core.is_paused() => "paused",
+        Stage::Running if job.still => "paused",
         Stage::Running => "running",
         Stage::Stopping => "stopping",
     };
@@ -380,7 +389,12 @@ pub fn no_runtimes() -> Advice {
 fn idle_hint(idle: &Idle) -> &'static str {
     match idle {
         Idle::Paused(_) => "talkoot-volunteer resume",
-        Idle::Draining | Idle::Probing | Idle::NotAdvertised => "wait",
+        Idle::GivesWay(_) => {
+            "wait until you need it less; `in-use`, `pause-on-battery` and `max-temperature` in the \
+             configuration say when"
+        }
+        Idle::Quiet(Quiet::Hours) => "see `network-hours` in the configuration",
+        Idle::Draining(_) | Idle::Probing | Idle::NotAdvertised => "wait",
         Idle::AdRefused(_) => "correct what the reason says; `date` shows this machine's clock",
         Idle::OffDuty => "see `hours` in the configuration",
         Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",

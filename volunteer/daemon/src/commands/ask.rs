@@ -9,14 +9,17 @@ use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, escape_
 use serde_json::json;
 
 use super::print_json;
-use crate::arguments::{PauseArgs, Shown, Whom};
+use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
-use crate::face::{PauseAsked, WISH_HEADER};
+use crate::face::{DrainAsked, PauseAsked, WISH_HEADER};
 use crate::status::{Advice, DeclinedStatus, Status};
 
 /// A daemon that does not answer by then is stuck.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of what it says when it refuses.
+const MAX_COMPLAINT: u64 = 1024;
 
 /// Characters of a key that people compare.
 const SHORT_KEY: usize = 16;
@@ -61,6 +64,12 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
         }
     }
     say!("results waiting for receipts: {}", status.undelivered);
+    for sensor in &status.sensors {
+        say!("sensor: {}", sensor.line());
+    }
+    if status.idle.is_none() && status.obstacle.is_none() && !status.gives_way_to.is_empty() {
+        say!("jobs give way to the owner: {}", status.gives_way_to.join(", "));
+    }
     print_idle(&status);
     Ok(())
 }
@@ -156,11 +165,29 @@ pub fn pause(common: &CommonArgs, pause: PauseArgs) -> Outcome {
     post(common, &whom, "pause", &asked)
 }
 
+/// Tells it to end with its jobs.
+pub fn drain(common: &CommonArgs, drain: DrainArgs) -> Outcome {
+    let asked = DrainAsked { seconds: drain.within.map(|it| it.as_millis().div_ceil(1000) as u64) };
+    if let Some(complaint) = asked.complaint() {
+        return Err(Failure::say(Exit::Usage, complaint));
+    }
+    let asked = serde_json::to_vec(&asked).expect("numbers are JSON");
+    post(common, &drain.whom, "drain", &asked)
+}
+
 fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
     let post = agent().post(&url).header(WISH_HEADER, "1");
-    post.send(body).map_err(|error| unreachable(&error))?;
-    Ok(())
+    let mut answer = post.send(body).map_err(|error| unreachable(&error))?;
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let said = answer.body_mut().with_config().limit(MAX_COMPLAINT).read_to_string();
+    let said = said.unwrap_or_default();
+    let message = format!("the daemon refuses ({status}) {}", escape_line(said.trim()));
+    Err(Failure::say(Exit::Network, message.trim_end().to_owned())
+        .hint("is it of another version than this program, or not a daemon at all?"))
 }
 
 /// What the daemon with this state directory says, if one runs.
@@ -192,7 +219,9 @@ fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {
 }
 
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into()
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT));
+    // What it answers is looked at, whatever it is.
+    config.http_status_as_error(false).build().into()
 }
 
 fn unreachable(error: &ureq::Error) -> Failure {

@@ -40,7 +40,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Pause(pause) => ask::pause(&common, pause),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
-        Command::Drain(whom) => ask::wish(&common, &whom, "drain"),
+        Command::Drain(drain) => ask::drain(&common, drain),
         Command::Stop(whom) => ask::wish(&common, &whom, "stop"),
     }
 }

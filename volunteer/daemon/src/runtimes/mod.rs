@@ -22,7 +22,7 @@ use crate::live::LiveTail;
 use crate::probing::{Lost, Memory, Probing};
 
 pub use self::isolation::Isolation;
-pub use self::own::{Hours, Label, MAX_LABELS, Own};
+pub use self::own::{Label, MAX_LABELS, Own};
 
 /// What jobs reach of the network, as the fact `network` says it.
 const NO_NETWORK: &str = "none";

@@ -1,0 +1,247 @@
+//! When jobs give way to the owner of the machine, and when the network is left alone.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Duration;
+
+use capability::StatementId;
+use capability::statements::Ended;
+use mesh_core::Answer;
+use support::{BROKER, Bench, offered, outcome, renewals};
+use volunteer_core::{Action, Cause, GiveWay, Idle, Input, News, Quiet, Sample, Share};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What happens to jobs, in order.
+fn moves(bench: &mut Bench) -> Vec<(StatementId, &'static str)> {
+    let mut moves = Vec::new();
+    while let Some(next) = bench.find(|action| match action {
+        Action::Suspend { lease } => Some((*lease, "suspend")),
+        Action::Proceed { lease } => Some((*lease, "proceed")),
+        _ => None,
+    }) {
+        moves.push(next);
+    }
+    moves
+}
+
+/// Sees `sample` every two seconds for `time`; gives how often jobs were held and let go.
+fn see(bench: &mut Bench, sample: &Sample, time: Duration) -> usize {
+    let mut count = 0;
+    for _ in 0..time.as_secs() / 2 {
+        bench.pass(2 * SECOND);
+        bench.handle(Input::Sampled(sample.clone()));
+        count += moves(bench).len();
+    }
+    count
+}
+
+fn busy(load: u8) -> Sample {
+    Sample { load: Some(load), ..Sample::default() }
+}
+
+/// One job that runs on a machine that gives way as `preferences` say.
+fn working(preferences: GiveWay) -> (Bench, StatementId) {
+    let mut bench = Bench::ready(1);
+    bench.handle(Input::GiveWay(preferences));
+    let lease = bench.run_offer(&offered("a", 9, 1)).remove(0).lease;
+    (bench, lease)
+}
+
+#[test]
+fn jobs_stand_still_from_the_first_key_stroke_until_somebody_is_away_again() {
+    let away_after = Some(60 * SECOND);
+    let (mut bench, lease) = working(GiveWay { away_after, ..GiveWay::default() });
+    let touched = |seconds| Sample { untouched: Some(seconds * SECOND), ..Sample::default() };
+
+    bench.handle(Input::Sampled(touched(60)));
+    assert_eq!(moves(&mut bench), []);
+    bench.handle(Input::Sampled(touched(0)));
+    assert_eq!(moves(&mut bench), [(lease, "suspend")]);
+    let idle = bench.volunteer.idle().unwrap();
+    assert_eq!(idle, Idle::GivesWay(vec![Cause::Input]));
+    assert_eq!(idle.to_string(), "the machine gives way to its owner: somebody uses it");
+    assert!(bench.volunteer.jobs().all(|job| job.still));
+
+    assert_eq!(see(&mut bench, &touched(58), 10 * SECOND), 0);
+    assert!(!renewals(&mut bench).is_empty(), "the lease is kept");
+    bench.handle(Input::Sampled(touched(60)));
+    assert_eq!(moves(&mut bench), [(lease, "proceed")]);
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, None));
+}
+
+#[test]
+fn a_load_that_comes_and_goes_does_not_make_jobs_flap() {
+    let (mut bench, _) = working(GiveWay { load: Some(40), ..GiveWay::default() });
+    for _ in 0..20 {
+        assert_eq!(see(&mut bench, &busy(90), 8 * SECOND), 0, "shorter than counts");
+        assert_eq!(see(&mut bench, &busy(0), 4 * SECOND), 0);
+    }
+    assert_eq!(see(&mut bench, &busy(41), 14 * SECOND), 1, "held, once");
+    for _ in 0..20 {
+        assert_eq!(see(&mut bench, &busy(10), 50 * SECOND), 0, "calm for too short a time");
+        assert_eq!(see(&mut bench, &busy(35), 20 * SECOND), 0, "neither busy nor calm");
+    }
+    assert_eq!(bench.volunteer.gives_way_to().collect::<Vec<_>>(), [&Cause::Load(41)]);
+    assert_eq!(see(&mut bench, &busy(30), 64 * SECOND), 1, "let go, once");
+}
+
+#[test]
+fn a_hot_machine_cools_down_before_it_goes_on() {
+    let (mut bench, _) = working(GiveWay { ceiling: Some(80), ..GiveWay::default() });
+    let heat = |degrees| Sample { heat: Some(degrees), ..Sample::default() };
+    assert_eq!(see(&mut bench, &heat(79), 600 * SECOND), 0);
+    assert_eq!(see(&mut bench, &heat(80), 2 * SECOND), 1);
+    assert_eq!(see(&mut bench, &heat(71), 600 * SECOND), 0);
+    assert_eq!(see(&mut bench, &heat(70), 64 * SECOND), 1);
+    // A sensor that is gone holds nothing up.
+    assert_eq!(see(&mut bench, &heat(80), 2 * SECOND), 1);
+    assert_eq!(see(&mut bench, &Sample::default(), 64 * SECOND), 1);
+}
+
+#[test]
+fn while_the_owner_needs_the_machine_nothing_new_is_taken_and_nothing_begins() {
+    let (mut bench, _) = working(GiveWay::default());
+    let battery = Sample { on_battery: Some(true), ..Sample::default() };
+    bench.handle(Input::Sampled(battery));
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::GivesWay(vec![Cause::Battery])));
+    let lease = moves(&mut bench).remove(0).0;
+    bench.ran(lease, outcome(Ended::Passed));
+    assert!(bench.find_handover().is_some(), "what is done goes home");
+    bench.pass(60 * SECOND);
+    assert_eq!((bench.find_pull(), bench.claims()), (None, false));
+    bench.handle(Input::GiveWay(GiveWay { load: Some(50), ..GiveWay::default() }));
+    bench.run_offer(&offered("b", 1, 1));
+}
+
+#[test]
+fn with_a_share_for_that_time_as_many_jobs_go_on_as_it_carries() {
+    let meanwhile = Some(Share { cores: 2, memory: u64::MAX });
+    let mut bench = Bench::ready(4);
+    bench.handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
+    let all: Vec<_> = bench.run_offer(&offered("a", 4, 1)).iter().map(|it| it.lease).collect();
+    let game = |runs: bool| {
+        let program = runs.then(|| "chess".to_owned());
+        Input::Sampled(Sample { program, ..Sample::default() })
+    };
+
+    bench.handle(game(true));
+    let held = moves(&mut bench);
+    assert_eq!(held.len(), 2);
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, None));
+    let moving = all.iter().find(|lease| held.iter().all(|(it, _)| it != *lease)).unwrap();
+    bench.ran(*moving, outcome(Ended::Passed));
+    assert_eq!(moves(&mut bench), [(held[0].0, "proceed")], "there is a core for it now");
+
+    assert_eq!(see(&mut bench, &Sample::default(), 32 * SECOND), 1, "the last one");
+    bench.handle(Input::Sampled(Sample { heat: Some(90), ..Sample::default() }));
+    assert_eq!(moves(&mut bench), [], "nobody asked for a ceiling");
+}
+
+#[test]
+fn in_use_a_machine_takes_new_work_within_its_share() {
+    let meanwhile = Some(Share { cores: 1, memory: u64::MAX });
+    let mut bench = Bench::ready(4);
+    bench.handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
+    let program = Some("chess".to_owned());
+    bench.handle(Input::Sampled(Sample { program, ..Sample::default() }));
+    let (call, wants) = bench.take_pull();
+    assert_eq!(wants.free.cores, 1);
+    bench.answer(call, Answer::Offers(vec![offered("a", 9, 1)]));
+    assert_eq!(bench.take_claim().1.count, 1);
+}
+
+#[test]
+fn a_pause_of_the_owner_is_not_ended_by_a_calm_machine() {
+    let (mut bench, lease) = working(GiveWay { load: Some(40), ..GiveWay::default() });
+    bench.handle(Input::Pause(volunteer_core::Pause::default()));
+    assert_eq!(moves(&mut bench), [(lease, "suspend")]);
+    assert_eq!(see(&mut bench, &busy(90), 20 * SECOND), 0);
+    assert_eq!(see(&mut bench, &busy(0), 80 * SECOND), 0);
+    bench.handle(Input::Resume);
+    assert_eq!(moves(&mut bench), [(lease, "proceed")]);
+}
+
+#[test]
+fn outside_of_the_hours_for_the_network_leases_are_kept_and_results_wait() {
+    let mut bench = Bench::ready(2);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    let (call, _) = bench.take_pull();
+    bench.handle(Input::Quiet(Some(Quiet::Hours)));
+    bench.answer(call, Answer::Offers(vec![offered("b", 1, 1)]));
+    assert!(!bench.claims());
+    assert_eq!(bench.volunteer.idle(), None, "it works on");
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Quiet(Quiet::Hours)));
+
+    bench.ran(order.lease, outcome(Ended::Passed));
+    bench.pass(10 * SECOND);
+    let [renewal] = &renewals(&mut bench)[..] else { panic!("one renewal") };
+    assert_eq!(renewal.leases, [order.lease], "or its task would be done again");
+    assert_eq!((bench.find_handover(), bench.find_pull()), (None, None));
+
+    bench.handle(Input::Quiet(None));
+    assert!(bench.find_handover().is_some() && bench.find_pull().is_some());
+}
+
+#[test]
+fn a_package_waits_for_the_hours_of_the_network() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("a", 1, 1);
+    let (call, claim) = bench.claim_of(&offer);
+    bench.handle(Input::Quiet(Some(Quiet::Hours)));
+    bench.grant(call, &claim, 0, 1);
+    let fetches = |it: &Action| matches!(it, Action::Fetch { .. }).then_some(());
+    assert_eq!(bench.find(fetches), None);
+    bench.handle(Input::Quiet(None));
+    assert_eq!(bench.find(fetches), Some(()));
+}
+
+#[test]
+fn a_drain_that_lasts_too_long_gives_back_what_still_runs() {
+    let mut bench = Bench::ready(1);
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    let until = bench.now.wall + 60 * SECOND;
+    bench.handle(Input::Drain { until: Some(until) });
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining(Some(until))));
+    bench.pass(59 * SECOND);
+    let stops =
+        |it: &Action| matches!(it, Action::Stop { lease: it } if *it == lease).then_some(());
+    assert_eq!(bench.find(stops), None);
+    bench.pass(SECOND);
+    assert_eq!(bench.find(stops), Some(()));
+    assert!(bench.news().contains(&News::DrainOver));
+    bench.ran(lease, outcome(Ended::Machine("stopped".into())));
+    renewals(&mut bench);
+    assert!(bench.news().contains(&News::Drained));
+}
+
+#[test]
+fn the_end_of_a_drain_comes_also_during_a_pause_and_not_after_it_was_taken_back() {
+    let mut bench = Bench::ready(1);
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    let until = bench.now.wall + 60 * SECOND;
+    let stops =
+        |it: &Action| matches!(it, Action::Stop { lease: it } if *it == lease).then_some(());
+    bench.handle(Input::Drain { until: Some(until) });
+    bench.handle(Input::Resume);
+    bench.pass(120 * SECOND);
+    assert_eq!(bench.find(stops), None);
+    let until = bench.now.wall + 60 * SECOND;
+    bench.handle(Input::Drain { until: Some(until) });
+    bench.handle(Input::Pause(volunteer_core::Pause::default()));
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.find(stops), Some(()));
+}
+
+#[test]
+fn a_broker_that_comes_back_while_the_network_is_left_alone_gets_no_result() {
+    let mut bench = Bench::ready(1);
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    bench.handle(Input::Quiet(Some(Quiet::Hours)));
+    bench.ran(order.lease, outcome(Ended::Passed));
+    bench.handle(Input::BrokerDown { peer: support::peer(BROKER) });
+    bench.connect(BROKER);
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.find_handover(), None);
+}
