@@ -104,6 +104,7 @@ mod tests {
     use capability::statements::BlobPart;
     use mesh_store::BlobStore;
 
+    use super::super::Reins;
     use super::*;
 
     /// What is in `part`, for whoever has the key; and in clear it is nowhere.
@@ -125,7 +126,8 @@ mod tests {
     fn small_logs_stay_and_large_ones_become_blobs() {
         let directory = tempfile::tempdir().expect("a directory");
         let blobs = BlobStore::open(directory.path().join("blobs"), 1 << 20).expect("a store");
-        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
+        let reins = Reins::default();
+        let mut outgoing = Outgoing::new(&blobs, &reins).expect("randomness");
         let mut room = MAX_INLINE_LOG_BYTES;
         let small = vec![7; MAX_INLINE_LOG_BYTES];
         assert_eq!(log(small.clone(), &mut room, &mut outgoing), Ok(Log::Inline(small)));
@@ -162,7 +164,8 @@ mod tests {
 
         let mut found = find(&work, &patterns, 1000).expect("one good file");
 
-        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
+        let reins = Reins::default();
+        let mut outgoing = Outgoing::new(&blobs, &reins).expect("randomness");
         let files = std::mem::take(&mut found.files);
         let artifacts = artifacts(files, &mut outgoing).expect("room");
         let stored: Vec<_> =
@@ -198,7 +201,8 @@ mod tests {
         std::fs::create_dir(&work).expect("made");
         std::fs::write(work.join("a"), "answer").expect("written");
         std::fs::write(work.join("b"), vec![7; 2 << 20]).expect("written");
-        let mut outgoing = Outgoing::new(&blobs).expect("randomness");
+        let reins = Reins::default();
+        let mut outgoing = Outgoing::new(&blobs, &reins).expect("randomness");
         log(vec![7; 5000], &mut INLINE_LOGS.clone(), &mut outgoing).expect("room");
 
         let files = find(&work, &["*".to_owned()], 4 << 20).expect("found").files;

@@ -9,7 +9,7 @@ mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use capability::statements::{Artifact, Blob, Ended, Log, StepReport};
@@ -57,6 +57,8 @@ pub struct Place {
 #[derive(Default)]
 pub struct Reins {
     state: Mutex<Reined>,
+    /// Rung when it is stopped or resumed.
+    moves: Condvar,
     tail: LiveTail,
 }
 
@@ -73,6 +75,7 @@ impl Reins {
         let mut state = self.lock();
         state.stopped = true;
         state.step.iter().for_each(|step| step.kill());
+        self.moves.notify_all();
     }
 
     /// Makes it stand still, and what it begins next too.
@@ -87,6 +90,15 @@ impl Reins {
         let mut state = self.lock();
         state.paused = false;
         state.step.iter().for_each(|step| step.resume());
+        self.moves.notify_all();
+    }
+
+    /// Stands still as long as the job is paused; says whether it goes on, and was not stopped. Whatever
+    /// the daemon itself does for a job asks here before each piece of it.
+    pub(crate) fn go_on(&self) -> bool {
+        let stands = |state: &mut Reined| state.paused && !state.stopped;
+        let state = self.moves.wait_while(self.lock(), stands);
+        !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// What it writes.
@@ -102,10 +114,6 @@ impl Reins {
             step.pause();
         }
         state.step = Some(step);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.lock().stopped
     }
 
     fn lock(&self) -> MutexGuard<'_, Reined> {
@@ -162,13 +170,13 @@ impl Job<'_> {
         let hash = blake3::Hash::from_bytes(*self.order.package.hash.as_bytes());
         let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
         let limit = self.order.job.limits.disk;
-        let is_stopped = || self.reins.is_stopped();
+        let goes_on = || self.reins.go_on();
         let Some(private) = &self.order.private else {
-            return unpack::unpack(package, &self.work, limit, is_stopped);
+            return unpack::unpack(package, &self.work, limit, goes_on);
         };
         let key = private.key(&*self.place.opener).map_err(UnpackError::Private)?;
         let package = DecryptingReader::new(package, key, 0, private.size);
-        unpack::unpack(package, &self.work, limit, is_stopped)
+        unpack::unpack(package, &self.work, limit, goes_on)
     }
 
     fn not_unpacked(&mut self, error: &UnpackError) -> Ended {
@@ -184,7 +192,7 @@ impl Job<'_> {
         let environment = self.environment();
         let mut left = self.order.job.limits.wall();
         for step in &self.order.job.steps {
-            if self.reins.is_stopped() {
+            if !self.reins.go_on() {
                 return Ended::Machine("stopped by the owner of the machine".to_owned());
             }
             self.reins.tail.begin(&step.name);
@@ -238,7 +246,7 @@ impl Job<'_> {
     fn bring_back(mut self, mut ended: Ended, started: Timestamp) -> Outcome {
         let finished = self.place.clock.now().wall;
         let files = self.find_artifacts(&mut ended);
-        let mut stored = match Outgoing::new(&self.place.blobs) {
+        let mut stored = match Outgoing::new(&self.place.blobs, self.reins) {
             Ok(outgoing) => store(std::mem::take(&mut self.steps), files, outgoing),
             Err(error) => Stored::none(chain(&error)),
         };

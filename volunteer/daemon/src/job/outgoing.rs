@@ -6,19 +6,23 @@ use capability::statements::{Blob, BlobPart};
 use capability::{BlobHash, BlobKey, EncryptingWriter, KEY_BYTES, encrypted_size};
 use mesh_store::{BlobError, BlobStore};
 
+use super::Reins;
+
 /// The blobs of one result, in the order in which its report counts them.
 pub struct Outgoing<'a> {
     store: &'a BlobStore,
+    /// A paused job stores nothing.
+    reins: &'a Reins,
     key: BlobKey,
     blobs: Vec<Blob>,
 }
 
 impl<'a> Outgoing<'a> {
     /// None yet; those that come are encrypted with a key of their own.
-    pub fn new(store: &'a BlobStore) -> Result<Self, getrandom::Error> {
+    pub fn new(store: &'a BlobStore, reins: &'a Reins) -> Result<Self, getrandom::Error> {
         let mut key = [0; KEY_BYTES];
         getrandom::fill(&mut key)?;
-        Ok(Self { store, key: BlobKey::from_bytes(key), blobs: Vec::new() })
+        Ok(Self { store, reins, key: BlobKey::from_bytes(key), blobs: Vec::new() })
     }
 
     /// Stores `size` bytes of `content`, encrypted.
@@ -26,7 +30,8 @@ impl<'a> Outgoing<'a> {
         let index = u32::try_from(self.blobs.len()).expect("a result has at most 320 blobs");
         let file = self.store.create(encrypted_size(size))?;
         let mut encrypting = EncryptingWriter::new(file, self.key, index, size);
-        let mut content = Hashing { inner: content.take(size), hasher: blake3::Hasher::new() };
+        let mut content =
+            Hashing { inner: content.take(size), hasher: blake3::Hasher::new(), reins: self.reins };
         let copied = io::copy(&mut content, &mut encrypting);
         let file = copied.and_then(|_| encrypting.finish()).map_err(|source| BlobError::Io {
             attempt: "encrypt what goes with a result into",
@@ -54,14 +59,17 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Hashes what is read through it.
-struct Hashing<R> {
+/// Hashes what is read through it, piece by piece as the job goes on.
+struct Hashing<'a, R> {
     inner: R,
     hasher: blake3::Hasher,
+    reins: &'a Reins,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // One that was stopped stores what it has, which nobody will need, and is out of the way.
+        self.reins.go_on();
         let read = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..read]);
         Ok(read)

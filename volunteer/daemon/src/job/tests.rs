@@ -208,3 +208,64 @@ fn a_pattern_that_matches_nothing_is_said_and_fails_nothing() {
     assert_eq!((outcome.ended, outcome.steps.len()), (Ended::Failed, 64));
     assert_eq!(outcome.steps[63].name, BRINGING_BACK);
 }
+
+/// Waits a little: what stands still does not end meanwhile.
+fn stands_still<T>(thread: &std::thread::ScopedJoinHandle<'_, T>) -> bool {
+    std::thread::sleep(Duration::from_millis(200));
+    !thread.is_finished()
+}
+
+#[test]
+fn a_paused_job_is_not_even_unpacked() {
+    let (site, reins) = (Site::new(), Reins::default());
+    reins.pause();
+    std::thread::scope(|scope| {
+        let job = scope.spawn(|| site.run(&["cat input"], JobLimits::default(), &reins));
+        assert!(stands_still(&job));
+        let work = site.place.directory.join(StatementId::from_bytes([7; 32]).to_string());
+        let unpacked = work.join("work/input").exists();
+        reins.resume();
+        assert!(!unpacked);
+        assert_eq!(job.join().expect("no panic").ended, Ended::Passed);
+    });
+}
+
+#[test]
+fn a_paused_job_that_is_stopped_ends() {
+    let (site, reins) = (Site::new(), Reins::default());
+    reins.pause();
+    std::thread::scope(|scope| {
+        let job = scope.spawn(|| site.run(&["cat input"], JobLimits::default(), &reins));
+        assert!(stands_still(&job));
+        reins.stop();
+        assert!(matches!(job.join().expect("no panic").ended, Ended::Machine(_)));
+    });
+}
+
+#[test]
+fn a_pause_stops_the_storing_of_what_a_job_leaves() {
+    /// The owner pauses while this is read.
+    struct Interrupted<'a>(&'a Reins, Option<std::sync::mpsc::Sender<()>>);
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if let Some(told) = self.1.take() {
+                self.0.pause();
+                told.send(()).expect("somebody waits");
+            }
+            buffer[0] = 7;
+            Ok(1)
+        }
+    }
+    let (site, reins) = (Site::new(), Reins::default());
+    let (told, paused) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(|| {
+            let mut outgoing = Outgoing::new(&site.place.blobs, &reins).expect("randomness");
+            outgoing.add(Interrupted(&reins, Some(told)), 100).expect("room")
+        });
+        paused.recv().expect("it reads");
+        assert!(stands_still(&storing));
+        reins.resume();
+        assert_eq!(storing.join().expect("no panic").size, 100);
+    });
+}

@@ -96,20 +96,22 @@ impl UnpackError {
 }
 
 /// Unpacks the archive into the empty directory `target`, at most `limit` bytes of files with what
-/// the entries themselves take, until `is_stopped`.
+/// the entries themselves take. `goes_on` is asked before each entry and each piece of a file: it may take
+/// its time, and ends it if it says no.
 pub fn unpack(
     package: impl Read,
     target: &Path,
     limit: u64,
-    is_stopped: impl Fn() -> bool,
+    goes_on: impl Fn() -> bool,
 ) -> Result<(), UnpackError> {
-    let mut unpacking = Unpacking { target, left: limit, limit, entries: 0 };
+    let goes_on: &dyn Fn() -> bool = &goes_on;
+    let mut unpacking = Unpacking { target, left: limit, limit, entries: 0, goes_on };
     let mut archive = Archive::new(package);
     // Raw: the reader would gather names of any length in memory.
     let entries = archive.entries().map_err(UnpackError::Malformed)?.raw(true);
     let mut long_name = None;
     for entry in entries {
-        if is_stopped() {
+        if !goes_on() {
             return Err(UnpackError::Stopped);
         }
         let mut entry = entry.map_err(UnpackError::Malformed)?;
@@ -145,6 +147,7 @@ struct Unpacking<'a> {
     left: u64,
     limit: u64,
     entries: usize,
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl Unpacking<'_> {
@@ -211,7 +214,7 @@ impl Unpacking<'_> {
             }
             Err(error) => return Err(unwritable(path)(error)),
         };
-        copy(content, &mut file, path, size)?;
+        copy(content, &mut file, path, size, self.goes_on)?;
         // The mask of the process may have taken bits away.
         file.set_permissions(fs::Permissions::from_mode(mode)).map_err(unwritable(path))
     }
@@ -241,10 +244,14 @@ fn copy(
     file: &mut File,
     path: &Path,
     size: u64,
+    goes_on: &dyn Fn() -> bool,
 ) -> Result<(), UnpackError> {
     let mut buffer = vec![0; 64 << 10];
     let mut left = size;
     while left > 0 {
+        if !goes_on() {
+            return Err(UnpackError::Stopped);
+        }
         let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = content.read(&mut buffer[..want]).map_err(UnpackError::Malformed)?;
         if read == 0 {
@@ -354,7 +361,7 @@ mod tests {
         fn unpack(mut self, limit: u64) -> (tempfile::TempDir, Result<(), UnpackError>) {
             self.0.resize(self.0.len() + 1024, 0);
             let target = tempfile::tempdir().expect("a directory");
-            let result = unpack(self.0.as_slice(), &target.path().join("."), limit, || false);
+            let result = unpack(self.0.as_slice(), &target.path().join("."), limit, || true);
             (target, result)
         }
     }
@@ -428,15 +435,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_heard_between_entries() {
+    fn a_stop_is_heard_between_entries_and_pieces_of_a_file() {
         let asked = std::cell::Cell::new(0);
-        let is_stopped = || asked.replace(asked.get() + 1) == 1;
+        // Before the first entry, before the one piece of it, and before the second entry.
+        let goes_on = || asked.replace(asked.get() + 1) < 2;
         let mut package = Package::default().file("a", b"1").file("b", b"2").0;
         package.resize(package.len() + 1024, 0);
         let target = tempfile::tempdir().expect("a directory");
-        let result = unpack(package.as_slice(), target.path(), 1 << 20, is_stopped);
+        let result = unpack(package.as_slice(), target.path(), 1 << 20, goes_on);
         assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
         assert!(target.path().join("a").exists() && !target.path().join("b").exists());
+
+        asked.set(0);
+        let goes_on = || asked.replace(asked.get() + 1) < 3;
+        let package = Package::default().file("a", &[7; 1 << 20]).0;
+        let target = tempfile::tempdir().expect("a directory");
+        let result = unpack(package.as_slice(), target.path(), 2 << 20, goes_on);
+        assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
+        let written = fs::metadata(target.path().join("a")).expect("begun").len();
+        assert_eq!(written, 128 << 10, "two pieces");
     }
 
     #[test]
@@ -444,10 +461,10 @@ mod tests {
         let mut package = Package::default().file("a", &[7; 2000]);
         package.0.truncate(1024);
         let target = tempfile::tempdir().expect("a directory");
-        let result = unpack(package.0.as_slice(), target.path(), 1 << 20, || false);
+        let result = unpack(package.0.as_slice(), target.path(), 1 << 20, || true);
         assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
         assert!(matches!(
-            unpack(&[1; 4096][..], target.path(), 1 << 20, || false),
+            unpack(&[1; 4096][..], target.path(), 1 << 20, || true),
             Err(UnpackError::Malformed(_))
         ));
     }
@@ -462,7 +479,7 @@ mod tests {
         builder.append_data(&mut header, &long, &b"x"[..]).expect("in memory");
         let archive = builder.into_inner().expect("in memory");
         let target = tempfile::tempdir().expect("a directory");
-        unpack(archive.as_slice(), target.path(), 1 << 20, || false).expect("a long name");
+        unpack(archive.as_slice(), target.path(), 1 << 20, || true).expect("a long name");
         assert!(target.path().join(&long).is_file());
 
         let endless = vec![b'a'; 1 << 20];
