@@ -55,6 +55,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The settings: what they are, whether a file is sound, and one changed.
+    Config {
+        /// What to do about them.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// What the daemon does at the moment.
     Status(Shown),
     /// Why the daemon is idle, and which offers it declines for what reasons.
@@ -171,6 +177,37 @@ pub struct Terms {
     /// Anything that you want to remember about it.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+}
+
+/// What to do about the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Shows every setting as a daemon that is started here would have it, and where each comes from:
+    /// default, file, variable or flag.
+    Show {
+        /// Flags of `run`, to see what they would do.
+        #[command(flatten)]
+        flags: RunArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether a configuration file is sound. Exit code 3 if it is not.
+    Check {
+        /// The file. Default: the one that the daemon reads.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Changes one setting in the configuration file, and leaves all else in it as it is. A running daemon
+    /// takes it over within seconds.
+    Set {
+        /// The setting, such as `cores` or `in-use.load`.
+        #[arg(value_name = "SETTING")]
+        setting: String,
+        /// Its value, as it would stand in the file; words and proportions also without quotes.
+        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+        value: String,
+    },
 }
 
 /// What to do about the owner. All but `set` and `show` need the owner key and no daemon, so that they

@@ -153,96 +153,7 @@ impl Default for Config {
 }
 
 /// The file that `init` writes: every setting with its default.
-pub const TEMPLATE: &str = r#"# Settings of talkoot-volunteer. Each can also be given as a flag or a TALKOOT_… variable.
-
-# Addresses of brokers. If there are none, the brokers of projects that you trust are used.
-# Default: none.
-#brokers = ["/dns/broker.example.org/tcp/4077"]
-
-# Whether to dial brokers that these tell of, when fewer than two of them are reached.
-#discover = true
-
-# The key of a network's founder, and files in which its list of brokers may be: brokers of the newest
-# list are dialled after those above. Brokers are asked for the list too. Default: none.
-#network = ""
-#network-list = ["/etc/talkoot/network.statement"]
-
-# What you donate to all jobs together, at most.
-# Defaults: all cores but one; half of the memory; 8 GiB of disk space, or half of what is free.
-# Cores also as "50%" or "all-1"; memory and disk also as "25%".
-#cores = 2
-#memory = "2 GiB"
-#disk = "4 GiB"
-
-# The longest wall time that a job may ask for. Default: any.
-#max-wall = "4h"
-
-# Address of the status page. Keep it on loopback: it has no password.
-#http = "127.0.0.1:4081"
-
-# A name for this machine, which masters see. Default: none.
-#name = ""
-
-# Words that jobs can ask for, of a-z, 0-9, dot, hyphen and underscore: the fact `labels`.
-# Default: none.
-#labels = ["lab"]
-
-# When the machine takes work, in local time; what is under way at the end goes on. Masters see it as
-# the facts `hours` and `hours.daily`. Default: always.
-# A list of two spans will do too, or days: { weekdays = "19:00-07:00", weekend = "always" }, also
-# `daily`, `monday` to `sunday`, and "never".
-#hours = "22:00-07:00"
-
-# When it uses the network to fetch work and to hand over results, written alike; outside of them jobs
-# in hand go on, and results wait. Default: always.
-#network-hours = "22:00-07:00"
-
-# Whether tasks are wanted that this machine may keep while it is out of reach, asleep or without a
-# network, from the jobs that allow it: true, false, or "auto" for whenever that has happened within the
-# last day.
-#offline = "auto"
-
-# Whether jobs stand still while the machine runs on its battery.
-#pause-on-battery = false
-
-# Degrees Celsius from which jobs stand still, until the processor is 10 degrees cooler. Default: any.
-#max-temperature = 85
-
-# Runtimes that may be offered, if they pass their self-test. Each project is permitted its own.
-#runtimes = ["native", "wasm"]
-
-# Whether a project may watch what its own jobs write here while they run. It sees nothing that the
-# results would not show it later.
-#live = true
-
-# When you need the machine yourself, and what jobs may use then; by default nothing of it is looked at.
-# You are there as long as somebody has used a keyboard, a mouse or a terminal within `away-after`; other
-# programs may use `load` of all cores; `programs` are names of programs. Meanwhile jobs may use `cores`
-# and `memory`, beyond which they stand still; without both, all of them do.
-#[in-use]
-#away-after = "5m"
-#load = "50%"
-#programs = ["blender"]
-#cores = 1
-#memory = "1 GiB"
-
-# A tool to look for beside the usual ones (doctor shows those that are there): the fact tool.frob.
-# `command` says its version when it is run in the sandbox; its program is a name or an absolute path.
-# Default: name and --version. `pattern` is a regular expression whose groups are the version.
-# Default: the first number with a dot. The table may be repeated.
-#[[tool]]
-#name = "frob"
-#command = ["frob", "--version"]
-#pattern = 'frob (\d[\w.]*)'
-
-# What you want of the offers of projects that you trust; it never leaves this machine. Default:
-# nothing. Facts and more examples are in docs/operating/volunteer.md.
-#[policy]
-#duration = { at-most = "1h" }
-#[[policy.prefer]]
-#less = "others"
-#bearable = 10
-"#;
+pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// What the daemon goes by.
 #[derive(Debug, Clone)]
@@ -347,8 +258,25 @@ pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
 
 /// Reads the file and lays `flags` over it.
 pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
-    let (file, policy) = read(common.config.as_deref())?;
     let state = config::state_dir(ROLE, common.state.as_deref())?;
+    let cache = config::cache_dir(ROLE, common.state.as_deref())?;
+    settle(read(common.config.as_deref())?, flags, state, cache)
+}
+
+/// Whether `text`, which is or is to be the file at `path`, is a sound configuration.
+pub fn check(path: &Path, text: &str) -> Outcome {
+    let file = config::File { path: path.to_path_buf(), text: text.to_owned() };
+    let state = config::state_dir(ROLE, None)?;
+    settle(parse(&file)?, RunArgs::default(), state.clone(), state).map(drop)
+}
+
+/// What `flags` over a file mean on this machine.
+fn settle(
+    (file, policy): (Config, Policy),
+    flags: RunArgs,
+    state: PathBuf,
+    cache: PathBuf,
+) -> Outcome<Settings> {
     let brokers = if flags.brokers.is_empty() {
         file.brokers.iter().map(|address| address.0.clone()).collect()
     } else {
@@ -376,7 +304,7 @@ pub fn load(common: &CommonArgs, flags: RunArgs) -> Outcome<Settings> {
         } else {
             Watching::Declined
         },
-        cache: config::cache_dir(ROLE, common.state.as_deref())?,
+        cache,
         state,
         brokers,
         discover: file.discover,
@@ -462,11 +390,16 @@ fn enough(what: &str, given: Amount, there: Option<u64>) -> Outcome<u64> {
     Err(Failure::say(Exit::Input, message).hint(format!("donate {least} or more")))
 }
 
-/// Reads the file. One that is wrong in any place has no policy that anybody should go by.
+/// Reads the file.
 fn read(path: Option<&Path>) -> Outcome<(Config, Policy)> {
-    let Some(file) = config::File::find(ROLE, path)? else {
-        return Ok((Config::default(), Policy::default()));
-    };
+    match config::File::find(ROLE, path)? {
+        Some(file) => parse(&file),
+        None => Ok((Config::default(), Policy::default())),
+    }
+}
+
+/// A file that is wrong in any place has no policy that anybody should go by.
+fn parse(file: &config::File) -> Outcome<(Config, Policy)> {
     let config: Config = file.parse()?;
     let policy = match &config.policy {
         Some(_) => Policy::read(&file.text).map_err(|error| {

@@ -22,6 +22,7 @@ use crate::face;
 use crate::job::{self, Place};
 use crate::metrics::Metrics;
 use crate::pins::Pins;
+use crate::reload::Source;
 
 /// Blobs take at least that much, whatever is donated to jobs: the largest package.
 const MIN_BLOB_QUOTA: u64 = 1 << 30;
@@ -60,8 +61,9 @@ fn sealer() -> Outcome<HpkeSealer> {
     Ok(HpkeSealer::new(seed))
 }
 
-/// Runs the daemon with `equipment` until it is asked to end.
-pub fn run(settings: Settings, equipment: Equipment) -> Outcome {
+/// Runs the daemon of `source` with `equipment` until it is asked to end.
+pub fn run(source: Source, equipment: Equipment) -> Outcome {
+    let settings = source.load()?;
     settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
     let pins = Pins::load(&settings.state)?;
     let key = Arc::new(key(&settings.state)?);
@@ -72,13 +74,14 @@ pub fn run(settings: Settings, equipment: Equipment) -> Outcome {
         .enable_all()
         .build()
         .or_exit(Exit::State)?;
-    let outcome = runtime.block_on(serve(settings, equipment, pins, key, encryption));
+    let outcome = runtime.block_on(serve(source, settings, equipment, pins, key, encryption));
     // Errands that are under way lose nothing: what counts is durable.
     runtime.shutdown_background();
     outcome
 }
 
 async fn serve(
+    source: Source,
     settings: Settings,
     equipment: Equipment,
     pins: Pins,
@@ -119,8 +122,19 @@ async fn serve(
     let routes = http::common(registry, http::Readiness::default()).merge(face::routes(questions));
     let web = Web::serve(listener, routes);
 
-    let parts =
-        Parts { settings, equipment, pins, core, link, place, events, asked, termination, metrics };
+    let parts = Parts {
+        source,
+        settings,
+        equipment,
+        pins,
+        core,
+        link,
+        place,
+        events,
+        asked,
+        termination,
+        metrics,
+    };
     let outcome = EventLoop::new(parts).run().await;
     web.end().await;
     let _ = std::fs::remove_file(http_path(storage.directory()));

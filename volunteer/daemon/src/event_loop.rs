@@ -1,17 +1,17 @@
 //! The one `select!`: what happens becomes an input of the core, what the core wants an errand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{BlobHash, Capabilities, Platform, PublicKey, Runtime};
-use mesh_core::{CallFailed, HandoverAnswer, ReplyId};
+use capability::{BlobHash, Capabilities, Platform, PublicKey, Resources, Runtime};
+use mesh_core::{CallFailed, CommitId, HandoverAnswer, ReplyId};
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{
     Clock, Dialer, Durable, Incoming, KeyChanges, Learning, Link, NetworkList, Outcome,
     Termination, Watch, chain, disk_failure, public_key, spans,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use volunteer_core::{Action, Input, News, Quiet, Volunteer};
 
@@ -26,6 +26,7 @@ use crate::news;
 use crate::ownership::Ownerships;
 use crate::pins::Pins;
 use crate::probing::Lost;
+use crate::reload::Source;
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::sensors::Sensors;
 use crate::status::{self, Status, blob_name};
@@ -36,7 +37,7 @@ const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RE
 /// Ended jobs that become one input: no more are worked on.
 const MAX_ENDS: usize = volunteer_core::MAX_JOBS;
 
-/// Between two looks at the pins, the owner, the disk and the hours.
+/// Between two looks at the pins, the owner, the configuration, the disk, the hours and the sensors.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Brokers that it is connected to: when the first dies, the second takes its place at once.
@@ -47,6 +48,8 @@ const QUIT_TIME: Duration = Duration::from_secs(2);
 
 /// What the loop is made of.
 pub struct Parts {
+    /// Where its settings come from.
+    pub source: Source,
     /// What it goes by.
     pub settings: Settings,
     /// With what it runs jobs.
@@ -71,6 +74,7 @@ pub struct Parts {
 
 /// The daemon at work.
 pub struct EventLoop {
+    source: Source,
     settings: Settings,
     key: PublicKey,
     core: Volunteer,
@@ -85,7 +89,13 @@ pub struct EventLoop {
     key_changes: KeyChanges,
     seen: Seen,
     sensors: Sensors,
+    /// Whether the hours for work, and those for the network, held when the core was told last.
+    hold: Option<(bool, bool)>,
     disk_free: u64,
+    /// The commit that the disk was given last, unless it is durable.
+    landing: Option<CommitId>,
+    /// Whoever is to be told that a wish is durable, by the commit that it became part of.
+    wishing: VecDeque<(CommitId, oneshot::Sender<()>)>,
     /// Handovers that the core has not answered.
     handovers: BTreeMap<ReplyId, (Reply, Incoming)>,
     next_reply: u64,
@@ -137,6 +147,7 @@ impl EventLoop {
     /// Puts the parts together; nothing happens yet.
     pub fn new(parts: Parts) -> Self {
         let Parts {
+            source,
             settings,
             equipment,
             pins,
@@ -171,15 +182,19 @@ impl EventLoop {
                 key_changes: Watch::new(key_changes.path().to_path_buf()),
             },
             sensors: Sensors::new(settings.yields.clone()),
+            hold: None,
             owner,
             key_changes,
             disk_free: link.storage().free(),
+            source,
             settings,
             core,
             link,
             runtimes,
             probes: Vec::new(),
             pins,
+            landing: None,
+            wishing: VecDeque::new(),
             handovers: BTreeMap::new(),
             next_reply: 0,
             unneeded: BTreeSet::new(),
@@ -210,7 +225,7 @@ impl EventLoop {
                 Some(ran) = self.ran.recv() => self.jobs_ended(ran),
                 probes = self.probed.next() => self.take_probes(probes),
                 durable = self.durable.next() => {
-                    self.handle(Input::Committed(durable.map_err(disk_failure)?));
+                    self.committed(durable.map_err(disk_failure)?);
                 }
                 Some(question) = self.asked.recv() => self.answer(question),
                 () = self.clock.sleep_until(wake) => self.handle(Input::Wake),
@@ -238,14 +253,8 @@ impl EventLoop {
         );
         self.dial();
         self.handle(Input::Pins(self.pins.for_core()));
-        self.handle(Input::Policy(self.settings.policy.clone()));
-        self.handle(Input::Offline(self.settings.offline));
-        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
-        for sensor in self.sensors.report().iter().filter(|it| it.sees.is_none()) {
-            tracing::warn!(doubt = sensor.line(), "doubtful setting");
-        }
+        self.state_preferences();
         self.handle(Input::DiskFree(self.disk_free));
-        self.keep_hours();
         self.take_owner();
         self.take_key_changes();
         self.probe();
@@ -351,20 +360,42 @@ impl EventLoop {
         match question {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
-            Question::Wish(Input::Quit) => self.quit(),
-            Question::Pause(asked) => {
+            Question::Wish(Input::Quit, told) => {
+                self.quit();
+                // The process ends, and what is durable of that is that it does.
+                let _ = told.send(());
+            }
+            Question::Pause(asked, told) => {
                 tracing::info!("the owner's wish: a pause");
                 self.handle(Input::Pause(asked.from(self.clock.now().wall)));
+                self.tell_when_durable(told);
             }
-            Question::Drain(asked) => {
+            Question::Drain(asked, told) => {
                 tracing::info!("the owner's wish: a drain");
                 self.handle(Input::Drain { until: asked.until(self.clock.now().wall) });
+                self.tell_when_durable(told);
             }
-            Question::Wish(wish) => {
+            Question::Wish(wish, told) => {
                 tracing::info!(?wish, "the owner's wish");
                 self.handle(wish);
+                self.tell_when_durable(told);
             }
         }
+    }
+
+    fn tell_when_durable(&mut self, told: oneshot::Sender<()>) {
+        match self.landing {
+            Some(commit) => self.wishing.push_back((commit, told)),
+            None => drop(told.send(())),
+        }
+    }
+
+    fn committed(&mut self, commit: CommitId) {
+        self.landing = self.landing.filter(|last| *last > commit);
+        while let Some((_, told)) = self.wishing.pop_front_if(|(wanted, _)| *wanted <= commit) {
+            let _ = told.send(());
+        }
+        self.handle(Input::Committed(commit));
     }
 
     fn quit(&mut self) {
@@ -385,6 +416,9 @@ impl EventLoop {
         if self.seen.key_changes.has_changed() {
             self.take_key_changes();
         }
+        if let Some(settings) = self.source.changed(&self.settings) {
+            self.take_settings(settings);
+        }
         self.disk_free = self.link.storage().free();
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
@@ -394,9 +428,41 @@ impl EventLoop {
         }
     }
 
+    /// Tells the core what the owner prefers, as the configuration has it.
+    fn state_preferences(&mut self) {
+        self.sensors = Sensors::new(self.settings.yields.clone());
+        for sensor in self.sensors.report().iter().filter(|it| it.sees.is_none()) {
+            tracing::warn!(doubt = sensor.line(), "doubtful setting");
+        }
+        self.handle(Input::Policy(self.settings.policy.clone()));
+        self.handle(Input::Offline(self.settings.offline));
+        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
+        self.keep_hours();
+    }
+
+    fn take_settings(&mut self, settings: Settings) {
+        let former = std::mem::replace(&mut self.settings, settings);
+        self.settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
+        if former.brokers != self.settings.brokers {
+            self.dial();
+        }
+        if former.donated != self.settings.donated {
+            let Resources { cores, memory, disk } = self.settings.donated;
+            tracing::info!(cores, memory, disk, "donates other amounts; jobs in hand may finish");
+        }
+        // What is donated and stated is in the facts that the probes find.
+        if former.own() != self.settings.own() {
+            self.probe();
+        }
+        self.state_preferences();
+    }
+
     fn keep_hours(&mut self) {
         let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
         let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
+        if self.hold.replace((works, uses)) == Some((works, uses)) {
+            return;
+        }
         self.handle(if works { Input::OnDuty } else { Input::OffDuty });
         self.handle(Input::Quiet((!uses).then_some(Quiet::Hours)));
     }
@@ -440,7 +506,10 @@ impl EventLoop {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Commit(commit) => self.link.storage().commit(commit, &self.durable.sender),
+            Action::Commit(commit) => {
+                self.landing = Some(commit.id);
+                self.link.storage().commit(commit, &self.durable.sender);
+            }
             Action::Ask { to, call, ask } => self.errand(move |link| async move {
                 let answer = link.ask(to, &ask).await;
                 Input::Answered { call, answer: answer.map_err(|it| CallFailed(chain(&it))) }
@@ -551,7 +620,9 @@ impl EventLoop {
         let sensors = self.sensors.report();
         let status =
             status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses);
-        Status { sensors, ..status }
+        let (complaint, waiting) = (self.source.complaint.clone(), &self.source.waiting);
+        let waiting = waiting.iter().map(|setting| (*setting).to_owned()).collect();
+        Status { sensors, config_complaint: complaint, waits_for_restart: waiting, ..status }
     }
 }
 

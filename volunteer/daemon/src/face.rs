@@ -23,12 +23,12 @@ pub const WISH_HEADER: &str = "x-talkoot";
 pub enum Question {
     /// Everything.
     Status(oneshot::Sender<Status>),
-    /// The owner wishes something. [`Input::Quit`] ends the daemon.
-    Wish(Input),
+    /// The owner wishes something, and is told when that is durable. [`Input::Quit`] ends the daemon.
+    Wish(Input, oneshot::Sender<()>),
     /// The owner wants the machine back.
-    Pause(PauseAsked),
+    Pause(PauseAsked, oneshot::Sender<()>),
     /// The owner wants the daemon to end with its jobs.
-    Drain(DrainAsked),
+    Drain(DrainAsked, oneshot::Sender<()>),
 }
 
 type Questions = mpsc::Sender<Question>;
@@ -53,20 +53,23 @@ async fn status(State(questions): State<Questions>) -> Response {
 }
 
 async fn wish(questions: State<Questions>, headers: HeaderMap, wish: Input) -> StatusCode {
-    tell(questions, &headers, Question::Wish(wish)).await
+    tell(questions, &headers, |told| Question::Wish(wish, told)).await
 }
 
 async fn tell(
     State(questions): State<Questions>,
     headers: &HeaderMap,
-    wish: Question,
+    wish: impl FnOnce(oneshot::Sender<()>) -> Question,
 ) -> StatusCode {
     if !headers.contains_key(WISH_HEADER) {
         return StatusCode::FORBIDDEN;
     }
-    match questions.send(wish).await {
-        Ok(()) => StatusCode::NO_CONTENT,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    let (told, durable) = oneshot::channel();
+    let asked = questions.send(wish(told)).await.is_ok();
+    if asked && durable.await.is_ok() {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }
 
@@ -105,7 +108,9 @@ impl PauseAsked {
 
 async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
     match read::<PauseAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
-        Ok(asked) => tell(questions, &headers, Question::Pause(asked)).await.into_response(),
+        Ok(asked) => {
+            tell(questions, &headers, |told| Question::Pause(asked, told)).await.into_response()
+        }
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }
@@ -134,7 +139,9 @@ impl DrainAsked {
 
 async fn drain(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
     match read::<DrainAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
-        Ok(asked) => tell(questions, &headers, Question::Drain(asked)).await.into_response(),
+        Ok(asked) => {
+            tell(questions, &headers, |told| Question::Drain(asked, told)).await.into_response()
+        }
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }

@@ -23,8 +23,10 @@ mod news;
 mod ownership;
 mod pins;
 mod probing;
+mod reload;
 mod runtimes;
 mod sensors;
+mod settings_text;
 mod status;
 
 use std::process::ExitCode;

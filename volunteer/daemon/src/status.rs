@@ -35,6 +35,12 @@ pub struct Status {
     /// Why jobs give way to the owner, wholly or in part; nothing, if they need not.
     #[serde(default)]
     pub gives_way_to: Vec<String>,
+    /// What is wrong with the configuration file as it is now; the former settings hold.
+    #[serde(default)]
+    pub config_complaint: Option<String>,
+    /// Settings that were changed and hold from the next start on.
+    #[serde(default)]
+    pub waits_for_restart: Vec<String>,
     /// The settings that need a sensor, and what they look at.
     #[serde(default)]
     pub sensors: Vec<SensorStatus>,
@@ -220,6 +226,8 @@ pub fn status(
         disk_free,
         paused: core.is_paused(),
         gives_way_to: core.gives_way_to().map(ToString::to_string).collect(),
+        config_complaint: None,
+        waits_for_restart: Vec::new(),
         sensors: Vec::new(),
         seldom_online: core.is_seldom_online(),
         brokers: core.brokers().iter().map(ToString::to_string).collect(),

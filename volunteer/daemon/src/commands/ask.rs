@@ -64,6 +64,12 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
         }
     }
     say!("results waiting for receipts: {}", status.undelivered);
+    if let Some(complaint) = &status.config_complaint {
+        say!("configuration: not read, the former one holds: {complaint}");
+    }
+    if !status.waits_for_restart.is_empty() {
+        say!("changed, from the next start on: {}", status.waits_for_restart.join(", "));
+    }
     for sensor in &status.sensors {
         say!("sensor: {}", sensor.line());
     }

@@ -1,6 +1,7 @@
 //! The commands: what each does with the parsed command line.
 
 mod ask;
+mod config;
 mod doctor;
 mod owner;
 mod policy;
@@ -15,7 +16,8 @@ use mesh_shell::{
 };
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{self, ROLE, TEMPLATE};
+use crate::config::{ROLE, TEMPLATE};
+use crate::reload::Source;
 use crate::{Equipment, daemon};
 
 /// Does what the command line says; a daemon runs jobs with `equipment`.
@@ -25,7 +27,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Init => init(&common),
         Command::Run(flags) => {
             let _logging = logs::start(&common.logs)?;
-            daemon::run(config::load(&common, flags)?, equipment)
+            daemon::run(Source::new(common, flags)?, equipment)
         }
         Command::Project { command } => {
             project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
@@ -34,6 +36,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
             owner::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
         }
         Command::Policy { job, json } => policy::run(&common, job.as_deref(), json),
+        Command::Config { command } => config::run(&common, command),
         Command::Status(shown) => ask::status(&common, &shown),
         Command::Why(shown) => ask::why(&common, &shown),
         Command::Results(shown) => ask::results(&common, &shown),

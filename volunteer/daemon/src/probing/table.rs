@@ -22,7 +22,7 @@ const MAX_TEXT: usize = 512;
 const MAX_WORDS: usize = 16;
 
 /// All rows, by fact.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Table(BTreeMap<FactName, Row>);
 
 /// One thing that may be there.

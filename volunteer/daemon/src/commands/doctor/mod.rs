@@ -26,12 +26,15 @@ use crate::config::{self, Settings};
 use crate::pins::{Entry, Pins};
 use crate::probing::{Lost, Memory};
 use crate::runtimes::{self, Probe};
+use crate::sensors::{SensorStatus, Sensors};
 use crate::status::{self, DeclinedStatus, RuntimeStatus, Status};
 
 /// All that is found out.
 #[derive(Debug, Serialize)]
 struct Diagnosis {
     runtimes: Vec<InRuntime>,
+    /// The settings that need a sensor, and what they look at.
+    sensors: Vec<SensorStatus>,
     /// Seen outside the sandbox, and no fact.
     gpus: Vec<Gpu>,
     projects: Vec<Project>,
@@ -123,6 +126,7 @@ fn diagnose(
     let job = job.map(|path| Fitting::of(path, &machine, &remedies)).transpose()?;
     Ok(Diagnosis {
         runtimes: probes.iter().map(in_runtime).collect(),
+        sensors: Sensors::new(settings.yields.clone()).report(),
         gpus: gpu::outside(Path::new("/sys/class/drm")),
         daemon_runs: daemon.is_some(),
         projects: projects(settings, probes, daemon, &machine, &remedies)?,

@@ -45,6 +45,7 @@ pub fn all(diagnosis: &Diagnosis, table: &Table, timing: Timing) {
     for runtime in &diagnosis.runtimes {
         print_runtime(runtime, table, timing);
     }
+    diagnosis.sensors.iter().for_each(|sensor| say!("sensor: {}", sensor.line()));
     diagnosis.gpus.iter().for_each(print_gpu);
     diagnosis.projects.iter().for_each(print_project);
     if !diagnosis.daemon_runs && !diagnosis.projects.is_empty() {
