@@ -1,6 +1,7 @@
 //! From the pull to the receipt.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use capability::statements::{Ended, Log};
 use capability::{Runtime, Step};
@@ -143,4 +144,54 @@ async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another
     let _daemon = start_with(directory.path(), &broker.address, common);
     let (_, result) = broker.serve().await;
     assert_eq!(report_in(&result).ended, Ended::Passed);
+}
+
+/// The state of the process whose command line has `marker`, as `ps` shows it.
+fn state_of(marker: &str) -> Option<char> {
+    let has = |path: &Path| {
+        let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).split('\0').any(|it| it.starts_with(marker))
+    };
+    let found = std::fs::read_dir("/proc").unwrap().flatten().find(|it| has(&it.path()))?;
+    let stat = std::fs::read_to_string(found.path().join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// How long it takes until `wanted`; at most a minute.
+fn time_until(wanted: impl Fn() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !wanted() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come to that");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_job_stands_still_within_two_seconds_and_a_drain_ends_although_it_hangs() {
+    let directory = tempfile::tempdir().unwrap();
+    let marker = format!(": busy-{}", std::process::id());
+    let script = format!("{marker}; while :; do :; done");
+    let run = ["sh", "-c", &script].map(str::to_owned).into();
+    let step = Step { name: "all".into(), run };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"")]).await;
+    let _daemon = start(directory.path(), &broker.address);
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let owner = tokio::task::spawn_blocking(move || {
+        let wish = |arguments: &[&str]| {
+            assert!(volunteer(&path).args(arguments).status().unwrap().success());
+        };
+        time_until(|| state_of(&marker).is_some());
+        wish(&["pause"]);
+        let stopped = time_until(|| state_of(&marker) == Some('T'));
+        println!("a pause took {stopped:?} after it was durable");
+        assert!(stopped < Duration::from_secs(2), "{stopped:?}");
+        wish(&["drain", "--within", "1s"]);
+        time_until(|| state_of(&marker).is_none());
+        time_until(|| volunteer(&path).arg("status").output().unwrap().status.code() == Some(4));
+    });
+    broker.serve_while(owner).await.unwrap();
 }
