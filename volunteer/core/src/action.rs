@@ -99,6 +99,8 @@ pub enum Input {
     /// Nothing is fetched and nothing handed over, for that reason, or all of it again. Leases are kept
     /// meanwhile, and results wait.
     Quiet(Option<Quiet>),
+    /// Bytes of packages and results that may pass in a month; any, if absent.
+    Quota(Option<u64>),
     /// When jobs are to give way to the owner.
     GiveWay(GiveWay),
     /// What the sensors tell of the machine, every few seconds if anything of it counts.
@@ -401,6 +403,13 @@ pub enum Idle {
     /// The owner needs the machine.
     #[error("the machine gives way to its owner: {}", all(.0))]
     GivesWay(Vec<Cause>),
+    /// As much has passed over the network this month as the owner allows.
+    #[error(
+        "the network's quota of {} is used up; nothing new is taken before the month ends, in the time \
+         of Greenwich",
+        format_bytes(*.0)
+    )]
+    QuotaUsed(u64),
     /// The network is not to be used at present.
     #[error("{0}")]
     Quiet(Quiet),

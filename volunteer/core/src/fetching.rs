@@ -219,6 +219,10 @@ impl Volunteer {
         if let Some(seconds) = offered.home_unseen {
             return Err(Decline::HomeUnseen { minutes: 1 << (seconds / 60).max(1).ilog2() });
         }
+        let package = self.work.package_disk(&offered.offer);
+        if let Some(left) = self.quota_left().filter(|left| *left < package) {
+            return Err(Decline::Quota { package, left });
+        }
         let facts = describe(offered, pin);
         match self.policy.unmet(&facts) {
             unmet if unmet.is_empty() => Ok((runtime, self.policy.rank(&facts))),

@@ -275,6 +275,7 @@ impl Volunteer {
             _ if self.trust.is_empty() => Some(Idle::NoPins),
             _ if self.brokers.is_empty() => Some(Idle::NoBroker),
             _ if self.quiet.is_some() => self.quiet.map(Idle::Quiet),
+            _ if self.quota_left() == Some(0) => self.quota.map(Idle::QuotaUsed),
             _ if self.disk_free < DISK_RESERVE => Some(Idle::DiskLow { free: self.disk_free }),
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })

@@ -160,6 +160,7 @@ impl Volunteer {
         to: PublicKey,
         outcomes: Vec<(StatementId, Result<(), HandoverFailed>)>,
     ) {
+        let mut sent = 0;
         for (id, taken) in outcomes {
             if taken.is_err() {
                 self.custody.not_handed_over(id, self.now);
@@ -168,12 +169,17 @@ impl Volunteer {
             if let Some(result) = self.result(id) {
                 // Its home will hear of it now, or at the latest when it is sent again.
                 let (lease, task) = (result.lease.id(), result.task);
-                self.takers.insert(id, to);
+                let blobs = result.blobs().map(|(_, size)| size).fold(0, u64::saturating_add);
+                // Whoever has taken it before has had the blobs.
+                if self.takers.insert(id, to) != Some(to) {
+                    sent = blobs.saturating_add(sent);
+                }
                 self.leases.forget(lease);
                 self.news(News::Delivered { result: id, task, to });
             }
             self.custody.handed_over(id, self.now);
         }
+        self.passed(0, sent);
     }
 
     /// Receipts come back. They are taken whatever they say, so that no broker carries them on, if

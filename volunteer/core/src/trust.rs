@@ -91,6 +91,17 @@ pub enum Decline {
         /// A power of two, so that the words stay the same for a while.
         minutes: u32,
     },
+    /// Too little of this month's quota for the network is left for the package.
+    #[error("its package has {}, of this month's quota for the network {} are left",
+        format_bytes(*package),
+        format_bytes(*left)
+    )]
+    Quota {
+        /// Bytes of the package.
+        package: u64,
+        /// Bytes left of the quota when the offer was seen.
+        left: u64,
+    },
     /// The package alone is larger than what the job may use.
     #[error("its package is larger than the disk space that the job may use")]
     Package,
@@ -107,6 +118,7 @@ impl Decline {
             | Self::HomeUnseen { .. }
             | Self::HomeNotCurrent(_)
             | Self::OfferNotCurrent(_) => Passes::Soon,
+            Self::Quota { .. } => Passes::Later,
             Self::Policy(unmet) if may_pass(unmet) => Passes::Later,
             _ => Passes::Never,
         }

@@ -32,6 +32,7 @@ use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
+use crate::traffic::{TRAFFIC_PREFIX, Traffic};
 use crate::trust::Trust;
 use crate::turned_away::TurnedAway;
 use crate::work::Work;
@@ -101,6 +102,10 @@ pub struct Volunteer {
     /// Why the network is left alone, if it is.
     pub(crate) quiet: Option<Quiet>,
     pub(crate) yielding: Yielding,
+    /// What has passed in the month in which something passed last.
+    pub(crate) traffic: Traffic,
+    /// Bytes that may pass in a month.
+    pub(crate) quota: Option<u64>,
     pub(crate) drained: bool,
     pub(crate) disk_free: u64,
     pub(crate) faults: Faults,
@@ -130,8 +135,8 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, what a check has found, or a pause.
-    #[error("malformed record of a lease, a check or a pause")]
+    /// A lease, what a check has found, a pause, or what has passed over the network.
+    #[error("malformed record of a lease, a check, a pause or the traffic")]
     Record(#[from] CborError),
     /// A lease, a registration, or a key change.
     #[error("the record of a lease, a registration or a revoked key")]
@@ -182,6 +187,8 @@ impl Volunteer {
             off_duty: false,
             quiet: None,
             yielding: Yielding::default(),
+            traffic: Traffic::default(),
+            quota: None,
             drained: false,
             disk_free: u64::MAX,
             faults: Faults::default(),
@@ -210,6 +217,7 @@ impl Volunteer {
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
+                TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
@@ -244,6 +252,7 @@ impl Volunteer {
             Input::OnDuty => self.off_duty = false,
             Input::OffDuty => self.off_duty = true,
             Input::Quiet(quiet) => self.quiet = quiet,
+            Input::Quota(quota) => self.quota_changed(quota),
             Input::GiveWay(preferences) => self.give_way(preferences),
             Input::Sampled(sample) => self.sampled(sample),
             Input::Drain { until } => self.drain(until),

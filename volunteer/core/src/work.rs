@@ -221,16 +221,13 @@ impl Work {
         fetches
     }
 
-    /// A package is here.
-    pub fn fetched(&mut self, hash: BlobHash, now: Mono) {
-        if let Some(package) = self.packages.get_mut(&hash) {
-            *package = StoredPackage {
-                size: package.size,
-                state: PackageState::Here,
-                tries: Backoff::default(),
-                last_use: now,
-            };
-        }
+    /// A package is here; gives its size.
+    pub fn fetched(&mut self, hash: BlobHash, now: Mono) -> u64 {
+        let Some(package) = self.packages.get_mut(&hash) else { return 0 };
+        let size = package.size;
+        let (state, tries) = (PackageState::Here, Backoff::default());
+        *package = StoredPackage { size, state, tries, last_use: now };
+        size
     }
 
     /// A package could not be fetched. Gives the leases that wait for it once there is no hope left.

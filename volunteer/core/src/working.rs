@@ -136,7 +136,8 @@ impl Volunteer {
 
     pub(crate) fn package_fetched(&mut self, hash: BlobHash, is_here: bool) {
         if is_here {
-            return self.work.fetched(hash, self.now.mono);
+            let size = self.work.fetched(hash, self.now.mono);
+            return self.passed(size, 0);
         }
         let hopeless = self.work.not_fetched(hash, self.now.mono);
         let job = hopeless.first().and_then(|lease| self.work.job(*lease));

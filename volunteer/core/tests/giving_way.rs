@@ -9,7 +9,7 @@ use capability::StatementId;
 use capability::statements::Ended;
 use mesh_core::Answer;
 use support::{BROKER, Bench, offered, outcome, renewals};
-use volunteer_core::{Action, Cause, GiveWay, Idle, Input, News, Quiet, Sample, Share};
+use volunteer_core::{Action, Cause, Decline, GiveWay, Idle, Input, News, Quiet, Sample, Share};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -244,4 +244,52 @@ fn a_broker_that_comes_back_while_the_network_is_left_alone_gets_no_result() {
     bench.connect(BROKER);
     bench.pass(60 * SECOND);
     assert_eq!(bench.find_handover(), None);
+}
+
+/// The package of every offer here.
+const PACKAGE: u64 = 1000;
+
+#[test]
+fn a_quota_is_kept_over_a_restart_and_begins_anew_with_the_month() {
+    let mut bench = Bench::ready(1);
+    bench.handle(Input::Quota(Some(PACKAGE)));
+    let order = bench.run_offer(&offered("a", 1, 1)).remove(0);
+    assert_eq!(bench.volunteer.traffic().down, PACKAGE);
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::QuotaUsed(PACKAGE)));
+    bench.ran(order.lease, outcome(Ended::Passed));
+    assert!(bench.find_handover().is_some(), "what is done goes home");
+
+    let mut bench = bench.restart();
+    bench.handle(Input::Quota(Some(PACKAGE)));
+    bench.connect(BROKER);
+    bench.pass(SECOND);
+    assert_eq!(bench.volunteer.idle(), Some(Idle::QuotaUsed(PACKAGE)));
+    assert_eq!(bench.find_pull(), None);
+    bench.handle(Input::Quota(Some(2 * PACKAGE)));
+    assert!(bench.find_pull().is_some(), "the owner is generous");
+    bench.handle(Input::Quota(Some(PACKAGE)));
+    bench.pass(31 * 24 * 3600 * SECOND);
+    assert_eq!(bench.volunteer.traffic().total(), 0);
+    assert_ne!(bench.volunteer.idle(), Some(Idle::QuotaUsed(PACKAGE)));
+}
+
+#[test]
+fn a_package_for_which_the_quota_has_no_room_is_declined_and_one_that_is_here_is_not() {
+    let mut bench = Bench::ready(2);
+    bench.handle(Input::Quota(Some(2 * PACKAGE - 1)));
+    bench.run_offer(&offered("a", 1, 1));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("b", 1, 1)]));
+    assert!(!bench.claims());
+    let reason = bench.volunteer.declined().next().unwrap().reason.clone();
+    assert_eq!(reason, Decline::Quota { package: PACKAGE, left: PACKAGE - 1 });
+    let expected =
+        "its package has 1000 bytes, of this month's quota for the network 999 bytes are left";
+    assert_eq!(reason.to_string(), expected);
+    assert_eq!((bench.volunteer.traffic().down, bench.volunteer.traffic().up), (PACKAGE, 0));
+
+    bench.pass(SECOND);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 9, 1)]));
+    assert!(bench.claims(), "the same package");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use capability::{Clause, Policy, Resources, Runtime, format_bytes};
 use mesh_net::Multiaddr;
-use mesh_shell::config::{CommonArgs, Span};
+use mesh_shell::config::{Bytes, CommonArgs, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -64,6 +64,8 @@ pub struct Config {
     hours: Option<Hours>,
     /// When it fetches work and hands over results, in local time. Default: always.
     network_hours: Option<Hours>,
+    /// Bytes of packages and results that may pass in a month. Default: any.
+    network_quota: Option<Bytes>,
     /// Whether jobs stand still while the machine runs on its battery. Default: false.
     pause_on_battery: bool,
     /// Degrees Celsius from which jobs stand still. Default: any.
@@ -140,6 +142,7 @@ impl Default for Config {
             labels: BTreeSet::new(),
             hours: None,
             network_hours: None,
+            network_quota: None,
             pause_on_battery: false,
             max_temperature: None,
             in_use: InUse::default(),
@@ -178,6 +181,8 @@ pub struct Settings {
     pub hours: Option<Hours>,
     /// When it fetches work and hands over results, in local time; always, if absent.
     pub network_hours: Option<Hours>,
+    /// Bytes of packages and results that may pass in a month; any, if absent.
+    pub network_quota: Option<u64>,
     /// When jobs give way to the owner.
     pub yields: Yields,
     /// Whether tasks are wanted that hold while the machine is out of reach.
@@ -298,6 +303,7 @@ fn settle(
         offline: offline(file.offline.0, file.network_hours.as_ref()),
         hours: file.hours,
         network_hours: file.network_hours,
+        network_quota: file.network_quota.map(|bytes| bytes.0),
         runtimes: file.runtimes,
         watching: if flags.live.unwrap_or(file.live) {
             Watching::Allowed

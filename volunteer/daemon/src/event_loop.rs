@@ -436,6 +436,7 @@ impl EventLoop {
         }
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Offline(self.settings.offline));
+        self.handle(Input::Quota(self.settings.network_quota));
         self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
         self.keep_hours();
     }

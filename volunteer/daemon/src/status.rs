@@ -32,6 +32,9 @@ pub struct Status {
     pub disk_free: u64,
     /// Whether the owner has paused.
     pub paused: bool,
+    /// Bytes that have passed over the network this month.
+    #[serde(default)]
+    pub traffic: TrafficStatus,
     /// Why jobs give way to the owner, wholly or in part; nothing, if they need not.
     #[serde(default)]
     pub gives_way_to: Vec<String>,
@@ -76,6 +79,17 @@ pub struct Advice {
     pub reason: String,
     /// What to do; may be empty.
     pub hint: String,
+}
+
+/// What has passed over the network this month, in the time of Greenwich.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Bytes of packages that came.
+    pub down: u64,
+    /// Bytes of blobs that went with results.
+    pub up: u64,
+    /// Bytes that may pass in all.
+    pub quota: Option<u64>,
 }
 
 /// One runtime.
@@ -225,6 +239,11 @@ pub fn status(
         donated: settings.donated,
         disk_free,
         paused: core.is_paused(),
+        traffic: TrafficStatus {
+            down: core.traffic().down,
+            up: core.traffic().up,
+            quota: settings.network_quota,
+        },
         gives_way_to: core.gives_way_to().map(ToString::to_string).collect(),
         config_complaint: None,
         waits_for_restart: Vec::new(),
@@ -326,6 +345,7 @@ fn declined(declined: &Declined) -> DeclinedStatus {
             "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()
         }
         Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
+        Decline::Quota { .. } => "wait for the next month, or raise `network-quota`".to_owned(),
         Decline::Policy(_) => "to see what you want: talkoot-volunteer policy".to_owned(),
         Decline::Revoked(_) => {
             "nothing: its project has revoked it, or you have in projects.toml".to_owned()
@@ -401,6 +421,7 @@ fn idle_hint(idle: &Idle) -> &'static str {
             "wait until you need it less; `in-use`, `pause-on-battery` and `max-temperature` in the \
              configuration say when"
         }
+        Idle::QuotaUsed(_) => "see `network-quota` in the configuration",
         Idle::Quiet(Quiet::Hours) => "see `network-hours` in the configuration",
         Idle::Draining(_) | Idle::Probing | Idle::NotAdvertised => "wait",
         Idle::AdRefused(_) => "correct what the reason says; `date` shows this machine's clock",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use capability::format_bytes;
 use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, escape_line, outln};
 use serde_json::json;
@@ -69,6 +70,10 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
     }
     if !status.waits_for_restart.is_empty() {
         say!("changed, from the next start on: {}", status.waits_for_restart.join(", "));
+    }
+    if let Some(quota) = status.traffic.quota {
+        let passed = status.traffic.down.saturating_add(status.traffic.up);
+        say!("network: {} of {} this month", format_bytes(passed), format_bytes(quota));
     }
     for sensor in &status.sensors {
         say!("sensor: {}", sensor.line());

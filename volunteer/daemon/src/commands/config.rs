@@ -15,7 +15,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 21] = [
+const SETTINGS: [(&str, &str, Option<&str>); 22] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -29,6 +29,7 @@ const SETTINGS: [(&str, &str, Option<&str>); 21] = [
     ("labels", "none", None),
     ("hours", "always", None),
     ("network-hours", "always", None),
+    ("network-quota", "any", None),
     ("pause-on-battery", "false", None),
     ("max-temperature", "any", None),
     ("in-use", "nothing is looked at", None),
