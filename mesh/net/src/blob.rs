@@ -36,11 +36,13 @@
 //! 16 KiB while content flows.
 
 pub(crate) mod bao;
+mod pace;
 pub(crate) mod steady;
 pub(crate) mod wire;
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -49,6 +51,8 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+pub use self::pace::MIN_PACE;
+pub(crate) use self::pace::{Pace, Paces};
 use self::steady::Steady;
 use self::wire::{Answer, HeaderError, MAX_HEADER_BYTES, Operation, Request};
 use crate::frame::{FrameError, read_frame, write_frame};
@@ -175,7 +179,8 @@ impl Net {
             }
             answer => return Err(refusal(answer)),
         };
-        let received = receive_content(stream, hash, size, into).await;
+        let pace = Some(Arc::clone(&self.paces().down));
+        let received = receive_content(stream, hash, size, into, pace).await;
         if let Err(BlobError::WrongByte { .. }) = received {
             self.blame(peer).await;
         }
@@ -207,8 +212,15 @@ impl Net {
             Answer::Have => return Ok(Sent::AlreadyThere),
             answer => return Err(refusal(answer)),
         }
-        send_content(stream, content).await?;
+        send_content(stream, content, Some(Arc::clone(&self.paces().up))).await?;
         Ok(Sent::Accepted)
+    }
+
+    /// Bounds the bytes a second, of all blobs together, that this end fetches (`down`) and sends (`up`) of its
+    /// own accord, from the next one on; each at least [`MIN_PACE`]. What peers ask for is not held up.
+    pub fn set_pace(&self, down: Option<u64>, up: Option<u64>) {
+        self.paces().down.set(down);
+        self.paces().up.set(up);
     }
 
     async fn open_talk(&self, peer: PeerKey) -> Result<Steady<Stream>, BlobError> {
@@ -289,7 +301,7 @@ impl BlobGet {
             }
         };
         send_header(&mut self.talk.stream, &Answer::Ok { size }.encode()).await?;
-        send_content(self.talk.stream, content).await
+        send_content(self.talk.stream, content, None).await
     }
 
     /// There is no such blob here.
@@ -310,7 +322,7 @@ impl BlobPut {
     pub async fn receive_into(self, into: File) -> Result<Received, BlobError> {
         let Self { peer, hash, size, mut talk } = self;
         send_header(&mut talk.stream, &Answer::Ok { size }.encode()).await?;
-        talk.stream = receive_content(talk.stream, hash, size, into).await?;
+        talk.stream = receive_content(talk.stream, hash, size, into, None).await?;
         Ok(Received { peer, hash, size, talk })
     }
 
@@ -376,11 +388,15 @@ async fn end(stream: Steady<Stream>, answer: &Answer) {
 }
 
 /// Sends `content` and waits until the other end confirms it.
-async fn send_content<S>(stream: Steady<S>, content: bao::Content) -> Result<(), BlobError>
+async fn send_content<S>(
+    stream: Steady<S>,
+    content: bao::Content,
+    pace: Option<Arc<Pace>>,
+) -> Result<(), BlobError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut stream, sent) = content.send(stream, STALL_TIMEOUT).await?;
+    let (mut stream, sent) = content.send(stream, STALL_TIMEOUT, pace).await?;
     match sent {
         Ok(()) => match read_answer(&mut stream).await? {
             Answer::Ok { .. } => Ok(()),
@@ -403,11 +419,12 @@ async fn receive_content<S>(
     hash: blake3::Hash,
     size: u64,
     file: File,
+    pace: Option<Arc<Pace>>,
 ) -> Result<Steady<S>, BlobError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (stream, received) = bao::receive(stream, STALL_TIMEOUT, hash, size, file).await?;
+    let (stream, received) = bao::receive(stream, STALL_TIMEOUT, hash, size, file, pace).await?;
     let Err(error) = received else { return Ok(stream) };
     let reason = match &error {
         BlobError::File(_) => "it could not be written".into(),

@@ -41,7 +41,7 @@ mod transport;
 mod turns;
 mod unread;
 
-pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, Received, Sent};
+pub use blob::{BlobError, BlobGet, BlobPut, IncomingBlob, MIN_PACE, Received, Sent};
 pub use channel::{
     ChannelError, IncomingChannel, MAX_CHANNEL_FRAME_BYTES, MAX_CHANNEL_HEADER_BYTES,
     OpenedChannel, Pipe, PipeReader, PipeWriter,

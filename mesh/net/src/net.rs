@@ -9,6 +9,7 @@ use libp2p::{Multiaddr, Stream};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::blob::Paces;
 use crate::channel::{ChannelError, Places};
 use crate::crowd::ip_in;
 use crate::driver::{Command, Driver};
@@ -35,6 +36,7 @@ pub struct Net {
     key: PeerKey,
     commands: mpsc::Sender<Command>,
     turns: Arc<Turns>,
+    paces: Paces,
     channels: Places,
 }
 
@@ -167,7 +169,8 @@ pub async fn start(mut config: Config) -> Result<(Net, mpsc::Receiver<Event>), S
     }
     let driver = Driver::new(config, taken, events)?;
     let (key, channels) = (driver.key(), driver.channels());
-    let net = Net { key, commands, turns: Arc::new(Turns::new()), channels };
+    let net =
+        Net { key, commands, turns: Arc::new(Turns::new()), paces: Paces::default(), channels };
     tokio::spawn(driver.run());
     Ok((net, received))
 }
@@ -294,6 +297,10 @@ impl Net {
 
     pub(crate) fn channel_places(&self) -> &Places {
         &self.channels
+    }
+
+    pub(crate) fn paces(&self) -> &Paces {
+        &self.paces
     }
 
     pub(crate) fn turns(&self) -> &Turns {

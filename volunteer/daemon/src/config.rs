@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use capability::{Clause, Policy, Resources, Runtime, format_bytes};
-use mesh_net::Multiaddr;
+use mesh_net::{MIN_PACE, Multiaddr};
 use mesh_shell::config::{Bytes, CommonArgs, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
 use serde::Deserialize;
@@ -66,6 +66,10 @@ pub struct Config {
     network_hours: Option<Hours>,
     /// Bytes of packages and results that may pass in a month. Default: any.
     network_quota: Option<Bytes>,
+    /// Bytes a second at which packages come. Default: any.
+    network_down: Option<Bytes>,
+    /// Bytes a second at which blobs go with results. Default: any.
+    network_up: Option<Bytes>,
     /// Whether jobs stand still while the machine runs on its battery. Default: false.
     pause_on_battery: bool,
     /// Degrees Celsius from which jobs stand still. Default: any.
@@ -143,6 +147,8 @@ impl Default for Config {
             hours: None,
             network_hours: None,
             network_quota: None,
+            network_down: None,
+            network_up: None,
             pause_on_battery: false,
             max_temperature: None,
             in_use: InUse::default(),
@@ -183,6 +189,10 @@ pub struct Settings {
     pub network_hours: Option<Hours>,
     /// Bytes of packages and results that may pass in a month; any, if absent.
     pub network_quota: Option<u64>,
+    /// Bytes a second at which packages come; any, if absent.
+    pub network_down: Option<u64>,
+    /// Bytes a second at which blobs go with results; any, if absent.
+    pub network_up: Option<u64>,
     /// When jobs give way to the owner.
     pub yields: Yields,
     /// Whether tasks are wanted that hold while the machine is out of reach.
@@ -304,6 +314,8 @@ fn settle(
         hours: file.hours,
         network_hours: file.network_hours,
         network_quota: file.network_quota.map(|bytes| bytes.0),
+        network_down: pace("network-down", file.network_down)?,
+        network_up: pace("network-up", file.network_up)?,
         runtimes: file.runtimes,
         watching: if flags.live.unwrap_or(file.live) {
             Watching::Allowed
@@ -342,6 +354,18 @@ fn offline(said: Offline, network_hours: Option<&Hours>) -> Offline {
     match said {
         Offline::Auto if network_hours.is_some() => Offline::Always,
         said => said,
+    }
+}
+
+/// A pace that no other end takes for a standstill.
+fn pace(setting: &str, given: Option<Bytes>) -> Outcome<Option<u64>> {
+    match given {
+        Some(Bytes(pace)) if pace < MIN_PACE => {
+            let (pace, least) = (format_bytes(pace), format_bytes(MIN_PACE));
+            let message = format!("`{setting}` is {pace} a second, at which a transfer stalls");
+            Err(Failure::say(Exit::Input, message).hint(format!("say {least} or more")))
+        }
+        given => Ok(given.map(|bytes| bytes.0)),
     }
 }
 
@@ -563,6 +587,16 @@ mod tests {
         };
         assert_eq!(labels(MAX_LABELS).expect("allowed").len(), MAX_LABELS);
         assert!(labels(MAX_LABELS + 1).expect_err("too many").to_string().contains("33 words"));
+    }
+
+    #[test]
+    fn what_no_machine_could_do_is_refused_with_what_would_do() {
+        let refused = |text: &str| check(Path::new("x.toml"), text).expect_err(text).to_string();
+        let expected = "`network-up` is 1 KiB a second, at which a transfer stalls";
+        assert!(refused("network-up = \"1 KiB\"").starts_with(expected));
+        let expected = "`memory` donates 1 KiB, with which no job could run";
+        assert!(refused("memory = \"1 KiB\"").starts_with(expected));
+        check(Path::new("x.toml"), "network-down = \"16 KiB\"\nmemory = \"50%\"").expect("sound");
     }
 
     #[test]

@@ -436,6 +436,8 @@ impl EventLoop {
         }
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Offline(self.settings.offline));
+        let Settings { network_down, network_up, .. } = self.settings;
+        self.link.net().set_pace(network_down, network_up);
         self.handle(Input::Quota(self.settings.network_quota));
         self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
         self.keep_hours();

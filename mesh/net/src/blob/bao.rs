@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bao_tree::io::outboard::PreOrderOutboard;
@@ -13,6 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 use tokio_util::io::SyncIoBridge;
 
+use super::pace::{Pace, Paced};
 use super::steady::Steady;
 use super::{BlobError, from_stream};
 
@@ -52,16 +54,20 @@ impl Content {
         if outboard.root == hash { Ok(Self { file, outboard }) } else { Err(BlobError::Damaged) }
     }
 
-    /// Sends the content and gives the stream back, with what came of it.
+    /// Sends the content, at a `pace` if there is one, and gives the stream back, with what came of it.
     pub(crate) async fn send<S>(
         self,
         stream: Steady<S>,
         patience: Duration,
+        pace: Option<Arc<Pace>>,
     ) -> Result<(Steady<S>, Result<(), BlobError>), BlobError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        on_blocking_thread(stream, patience, move |bridge| self.encode(bridge)).await
+        on_blocking_thread(stream, patience, move |bridge| {
+            self.encode(Paced { inner: bridge, pace: pace.as_deref() })
+        })
+        .await
     }
 
     fn encode(self, stream: impl Write) -> Result<(), BlobError> {
@@ -87,11 +93,15 @@ pub(crate) async fn receive<S>(
     hash: blake3::Hash,
     size: u64,
     file: File,
+    pace: Option<Arc<Pace>>,
 ) -> Result<(Steady<S>, Result<(), BlobError>), BlobError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    on_blocking_thread(stream, patience, move |bridge| decode(bridge, hash, size, file)).await
+    on_blocking_thread(stream, patience, move |bridge| {
+        decode(Paced { inner: bridge, pace: pace.as_deref() }, hash, size, file)
+    })
+    .await
 }
 
 fn decode(stream: impl Read, hash: blake3::Hash, size: u64, file: File) -> Result<(), BlobError> {

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use mesh_net::{BlobError, BlobGet, BlobPut, DialError, Event, IncomingBlob, Sent};
@@ -77,6 +78,26 @@ async fn a_blob_is_fetched_and_both_ends_know() {
         let (fetched, served) = tokio::join!(fetch, serve);
         assert_eq!(fetched.expect("it is right"), SIZE as u64);
         served.expect("it was acknowledged");
+        assert!(read(copy) == content);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_comes_no_faster_than_its_pace() {
+    story(async || {
+        let (mut broker, client) = pair().await;
+        let content = content();
+        let hash = blake3::hash(&content);
+        let (into, copy) = empty();
+        client.net.set_pace(Some(8 << 20), None);
+        let begun = Instant::now();
+        let fetch = client.net.fetch_blob(broker.key(), hash, SIZE as u64, into);
+        let serve = async { get(&mut broker).await.serve(file_of(&content), SIZE as u64).await };
+        let (fetched, served) = tokio::join!(fetch, serve);
+        assert_eq!((fetched.expect("it is right"), served.is_ok()), (SIZE as u64, true));
+        // 5 MiB, and a quarter of a second that the line may lag behind.
+        assert!(begun.elapsed() > Duration::from_millis(5 * 125 - 250), "{:?}", begun.elapsed());
         assert!(read(copy) == content);
     })
     .await;

@@ -15,7 +15,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 22] = [
+const SETTINGS: [(&str, &str, Option<&str>); 24] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -30,6 +30,8 @@ const SETTINGS: [(&str, &str, Option<&str>); 22] = [
     ("hours", "always", None),
     ("network-hours", "always", None),
     ("network-quota", "any", None),
+    ("network-down", "any", None),
+    ("network-up", "any", None),
     ("pause-on-battery", "false", None),
     ("max-temperature", "any", None),
     ("in-use", "nothing is looked at", None),
