@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use capability::{JobFile, MAX_JOB_FILE, MAX_OUTPUT, StatementId};
 use mesh_shell::out::put;
+use mesh_shell::package::pack_beside;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line, read_text};
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::model::{JobView, MatrixView, NewJobRequest, ProjectView, TaskDetail, TaskView};
-use crate::package::{self, PackError};
 use crate::show;
 
 pub use explain::explain;
@@ -53,7 +53,7 @@ pub enum Form {
 /// Packs and submits the job in `path`.
 pub fn submit(client: &Client, path: &Path, replicas: u16, follow: Follow, form: Form) -> Outcome {
     let (text, job) = read_job(path)?;
-    let package = pack(path, &job)?;
+    let package = pack_beside(path, &job)?;
     let package = client.upload(package)?;
     let request = NewJobRequest { job_file: text, package, replicas };
     let offer = client.submit(&request)?.offer;
@@ -76,20 +76,6 @@ fn read_job(path: &Path) -> Outcome<(String, JobFile)> {
         Ok(job) => Ok((text, job)),
         Err(error) => Err(Failure::say(Exit::Input, format!("{}:{error}", path.display()))),
     }
-}
-
-fn pack(path: &Path, job: &JobFile) -> Outcome<File> {
-    let beside = path.parent().unwrap_or(Path::new(""));
-    let directory = beside.join(&job.package.path);
-    let exclude = job.package.exclude_globs().or_exit(Exit::Input)?;
-    package::pack(&directory, &exclude).map_err(|error| {
-        let exit = match error {
-            PackError::Write(_) => Exit::State,
-            _ => Exit::Input,
-        };
-        let shown = directory.display();
-        Failure::new(exit, anyhow::Error::new(error).context(format!("cannot pack {shown}")))
-    })
 }
 
 /// A finished job, for programs.

@@ -13,7 +13,6 @@ mod identity;
 mod keys;
 mod metrics;
 mod model;
-mod package;
 mod rest;
 mod show;
 

@@ -26,6 +26,20 @@ pub fn escape_line(text: &str) -> String {
     escape(text.as_bytes()).replace(['\n', '\t'], " ")
 }
 
+/// Bytes before a character that begins at the end and is not complete.
+pub fn whole_characters(bytes: &[u8]) -> usize {
+    let start = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
+    let Some(back) = bytes.iter().rev().take(4).position(start) else { return bytes.len() };
+    let begins = bytes.len() - 1 - back;
+    let needs = match bytes[begins] {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => 1,
+    };
+    if needs > back + 1 { begins } else { bytes.len() }
+}
+
 fn is_bidirectional(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mesh_core::{Carries, FlowId, FlowNews};
+use mesh_shell::whole_characters;
 
 use crate::model::LiveEvent;
 
@@ -119,20 +120,6 @@ fn advance(told: &mut BTreeMap<u32, u64>, log: &Log) -> u64 {
     let new = log.position.saturating_sub(*told);
     *told += new;
     new
-}
-
-/// Bytes before a character that begins at the end and is not complete.
-fn whole_characters(bytes: &[u8]) -> usize {
-    let start = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
-    let Some(back) = bytes.iter().rev().take(4).position(start) else { return bytes.len() };
-    let begins = bytes.len() - 1 - back;
-    let needs = match bytes[begins] {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 1,
-    };
-    if needs > back + 1 { begins } else { bytes.len() }
 }
 
 #[cfg(test)]

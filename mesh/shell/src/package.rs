@@ -9,9 +9,11 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use capability::Globs;
 use capability::statements::MAX_PACKAGE_BYTES;
+use capability::{Globs, JobFile};
 use thiserror::Error;
+
+use crate::exit::{Exit, Failure, OrExit, Outcome};
 
 /// Files and directories in one package: as many as the largest source trees have.
 pub const MAX_ENTRIES: usize = 100_000;
@@ -48,6 +50,21 @@ pub enum PackError {
     /// The archive could not be written.
     #[error("cannot write the package")]
     Write(#[source] io::Error),
+}
+
+/// Packs what the job in the file at `path` brings along, into a temporary file at its beginning.
+pub fn pack_beside(path: &Path, job: &JobFile) -> Outcome<File> {
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let directory = beside.join(&job.package.path);
+    let exclude = job.package.exclude_globs().or_exit(Exit::Input)?;
+    pack(&directory, &exclude).map_err(|error| {
+        let exit = match error {
+            PackError::Write(_) => Exit::State,
+            _ => Exit::Input,
+        };
+        let shown = directory.display();
+        Failure::new(exit, anyhow::Error::new(error).context(format!("cannot pack {shown}")))
+    })
 }
 
 /// Packs the contents of `directory`, without what `exclude` matches, into a temporary file at its
