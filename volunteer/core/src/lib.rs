@@ -64,7 +64,7 @@ pub use offers::{Declined, MAX_DECLINED};
 pub use owner::{MAX_NOTE, Pause, Quiet};
 pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
-pub use tail::{TAIL_BYTES, Tail, Watcher};
+pub use tail::{Piece, Reader, TAIL_BYTES, Tail, Watcher};
 pub use traffic::Traffic;
 pub use trust::{Decline, Pin, Trust};
 pub use volunteer::{DISK_RESERVE, Identity, RestoreError, Volunteer};

@@ -65,6 +65,70 @@ impl Tail {
     }
 }
 
+/// Something that a tail has for whoever reads it on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A step has begun; what follows is its.
+    Step(String),
+    /// So many bytes are gone from the tail.
+    LeftOut(u64),
+    /// It has written this.
+    Output(Vec<u8>),
+    /// The job is over; nothing follows.
+    Over,
+}
+
+/// The place in a tail of who reads it on this machine, step after step.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Steps that were told, the one at [`Self::position`] included.
+    begun: usize,
+    position: u64,
+}
+
+impl Reader {
+    /// What comes next; `None` until the tail grows. An output has at most `most` bytes.
+    pub fn next(&mut self, tail: &Tail, most: usize) -> Option<Piece> {
+        if let Some(step) = self.begun.checked_sub(1).and_then(|step| tail.steps.get(step)) {
+            if let Some(piece) = step.from(&mut self.position, most) {
+                return Some(piece);
+            }
+            if !step.ended {
+                return None;
+            }
+        }
+        let Some(step) = tail.steps.get(self.begun) else {
+            return tail.over.then_some(Piece::Over);
+        };
+        (self.begun, self.position) = (self.begun + 1, 0);
+        Some(Piece::Step(step.name.clone()))
+    }
+}
+
+impl StepOutput {
+    /// Bytes that it has written so far.
+    fn written(&self) -> u64 {
+        self.dropped + self.kept.len() as u64
+    }
+
+    /// What is there from `position` on, which moves behind it.
+    fn from(&self, position: &mut u64, most: usize) -> Option<Piece> {
+        if *position < self.dropped {
+            let bytes = self.dropped - *position;
+            *position = self.dropped;
+            return Some(Piece::LeftOut(bytes));
+        }
+        // What is kept fits into memory.
+        let start = usize::try_from(*position - self.dropped).unwrap_or(usize::MAX);
+        let length = self.kept.len().saturating_sub(start).min(most);
+        if length == 0 {
+            return None;
+        }
+        *position += length as u64;
+        Some(Piece::Output(self.kept.range(start..start + length).copied().collect()))
+    }
+}
+
 /// One watcher's place in a tail.
 #[derive(Debug, Default)]
 pub struct Watcher {
@@ -100,25 +164,15 @@ impl Watcher {
 impl Place {
     fn next(&mut self, step: &StepOutput, flows: &mut Flows) -> Option<ChannelMessage> {
         let flow = self.flow?;
-        if self.position < step.dropped {
-            let bytes = step.dropped - self.position;
-            self.position = step.dropped;
-            return Some(ChannelMessage::LeftOut { flow, bytes });
+        match step.from(&mut self.position, flows.room(flow)) {
+            Some(Piece::LeftOut(bytes)) => Some(ChannelMessage::LeftOut { flow, bytes }),
+            Some(Piece::Output(bytes)) => Some(flows.data(flow, bytes)),
+            _ if step.ended && self.position == step.written() => {
+                self.flow = None;
+                Some(flows.end(flow))
+            }
+            _ => None,
         }
-        // What is kept fits into memory.
-        let start = usize::try_from(self.position - step.dropped).unwrap_or(usize::MAX);
-        let left = step.kept.len().saturating_sub(start);
-        if left == 0 && step.ended {
-            self.flow = None;
-            return Some(flows.end(flow));
-        }
-        let length = left.min(flows.room(flow));
-        if length == 0 {
-            return None;
-        }
-        self.position += length as u64;
-        let bytes = step.kept.range(start..start + length).copied().collect();
-        Some(flows.data(flow, bytes))
     }
 }
 
@@ -196,6 +250,30 @@ mod tests {
         let expected = expected.map(|(name, log)| (name.to_owned(), log.as_bytes().to_vec(), 0));
         assert_eq!(watched.steps, expected);
         assert_eq!(watched.bye.as_deref(), Some(OVER));
+    }
+
+    #[test]
+    fn a_reader_on_this_machine_is_told_the_same_piece_by_piece() {
+        let (mut tail, mut reader) = (Tail::default(), Reader::default());
+        assert_eq!(reader.next(&tail, 9), None);
+        tail.begin("build");
+        tail.push(b"one\n");
+        assert_eq!(reader.next(&tail, 9), Some(Piece::Step("build".to_owned())));
+        assert_eq!(reader.next(&tail, 3), Some(Piece::Output(b"one".to_vec())));
+        assert_eq!(reader.next(&tail, 3), Some(Piece::Output(b"\n".to_vec())));
+        assert_eq!(reader.next(&tail, 3), None);
+
+        tail.begin("silent");
+        tail.begin("test");
+        tail.push(&[1; 10]);
+        tail.push(&[2; TAIL_BYTES]);
+        tail.finish();
+        let mut pieces = std::iter::from_fn(|| reader.next(&tail, 2 * TAIL_BYTES));
+        assert_eq!(pieces.next(), Some(Piece::Step("silent".to_owned())));
+        assert_eq!(pieces.next(), Some(Piece::Step("test".to_owned())));
+        assert_eq!(pieces.next(), Some(Piece::LeftOut(10)));
+        assert_eq!(pieces.next(), Some(Piece::Output(vec![2; TAIL_BYTES])));
+        assert_eq!(pieces.next(), Some(Piece::Over));
     }
 
     #[test]
