@@ -502,7 +502,7 @@ fn seen(declined: usize, waiting: usize) -> String {
 }
 
 /// `time` in its largest unit, rounded up.
-fn in_words(time: Duration) -> String {
+pub(crate) fn in_words(time: Duration) -> String {
     let seconds = time.as_millis().div_ceil(1000);
     if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }

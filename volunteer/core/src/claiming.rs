@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use capability::statements::{Claim, Lease, MAX_TASKS_A_CLAIM, Offer};
 use capability::{
-    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, Resources, Runtime, StatementId, Verified,
+    BlobHash, Envelope, MAX_STATEMENT_BYTES, PublicKey, Resources, Runtime, Verified,
 };
 use mesh_core::{Answer, Ask, CallFailed, CallId, MAX_CLAIMS_AN_ASK, MAX_HOPS, Mono, Refusal};
 
@@ -159,7 +159,7 @@ impl Volunteer {
         let room = self.work.room(offer, free).min(self.work.places().saturating_sub(plan.tasks));
         if room == 0 {
             if plan.parts.is_empty() {
-                self.offers.does_not_fit(offer.id());
+                self.offers.does_not_fit(offer);
             }
             return 0;
         }
@@ -170,7 +170,7 @@ impl Volunteer {
         let on_disk = left.saturating_sub(package) / task;
         if on_disk == 0 && plan.parts.is_empty() {
             let needed = package.saturating_add(task);
-            self.offers.lacks_disk(offer.id(), needed, self.now.mono);
+            self.offers.lacks_disk(offer, needed, self.now.mono);
         }
         let most = if self.faults.is_on_trial() { 1 } else { MAX_TASKS_A_CLAIM };
         let tasks = u16::try_from(offer.tasks).unwrap_or(u16::MAX);
@@ -218,9 +218,12 @@ impl Volunteer {
         let mut left = Vec::with_capacity(wishes.len());
         for wish in wishes {
             if wish.claim.expires <= self.now.wall {
-                self.not_granted(wish.claim.offer, "the claim was never answered".to_owned());
+                self.not_granted(
+                    &wish.candidate.offered.offer,
+                    "the claim was never answered".to_owned(),
+                );
             } else if !self.may_work_on(&wish.candidate.offered.offer, &wish.claim.runtime) {
-                self.not_granted(wish.claim.offer, NO_LONGER_TRUSTED.to_owned());
+                self.not_granted(&wish.candidate.offered.offer, NO_LONGER_TRUSTED.to_owned());
             } else {
                 left.push(wish);
             }
@@ -252,7 +255,7 @@ impl Volunteer {
                     return;
                 }
                 for wish in self.end_claiming() {
-                    self.not_granted(wish.claim.offer, failed.to_string());
+                    self.not_granted(&wish.candidate.offered.offer, failed.to_string());
                 }
                 return;
             }
@@ -262,7 +265,7 @@ impl Volunteer {
         let mut parts = parts.unwrap_or_default().into_iter();
         let mut granted = Granted::default();
         for wish in wishes {
-            let offer = wish.claim.offer;
+            let offer = &wish.candidate.offered.offer;
             match parts.next() {
                 Some(Answer::Leases(leases)) => self.granted(wish, home, leases, &mut granted),
                 Some(Answer::Refused(refusal)) => {
@@ -300,6 +303,7 @@ impl Volunteer {
         let Wish { claim, candidate: Candidate { offered, .. } } = wish;
         let group = GroupKey { offer: claim.offer, epoch: claim.epoch, home };
         let (project, asked) = (offered.offer.project, usize::from(claim.count));
+        let grounds = Arc::new(self.grounds(&offered, &claim.runtime));
         let offer = Arc::new(offered.offer);
         let sound = |lease: &Verified<Lease>| {
             lease.envelope().as_bytes().len() <= MAX_LEASE_BYTES
@@ -323,12 +327,12 @@ impl Volunteer {
         if leases.is_empty() {
             let reason =
                 if trusted { "the broker sent no lease that holds" } else { NO_LONGER_TRUSTED };
-            return self.not_granted(claim.offer, reason.to_owned());
+            return self.not_granted(&offer, reason.to_owned());
         }
         self.offers.succeeded(claim.offer);
         if leases.len() < asked {
             // The pool has run dry for now.
-            self.offers.leave_alone(claim.offer, self.now.mono);
+            self.offers.leave_alone(&offer, "all its open tasks are leased", self.now.mono);
         }
         for lease in leases {
             let news = News::Leased { lease: lease.id(), task: lease.task };
@@ -337,7 +341,8 @@ impl Volunteer {
             if lease.deadline.is_none() {
                 self.leases.hold(lease.id(), group, self.now.mono);
             }
-            self.work.take(lease.clone(), Arc::clone(&offer), self.now.mono);
+            let (offer, grounds) = (Arc::clone(&offer), Arc::clone(&grounds));
+            self.work.take(lease.clone(), offer, grounds, self.now);
             granted.leases.push(lease);
         }
     }
@@ -346,8 +351,9 @@ impl Volunteer {
         self.trust.permits_offer(offer, runtime) && !self.keys.is_void(offer)
     }
 
-    fn not_granted(&mut self, offer: StatementId, reason: String) {
-        self.offers.leave_alone(offer, self.now.mono);
+    fn not_granted(&mut self, offer: &Verified<Offer>, reason: String) {
+        self.offers.leave_alone(offer, &reason, self.now.mono);
+        let offer = offer.id();
         self.news(News::NotGranted { offer, reason });
     }
 }

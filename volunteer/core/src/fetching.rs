@@ -232,9 +232,10 @@ impl Volunteer {
 
     pub(crate) fn decline(&mut self, offered: &Offered, reason: Decline) {
         let (offer, project) = (offered.offer.id(), offered.offer.project);
+        let why = reason.to_string();
         match reason.passes() {
-            Passes::Soon => self.offers.leave_alone(offer, self.now.mono),
-            Passes::Later => self.offers.look_again_later(offer, self.now.mono),
+            Passes::Soon => self.offers.leave_alone(&offered.offer, &why, self.now.mono),
+            Passes::Later => self.offers.look_again_later(&offered.offer, &why, self.now.mono),
             Passes::Never => {}
         }
         if self.offers.decline(offered, reason.clone(), self.now.wall) {

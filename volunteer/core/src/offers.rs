@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use capability::{ProjectKey, StatementId, Timestamp};
+use capability::statements::Offer;
+use capability::{ProjectKey, StatementId, Timestamp, Verified};
 use mesh_core::{MAX_EXCEPTIONS, Mono, Now, Offered};
 
 use crate::backoff::Backoff;
@@ -48,20 +49,45 @@ pub struct Declined {
     pub expires: Timestamp,
 }
 
+/// Bytes of a reason at most; some are words of a broker.
+const MAX_REASON: usize = 256;
+
+/// An offer, as people know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub project: ProjectKey,
+    pub name: String,
+}
+
+impl Named {
+    fn of(offer: &Offer) -> Self {
+        Self { project: offer.project, name: offer.name.clone() }
+    }
+}
+
+/// An offer that brought nothing the last time.
+#[derive(Debug)]
+pub(crate) struct LeftAlone {
+    pub named: Named,
+    pub reason: String,
+    pub tries: Backoff,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
     declined: BTreeMap<StatementId, Declined>,
-    left_alone: BTreeMap<StatementId, Backoff>,
+    left_alone: BTreeMap<StatementId, LeftAlone>,
     /// Offers for which too little is free now.
-    too_large: BTreeSet<StatementId>,
+    too_large: BTreeMap<StatementId, Named>,
     /// Offers for which the disk has no room.
     disk_short: BTreeMap<StatementId, DiskShort>,
 }
 
 #[derive(Debug)]
-struct DiskShort {
+pub(crate) struct DiskShort {
+    pub named: Named,
     /// Bytes that one task takes, and its package if it is not here.
-    needed: u64,
+    pub needed: u64,
     /// When it is shown again, room or not.
     until: Mono,
 }
@@ -91,28 +117,36 @@ impl Offers {
     }
 
     /// The offer brought nothing now, and is asked for again after a while.
-    pub fn leave_alone(&mut self, offer: StatementId, now: Mono) {
-        self.leave_alone_for(offer, now, FIRST_WAIT, LONGEST_WAIT);
+    pub fn leave_alone(&mut self, offer: &Verified<Offer>, reason: &str, now: Mono) {
+        self.leave_alone_for(offer, reason, now, [FIRST_WAIT, LONGEST_WAIT]);
     }
 
     /// The policy does not want the offer at present.
-    pub fn look_again_later(&mut self, offer: StatementId, now: Mono) {
-        self.leave_alone_for(offer, now, POLICY_WAIT, POLICY_WAIT);
+    pub fn look_again_later(&mut self, offer: &Verified<Offer>, reason: &str, now: Mono) {
+        self.leave_alone_for(offer, reason, now, [POLICY_WAIT, POLICY_WAIT]);
     }
 
     fn leave_alone_for(
         &mut self,
-        offer: StatementId,
+        offer: &Verified<Offer>,
+        reason: &str,
         now: Mono,
-        first: Duration,
-        longest: Duration,
+        [first, longest]: [Duration; 2],
     ) {
-        if self.left_alone.len() >= MAX_LEFT_ALONE && !self.left_alone.contains_key(&offer) {
-            let next = self.left_alone.iter().min_by_key(|(_, it)| it.not_before);
+        let id = offer.id();
+        if self.left_alone.len() >= MAX_LEFT_ALONE && !self.left_alone.contains_key(&id) {
+            let next = self.left_alone.iter().min_by_key(|(_, it)| it.tries.not_before);
             let next = next.map(|(offer, _)| *offer);
             next.and_then(|next| self.left_alone.remove(&next));
         }
-        self.left_alone.entry(offer).or_default().fail(now, first, longest);
+        let new = || LeftAlone {
+            named: Named::of(offer),
+            reason: String::new(),
+            tries: Backoff::default(),
+        };
+        let left_alone = self.left_alone.entry(id).or_insert_with(new);
+        reason[..reason.floor_char_boundary(MAX_REASON)].clone_into(&mut left_alone.reason);
+        left_alone.tries.fail(now, first, longest);
     }
 
     /// The offer is welcome, whatever was said of it before.
@@ -128,16 +162,17 @@ impl Offers {
     }
 
     /// Too little is free for a task of `offer`.
-    pub fn does_not_fit(&mut self, offer: StatementId) {
+    pub fn does_not_fit(&mut self, offer: &Verified<Offer>) {
         if self.too_large.len() < MAX_LEFT_ALONE {
-            self.too_large.insert(offer);
+            self.too_large.insert(offer.id(), Named::of(offer));
         }
     }
 
     /// The disk has no room for a task of `offer`, which takes `needed` bytes.
-    pub fn lacks_disk(&mut self, offer: StatementId, needed: u64, now: Mono) {
+    pub fn lacks_disk(&mut self, offer: &Verified<Offer>, needed: u64, now: Mono) {
         if self.disk_short.len() < MAX_LEFT_ALONE {
-            self.disk_short.insert(offer, DiskShort { needed, until: now + DISK_WAIT });
+            let short = DiskShort { named: Named::of(offer), needed, until: now + DISK_WAIT };
+            self.disk_short.insert(offer.id(), short);
         }
     }
 
@@ -165,11 +200,11 @@ impl Offers {
     /// What a pull should not bring while the disk has `disk_left` bytes for tasks, in the order of
     /// the ids.
     pub fn exceptions(&self, disk_left: u64, now: Mono) -> Vec<StatementId> {
-        let left_alone = self.left_alone.iter().filter(|(_, it)| !it.is_over(now));
+        let left_alone = self.left_alone.iter().filter(|(_, it)| !it.tries.is_over(now));
         let permanent = self.declined.values().filter(|it| it.reason.passes() == Passes::Never);
         let mut except: BTreeSet<_> = permanent.map(|it| it.offer).collect();
         except.extend(left_alone.map(|(offer, _)| *offer));
-        except.extend(&self.too_large);
+        except.extend(self.too_large.keys());
         let short = self.disk_short.iter();
         let short = short.filter(|(_, it)| it.until > now && it.needed > disk_left);
         except.extend(short.map(|(offer, _)| *offer));
@@ -178,7 +213,7 @@ impl Offers {
 
     /// Whether an offer may be claimed now.
     pub fn is_left_alone(&self, offer: StatementId, now: Mono) -> bool {
-        self.left_alone.get(&offer).is_some_and(|it| !it.is_over(now))
+        self.left_alone.get(&offer).is_some_and(|it| !it.tries.is_over(now))
     }
 
     /// Whether so much is declined that unpinned projects are better not shown at all.
@@ -193,13 +228,29 @@ impl Offers {
 
     /// How many offers that are not declined are left alone at present.
     pub fn waiting(&self, now: Mono) -> usize {
+        self.left_alone(now).count()
+    }
+
+    /// Those.
+    pub fn left_alone(&self, now: Mono) -> impl Iterator<Item = (&StatementId, &LeftAlone)> {
         let welcome = self.left_alone.iter().filter(|(id, _)| !self.declined.contains_key(id));
-        welcome.filter(|(_, it)| !it.is_over(now)).count()
+        welcome.filter(move |(_, it)| !it.tries.is_over(now))
+    }
+
+    /// Offers for which too little is free.
+    pub fn too_large(&self) -> impl Iterator<Item = (&StatementId, &Named)> {
+        self.too_large.iter()
+    }
+
+    /// Offers for which the disk has no room while `left` bytes are left.
+    pub fn disk_short(&self, left: u64) -> impl Iterator<Item = (&StatementId, &DiskShort)> {
+        self.disk_short.iter().filter(move |(_, it)| it.needed > left)
     }
 
     /// When the next offer may be asked for again.
     pub fn next_wake(&self, now: Mono) -> Option<Mono> {
-        let waiting = self.left_alone.values().filter(|it| !it.is_over(now));
+        let tries = self.left_alone.values().map(|it| it.tries);
+        let waiting = tries.filter(|it| !it.is_over(now));
         let short = self.disk_short.values().map(|it| it.until).filter(|at| *at > now);
         waiting.map(|it| it.not_before).chain(short).min()
     }

@@ -321,7 +321,7 @@ impl Volunteer {
 
     /// The leased tasks.
     pub fn jobs(&self) -> impl Iterator<Item = JobView<'_>> {
-        self.work.jobs().map(|(_, job)| job.view())
+        self.work.views()
     }
 
     /// The owner's pins.

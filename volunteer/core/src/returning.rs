@@ -84,7 +84,8 @@ impl Volunteer {
         }
         if let Ended::Machine(reason) = &outcome.ended {
             // What failed here may fail again at once; others should have a chance.
-            self.offers.leave_alone(job.offer.id(), self.now.mono);
+            let failed = format!("a task of it failed because of this machine: {reason}");
+            self.offers.leave_alone(&job.offer, &failed, self.now.mono);
             if let Some(rest) = self.faults.failed(reason, self.now.mono) {
                 let (in_a_row, reason) = (self.faults.in_a_row(), reason.clone());
                 self.news(News::BacksOff { in_a_row, rest, reason });

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer, Package, TaskId};
 use capability::{
-    BlobHash, Limits, ProjectKey, Requirements, Resources, Runtime, StatementId, Timestamp,
-    Verified,
+    BlobHash, JobFile, Limits, ProjectKey, Requirements, Resources, Runtime, StatementId,
+    Timestamp, Verified,
 };
-use mesh_core::Mono;
+use mesh_core::{Mono, Now};
 
 use crate::action::Order;
 use crate::backoff::Backoff;
+use crate::grounds::Grounds;
 use crate::leases::GroupKey;
 
 /// Leases worked on at a time: as many as one renewal can name.
@@ -29,6 +30,11 @@ const LONGEST_FETCH_WAIT: Duration = Duration::from_secs(4);
 /// default, and the memory and disk space that its limits allow it.
 pub fn needs(offer: &Offer) -> Resources {
     takes(&offer.requirements, &offer.job.limits)
+}
+
+/// The same of a job that nobody has offered yet.
+pub fn needs_of_file(job: &JobFile) -> Resources {
+    takes(&job.requirements, &job.job.limits)
 }
 
 /// The same of a job of these requirements and limits.
@@ -49,7 +55,7 @@ pub enum Stage {
 }
 
 /// One leased task, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct JobView<'a> {
     /// The lease.
     pub lease: StatementId,
@@ -63,6 +69,20 @@ pub struct JobView<'a> {
     pub runtime: &'a Runtime,
     /// How far it is.
     pub stage: Stage,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it waits for its package.
+    pub lacks_package: bool,
+    /// Steps and limits, and what is packed.
+    pub offer: &'a Offer,
+    /// When the lease was granted.
+    pub granted: Timestamp,
+    /// How long an online lease holds without renewal.
+    pub term: Duration,
+    /// When the offer is over, and the task with it.
+    pub expires: Timestamp,
+    /// Why it was taken.
+    pub grounds: &'a Grounds,
     /// Until when it holds by itself, if it is an offline lease.
     pub deadline: Option<Timestamp>,
     /// Whether the lease is no longer ours.
@@ -76,9 +96,12 @@ pub(crate) struct Job {
     pub lease: Verified<Lease>,
     pub offer: Arc<Verified<Offer>>,
     pub stage: Stage,
+    /// When it came to this stage.
+    since: Timestamp,
     pub lapsed: bool,
     /// Whether it was made to stand still.
     pub still: bool,
+    grounds: Arc<Grounds>,
     /// False until the lease is durable, and would be released after a crash.
     durable: bool,
 }
@@ -147,16 +170,23 @@ impl Work {
     }
 
     /// Takes on a leased task.
-    pub fn take(&mut self, lease: Verified<Lease>, offer: Arc<Verified<Offer>>, now: Mono) {
+    pub fn take(
+        &mut self,
+        lease: Verified<Lease>,
+        offer: Arc<Verified<Offer>>,
+        grounds: Arc<Grounds>,
+        now: Now,
+    ) {
         let Package { hash, size } = offer.package;
         self.packages.entry(hash).or_insert(StoredPackage {
             size,
             state: PackageState::Wanted,
             tries: Backoff::default(),
-            last_use: now,
+            last_use: now.mono,
         });
         let (stage, lapsed, still, durable) = (Stage::Waiting, false, false, false);
-        self.jobs.insert(lease.id(), Job { lease, offer, stage, lapsed, still, durable });
+        let job = Job { lease, offer, stage, since: now.wall, lapsed, still, grounds, durable };
+        self.jobs.insert(job.lease.id(), job);
     }
 
     /// The lease is durable, if it is one: its task may begin.
@@ -186,20 +216,29 @@ impl Work {
         self.jobs.iter()
     }
 
+    /// The jobs as they look to people.
+    pub fn views(&self) -> impl Iterator<Item = JobView<'_>> {
+        self.jobs.values().map(|job| {
+            let package = self.packages.get(&job.offer.package.hash);
+            job.view(package.is_some_and(|it| it.state != PackageState::Here))
+        })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
 
     /// Tasks whose package is here and that may begin; they count as running from now on.
-    pub fn start_ready(&mut self) -> Vec<Order> {
-        let here = |packages: &BTreeMap<BlobHash, StoredPackage>, hash| {
+    pub fn start_ready(&mut self, now: Timestamp) -> Vec<Order> {
+        let here = |packages: &BTreeMap<BlobHash, StoredPackage>, hash: &BlobHash| {
             packages.get(hash).is_some_and(|it| it.state == PackageState::Here)
         };
         let mut orders = Vec::new();
         for (lease, job) in &mut self.jobs {
             let waits = job.stage == Stage::Waiting && job.durable;
-            if waits && here(&self.packages, &job.offer.package.hash) {
-                job.stage = Stage::Running;
+            let package = job.offer.package.hash;
+            if waits && here(&self.packages, &package) {
+                job.enter(Stage::Running, now);
                 orders.push(order(*lease, job));
             }
         }
@@ -294,8 +333,13 @@ impl Job {
         deadline.unwrap_or(self.lease.expires)
     }
 
+    /// It is at another stage from `now` on.
+    pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        (self.stage, self.since) = (stage, now);
+    }
+
     /// How it looks to people.
-    pub fn view(&self) -> JobView<'_> {
+    fn view(&self, lacks_package: bool) -> JobView<'_> {
         JobView {
             lease: self.lease.id(),
             project: self.lease.project,
@@ -303,6 +347,13 @@ impl Job {
             task: self.lease.task,
             runtime: &self.lease.runtime,
             stage: self.stage,
+            since: self.since,
+            lacks_package,
+            offer: &self.offer,
+            granted: self.lease.granted,
+            term: Duration::from_millis(self.lease.term_ms),
+            expires: self.lease.expires,
+            grounds: &self.grounds,
             deadline: self.lease.deadline,
             lapsed: self.lapsed,
             still: self.still,

@@ -71,7 +71,7 @@ impl Volunteer {
             match job.stage {
                 Stage::Waiting => drop(self.work.remove(*lease, self.now.mono)),
                 Stage::Running => {
-                    job.stage = Stage::Stopping;
+                    job.enter(Stage::Stopping, self.now.wall);
                     self.outbox.push(Action::Stop { lease: *lease });
                 }
                 Stage::Stopping => continue,
@@ -141,9 +141,10 @@ impl Volunteer {
         }
         let hopeless = self.work.not_fetched(hash, self.now.mono);
         let job = hopeless.first().and_then(|lease| self.work.job(*lease));
-        if let Some(offer) = job.map(|job| job.offer.id()) {
-            self.offers.leave_alone(offer, self.now.mono);
-            self.give_up(&hopeless, "its package could not be fetched");
+        if let Some(job) = job {
+            let reason = "its package could not be fetched";
+            self.offers.leave_alone(&job.offer, reason, self.now.mono);
+            self.give_up(&hopeless, reason);
         }
     }
 
@@ -181,7 +182,7 @@ impl Volunteer {
         if self.stands_still() {
             return;
         }
-        for order in self.work.start_ready() {
+        for order in self.work.start_ready(self.now.wall) {
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
             self.news(News::Started { lease, task, runtime });
             self.outbox.push(Action::Run(order));
