@@ -63,8 +63,28 @@ pub enum Command {
     },
     /// What the daemon does at the moment.
     Status(Shown),
-    /// Why the daemon is idle, and which offers it declines for what reasons.
-    Why(Shown),
+    /// What is in hand: whose tasks, how far they are, what they may use.
+    Jobs {
+        /// All there is to say of each, in a line each.
+        #[arg(long)]
+        long: bool,
+        /// Which daemon, and how to show it.
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// What a running job writes.
+    Logs(LogsArgs),
+    /// Why the daemon is idle and which offers it declines; of a project, why nothing of it runs; of a
+    /// job in hand, why it was taken.
+    Why {
+        /// A project, by its key, a talkoot: URI, or the name that you gave it; or a job, as `jobs`
+        /// names it.
+        #[arg(value_name = "PROJECT|JOB")]
+        what: Option<String>,
+        /// Which daemon, and how to show it.
+        #[command(flatten)]
+        shown: Shown,
+    },
     /// What masters have said about your results, and what they credit you with.
     Results(Shown),
     /// Which runtimes work on this machine, what jobs would find in them, what is missing for which
@@ -308,6 +328,21 @@ pub struct Shown {
     /// Which daemon.
     #[command(flatten)]
     pub whom: Whom,
+}
+
+/// Which log, and how much of it.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The job, as `jobs` names it: the beginning of its id, NAME or NAME/TASK. Without it the one
+    /// that runs.
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+    /// Go on until the job has ended.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Which daemon, and how to show it: JSON comes as an object a line.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// A pause.

@@ -30,6 +30,7 @@ use crate::reload::Source;
 use crate::runtimes::{self, JobRuntime, Probe};
 use crate::sensors::Sensors;
 use crate::status::{self, Status, blob_name};
+use crate::why;
 
 // A task is not taken where the sandbox would not start it.
 const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RESERVE);
@@ -360,6 +361,24 @@ impl EventLoop {
         match question {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::WhyNot(project, answer) => {
+                let reasons = self.core.why_not(project);
+                drop(answer.send(
+                    reasons.iter().map(|it| why::advice(it, project, &self.settings)).collect(),
+                ));
+            }
+            Question::WhyJob(lease, answer) => {
+                let job = self.core.jobs().find(|job| job.lease == lease);
+                drop(
+                    answer.send(
+                        job.map(|job| why::grounds(&self.core, &job, self.executor.as_ref())),
+                    ),
+                );
+            }
+            Question::Log(lease, answer) => {
+                let reins = self.executor.reins(lease);
+                drop(answer.send(reins.map(|reins| reins.tail().read())));
+            }
             Question::Wish(Input::Quit, told) => {
                 self.quit();
                 // The process ends, and what is durable of that is that it does.
@@ -621,8 +640,10 @@ impl EventLoop {
         let key = self.key.to_string();
         let addresses = self.dialer.addresses();
         let sensors = self.sensors.report();
+        let executor = self.executor.as_ref();
+        let (core, settings) = (&self.core, &self.settings);
         let status =
-            status::status(&self.core, &key, &self.settings, &probes, self.disk_free, addresses);
+            status::status(core, &key, settings, &probes, self.disk_free, addresses, executor);
         let (complaint, waiting) = (self.source.complaint.clone(), &self.source.waiting);
         let waiting = waiting.iter().map(|setting| (*setting).to_owned()).collect();
         Status { sensors, config_complaint: complaint, waits_for_restart: waiting, ..status }

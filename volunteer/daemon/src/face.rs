@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::Timestamp;
+use capability::{ProjectKey, StatementId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
-use volunteer_core::{Input, MAX_NOTE, Pause};
+use tokio::sync::{mpsc, oneshot, watch};
+use volunteer_core::{Input, MAX_NOTE, Pause, Tail};
 
-use crate::status::Status;
+use crate::log_events::{self, Extent};
+use crate::status::{Advice, Status};
+use crate::why::JobGrounds;
 
 /// The header that wishes must carry. A page on the web cannot send it to another origin.
 pub const WISH_HEADER: &str = "x-talkoot";
@@ -23,6 +25,12 @@ pub const WISH_HEADER: &str = "x-talkoot";
 pub enum Question {
     /// Everything.
     Status(oneshot::Sender<Status>),
+    /// Why nothing more of a project runs, and what to do.
+    WhyNot(ProjectKey, oneshot::Sender<Vec<Advice>>),
+    /// Why a job in hand was taken; nothing if it is not in hand.
+    WhyJob(StatementId, oneshot::Sender<Option<JobGrounds>>),
+    /// The tail of a job that runs.
+    Log(StatementId, oneshot::Sender<Option<Tailed>>),
     /// The owner wishes something, and is told when that is durable. [`Input::Quit`] ends the daemon.
     Wish(Input, oneshot::Sender<()>),
     /// The owner wants the machine back.
@@ -31,6 +39,9 @@ pub enum Question {
     Drain(DrainAsked, oneshot::Sender<()>),
 }
 
+/// The tail of a job; nothing if too many read it already.
+pub type Tailed = Option<watch::Receiver<Tail>>;
+
 type Questions = mpsc::Sender<Question>;
 
 /// The routes; they ask the event loop by `questions`.
@@ -38,6 +49,9 @@ pub fn routes(questions: Questions) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/projects/{project}/why", get(why_not))
+        .route("/api/v1/jobs/{lease}/why", get(why_job))
+        .route("/api/v1/jobs/{lease}/log", get(log))
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
         .route("/api/v1/drain", post(drain))
@@ -46,8 +60,52 @@ pub fn routes(questions: Questions) -> Router {
 }
 
 async fn status(State(questions): State<Questions>) -> Response {
-    match ask(&questions).await {
+    match ask(&questions, Question::Status).await {
         Some(status) => Json(status).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn why_not(State(questions): State<Questions>, Path(project): Path<String>) -> Response {
+    let Ok(project) = project.parse() else { return StatusCode::BAD_REQUEST.into_response() };
+    match ask(&questions, |answer| Question::WhyNot(project, answer)).await {
+        Some(reasons) => Json(reasons).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+async fn why_job(State(questions): State<Questions>, Path(lease): Path<String>) -> Response {
+    let Ok(lease) = lease.parse() else { return StatusCode::BAD_REQUEST.into_response() };
+    match ask(&questions, |answer| Question::WhyJob(lease, answer)).await {
+        Some(Some(grounds)) => Json(grounds).into_response(),
+        Some(None) => StatusCode::NOT_FOUND.into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// How much of a log is wanted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogAsked {
+    /// Up to the end of the job, whenever that is.
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn log(
+    State(questions): State<Questions>,
+    Path(lease): Path<String>,
+    Query(asked): Query<LogAsked>,
+) -> Response {
+    let Ok(lease) = lease.parse() else { return StatusCode::BAD_REQUEST.into_response() };
+    let extent = if asked.follow { Extent::ToTheEnd } else { Extent::SoFar };
+    match ask(&questions, |answer| Question::Log(lease, answer)).await {
+        Some(Some(Some(tail))) => {
+            let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+            (headers, Body::from_stream(log_events::lines(tail, extent))).into_response()
+        }
+        Some(Some(None)) => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Some(None) => StatusCode::NOT_FOUND.into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
@@ -152,14 +210,17 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-async fn ask(questions: &Questions) -> Option<Status> {
+async fn ask<T>(
+    questions: &Questions,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
     let (answer, answered) = oneshot::channel();
-    questions.send(Question::Status(answer)).await.ok()?;
+    questions.send(question(answer)).await.ok()?;
     answered.await.ok()
 }
 
 async fn page(State(questions): State<Questions>) -> Response {
-    let Some(status) = ask(&questions).await else {
+    let Some(status) = ask(&questions, Question::Status).await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let security = "default-src 'none'; style-src 'unsafe-inline'";

@@ -16,8 +16,10 @@ mod daemon;
 mod event_loop;
 mod face;
 mod hours;
+mod in_hand;
 mod job;
 mod live;
+mod log_events;
 mod metrics;
 mod news;
 mod ownership;
@@ -28,6 +30,7 @@ mod runtimes;
 mod sensors;
 mod settings_text;
 mod status;
+mod why;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -18,6 +18,9 @@ use crate::job::Executor;
 /// Those who watch one job at a time.
 const MAX_WATCHERS: usize = 8;
 
+/// Those who read it on this machine, beside them.
+const MAX_READERS: usize = 8;
+
 /// How long a slow reader may take for the rest once the job is over. The home ends the channel soon after.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
@@ -52,6 +55,12 @@ impl LiveTail {
     pub fn observer(&self) -> Observer {
         let tail = self.clone();
         Box::new(move |piece| tail.0.send_modify(|tail| tail.push(piece)))
+    }
+
+    /// For who reads it on this machine; nothing if that are too many already.
+    pub fn read(&self) -> Option<watch::Receiver<Tail>> {
+        let full = self.0.receiver_count() >= MAX_WATCHERS + MAX_READERS;
+        (!full).then(|| self.0.subscribe())
     }
 
     fn watch(&self) -> Result<watch::Receiver<Tail>, ChannelRefusal> {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use capability::statements::{Receipt, Verdict};
-use capability::{BlobHash, Fact, FactName, Resources, Runtime, StatementId};
+use capability::{BlobHash, Fact, FactName, ProjectKey, Resources, Runtime, StatementId};
 use serde::{Deserialize, Serialize};
-use volunteer_core::{CheckView, Decline, Declined, Idle, JobView, Quiet, Stage, Volunteer};
+use volunteer_core::{CheckView, Decline, Declined, Idle, Quiet, Volunteer};
 
 use crate::config::Settings;
+use crate::in_hand::{self, JobStatus};
+use crate::job::Executor;
 use crate::runtimes::Probe;
 use crate::sensors::SensorStatus;
 
@@ -103,27 +105,6 @@ pub struct RuntimeStatus {
     pub reason: Option<String>,
     /// What jobs find in it.
     pub facts: BTreeMap<String, String>,
-}
-
-/// One task in hand.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct JobStatus {
-    /// Whose it is.
-    pub project: String,
-    /// The job's name.
-    pub name: String,
-    /// Its offer.
-    pub offer: StatementId,
-    /// The task's number.
-    pub task: u32,
-    /// In which runtime.
-    pub runtime: Runtime,
-    /// `waiting`, `running`, `paused` or `stopping`.
-    pub stage: String,
-    /// Until when it is held without a sign of life, if it is held offline.
-    pub offline_until: Option<String>,
-    /// Whether the lease has lapsed meanwhile.
-    pub lapsed: bool,
 }
 
 /// One trusted project.
@@ -230,6 +211,7 @@ pub fn status(
     probes: &[Probe],
     disk_free: u64,
     broker_addresses: usize,
+    executor: &dyn Executor,
 ) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -254,7 +236,7 @@ pub fn status(
         runtimes: probes.iter().map(runtime).collect(),
         idle: core.idle().map(|idle| advice(&idle, settings)),
         obstacle: core.obstacle().map(|obstacle| advice(&obstacle, settings)),
-        jobs: core.jobs().map(|job| self::job(core, &job)).collect(),
+        jobs: core.jobs().map(|job| in_hand::status(core, &job, executor)).collect(),
         undelivered: core.undelivered(),
         projects: projects(core),
         declined: core.declined().map(declined).collect(),
@@ -273,32 +255,12 @@ pub fn runtime(probe: &Probe) -> RuntimeStatus {
     }
 }
 
-fn job(core: &Volunteer, job: &JobView<'_>) -> JobStatus {
-    let stage = match job.stage {
-        Stage::Waiting => "waiting",
-        Stage::Running if job.still => "paused",
-        Stage::Running => "running",
-        Stage::Stopping => "stopping",
-    };
-    let pin = core.trust().pin(&job.project).map(|pin| pin.name.clone());
-    JobStatus {
-        project: pin.filter(|name| !name.is_empty()).unwrap_or_else(|| job.project.short()),
-        name: job.name.to_owned(),
-        offer: job.task.offer,
-        task: job.task.task,
-        runtime: job.runtime.clone(),
-        stage: stage.to_owned(),
-        offline_until: job.deadline.map(|until| until.to_string()),
-        lapsed: job.lapsed,
-    }
-}
-
 fn projects(core: &Volunteer) -> Vec<ProjectStatus> {
     let mut projects: BTreeMap<_, _> = core.totals().map(|(key, total)| (*key, *total)).collect();
     for pin in core.trust().pins() {
         projects.entry(pin.project).or_default();
     }
-    let status = |(project, total): (capability::ProjectKey, volunteer_core::Total)| {
+    let status = |(project, total): (ProjectKey, volunteer_core::Total)| {
         let pin = core.trust().pin(&project);
         ProjectStatus {
             project: project.to_string(),
@@ -332,7 +294,18 @@ fn check(check: CheckView<'_>) -> CheckStatus {
 
 fn declined(declined: &Declined) -> DeclinedStatus {
     let Declined { offer, name, project, project_name, reason, .. } = declined;
-    let hint = match reason {
+    DeclinedStatus {
+        offer: *offer,
+        name: name.clone(),
+        project: project.to_string(),
+        project_name: project_name.clone(),
+        advice: Advice { reason: reason.to_string(), hint: decline_hint(reason, *project) },
+    }
+}
+
+/// What to do about an offer of `project` that is declined for `reason`.
+pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
+    match reason {
         Decline::NotPinned => {
             format!("if you trust it: talkoot-volunteer project add talkoot:{project}")
         }
@@ -366,13 +339,6 @@ fn declined(declined: &Declined) -> DeclinedStatus {
         | Decline::OfferNotCurrent(_)
         | Decline::HomeNotCurrent(_)
         | Decline::Package => "nothing: it is the project's or the broker's to correct".to_owned(),
-    };
-    DeclinedStatus {
-        offer: *offer,
-        name: name.clone(),
-        project: project.to_string(),
-        project_name: project_name.clone(),
-        advice: Advice { reason: reason.to_string(), hint },
     }
 }
 
@@ -399,7 +365,8 @@ pub fn verdict(verdict: &Verdict) -> (&'static str, &str, u64) {
     }
 }
 
-fn advice(idle: &Idle, settings: &Settings) -> Advice {
+/// The reason for idleness, and what to do.
+pub fn advice(idle: &Idle, settings: &Settings) -> Advice {
     if *idle == Idle::NoRuntime && settings.runtimes.is_empty() {
         return no_runtimes();
     }

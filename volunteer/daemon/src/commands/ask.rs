@@ -1,12 +1,14 @@
 //! Commands that ask a running daemon.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use capability::format_bytes;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, escape_line, outln};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::print_json;
@@ -14,7 +16,7 @@ use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
 use crate::face::{DrainAsked, PauseAsked, WISH_HEADER};
-use crate::status::{Advice, DeclinedStatus, Status};
+use crate::status::{Advice, Status};
 
 /// A daemon that does not answer by then is stuck.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,13 +24,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of what it says when it refuses.
 const MAX_COMPLAINT: u64 = 1024;
 
-/// Characters of a key that people compare.
-const SHORT_KEY: usize = 16;
-
 /// Prints a line, in which nothing that strangers wrote moves the cursor or turns the text around.
 macro_rules! say {
-    ($($line:tt)*) => { outln!("{}", escape_line(&format!($($line)*))) };
+    ($($line:tt)*) => { mesh_shell::outln!("{}", mesh_shell::escape_line(&format!($($line)*))) };
 }
+pub(super) use say;
 
 /// What it does.
 pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
@@ -86,44 +86,11 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
 }
 
 /// Why nothing runs, or why nothing is taken beside what runs.
-fn print_idle(status: &Status) {
+pub fn print_idle(status: &Status) {
     match (&status.idle, &status.obstacle) {
         (Some(idle), _) => print_advice("idle", idle),
         (None, Some(obstacle)) => print_advice("takes nothing new", obstacle),
         (None, None) => {}
-    }
-}
-
-/// Why it is idle.
-pub fn why(common: &CommonArgs, shown: &Shown) -> Outcome {
-    let status = fetch(common, &shown.whom)?;
-    if shown.json {
-        let (idle, obstacle, declined) = (&status.idle, &status.obstacle, &status.declined);
-        return print_json(&json!({ "idle": idle, "obstacle": obstacle, "declined": declined }));
-    }
-    if status.idle.is_none() {
-        say!("not idle: {} tasks in hand", status.jobs.len());
-    }
-    print_idle(&status);
-    for declined in &status.declined {
-        let project = project_of(declined, &status);
-        let offer = &declined.name;
-        print_advice(&format!("declined {offer} of {project}"), &declined.advice);
-    }
-    Ok(())
-}
-
-/// A declined offer's project, by the owner's own name for it if there is one: what a stranger
-/// calls itself says nothing.
-fn project_of(declined: &DeclinedStatus, status: &Status) -> String {
-    let mut known = status.projects.iter().filter(|it| it.project == declined.project);
-    if let Some(known) = known.find(|it| !it.name.is_empty()) {
-        return known.name.clone();
-    }
-    let key = declined.project.get(..SHORT_KEY).unwrap_or(&declined.project);
-    match &declined.project_name {
-        Some(name) => format!("\"{name}\" (calls itself so), key {key}"),
-        None => format!("key {key}"),
     }
 }
 
@@ -206,14 +173,38 @@ pub fn running(common: &CommonArgs) -> Option<Status> {
     fetch(common, &Whom { http: None }).ok()
 }
 
-fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {
-    let url = format!("http://{}/api/v1/status", address(common, whom)?);
-    let mut answer = agent().get(&url).call().map_err(|error| unreachable(&error))?;
-    answer
-        .body_mut()
-        .read_json()
-        .context("the daemon's answer makes no sense; is it of another version?")
+/// What it says about itself.
+pub fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {
+    get(common, whom, "status")?.ok_or_else(|| {
+        Failure::say(Exit::Network, "no daemon is there, but something else")
+            .hint("name another --http")
+    })
+}
+
+/// What it says at `path`; nothing if there is nothing.
+pub fn get<T: DeserializeOwned>(
+    common: &CommonArgs,
+    whom: &Whom,
+    path: &str,
+) -> Outcome<Option<T>> {
+    let url = format!("http://{}/api/v1/{path}", address(common, whom)?);
+    let mut answer = match agent().get(&url).call() {
+        Err(ureq::Error::StatusCode(404)) => return Ok(None),
+        answer => answer.map_err(|error| unreachable(&error))?,
+    };
+    let read = answer.body_mut().read_json();
+    read.context("the daemon's answer makes no sense; is it of another version?")
         .or_exit(Exit::Network)
+        .map(Some)
+}
+
+/// What it says at `path`, as it comes.
+pub fn stream(common: &CommonArgs, whom: &Whom, path: &str) -> Outcome<impl Read> {
+    let url = format!("http://{}/api/v1/{path}", address(common, whom)?);
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT)).build().into();
+    let answer = agent.get(&url).call().map_err(|error| unreachable(&error))?;
+    Ok(answer.into_body().into_reader())
 }
 
 fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {
@@ -236,11 +227,15 @@ fn agent() -> ureq::Agent {
 }
 
 fn unreachable(error: &ureq::Error) -> Failure {
+    if matches!(error, ureq::Error::StatusCode(429)) {
+        return Failure::say(Exit::Network, "too many read it already").hint("end one of them");
+    }
     Failure::say(Exit::Network, format!("the daemon does not answer: {error}"))
         .hint("is it running? start it with: talkoot-volunteer run")
 }
 
-fn print_advice(what: &str, advice: &Advice) {
+/// Prints a reason, and what to do.
+pub fn print_advice(what: &str, advice: &Advice) {
     say!("{what}: {}", advice.reason);
     if !advice.hint.is_empty() {
         say!("  hint: {}", advice.hint);

@@ -3,9 +3,13 @@
 mod ask;
 mod config;
 mod doctor;
+mod job_log;
+mod jobs;
 mod owner;
 mod policy;
 mod project;
+mod table;
+mod why;
 
 use std::path::Path;
 
@@ -38,7 +42,9 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Policy { job, json } => policy::run(&common, job.as_deref(), json),
         Command::Config { command } => config::run(&common, command),
         Command::Status(shown) => ask::status(&common, &shown),
-        Command::Why(shown) => ask::why(&common, &shown),
+        Command::Jobs { long, shown } => jobs::jobs(&common, long, &shown),
+        Command::Logs(arguments) => job_log::print(&common, &arguments),
+        Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
         Command::Results(shown) => ask::results(&common, &shown),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Pause(pause) => ask::pause(&common, pause),

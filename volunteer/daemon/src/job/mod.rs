@@ -67,6 +67,20 @@ struct Reined {
     step: Option<Box<dyn Control>>,
     stopped: bool,
     paused: bool,
+    progress: Progress,
+}
+
+/// How far a job is, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps that have begun.
+    pub begun: usize,
+    /// The last one that has.
+    pub step: String,
+    /// Processor time of the steps that have ended.
+    pub cpu: Duration,
+    /// The most memory in bytes that one of these took.
+    pub memory: u64,
 }
 
 impl Reins {
@@ -99,6 +113,25 @@ impl Reins {
         let stands = |state: &mut Reined| state.paused && !state.stopped;
         let state = self.moves.wait_while(self.lock(), stands);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.lock().progress.clone()
+    }
+
+    fn begin(&self, step: &str) {
+        let mut state = self.lock();
+        state.progress.begun += 1;
+        step.clone_into(&mut state.progress.step);
+        drop(state);
+        self.tail.begin(step);
+    }
+
+    fn note(&self, end: &StepEnd) {
+        let progress = &mut self.lock().progress;
+        progress.cpu += end.cpu;
+        progress.memory = progress.memory.max(end.memory);
     }
 
     /// What it writes.
@@ -195,7 +228,7 @@ impl Job<'_> {
             if !self.reins.go_on() {
                 return Ended::Machine("stopped by the owner of the machine".to_owned());
             }
-            self.reins.tail.begin(&step.name);
+            self.reins.begin(&step.name);
             let order = StepOrder {
                 command: &step.run,
                 environment: &environment,
@@ -211,6 +244,7 @@ impl Job<'_> {
                 }
                 Err(reason) => return Ended::Machine(short(&reason)),
             };
+            self.reins.note(&end);
             // A step that could not run has no time of its own; the next one has none left either.
             left = left.saturating_sub(end.wall).max(Duration::from_millis(1));
             let ended = judge(&end);

@@ -4,3 +4,4 @@
 mod checks;
 mod jobs;
 mod support;
+mod watching;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use capability::{ProjectKey, SecretKey, Signer};
 use serde_json::Value;
 
+mod why;
+
 fn volunteer(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_talkoot-volunteer"));
     command.env("TALKOOT_STATE", state.join("state"));
