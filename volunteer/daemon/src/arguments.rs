@@ -13,7 +13,7 @@ use crate::amounts::{Amount, Cores};
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
-/// Exit codes: 0 done; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
+/// Exit codes: 0 done; 1 the job of `exec` failed; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
 /// no daemon, or a port in use; 5 state or disk; 6 no runtime works here, not for the job of
 /// `doctor --job`, or your policy says no.
 #[derive(Debug, Parser)]
@@ -87,6 +87,9 @@ pub enum Command {
     },
     /// What masters have said about your results, and what they credit you with.
     Results(Shown),
+    /// Runs a job file here, in the sandbox that a leased job gets, without a daemon, keys or a network.
+    /// Exit code 1 if the job fails, 6 if it cannot run here.
+    Exec(ExecArgs),
     /// Which runtimes work on this machine, what jobs would find in them, what is missing for which
     /// project or job, and how to get it.
     Doctor(DoctorArgs),
@@ -328,6 +331,29 @@ pub struct Shown {
     /// Which daemon.
     #[command(flatten)]
     pub whom: Whom,
+}
+
+/// What to run, and where its results go.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The job file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// In which of the job's runtimes. Default: the first that works here and has what it requires.
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<Runtime>,
+    /// Which of the job's tasks.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub task: u32,
+    /// A new or empty directory for logs and artifacts. Default: they are not kept.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Run it although this machine has not all that it requires.
+    #[arg(long)]
+    pub anyway: bool,
+    /// Print what became of it as JSON, and what it writes to standard error.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which log, and how much of it.

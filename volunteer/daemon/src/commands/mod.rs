@@ -3,6 +3,7 @@
 mod ask;
 mod config;
 mod doctor;
+mod exec;
 mod job_log;
 mod jobs;
 mod owner;
@@ -46,6 +47,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Logs(arguments) => job_log::print(&common, &arguments),
         Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
         Command::Results(shown) => ask::results(&common, &shown),
+        Command::Exec(arguments) => exec::run(&common, &arguments, equipment),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Pause(pause) => ask::pause(&common, pause),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use capability::{ProjectKey, SecretKey, Signer};
 use serde_json::Value;
 
+mod exec;
 mod why;
 
 fn volunteer(state: &Path) -> Command {
@@ -235,7 +236,8 @@ fn an_address_that_cannot_be_dialled_is_taken_with_a_warning() {
 fn the_help_names_the_exit_codes() {
     let help = run(tempfile::tempdir().unwrap().path(), &["--help"]);
     let help = String::from_utf8_lossy(&help.stdout);
-    assert!(help.contains("Exit codes: 0 done; 2 usage; 3 "), "{help}");
+    let codes = "Exit codes: 0 done; 1 the job of `exec` failed; 2 usage; 3 ";
+    assert!(help.contains(codes), "{help}");
 }
 
 #[test]
