@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use capability::{ProjectUri, PublicKey, Runtime};
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use mesh_net::Multiaddr;
 use mesh_shell::config::CommonArgs;
 
 use crate::amounts::{Amount, Cores};
+
+use crate::commands::Kind;
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
@@ -90,6 +93,18 @@ pub enum Command {
     /// Runs a job file here, in the sandbox that a leased job gets, without a daemon, keys or a network.
     /// Exit code 1 if the job fails, 6 if it cannot run here.
     Exec(ExecArgs),
+    /// The daemon as a service of the system.
+    Service {
+        /// What to do about it.
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
+    /// Prints a script by which a shell completes this program's commands.
+    Completions {
+        /// Which shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// Which runtimes work on this machine, what jobs would find in them, what is missing for which
     /// project or job, and how to get it.
     Doctor(DoctorArgs),
@@ -354,6 +369,35 @@ pub struct ExecArgs {
     /// Print what became of it as JSON, and what it writes to standard error.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to do about the service.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Writes the file by which systemd starts the daemon, and starts it.
+    Install {
+        /// For the machine, from its start on, instead of the user who asks.
+        #[arg(long)]
+        system: bool,
+        /// Print the file instead.
+        #[arg(long)]
+        print: bool,
+        /// By what the daemon is started; all but systemd with --print alone.
+        #[arg(long = "for", value_name = "KIND")]
+        kind: Option<Kind>,
+    },
+    /// Ends the service, and removes its file; key, projects and results are kept.
+    Uninstall {
+        /// That of the machine.
+        #[arg(long)]
+        system: bool,
+    },
+    /// Shows what is installed, and what systemd says of it.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Which log, and how much of it.

@@ -1,6 +1,7 @@
 //! The commands: what each does with the parsed command line.
 
 mod ask;
+mod completions;
 mod config;
 mod doctor;
 mod exec;
@@ -9,6 +10,7 @@ mod jobs;
 mod owner;
 mod policy;
 mod project;
+mod service;
 mod table;
 mod why;
 
@@ -20,6 +22,7 @@ use mesh_shell::{
     Exit, Failure, OrExit, Outcome, config as shell_config, default_config, logs, outln, read_text,
 };
 
+pub use self::service::Kind;
 use crate::arguments::{Arguments, Command};
 use crate::config::{ROLE, TEMPLATE};
 use crate::reload::Source;
@@ -48,6 +51,8 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
         Command::Results(shown) => ask::results(&common, &shown),
         Command::Exec(arguments) => exec::run(&common, &arguments, equipment),
+        Command::Service { command } => service::run(&common, command),
+        Command::Completions { shell } => completions::print(shell),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Pause(pause) => ask::pause(&common, pause),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
