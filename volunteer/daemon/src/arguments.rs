@@ -33,8 +33,13 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Makes a key and a configuration file with every setting explained.
-    Init,
+    /// Makes a key and a configuration file with every setting explained. At a terminal it asks what
+    /// you give.
+    Init {
+        /// Ask nothing: the defaults will do.
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Runs the daemon.
     Run(RunArgs),
     /// Whom you trust.

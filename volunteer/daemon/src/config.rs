@@ -334,6 +334,27 @@ fn settle(
     })
 }
 
+/// What is donated where the owner says nothing, in words of the file.
+#[derive(Debug)]
+pub struct Usual {
+    /// Cores.
+    pub cores: String,
+    /// Memory.
+    pub memory: String,
+    /// Disk space.
+    pub disk: String,
+}
+
+/// See [`Usual`]; the disk is that of the state directory `state`.
+pub fn usual(state: &Path) -> Usual {
+    let machine = machine(state);
+    Usual {
+        cores: "all-1".to_owned(),
+        memory: format_bytes(half_of(machine.memory)),
+        disk: format_bytes(some_of(machine.disk)),
+    }
+}
+
 /// The policy of the configuration at `path`, or in its usual place, with all that settings outside of
 /// `[policy]` say of offers.
 pub fn policy(path: Option<&Path>) -> Outcome<Policy> {

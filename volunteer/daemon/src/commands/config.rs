@@ -181,7 +181,7 @@ fn set(common: &CommonArgs, setting: &str, value: &str) -> Outcome {
 }
 
 /// `text` with the setting, as TOML if it is that, else as a word: nobody wants to quote `50%` twice.
-fn edited(path: &Path, text: &str, setting: &str, value: &str) -> Outcome<String> {
+pub fn edited(path: &Path, text: &str, setting: &str, value: &str) -> Outcome<String> {
     let names: Vec<&str> = setting.split('.').collect();
     let mut failure = None;
     for value in [value.to_owned(), toml::Value::from(value).to_string()] {

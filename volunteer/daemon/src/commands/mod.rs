@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod doctor;
 mod exec;
+mod init;
 mod job_log;
 mod jobs;
 mod owner;
@@ -16,15 +17,12 @@ mod why;
 
 use std::path::Path;
 
-use capability::{JobFile, MAX_JOB_FILE, Signer};
-use mesh_shell::config::CommonArgs;
-use mesh_shell::{
-    Exit, Failure, OrExit, Outcome, config as shell_config, default_config, logs, outln, read_text,
-};
+use capability::{JobFile, MAX_JOB_FILE};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, logs, outln, read_text};
 
 pub use self::service::Kind;
 use crate::arguments::{Arguments, Command};
-use crate::config::{ROLE, TEMPLATE};
+use crate::config::ROLE;
 use crate::reload::Source;
 use crate::{Equipment, daemon};
 
@@ -32,7 +30,7 @@ use crate::{Equipment, daemon};
 pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
     let Arguments { command, common } = arguments;
     match command {
-        Command::Init => init(&common),
+        Command::Init { yes } => init::init(&common, yes),
         Command::Run(flags) => {
             let _logging = logs::start(&common.logs)?;
             daemon::run(Source::new(common, flags)?, equipment)
@@ -59,27 +57,6 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Drain(drain) => ask::drain(&common, drain),
         Command::Stop(whom) => ask::wish(&common, &whom, "stop"),
     }
-}
-
-/// Makes what a daemon needs, and leaves alone what is there.
-fn init(common: &CommonArgs) -> Outcome {
-    let state = shell_config::state_dir(ROLE, common.state.as_deref())?;
-    let key = daemon::key(&state)?;
-    outln!("key: {}", key.public());
-    let path = match &common.config {
-        Some(path) => path.clone(),
-        None => default_config(ROLE)?,
-    };
-    if path.exists() {
-        outln!("configuration: {} (left as it is)", path.display());
-        return Ok(());
-    }
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).or_exit(Exit::State)?;
-    }
-    std::fs::write(&path, TEMPLATE).or_exit(Exit::State)?;
-    outln!("configuration: {}", path.display());
-    Ok(())
 }
 
 /// Reads the job file at `path`.

@@ -10,6 +10,7 @@ use capability::{ProjectKey, SecretKey, Signer};
 use serde_json::Value;
 
 mod exec;
+mod init;
 mod service;
 mod why;
 

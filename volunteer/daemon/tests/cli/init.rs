@@ -1,0 +1,48 @@
+//! `init` at a terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::volunteer;
+
+/// Both ends of a new terminal: ours, and the program's.
+fn terminal() -> (File, File) {
+    let ours: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (ours.into(), theirs)
+}
+
+#[test]
+fn at_a_terminal_init_asks_and_asks_again_what_makes_no_sense() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut ours, theirs) = terminal();
+    // Typed ahead; the terminal keeps it until somebody reads.
+    ours.write_all(b"many\n2\n1 KiB\n3 GiB\n\n22:00-07:00\n").unwrap();
+    let mut command = volunteer(directory.path());
+    let output = command.arg("init").stdin(Stdio::from(theirs)).output().unwrap();
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("Cores for all jobs together").count(), 2, "{said}");
+    assert!(said.contains("with which no job could run"), "{said}");
+    let text = std::fs::read_to_string(directory.path().join("volunteer.toml")).unwrap();
+    let set: Vec<_> = text.lines().filter(|it| !it.starts_with('#') && !it.is_empty()).collect();
+    assert_eq!(set, ["cores = 2", "memory = \"3 GiB\"", "hours = \"22:00-07:00\""]);
+    drop(ours);
+
+    let (_ours, theirs) = terminal();
+    let other = tempfile::tempdir().unwrap();
+    let mut command = volunteer(other.path());
+    let output = command.args(["init", "--yes"]).stdin(Stdio::from(theirs)).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let mut template = String::new();
+    File::open(other.path().join("volunteer.toml")).unwrap().read_to_string(&mut template).unwrap();
+    assert!(template.lines().all(|line| line.starts_with('#') || line.is_empty()));
+}
