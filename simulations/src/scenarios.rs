@@ -222,13 +222,7 @@ fn machine() -> Capabilities {
 }
 
 fn pin(project: ProjectKey) -> Pin {
-    Pin {
-        project,
-        name: "a project".to_owned(),
-        runtimes: [Runtime::Native].into(),
-        revoked: [].into(),
-        note: String::new(),
-    }
+    Pin { name: "a project".to_owned(), runtimes: [Runtime::Native].into(), ..Pin::of(project) }
 }
 
 fn authority(table: &SignatureTable, node: &str, project: &str) -> Authority {

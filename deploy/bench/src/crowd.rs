@@ -148,11 +148,9 @@ impl Member {
         let (clock, machine) = (Clock::new(), machine()?);
         let mut core = Volunteer::new(Identity { signer, encryption, sealer });
         let pin = Pin {
-            project: uri.project,
             name: "bench".to_owned(),
             runtimes: [Runtime::Native].into(),
-            revoked: Default::default(),
-            note: String::new(),
+            ..Pin::of(uri.project)
         };
         core.handle(Input::Pins(vec![pin]), clock.now());
         core.handle(Input::Capabilities(machine.clone()), clock.now());

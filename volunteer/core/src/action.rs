@@ -470,6 +470,14 @@ pub enum Idle {
         /// Why the last one failed.
         reason: String,
     },
+    /// What runs is to end, so that a job fits for which too little is free.
+    #[error(
+        "it is the turn of {project}, which has a job for which too little is free; room is being made"
+    )]
+    MakesRoom {
+        /// What the owner calls the project, or its key.
+        project: String,
+    },
     /// The primary has not answered the ad.
     #[error("the broker has not taken this machine's ad yet")]
     NotAdvertised,

@@ -222,7 +222,7 @@ impl Volunteer {
 
     pub(crate) fn checked(&mut self, end: CheckEnd) {
         let Some(Running { key, basis, .. }) = self.checks.running.take() else { return };
-        self.offers.resources_freed();
+        self.resources_freed();
         if !self.checks.is_due(&key, basis) {
             return;
         }

@@ -120,6 +120,7 @@ impl Volunteer {
                         0 if plan.parts.is_empty() => (),
                         0 => return self.claim(plan, Some(candidate)),
                         room => {
+                            let room = room.min(self.turn(&offered.offer));
                             let package = self.work.package_disk(&offered.offer);
                             plan.add(candidate, room, package);
                         }
@@ -334,6 +335,7 @@ impl Volunteer {
             // The pool has run dry for now.
             self.offers.leave_alone(&offer, "all its open tasks are leased", self.now.mono);
         }
+        let donated = self.machine.as_ref().map(|it| it.resources).unwrap_or_default();
         for lease in leases {
             let news = News::Leased { lease: lease.id(), task: lease.task };
             granted.news.push(Action::News(news));
@@ -341,6 +343,7 @@ impl Volunteer {
             if lease.deadline.is_none() {
                 self.leases.hold(lease.id(), group, self.now.mono);
             }
+            self.shares.take(lease.id(), &offer, donated);
             let (offer, grounds) = (Arc::clone(&offer), Arc::clone(&grounds));
             self.work.take(lease.clone(), offer, grounds, self.now);
             granted.leases.push(lease);

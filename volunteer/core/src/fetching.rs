@@ -1,6 +1,5 @@
 //! Work fetch: one pull while there is room, then claims for what it brought.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::claiming::{Claiming, Plan};
 use crate::policy::describe;
 use crate::trust::{Decline, Passes};
+use crate::turns::InVain;
 use crate::volunteer::{Call, Volunteer};
 
 /// How long a pull waits: over a connection that stands there is nothing to win by asking more often.
@@ -21,12 +21,20 @@ const PULL_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest that a broker is waited for before it is asked again after a failure.
 const LONGEST_PULL_WAIT: Duration = Duration::from_secs(15);
 
+/// Room is made for a job that long before one looks whether it is still there.
+const ROOM_LOOK: Duration = Duration::from_secs(60);
+
 /// What is asked of the primary at present.
 #[derive(Debug, Default)]
 pub(crate) struct Fetching {
     pub(crate) state: State,
     /// Offers of the last answer that are worth a claim, after those that are claimed.
     pub(crate) candidates: VecDeque<Candidate>,
+    /// Projects that are needier than those of the candidates, and are asked for by name.
+    needier: Vec<ProjectKey>,
+    pub(crate) in_vain: InVain,
+    /// For whom nothing else is taken, and until when before one looks again.
+    room_for: Option<(ProjectKey, Mono)>,
     pull: Backoff,
 }
 
@@ -47,12 +55,22 @@ pub(crate) enum State {
 pub(crate) struct Candidate {
     pub(crate) offered: Offered,
     pub(crate) runtime: Runtime,
+    /// How welcome the policy finds it.
+    pub(crate) rank: u64,
+}
+
+impl Candidate {
+    pub(crate) fn project(&self) -> ProjectKey {
+        self.offered.offer.project
+    }
 }
 
 impl Fetching {
     /// What is claimed must be judged anew.
     pub fn drop_candidates(&mut self) {
         self.candidates.clear();
+        self.needier.clear();
+        self.in_vain.clear();
     }
 
     /// The primary that was asked is gone.
@@ -60,6 +78,8 @@ impl Fetching {
         if matches!(self.state, State::Pulling { .. }) {
             self.state = State::Nothing;
         }
+        self.needier.clear();
+        self.in_vain.clear();
         self.pull = Backoff::default();
     }
 
@@ -78,6 +98,16 @@ impl Fetching {
         }
     }
 
+    /// For whom room is made.
+    pub fn room_for(&self) -> Option<ProjectKey> {
+        self.room_for.map(|(project, _)| project)
+    }
+
+    /// More is free than before: it may be enough.
+    pub fn resources_freed(&mut self) {
+        self.room_for = None;
+    }
+
     /// Whether leases may come.
     pub fn is_claiming(&self) -> bool {
         matches!(self.state, State::Claiming(_))
@@ -85,7 +115,7 @@ impl Fetching {
 
     pub fn next_wake(&self) -> Option<Mono> {
         match &self.state {
-            State::Nothing => Some(self.pull.not_before),
+            State::Nothing => Some(self.room_for.map_or(self.pull.not_before, |(_, until)| until)),
             State::Pulling { .. } => None,
             State::Claiming(claiming) => claiming.next_wake(),
         }
@@ -98,8 +128,20 @@ impl Volunteer {
         if self.fetching.is_claiming() {
             return self.retry_claims();
         }
+        if self.fetching.room_for.is_some_and(|(_, until)| until <= self.now.mono) {
+            self.resources_freed();
+        }
         let on_trial = self.faults.is_on_trial() && !self.work.is_empty();
         if on_trial || self.obstacle().is_some() {
+            self.fetching.candidates.clear();
+            self.fetching.needier.clear();
+            return;
+        }
+        if !self.fetching.needier.is_empty() {
+            return self.pull();
+        }
+        if let Some(project) = self.makes_room() {
+            self.fetching.room_for = Some((project, self.now.mono + ROOM_LOOK));
             self.fetching.candidates.clear();
             return;
         }
@@ -108,6 +150,12 @@ impl Volunteer {
         if !self.fetching.is_claiming() && self.fetching.candidates.is_empty() {
             self.pull();
         }
+    }
+
+    /// More is free than before.
+    pub(crate) fn resources_freed(&mut self) {
+        self.offers.resources_freed();
+        self.fetching.resources_freed();
     }
 
     /// Nobody tells what has become of the keys behind what could be claimed.
@@ -140,18 +188,30 @@ impl Volunteer {
     /// What would be taken now; `None` if nothing is free.
     fn wants(&self) -> Option<Wants> {
         let machine = self.machine.as_ref()?;
-        let free = self.work.free(self.checks.spare(self.lent()?));
+        let spare = self.checks.spare(self.lent()?);
+        let free = self.work.free(spare);
         if free.cores == 0 || free.memory == 0 || free.disk == 0 {
             return None;
         }
+        // Of those that come first one wants to know also what would need more.
+        let free = if self.fetching.needier.is_empty() { free } else { spare };
         let runtimes = machine.runtimes.keys().cloned().collect();
-        let crowded = self.offers.is_crowded();
-        let pinned = self.trust.pins().map(|pin| pin.project).take(MAX_EXCEPTIONS);
-        let projects: Vec<ProjectKey> = if crowded { pinned.collect() } else { Vec::new() };
         let except = self.offers.exceptions(self.disk_left(), self.now.mono);
-        let wait = PULL_WAIT.as_millis();
-        let wait_ms = Some(u64::try_from(wait).unwrap_or(u64::MAX));
-        Some(Wants { runtimes, free, projects, except, wait_ms })
+        // Somebody else's work is there already: whoever has none now is not waited for.
+        let wait = if self.fetching.needier.is_empty() { PULL_WAIT } else { Duration::ZERO };
+        let wait_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        Some(Wants { runtimes, free, projects: self.projects_wanted(), except, wait_ms })
+    }
+
+    /// Those of which offers are to be shown; none are all.
+    fn projects_wanted(&self) -> Vec<ProjectKey> {
+        if !self.fetching.needier.is_empty() {
+            self.fetching.needier.clone()
+        } else if self.offers.is_crowded() {
+            self.trust.pins().map(|pin| pin.project).take(MAX_EXCEPTIONS).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     pub(crate) fn pulled(&mut self, id: CallId, answer: Result<Answer, CallFailed>) {
@@ -161,11 +221,15 @@ impl Volunteer {
         }
         self.fetching.state = State::Nothing;
         let now = self.now.mono;
+        let asked_for = std::mem::take(&mut self.fetching.needier);
         match answer {
             Ok(Answer::Offers(offers)) => {
                 let registrations = offers.iter().filter_map(|it| it.registration.clone());
                 registrations.for_each(|registration| self.learn(registration));
                 let found = self.judge(offers);
+                self.asked_for(&asked_for);
+                self.fetching.needier = self.to_ask_for();
+                self.put_in_order();
                 self.fetching.pull = Backoff::default();
                 if !found {
                     self.fetching.pull.not_before = asked + PULL_INTERVAL;
@@ -183,12 +247,8 @@ impl Volunteer {
 
     /// Declines offers or makes them candidates; says whether there is one. What is declined must
     /// not hurry the next pull: whoever makes offers to no end could keep this machine asking.
-    ///
-    /// The owner's preferences put candidates in order. Where they are silent the broker's order
-    /// stays, in which those projects come first that were given least.
     fn judge(&mut self, offers: Vec<Offered>) -> bool {
         let Some(machine) = self.machine.clone() else { return false };
-        let mut found = Vec::new();
         for offered in offers {
             match self.assess(&offered, &machine) {
                 Ok((runtime, rank)) => {
@@ -197,16 +257,14 @@ impl Volunteer {
                     let room = self.room_beside(&Plan::default(), &offered.offer) > 0;
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
                         self.keys.meet(offered.offer.signer(), self.now);
-                        found.push((rank, Candidate { offered, runtime }));
+                        let candidate = Candidate { offered, runtime, rank };
+                        self.fetching.candidates.push_back(candidate);
                     }
                 }
                 Err(reason) => self.decline(&offered, reason),
             }
         }
-        found.sort_by_key(|(rank, _)| Reverse(*rank));
-        let candidates = &mut self.fetching.candidates;
-        candidates.extend(found.into_iter().map(|(_, candidate)| candidate));
-        !candidates.is_empty()
+        !self.fetching.candidates.is_empty()
     }
 
     /// The runtime in which `machine` would take the offer and how welcome it is, or why it does not.

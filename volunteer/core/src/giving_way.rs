@@ -241,12 +241,12 @@ impl Volunteer {
         let before = self.yielding.share();
         self.yielding.sampled(sample, self.now.mono);
         if before != self.yielding.share() {
-            self.offers.resources_freed();
+            self.resources_freed();
         }
     }
 
     pub(crate) fn give_way(&mut self, preferences: GiveWay) {
         self.yielding.prefer(preferences);
-        self.offers.resources_freed();
+        self.resources_freed();
     }
 }

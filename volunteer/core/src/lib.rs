@@ -8,7 +8,8 @@
 //!    the primary or the machine changes.
 //! 2. While resources are free, one pull is outstanding. Offers that come are judged by [`Trust`]:
 //!    signatures alone make nobody welcome, the owner's pins do; and then by the owner's policy, which
-//!    is part of nothing that is sent. What is declined is remembered with its reason, and the broker
+//!    is part of nothing that is sent. Among projects the weights that the owner gives them decide, over
+//!    weeks: before another is served, the broker is asked for what the neediest have. What is declined is remembered with its reason, and the broker
 //!    is asked not to show it again. A machine that fails job after job
 //!    takes nothing new for a growing while. When the owner needs the machine, jobs give way: they stand
 //!    still, or as many of them as the owner's share for that time cannot carry.
@@ -47,10 +48,12 @@ mod policy;
 mod presence;
 mod registrations;
 mod returning;
+mod shares;
 mod tail;
 mod traffic;
 mod trust;
 mod turned_away;
+mod turns;
 mod volunteer;
 mod watching;
 mod why_not;
@@ -67,6 +70,7 @@ pub use offers::{Declined, MAX_DECLINED};
 pub use owner::{MAX_NOTE, Pause, Quiet};
 pub use policy::{describe_file, is_about_offers};
 pub use presence::Offline;
+pub use shares::{LEEWAY, MOST_OWED, NoWeight, Rung, Standing, Weight};
 pub use tail::{Piece, Reader, TAIL_BYTES, Tail, Watcher};
 pub use traffic::Traffic;
 pub use trust::{Decline, Pin, Trust};

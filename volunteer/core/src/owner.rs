@@ -114,6 +114,9 @@ impl Volunteer {
         // The first pins may be none, and a former process may have known more projects.
         self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
         self.forget_strangers();
+        let standings = self.trust.pins().map(|pin| (pin.project, pin.standing));
+        self.shares.trust(standings);
+        self.commit_shares();
         if !changed {
             return;
         }
@@ -280,8 +283,13 @@ impl Volunteer {
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })
             }
-            _ => self.rest().or_else(|| self.ad.obstacle()),
+            _ => self.rest().or_else(|| self.ad.obstacle()).or_else(|| self.room_making()),
         }
+    }
+
+    fn room_making(&self) -> Option<Idle> {
+        let pin = self.trust.pin(&self.fetching.room_for()?)?;
+        Some(Idle::MakesRoom { project: pin.title() })
     }
 
     fn rest(&self) -> Option<Idle> {

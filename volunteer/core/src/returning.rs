@@ -9,6 +9,7 @@ use capability::{
 use mesh_core::{Bundle, Cargo, CommitId, Duty, HandoverAnswer, HandoverFailed, ReplyId};
 
 use crate::action::{Action, News, Outcome};
+use crate::shares::End;
 use crate::volunteer::Volunteer;
 use crate::work::{Job, Stage};
 
@@ -47,9 +48,10 @@ impl Volunteer {
             .filter_map(|(lease, outcome)| self.run_ended(lease, outcome))
             .collect();
         if ended.is_empty() {
-            return;
+            return self.commit_shares();
         }
-        let (mut results, mut unsaid, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut results, mut unsaid) = (Vec::new(), Vec::new());
+        let mut writes = self.shares.writes();
         let mut ways = Vec::new();
         for (job, outcome) in ended {
             let ended = outcome.ended.clone();
@@ -76,8 +78,10 @@ impl Volunteer {
     fn run_ended(&mut self, lease: StatementId, mut outcome: Outcome) -> Option<(Job, Outcome)> {
         self.drop_blobs(std::mem::take(&mut outcome.leftover));
         let job = self.work.remove(lease, self.now.mono)?;
-        self.offers.resources_freed();
-        if job.stage == Stage::Stopping {
+        self.resources_freed();
+        let is_stopped = job.stage == Stage::Stopping;
+        self.shares.end(lease, if is_stopped { End::Stopped } else { End::ByItself });
+        if is_stopped {
             // Its lease was released when it was told to stop.
             self.drop_blobs(hashes(&outcome.blobs));
             return None;

@@ -11,6 +11,7 @@ use mesh_core::Offered;
 use thiserror::Error;
 
 use crate::policy::may_pass;
+use crate::shares::Standing;
 use crate::work::needs;
 
 /// A project that the owner trusts, and how far.
@@ -26,6 +27,27 @@ pub struct Pin {
     pub revoked: BTreeSet<PublicKey>,
     /// The owner's own words.
     pub note: String,
+    /// What it gets beside others.
+    pub standing: Standing,
+}
+
+impl Pin {
+    /// Trusts `project`, which may use nothing yet.
+    pub fn of(project: ProjectKey) -> Self {
+        Self {
+            project,
+            name: String::new(),
+            runtimes: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+            note: String::new(),
+            standing: Standing::default(),
+        }
+    }
+
+    /// The owner's own word for it, or the beginning of its key.
+    pub fn title(&self) -> String {
+        if self.name.is_empty() { self.project.short() } else { self.name.clone() }
+    }
 }
 
 /// Why an offer is not taken.

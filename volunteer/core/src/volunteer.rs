@@ -32,6 +32,7 @@ use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
+use crate::shares::{SHARE_PREFIX, Shares};
 use crate::traffic::{TRAFFIC_PREFIX, Traffic};
 use crate::trust::Trust;
 use crate::turned_away::TurnedAway;
@@ -66,6 +67,7 @@ pub struct Volunteer {
     /// The same with what checks have found: what the ad says.
     pub(crate) machine: Option<Capabilities>,
     pub(crate) trust: Trust,
+    pub(crate) shares: Shares,
     pub(crate) policy: Policy,
     pub(crate) registrations: Registrations,
     pub(crate) checks: Checks,
@@ -135,8 +137,8 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, what a check has found, a pause, or what has passed over the network.
-    #[error("malformed record of a lease, a check, a pause or the traffic")]
+    /// A lease, what a check has found, a pause, what has passed over the network, or a project's account.
+    #[error("malformed record of a lease, a check, a pause, the traffic or a project's share")]
     Record(#[from] CborError),
     /// A lease, a registration, or a key change.
     #[error("the record of a lease, a registration or a revoked key")]
@@ -158,6 +160,7 @@ impl Volunteer {
             measured: None,
             machine: None,
             trust: Trust::default(),
+            shares: Shares::default(),
             policy: Policy::default(),
             registrations: Registrations::default(),
             checks: Checks::default(),
@@ -218,6 +221,7 @@ impl Volunteer {
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
+                SHARE_PREFIX => this.shares.restore(&value)?,
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
@@ -230,6 +234,11 @@ impl Volunteer {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.now = now;
         self.presence.at(now);
+        if self.stands_still() {
+            self.shares.stood_still(now.mono);
+        } else {
+            self.shares.went_on(now.mono);
+        }
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),
@@ -272,6 +281,7 @@ impl Volunteer {
         let now = self.now.mono;
         let mut wakes = vec![self.custody.next_wake(), self.work.next_wake(now)];
         wakes.push(self.checks.next_wake(now));
+        wakes.push(self.shares.next_wake());
         wakes.push(self.wishes.next_end().map(|end| self.now.mono_at(end)));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
@@ -292,6 +302,7 @@ impl Volunteer {
     fn advance(&mut self) {
         self.expire_wishes();
         self.expire();
+        self.record_shares();
         self.run_checks();
         self.advertise();
         self.renew();

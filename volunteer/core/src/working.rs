@@ -8,6 +8,7 @@ use mesh_core::{Answer, Ask, CallFailed, Cargo, MAX_HOPS, Refusal};
 
 use crate::action::{Action, News};
 use crate::leases::{Due, GroupKey, Leaving, Purpose};
+use crate::shares::End;
 use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, Volunteer};
 use crate::work::{Job, Stage};
 
@@ -69,7 +70,10 @@ impl Volunteer {
             let offer = job.lease.task.offer;
             let offline_group = job.offline_group();
             match job.stage {
-                Stage::Waiting => drop(self.work.remove(*lease, self.now.mono)),
+                Stage::Waiting => {
+                    self.shares.end(*lease, End::Stopped);
+                    drop(self.work.remove(*lease, self.now.mono));
+                }
                 Stage::Running => {
                     job.enter(Stage::Stopping, self.now.wall);
                     self.outbox.push(Action::Stop { lease: *lease });
@@ -89,7 +93,7 @@ impl Volunteer {
         for (offer, leases) in by_offer {
             self.news(News::Released { offer, leases, reason });
         }
-        self.offers.resources_freed();
+        self.resources_freed();
     }
 
     pub(crate) fn expire(&mut self) {
@@ -178,12 +182,27 @@ impl Volunteer {
         }
     }
 
+    /// What runs for long is on the accounts of its projects before it ends.
+    pub(crate) fn record_shares(&mut self) {
+        if self.shares.checkpoint() {
+            self.commit_shares();
+        }
+    }
+
+    pub(crate) fn commit_shares(&mut self) {
+        let writes = self.shares.writes();
+        if !writes.is_empty() {
+            self.commit(writes, Vec::new());
+        }
+    }
+
     pub(crate) fn start_jobs(&mut self) {
         if self.stands_still() {
             return;
         }
         for order in self.work.start_ready(self.now.wall) {
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
+            self.shares.begin(lease);
             self.news(News::Started { lease, task, runtime });
             self.outbox.push(Action::Run(order));
         }

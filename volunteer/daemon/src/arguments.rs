@@ -220,6 +220,15 @@ pub struct Terms {
     /// Anything that you want to remember about it.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// How much of the machine it gets beside others, 1 to 10000. Default for a new one: 100
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u16>,
+    /// Projects of lower tiers come first, 0 to 9. Default for a new one: 0
+    #[arg(long, value_name = "N")]
+    pub tier: Option<u8>,
+    /// Whether it gets only what no other project has work for. Default for a new one: false
+    #[arg(long, value_name = "true|false")]
+    pub backup: Option<bool>,
 }
 
 /// What to do about the settings.

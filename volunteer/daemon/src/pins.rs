@@ -10,7 +10,7 @@ use capability::{ProjectKey, PublicKey, Runtime};
 use mesh_net::Multiaddr;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
 use serde::{Deserialize, Serialize};
-use volunteer_core::Pin;
+use volunteer_core::{Pin, Rung, Standing, Weight};
 
 use crate::config::parse_address;
 
@@ -46,6 +46,22 @@ pub struct Entry {
     /// The owner's own words.
     #[serde(default)]
     pub note: String,
+    /// How much of the machine it gets beside others of its tier, in hundredths of the usual.
+    #[serde(default = "usual_weight")]
+    pub weight: u16,
+    /// Lower tiers come first; at most [`MAX_TIER`].
+    #[serde(default)]
+    pub tier: u8,
+    /// Whether it gets only what no other project has work for.
+    #[serde(default)]
+    pub backup: bool,
+}
+
+/// The last tier.
+pub const MAX_TIER: u8 = 9;
+
+fn usual_weight() -> u16 {
+    Weight::default().into()
 }
 
 impl Pins {
@@ -76,9 +92,8 @@ impl Pins {
             Failure::say(Exit::Input, format!("{shown}: {}", line.unwrap_or_default()))
                 .hint("correct the file, or remove it and add your projects again")
         })?;
-        for address in pins.projects.iter().flat_map(|entry| &entry.brokers) {
-            parse_address(address)
-                .map_err(|why| Failure::say(Exit::Input, format!("{shown}: {why}")))?;
+        for entry in &pins.projects {
+            entry.check().map_err(|why| Failure::say(Exit::Input, format!("{shown}: {why}")))?;
         }
         Ok(pins)
     }
@@ -92,20 +107,59 @@ impl Pins {
 
     /// As the core wants them.
     pub fn for_core(&self) -> Vec<Pin> {
-        let pin = |entry: &Entry| Pin {
-            project: entry.key,
-            name: entry.name.clone(),
-            runtimes: entry.runtimes.iter().cloned().collect(),
-            revoked: entry.revoked.iter().copied().collect(),
-            note: entry.note.clone(),
-        };
-        self.projects.iter().map(pin).collect()
+        self.projects.iter().map(Entry::for_core).collect()
     }
 
     /// The brokers of all projects.
     pub fn brokers(&self) -> Vec<Multiaddr> {
         let addresses = self.projects.iter().flat_map(|entry| &entry.brokers);
         addresses.filter_map(|address| address.parse().ok()).collect()
+    }
+}
+
+impl Entry {
+    /// A project of which nothing is known but its key.
+    pub fn new(key: ProjectKey) -> Self {
+        Self {
+            key,
+            name: String::new(),
+            runtimes: vec![Runtime::Native, Runtime::Wasm],
+            brokers: Vec::new(),
+            revoked: Vec::new(),
+            note: String::new(),
+            weight: usual_weight(),
+            tier: 0,
+            backup: false,
+        }
+    }
+
+    fn for_core(&self) -> Pin {
+        let rung = Rung { backup: self.backup, tier: self.tier };
+        // A file with another weight was refused.
+        let weight = Weight::try_from(self.weight).unwrap_or_default();
+        Pin {
+            project: self.key,
+            name: self.name.clone(),
+            runtimes: self.runtimes.iter().cloned().collect(),
+            revoked: self.revoked.iter().copied().collect(),
+            note: self.note.clone(),
+            standing: Standing { rung, weight },
+        }
+    }
+
+    /// Whether it can be.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn check(&self) -> Result<(), String> {
+        for address in &self.brokers {
+            parse_address(address)?;
+        }
+        Weight::try_from(self.weight).map_err(|error| error.to_string())?;
+        if self.tier > MAX_TIER {
+            return Err(format!("tiers are 0 to {MAX_TIER}, and lower ones come first"));
+        }
+        Ok(())
     }
 }
 
@@ -117,12 +171,14 @@ mod tests {
 
     fn entry() -> Entry {
         Entry {
-            key: SecretKey::from_seed(&[1; 32]).public().into(),
             name: "sweep".into(),
             runtimes: vec![Runtime::Wasm],
             brokers: vec!["/ip4/127.0.0.1/tcp/4077".into()],
-            revoked: Vec::new(),
             note: "a \"quoted\" note".into(),
+            weight: 250,
+            tier: 1,
+            backup: true,
+            ..Entry::new(SecretKey::from_seed(&[1; 32]).public().into())
         }
     }
 
@@ -135,6 +191,28 @@ mod tests {
         pins.save(state.path()).expect("written");
 
         assert_eq!(Pins::load(state.path()).expect("sound"), pins);
+    }
+
+    #[test]
+    fn a_file_of_a_former_version_is_read_and_what_cannot_be_is_refused() {
+        let state = tempfile::tempdir().expect("a directory");
+        let read = |more: &str| {
+            let key = entry().key;
+            let text = format!("[[project]]\nkey = \"{key}\"\nruntimes = [\"wasm\"]\n{more}");
+            std::fs::write(Pins::path(state.path()), text).expect("written");
+            Pins::load(state.path())
+        };
+        let former = read("").expect("no weight").projects.remove(0);
+        assert_eq!((former.weight, former.tier, former.backup), (100, 0, false));
+        for (more, expected) in [
+            ("weight = 0", "a weight is 1 to 10000, and 100 is usual"),
+            ("tier = 10", "tiers are 0 to 9"),
+            ("brokers = [\"example.org\"]", "is not the address of a broker"),
+        ] {
+            let failure = read(more).expect_err(more);
+            assert_eq!(failure.exit(), Exit::Input);
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
     }
 
     #[test]

@@ -391,6 +391,9 @@ fn idle_hint(idle: &Idle) -> &'static str {
         Idle::QuotaUsed(_) => "see `network-quota` in the configuration",
         Idle::Quiet(Quiet::Hours) => "see `network-hours` in the configuration",
         Idle::Draining(_) | Idle::Probing | Idle::NotAdvertised => "wait",
+        Idle::MakesRoom { .. } => {
+            "nothing: it is owed as much; talkoot-volunteer project set changes weights"
+        }
         Idle::AdRefused(_) => "correct what the reason says; `date` shows this machine's clock",
         Idle::OffDuty => "see `hours` in the configuration",
         Idle::NoRuntime => "talkoot-volunteer doctor says what each of them lacks",

@@ -61,13 +61,7 @@ pub fn project() -> ProjectKey {
 }
 
 pub fn pin() -> Pin {
-    Pin {
-        project: project(),
-        name: "sweep".into(),
-        runtimes: [Runtime::Wasm].into(),
-        revoked: [].into(),
-        note: String::new(),
-    }
+    Pin { name: "sweep".into(), runtimes: [Runtime::Wasm].into(), ..Pin::of(project()) }
 }
 
 pub fn machine(cores: u32) -> Capabilities {
@@ -85,11 +79,20 @@ pub fn offered(name: &str, tasks: u32, cores: u64) -> Offered {
 }
 
 pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offered {
+    offered_by(PROJECT, runtime, name, tasks, cores)
+}
+
+/// An offer of the project with that key, whose adapter is the same.
+pub fn offered_by(by: u8, runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offered {
     let expires = START + DAY;
-    let delegation = Delegation { node: peer(ADAPTER), encryption: adapter().public(), expires };
-    let delegation = Verified::sign(delegation, &*key(PROJECT)).envelope().clone();
+    let delegation = Delegation {
+        node: peer(ADAPTER),
+        encryption: adapter().public(),
+        expires: START + 30 * DAY,
+    };
+    let delegation = Verified::sign(delegation, &*key(by)).envelope().clone();
     let offer = Offer {
-        project: project(),
+        project: peer(by).into(),
         name: name.into(),
         builder: "b".into(),
         tasks,
@@ -115,7 +118,7 @@ pub fn offered_in(runtime: Runtime, name: &str, tasks: u32, cores: u64) -> Offer
         expires,
     };
     let home = Home {
-        project: project(),
+        project: peer(by).into(),
         epoch: 1,
         home: peer(BROKER),
         standbys: Vec::new(),
@@ -186,13 +189,18 @@ impl Bench {
 
     /// `kill -9`, and a new process some seconds later that finds what is durable.
     pub fn restart(self) -> Self {
+        self.restart_as(2, vec![pin()])
+    }
+
+    /// The same of a machine of so many cores that trusts these projects.
+    pub fn restart_as(self, cores: u32, pins: Vec<Pin>) -> Self {
         let records = self.disk.clone();
         let volunteer = Volunteer::restore(identity(), records, &Ed25519).expect("our own records");
         let mut bench = Self::around(volunteer, self.now.after(Duration::from_secs(5)));
         bench.disk = self.disk;
         bench.drain();
-        bench.handle(Input::Capabilities(machine(2)));
-        bench.handle(Input::Pins(vec![pin()]));
+        bench.handle(Input::Capabilities(machine(cores)));
+        bench.handle(Input::Pins(pins));
         bench
     }
 
@@ -435,8 +443,13 @@ impl Bench {
 }
 
 pub fn leases(claim: &Claim, first: u32, count: u16) -> Vec<Verified<Lease>> {
+    leases_of(PROJECT, claim, first, count)
+}
+
+/// The same of the project with that key.
+pub fn leases_of(by: u8, claim: &Claim, first: u32, count: u16) -> Vec<Verified<Lease>> {
     let lease = |task| Lease {
-        project: project(),
+        project: peer(by).into(),
         task: TaskId { offer: claim.offer, task, replica: 0 },
         epoch: claim.epoch,
         volunteer: peer(ME),
@@ -481,7 +494,12 @@ impl<T: Payload> Payload for Padded<T> {
 }
 
 pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Receipt> {
-    let expires = START + DAY;
+    receipt_by(PROJECT, result, verdict)
+}
+
+/// The same of the project with that key.
+pub fn receipt_by(by: u8, result: &Verified<JobResult>, verdict: Verdict) -> Verified<Receipt> {
+    let expires = START + 30 * DAY;
     let delegation = Delegation { node: peer(ADAPTER), encryption: adapter().public(), expires };
     let receipt = Receipt {
         project: result.project,
@@ -490,7 +508,7 @@ pub fn receipt(result: &Verified<JobResult>, verdict: Verdict) -> Verified<Recei
         volunteer: result.signer(),
         verdict,
         issued: START,
-        delegation: Verified::sign(delegation, &*key(PROJECT)).envelope().clone(),
+        delegation: Verified::sign(delegation, &*key(by)).envelope().clone(),
         expires,
     };
     Verified::sign(receipt, &*key(ADAPTER))

@@ -24,7 +24,7 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
             let ProjectUri { project, brokers } = uri;
             let known = pins.projects.iter().position(|known| known.key == project);
             let place = known.unwrap_or_else(|| {
-                pins.projects.push(new(project));
+                pins.projects.push(Entry::new(project));
                 pins.projects.len() - 1
             });
             let entry = &mut pins.projects[place];
@@ -70,16 +70,9 @@ fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
     Err(Failure::say(Exit::Input, message).hint(hint))
 }
 
-/// A project of which nothing is known but its key.
-fn new(key: ProjectKey) -> Entry {
-    let runtimes = vec![Runtime::Native, Runtime::Wasm];
-    let (name, note) = (String::new(), String::new());
-    Entry { key, name, runtimes, brokers: Vec::new(), revoked: Vec::new(), note }
-}
-
 /// Changes what `terms` name, and prints what the project may do now.
 fn change(entry: &mut Entry, terms: Terms) -> Outcome {
-    let Terms { allow, name, note } = terms;
+    let Terms { allow, name, note, weight, tier, backup } = terms;
     let unknown = allow.iter().flatten().find(|it| matches!(it, Runtime::Other(_)));
     if let Some(unknown) = unknown {
         let message = format!("there is no runtime {unknown}");
@@ -94,6 +87,10 @@ fn change(entry: &mut Entry, terms: Terms) -> Outcome {
     if let Some(note) = note {
         entry.note = note;
     }
+    entry.weight = weight.unwrap_or(entry.weight);
+    entry.tier = tier.unwrap_or(entry.tier);
+    entry.backup = backup.unwrap_or(entry.backup);
+    entry.check().map_err(|why| Failure::say(Exit::Usage, why))?;
     print(entry);
     Ok(())
 }
@@ -111,5 +108,10 @@ fn warn_of_brokers(uri: &ProjectUri) -> Outcome {
 fn print(entry: &Entry) {
     let runtimes: Vec<_> = entry.runtimes.iter().map(Runtime::name).collect();
     let name = if entry.name.is_empty() { "(no name)" } else { &entry.name };
-    outln!("{}  {name}  may use: {}", entry.key, runtimes.join(", "));
+    let weight = Some(format!("weight {}", entry.weight));
+    let tier = (entry.tier > 0).then(|| format!("tier {}", entry.tier));
+    let backup = entry.backup.then(|| "backup".to_owned());
+    let standing: Vec<_> = [weight, tier, backup].into_iter().flatten().collect();
+    let (runtimes, standing) = (runtimes.join(", "), standing.join(", "));
+    outln!("{}  {name}  may use: {runtimes}; {standing}", entry.key);
 }

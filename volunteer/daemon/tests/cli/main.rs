@@ -186,12 +186,19 @@ fn projects_are_added_listed_and_removed() {
     // What is not named stays as it is: trust is never widened by the way.
     let new_broker = format!("talkoot:{key}?broker=/ip4/127.0.0.1/tcp/4078");
     assert!(run(directory.path(), &["project", "add", &new_broker]).status.success());
-    let set = ["project", "set", "sweep", "--note", "of a friend"];
+    let set = ["project", "set", "sweep", "--note", "of a friend", "--weight", "300"];
     assert!(run(directory.path(), &set).status.success());
+    assert!(
+        run(directory.path(), &["project", "set", "sweep", "--backup", "true"]).status.success()
+    );
     let changed = serde_json::json!([{
         "key": key, "name": "sweep", "runtimes": ["wasm"], "revoked": [], "note": "of a friend",
-        "brokers": ["/ip4/127.0.0.1/tcp/4078"]
+        "brokers": ["/ip4/127.0.0.1/tcp/4078"], "weight": 300, "tier": 0, "backup": true
     }]);
+    let set = |what: &str| run(directory.path(), &["project", "set", "sweep", what, "10"]);
+    check_fails(&set("--tier"), 2, "tiers are 0 to 9");
+    let weight = ["project", "set", "sweep", "--weight", "0"];
+    check_fails(&run(directory.path(), &weight), 2, "a weight is 1 to 10000");
     let list = run(directory.path(), &["project", "list", "--json"]);
     assert_eq!(serde_json::from_slice::<Value>(&list.stdout).unwrap(), changed);
     let wider = ["project", "set", &key, "--allow", "wasm,docker"];

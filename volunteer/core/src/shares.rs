@@ -1,0 +1,395 @@
+//! Whose turn it is among the projects of one machine: by weight, over weeks, whatever their jobs are like.
+//!
+//! Each project has an account of what this machine gave it, divided by its weight; of those in one
+//! **rung** that have work, the one that had least comes first. What is counted is time of the whole
+//! machine: how long a job ran, times the largest part that it takes of the cores, the memory or the disk
+//! that are donated. A job that takes one core of eight and all of the memory leaves nothing to others, and
+//! is counted so. Time in which jobs stand still is nobody's.
+//!
+//! A job counts for the order from its lease on, with what jobs of its project usually take; the
+//! account itself grows by what was given. It is durable when a job ends, and every ten minutes while
+//! one runs: else a machine that is switched off each evening would give all its days to whoever has
+//! jobs of two.
+//!
+//! Who has work and was passed over for a long job of somebody else gets all of that back. Who has none when
+//! its turn comes is owed six hours at most, so that a project that was silent for a month gets them and not
+//! the month. A new one begins with the least that any in its rung had, and is served at once.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::statements::Offer;
+use capability::{CborError, ProjectKey, Resources, StatementId, decode_cbor, encode_cbor};
+use mesh_core::{Mono, Write};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::work::needs;
+
+/// First byte of the keys of accounts.
+pub(crate) const SHARE_PREFIX: u8 = b's';
+
+/// Bytes of the record of an account at most.
+const MAX_SHARE_RECORD: usize = 1024;
+
+/// What a project without work is owed at most, as time of the whole machine: an evening that a
+/// volunteer hardly notices, and enough for a project that has jobs every few hours to lose nothing.
+pub const MOST_OWED: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Preferences choose among projects that are no further apart, at the usual weight: they may put off
+/// a turn, and not change a share.
+pub const LEEWAY: Duration = Duration::from_secs(60 * 60);
+
+/// Between two records of what runs: what a crash can take from an account.
+const CHECKPOINT: Duration = Duration::from_secs(10 * 60);
+
+/// The part of their time limit that jobs usually take falls by this part of the difference. It rises at once:
+/// who plans by it is to finish in time.
+const SMOOTHING: u32 = 8;
+const WHOLE: u32 = 1000;
+
+/// How much of the machine a project gets beside the others of its rung: in hundredths of what one has
+/// of which the owner says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(u16);
+
+/// A weight is 1 to 10,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a weight is 1 to {}, and {} is usual", Weight::MOST.0, Weight::default().0)]
+pub struct NoWeight;
+
+impl Weight {
+    /// A hundred times the usual.
+    pub const MOST: Self = Self(10_000);
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<u16> for Weight {
+    type Error = NoWeight;
+
+    fn try_from(hundredths: u16) -> Result<Self, NoWeight> {
+        if (1..=Self::MOST.0).contains(&hundredths) { Ok(Self(hundredths)) } else { Err(NoWeight) }
+    }
+}
+
+impl From<Weight> for u16 {
+    fn from(weight: Weight) -> Self {
+        weight.0
+    }
+}
+
+/// Which projects come before which, whatever either had: those that are no backup before those that
+/// are, and of these the lower tier. It gets what those before have no work for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Rung {
+    /// Gets work only if no other project has any that suits.
+    pub backup: bool,
+    /// The lower, the sooner.
+    pub tier: u8,
+}
+
+/// What the owner gives a project beside others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Who comes first.
+    pub rung: Rung,
+    /// How much it gets beside others of its rung.
+    pub weight: Weight,
+}
+
+/// Thousandths of a millisecond of the whole machine, by weight: of a project of the usual weight,
+/// microseconds.
+type Used = u64;
+
+/// Place of a project in the order: the smallest is the neediest.
+pub(crate) type Need = (Rung, Used);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Account {
+    /// In which rung it was; an account says nothing in another.
+    rung: Rung,
+    used: Used,
+    /// Which part of their time limit its jobs take, in thousandths.
+    pace: u32,
+}
+
+#[derive(Debug)]
+struct Charge {
+    project: ProjectKey,
+    /// Thousandths of the machine that it takes.
+    part: u32,
+    limit: Duration,
+    /// How much of its running time is on the account already.
+    charged: Duration,
+    /// When it began, by the clock that stands still with the jobs.
+    began: Option<Duration>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    standings: BTreeMap<ProjectKey, Standing>,
+    accounts: BTreeMap<ProjectKey, Account>,
+    charges: BTreeMap<StatementId, Charge>,
+    /// Time in which jobs did not stand still.
+    clock: Duration,
+    read: Mono,
+    checked: Mono,
+    /// Accounts that are not durable as they are, and those that are no more.
+    changed: BTreeSet<ProjectKey>,
+}
+
+impl Shares {
+    /// Takes up again what a former process had made durable.
+    pub fn restore(&mut self, value: &[u8]) -> Result<(), CborError> {
+        let (project, account) = decode_cbor::<(ProjectKey, Account)>(value, MAX_SHARE_RECORD)?;
+        self.accounts.insert(project, account);
+        Ok(())
+    }
+
+    /// It is `now`, and jobs went on.
+    pub fn went_on(&mut self, now: Mono) {
+        self.clock += now - self.read;
+        self.read = now;
+    }
+
+    /// It is `now`, and jobs stood still.
+    pub fn stood_still(&mut self, now: Mono) {
+        self.read = now;
+    }
+
+    /// These projects are trusted, and no others.
+    pub fn trust(&mut self, standings: impl Iterator<Item = (ProjectKey, Standing)>) {
+        self.standings = standings.collect();
+        let standings = &self.standings;
+        let gone = self.accounts.extract_if(.., |project, _| !standings.contains_key(project));
+        self.changed.extend(gone.map(|(project, _)| project));
+        let begins = |(project, it): (&ProjectKey, &Standing)| {
+            (!self.is_in(project, it.rung)).then(|| (*project, it.rung, self.least(it.rung)))
+        };
+        let beginners: Vec<_> = standings.iter().filter_map(begins).collect();
+        for (project, rung, used) in beginners {
+            let pace = self.pace(project);
+            self.accounts.insert(project, Account { rung, used, pace });
+            self.changed.insert(project);
+        }
+    }
+
+    /// A task of `offer` is in hand, on a machine that donates so much.
+    pub fn take(&mut self, lease: StatementId, offer: &Offer, donated: Resources) {
+        let (project, limit) = (offer.project, offer.job.limits.wall());
+        let part = part(needs(offer), donated);
+        let charge = Charge { project, part, limit, charged: Duration::ZERO, began: None };
+        self.charges.insert(lease, charge);
+    }
+
+    /// It runs.
+    pub fn begin(&mut self, lease: StatementId) {
+        if self.next_wake().is_none() {
+            self.checked = self.read;
+        }
+        if let Some(charge) = self.charges.get_mut(&lease) {
+            charge.began = Some(self.clock);
+        }
+    }
+
+    /// It is in hand no more.
+    pub fn end(&mut self, lease: StatementId, end: End) {
+        let Some(mut charge) = self.charges.remove(&lease) else { return };
+        let ran = self.settle(&mut charge);
+        if end == End::ByItself
+            && let Some(account) = self.accounts.get_mut(&charge.project)
+        {
+            account.pace = paced(account.pace, ran, charge.limit);
+        }
+    }
+
+    /// Puts on the accounts what jobs have had that run for a while; says whether it was time to.
+    pub fn checkpoint(&mut self) -> bool {
+        let is_due = self.next_wake().is_some_and(|at| at <= self.read);
+        if is_due {
+            self.checked = self.read;
+            let mut charges = std::mem::take(&mut self.charges);
+            for charge in charges.values_mut() {
+                self.settle(charge);
+            }
+            self.charges = charges;
+        }
+        is_due
+    }
+
+    /// When the next checkpoint is due, if anything runs.
+    pub fn next_wake(&self) -> Option<Mono> {
+        let runs = self.charges.values().any(|charge| charge.began.is_some());
+        runs.then(|| self.checked + CHECKPOINT)
+    }
+
+    /// What must become durable of all that has changed since the last call.
+    pub fn writes(&mut self) -> Vec<Write> {
+        let write = |project| match self.accounts.get(&project) {
+            Some(account) => Write::put(key(project), encode_cbor(&(project, account))),
+            None => Write::delete(key(project)),
+        };
+        std::mem::take(&mut self.changed).into_iter().map(write).collect()
+    }
+
+    /// How needy `project` is; `None` for one that is not trusted.
+    pub fn need(&self, project: ProjectKey) -> Option<Need> {
+        let (rung, account) = (self.standings.get(&project)?.rung, self.accounts.get(&project)?);
+        Some((rung, account.used.saturating_add(self.under_way(project))))
+    }
+
+    /// The projects that come before one of that need, in the order of their keys.
+    pub fn needier(&self, than: Need) -> impl Iterator<Item = ProjectKey> {
+        let is_needier = move |project| self.need(project).is_some_and(|need| need < than);
+        self.standings.keys().copied().filter(move |project| is_needier(*project))
+    }
+
+    /// How many tasks of `offer` its project has before it is the turn of `other`, which has work too.
+    pub fn turn(&self, offer: &Offer, other: ProjectKey, donated: Resources) -> u16 {
+        let needs_of = (self.need(offer.project), self.need(other));
+        let (Some(own), Some(other)) = needs_of else { return u16::MAX };
+        if own.0 < other.0 {
+            return u16::MAX;
+        }
+        let usual = offer.job.limits.wall() * self.pace(offer.project) / WHOLE;
+        let task = cost(usual, part(needs(offer), donated), self.weight(offer.project));
+        let tasks = other.1.saturating_sub(own.1) / task.max(1) + 1;
+        u16::try_from(tasks).unwrap_or(u16::MAX)
+    }
+
+    /// Whether preferences may put a project of that `need` before the neediest.
+    pub fn is_near(&self, need: Need, neediest: Need) -> bool {
+        need.0 == neediest.0
+            && need.1 <= neediest.1.saturating_add(cost(LEEWAY, WHOLE, Weight::default()))
+    }
+
+    /// Whether `project`, whose work needs more than is free, is owed so much that `other` waits for what
+    /// runs to end: as much as that takes. So a wide job has its turn although narrow ones always fit, and
+    /// at worst as much of the machine is idle for it as others had in its place.
+    pub fn is_worth_waiting_for(&self, project: ProjectKey, other: ProjectKey) -> bool {
+        let (Some(own), Some(other)) = (self.need(project), self.need(other)) else { return false };
+        let owed = match own.0.cmp(&other.0) {
+            Ordering::Less => cost(MOST_OWED, WHOLE, Weight::default()),
+            Ordering::Equal => other.1.saturating_sub(own.1),
+            Ordering::Greater => 0,
+        };
+        owed > 0 && owed >= cost(self.longest_left(), WHOLE, self.weight(project))
+    }
+
+    /// How long what runs takes usually, or else may take.
+    fn longest_left(&self) -> Duration {
+        let left = |charge: &Charge| {
+            let (ran, usual) = (charge.ran(self.clock), self.usual(charge));
+            if ran < usual { usual - ran } else { charge.limit.saturating_sub(ran) }
+        };
+        self.charges.values().map(left).max().unwrap_or_default()
+    }
+
+    fn usual(&self, charge: &Charge) -> Duration {
+        charge.limit * self.pace(charge.project) / WHOLE
+    }
+
+    /// It was `project`'s turn, and it had no work for this machine; `other` has some.
+    pub fn had_nothing(&mut self, project: ProjectKey, other: ProjectKey) {
+        let Some(level) = self.accounts.get(&other).copied() else { return };
+        let standing = self.standings.get(&project).filter(|it| it.rung == level.rung);
+        let Some(standing) = standing else { return };
+        let owed = cost(MOST_OWED, WHOLE, standing.weight);
+        // What is under way is an estimate, and counts for the order only: others do not pay for it.
+        let least = level.used.saturating_sub(owed).saturating_sub(self.under_way(project));
+        if let Some(account) = self.accounts.get_mut(&project).filter(|it| it.used < least) {
+            account.used = least;
+            // It is durable with what is given next, of which it is a consequence.
+            self.changed.insert(project);
+        }
+    }
+
+    /// What is in hand, and not on the account yet.
+    fn under_way(&self, project: ProjectKey) -> Used {
+        let of_project = self.charges.values().filter(|charge| charge.project == project);
+        let cost = |charge: &Charge| {
+            let takes = self.usual(charge).max(charge.ran(self.clock));
+            let takes = takes.saturating_sub(charge.charged);
+            cost(takes, charge.part, self.weight(project))
+        };
+        of_project.map(cost).fold(0, Used::saturating_add)
+    }
+
+    /// Puts on the account what is not yet; gives for how long it has run in all.
+    fn settle(&mut self, charge: &mut Charge) -> Duration {
+        let ran = charge.ran(self.clock);
+        let cost = cost(ran - charge.charged, charge.part, self.weight(charge.project));
+        charge.charged = ran;
+        if let Some(account) = self.accounts.get_mut(&charge.project) {
+            account.used = account.used.saturating_add(cost);
+            self.changed.insert(charge.project);
+        }
+        ran
+    }
+
+    fn pace(&self, project: ProjectKey) -> u32 {
+        self.accounts.get(&project).map_or(WHOLE, |account| account.pace)
+    }
+
+    fn weight(&self, project: ProjectKey) -> Weight {
+        self.standings.get(&project).map(|it| it.weight).unwrap_or_default()
+    }
+
+    fn is_in(&self, project: &ProjectKey, rung: Rung) -> bool {
+        self.accounts.get(project).is_some_and(|account| account.rung == rung)
+    }
+
+    fn least(&self, rung: Rung) -> Used {
+        let of_rung = self.accounts.values().filter(|account| account.rung == rung);
+        of_rung.map(|account| account.used).min().unwrap_or_default()
+    }
+}
+
+/// How a job came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    ByItself,
+    Stopped,
+}
+
+impl Charge {
+    fn ran(&self, clock: Duration) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| clock.saturating_sub(began))
+    }
+}
+
+/// The largest part of the machine that a task takes, in thousandths.
+fn part(needs: Resources, donated: Resources) -> u32 {
+    let of = |needed: u64, donated: u64| {
+        let parts = u128::from(needed) * u128::from(WHOLE) / u128::from(donated.max(1));
+        u32::try_from(parts).unwrap_or(WHOLE).min(WHOLE)
+    };
+    let cores = of(needs.cores.into(), donated.cores.into());
+    let memory = of(needs.memory, donated.memory);
+    // A task takes something, however small it is.
+    cores.max(memory).max(of(needs.disk, donated.disk)).max(1)
+}
+
+fn cost(time: Duration, part: u32, weight: Weight) -> Used {
+    // A run costs something, however short it is; 64 bits of microseconds are half a million years.
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    millis.saturating_mul(part.into()).saturating_mul(u64::from(Weight::default().0))
+        / u64::from(weight.0)
+}
+
+fn paced(pace: u32, ran: Duration, limit: Duration) -> u32 {
+    let ran = ran.as_millis() * u128::from(WHOLE) / limit.as_millis().max(1);
+    let ran = u32::try_from(ran).unwrap_or(WHOLE).min(WHOLE);
+    if ran >= pace { ran } else { (pace * (SMOOTHING - 1) + ran) / SMOOTHING }
+}
+
+fn key(project: ProjectKey) -> Vec<u8> {
+    [&[SHARE_PREFIX], project.as_bytes().as_slice()].concat()
+}

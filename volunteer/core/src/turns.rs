@@ -1,0 +1,115 @@
+//! Among the projects that have work: which is asked for, and which is served.
+//!
+//! A broker shows some offers of some projects, in an order of its own. So before the best of what it
+//! has shown is claimed, it is asked for what all those have that are needier, and answers at once; until
+//! there is nothing, or it is the neediest of all that has work. Who had nothing is not asked for again for
+//! a minute, unless it shows by itself. An idle machine, and one with a single project, asks no question more
+//! than without shares.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use capability::ProjectKey;
+use capability::statements::Offer;
+use mesh_core::{MAX_EXCEPTIONS, Mono};
+
+use crate::fetching::Candidate;
+use crate::shares::Need;
+use crate::volunteer::Volunteer;
+
+/// For so long a project that had nothing is not asked for. What it offers meanwhile is seen whenever
+/// anything is free for long enough.
+const IN_VAIN: Duration = Duration::from_secs(60);
+
+/// Projects that had nothing when it was their turn.
+#[derive(Debug, Default)]
+pub(crate) struct InVain(BTreeMap<ProjectKey, Mono>);
+
+impl InVain {
+    fn add(&mut self, project: ProjectKey, now: Mono) {
+        self.0.insert(project, now + IN_VAIN);
+    }
+
+    fn remove(&mut self, project: ProjectKey) {
+        self.0.remove(&project);
+    }
+
+    fn has(&self, project: ProjectKey, now: Mono) -> bool {
+        self.0.get(&project).is_some_and(|until| *until > now)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Volunteer {
+    /// Puts the candidates in the order in which they are claimed: by rung; then the neediest, and those
+    /// near to it as the owner's preferences say; then by need. Where all that is silent the
+    /// broker's order stays.
+    pub(crate) fn put_in_order(&mut self) {
+        let Some((neediest, _)) = self.neediest() else { return };
+        let shares = &self.shares;
+        let place = |candidate: &Candidate| {
+            let need = shares.need(candidate.project()).unwrap_or_default();
+            let is_far = !shares.is_near(need, neediest);
+            (need.0, is_far, Reverse(candidate.rank), need)
+        };
+        self.fetching.candidates.make_contiguous().sort_by_key(place);
+    }
+
+    /// The neediest of those that have work.
+    fn neediest(&self) -> Option<(Need, ProjectKey)> {
+        let projects = self.fetching.candidates.iter().map(Candidate::project);
+        projects.filter_map(|project| Some((self.shares.need(project)?, project))).min()
+    }
+
+    /// Of those that were asked for by name nobody has anything, if no candidate is theirs.
+    pub(crate) fn asked_for(&mut self, asked: &[ProjectKey]) {
+        let candidates: BTreeSet<_> =
+            self.fetching.candidates.iter().map(Candidate::project).collect();
+        candidates.iter().for_each(|project| self.fetching.in_vain.remove(*project));
+        if asked.iter().any(|project| candidates.contains(project)) {
+            return;
+        }
+        let Some((_, served)) = self.neediest() else { return };
+        let too_large: BTreeSet<_> = self.offers.too_large().map(|(_, it)| it.project).collect();
+        for project in asked.iter().filter(|project| !too_large.contains(project)) {
+            self.fetching.in_vain.add(*project, self.now.mono);
+            self.shares.had_nothing(*project, served);
+        }
+    }
+
+    /// Those to ask for before any candidate is claimed.
+    pub(crate) fn to_ask_for(&self) -> Vec<ProjectKey> {
+        let Some((neediest, _)) = self.neediest() else { return Vec::new() };
+        let too_large: BTreeSet<_> = self.offers.too_large().map(|(_, it)| it.project).collect();
+        let is_known = |project: &ProjectKey| {
+            too_large.contains(project) || self.fetching.in_vain.has(*project, self.now.mono)
+        };
+        let needier = self.shares.needier(neediest).filter(|project| !is_known(project));
+        needier.take(MAX_EXCEPTIONS).collect()
+    }
+
+    /// For whom room is made, instead of claiming any candidate.
+    pub(crate) fn makes_room(&self) -> Option<ProjectKey> {
+        let (neediest, served) = self.neediest()?;
+        let too_large = self.offers.too_large();
+        let needs =
+            too_large.filter_map(|(_, it)| Some((self.shares.need(it.project)?, it.project)));
+        let (need, project) = needs.min()?;
+        let comes_first = need < neediest && self.shares.is_worth_waiting_for(project, served);
+        comes_first.then_some(project)
+    }
+
+    /// How many tasks of `offer` are claimed at once, if any other project has work as well: all the
+    /// cores would else be one project's for as long as its jobs take.
+    pub(crate) fn turn(&self, offer: &Offer) -> u16 {
+        let Some(machine) = &self.machine else { return 0 };
+        let others = self.fetching.candidates.iter().map(Candidate::project);
+        let others = others.filter(|project| *project != offer.project);
+        let next = others.min_by_key(|project| self.shares.need(*project));
+        next.map_or(u16::MAX, |next| self.shares.turn(offer, next, machine.resources))
+    }
+}
