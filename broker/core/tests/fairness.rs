@@ -8,7 +8,7 @@ use std::time::Duration;
 use broker_core::Weight;
 use capability::statements::{Lease, Offer};
 use capability::{ProjectKey, Verified};
-use mesh_core::{Answer, Ask, Mono};
+use mesh_core::{Answer, Ask, Mono, Wants};
 use proptest::prelude::*;
 use support::*;
 
@@ -39,6 +39,8 @@ struct Farm {
     running: BTreeMap<u8, (Mono, Verified<Lease>)>,
     used: BTreeMap<ProjectKey, Duration>,
     nonce: u64,
+    /// What the machines ask for by name; if nothing, they take whatever comes.
+    named: Vec<ProjectKey>,
 }
 
 impl Farm {
@@ -56,7 +58,7 @@ impl Farm {
         }
         let jobs = jobs.iter().enumerate().map(|(n, jobs)| (number(n).name(), *jobs)).collect();
         let (running, used) = (BTreeMap::new(), BTreeMap::new());
-        Self { world, home, jobs, running, used, nonce: 0 }
+        Self { world, home, jobs, running, used, nonce: 0, named: Vec::new() }
     }
 
     fn publish(&mut self, project: Project) -> Verified<Offer> {
@@ -102,7 +104,8 @@ impl Farm {
             let bundle = result_bundle(&result(volunteer, &lease, now), self.home);
             self.world.hand_over(volunteer.0, self.home, bundle);
         }
-        let reply = self.world.begin(volunteer.0, self.home, Ask::Pull { wants: wants() });
+        let wants = Wants { projects: self.named.clone(), ..wants() };
+        let reply = self.world.begin(volunteer.0, self.home, Ask::Pull { wants });
         let Some(answer) = self.world.answer(reply) else { return };
         let Some(first) = offered(answer).into_iter().next() else { return };
         self.nonce += 1;
@@ -207,6 +210,21 @@ fn who_kept_an_offer_without_open_tasks_is_owed_nothing() {
     farm.world.ask(seldom.master.0, farm.home, publication);
     farm.work(SECOND * 1_000);
     check_that_nothing_is_owed(farm, steady, seldom);
+}
+
+#[test]
+fn who_is_not_asked_for_by_name_is_owed_what_others_were_given() {
+    let mut farm = Farm::of(&[jobs(10), jobs(10)]);
+    let (named, other) = (project(0), project(1));
+    farm.publish(named);
+    farm.publish(other);
+    farm.work(SECOND * 100);
+    farm.named = vec![named.name()];
+    farm.work(SECOND * 200);
+    farm.named.clear();
+    farm.work(SECOND * 400);
+    let (a, b) = (farm.share(named), farm.share(other));
+    assert!((a - b).abs() <= 60.0, "{a} and {b}");
 }
 
 #[test]

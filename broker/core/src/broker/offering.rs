@@ -60,7 +60,10 @@ impl Broker {
             // What is spoken for may be claimed by nobody.
             offers = if free.is_empty() { offers } else { free };
         }
-        self.shares.passed_over(&projects, &served);
+        // Who names projects passes over no other: it asks for those by its owner's shares.
+        if self.pulls.of(volunteer).is_some_and(|pull| pull.wants.projects.is_empty()) {
+            self.shares.passed_over(&projects, &served);
+        }
         self.answer_pull_with(volunteer, offers, &mut Able::new(), now);
     }
 
