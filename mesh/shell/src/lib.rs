@@ -25,6 +25,7 @@ mod session;
 mod signals;
 pub mod spans;
 mod statement_file;
+mod statement_list;
 mod storage;
 
 pub use clock::Clock;
@@ -43,4 +44,5 @@ pub use network::{NetworkList, NetworkSettings, describe_network};
 pub use session::{Session, SessionError};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};
+pub use statement_list::{Listed, MAX_LIST_BYTES, MAX_LISTED, StatementList};
 pub use storage::{Durable, Storage, disk_failure, for_peer, store_in};

@@ -55,7 +55,12 @@ fn parse(text: &[u8]) -> Result<Envelope, String> {
     let text = std::str::from_utf8(text).map_err(|_| "it is no text".to_owned())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let digits: String = lines.collect();
-    let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
+    envelope_of(digits.as_bytes())
+}
+
+/// The statement in hexadecimal digits, or why they are none.
+pub(crate) fn envelope_of(digits: &[u8]) -> Result<Envelope, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(digits);
     let bytes = bytes.map_err(|_| "it has other things than hexadecimal digits".to_owned())?;
     Envelope::parse(&bytes).map_err(|error| error.to_string())
 }

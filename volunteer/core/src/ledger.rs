@@ -35,6 +35,19 @@ pub struct Total {
     pub withdrawn: u64,
 }
 
+impl Total {
+    /// Adds one verdict.
+    pub(crate) fn count(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Accepted(Credit(credit)) => {
+                self.accepted += 1;
+                self.credit.0 = self.credit.0.saturating_add(*credit);
+            }
+            Verdict::Rejected(_) | Verdict::Again(_) => self.rejected += 1,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Ledger {
     /// By time of judgement and result.
@@ -108,14 +121,7 @@ impl Ledger {
     /// Enters `receipt`; [`Ledger::writes`] says what must become durable.
     pub fn enter(&mut self, receipt: Verified<Receipt>) {
         let project = receipt.project;
-        let total = self.totals.entry(project).or_default();
-        match receipt.verdict {
-            Verdict::Accepted(Credit(credit)) => {
-                total.accepted += 1;
-                total.credit.0 = total.credit.0.saturating_add(credit);
-            }
-            Verdict::Rejected(_) | Verdict::Again(_) => total.rejected += 1,
-        }
+        self.totals.entry(project).or_default().count(&receipt.verdict);
         self.changed.insert(project);
         self.insert(receipt, None);
     }

@@ -28,6 +28,7 @@
 
 mod action;
 mod advertising;
+mod audit;
 mod backoff;
 mod check_finding;
 mod checks;
@@ -61,6 +62,7 @@ mod work;
 mod working;
 
 pub use action::{Action, CheckEnd, CheckOrder, Idle, Input, News, Order, Outcome};
+pub use audit::{Audit, Flaw};
 pub use check_finding::CheckFinding;
 pub use checks::CheckView;
 pub use giving_way::{Cause, GiveWay, Sample, Share};

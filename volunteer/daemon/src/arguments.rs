@@ -16,9 +16,9 @@ use crate::commands::Kind;
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
-/// Exit codes: 0 done; 1 the job of `exec` failed; 2 usage; 3 a wrong configuration, key file or name of a project; 4 no network,
-/// no daemon, or a port in use; 5 state or disk; 6 no runtime works here, not for the job of
-/// `doctor --job`, or your policy says no.
+/// Exit codes: 0 done; 1 the job of `exec` failed, or a receipt is not sound; 2 usage; 3 a wrong
+/// configuration, key file, list of receipts or name of a project; 4 no network, no daemon, or a port in
+/// use; 5 state or disk; 6 no runtime works here, not for the job of `doctor --job`, or your policy says no.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-volunteer", version)]
 pub struct Arguments {
@@ -94,7 +94,7 @@ pub enum Command {
         shown: Shown,
     },
     /// What masters have said about your results, and what they credit you with.
-    Results(Shown),
+    Results(ResultsArgs),
     /// Runs a job file here, in the sandbox that a leased job gets, without a daemon, keys or a network.
     /// Exit code 1 if the job fails, 6 if it cannot run here.
     Exec(ExecArgs),
@@ -360,6 +360,22 @@ pub struct Shown {
     /// Which daemon.
     #[command(flatten)]
     pub whom: Whom,
+}
+
+/// What of the results.
+#[derive(Debug, Args)]
+pub struct ResultsArgs {
+    /// Write the receipts that are kept here to a file, as the projects have signed them; - is standard
+    /// output. Anybody can check it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["verify", "json"])]
+    pub receipts: Option<PathBuf>,
+    /// Check such a file, for which no daemon need run; without one, the receipts that are kept here.
+    /// Exit code 1 if one is not sound, 3 if the file cannot be read.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub verify: Option<Option<PathBuf>>,
+    /// How to show it.
+    #[command(flatten)]
+    pub shown: Shown,
 }
 
 /// What to run, and where its results go.

@@ -119,7 +119,8 @@ async fn serve(
     let (questions, asked) = mpsc::channel(MAX_QUESTIONS);
     let registry = http::Metrics::default();
     let metrics = Metrics::new(&registry);
-    let routes = http::common(registry, http::Readiness::default()).merge(face::routes(questions));
+    let routes = http::common(registry, http::Readiness::default())
+        .merge(face::routes(key.public(), questions));
     let web = Web::serve(listener, routes);
 
     let parts = Parts {

@@ -361,6 +361,9 @@ impl EventLoop {
         match question {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Receipts(answer) => {
+                drop(answer.send(self.core.receipts().cloned().collect()));
+            }
             Question::WhyNot(project, answer) => {
                 let reasons = self.core.why_not(project);
                 drop(answer.send(

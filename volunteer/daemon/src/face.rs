@@ -8,13 +8,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::{ProjectKey, StatementId, Timestamp};
+use capability::statements::Receipt;
+use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use volunteer_core::{Input, MAX_NOTE, Pause, Tail};
 
 use crate::log_events::{self, Extent};
+use crate::receipts;
 use crate::status::{Advice, Status};
 use crate::why::JobGrounds;
 
@@ -25,6 +27,8 @@ pub const WISH_HEADER: &str = "x-talkoot";
 pub enum Question {
     /// Everything.
     Status(oneshot::Sender<Status>),
+    /// The receipts that are kept, the oldest first.
+    Receipts(oneshot::Sender<Vec<Verified<Receipt>>>),
     /// Why nothing more of a project runs, and what to do.
     WhyNot(ProjectKey, oneshot::Sender<Vec<Advice>>),
     /// Why a job in hand was taken; nothing if it is not in hand.
@@ -44,14 +48,15 @@ pub type Tailed = Option<watch::Receiver<Tail>>;
 
 type Questions = mpsc::Sender<Question>;
 
-/// The routes; they ask the event loop by `questions`.
-pub fn routes(questions: Questions) -> Router {
+/// The routes of the volunteer `me`; they ask the event loop by `questions`.
+pub fn routes(me: PublicKey, questions: Questions) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/api/v1/status", get(status))
         .route("/api/v1/projects/{project}/why", get(why_not))
         .route("/api/v1/jobs/{lease}/why", get(why_job))
         .route("/api/v1/jobs/{lease}/log", get(log))
+        .route("/api/v1/receipts", get(move |questions| receipts(me, questions)))
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
         .route("/api/v1/drain", post(drain))
@@ -170,6 +175,13 @@ async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> 
             tell(questions, &headers, |told| Question::Pause(asked, told)).await.into_response()
         }
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn receipts(me: PublicKey, State(questions): State<Questions>) -> Response {
+    match ask(&questions, Question::Receipts).await {
+        Some(kept) => receipts::list(me, &kept).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 

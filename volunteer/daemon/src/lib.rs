@@ -25,6 +25,7 @@ mod news;
 mod ownership;
 mod pins;
 mod probing;
+mod receipts;
 mod reload;
 mod runtimes;
 mod sensors;

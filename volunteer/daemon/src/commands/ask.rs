@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use capability::format_bytes;
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config};
+use mesh_shell::{
+    Exit, Failure, MAX_LIST_BYTES, OrExit, Outcome, config as shell_config, escape_line,
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -175,10 +177,7 @@ pub fn running(common: &CommonArgs) -> Option<Status> {
 
 /// What it says about itself.
 pub fn fetch(common: &CommonArgs, whom: &Whom) -> Outcome<Status> {
-    get(common, whom, "status")?.ok_or_else(|| {
-        Failure::say(Exit::Network, "no daemon is there, but something else")
-            .hint("name another --http")
-    })
+    get(common, whom, "status")?.ok_or_else(nothing_there)
 }
 
 /// What it says at `path`; nothing if there is nothing.
@@ -187,24 +186,42 @@ pub fn get<T: DeserializeOwned>(
     whom: &Whom,
     path: &str,
 ) -> Outcome<Option<T>> {
-    let url = format!("http://{}/api/v1/{path}", address(common, whom)?);
-    let mut answer = match agent().get(&url).call() {
-        Err(ureq::Error::StatusCode(404)) => return Ok(None),
-        answer => answer.map_err(|error| unreachable(&error))?,
-    };
-    let read = answer.body_mut().read_json();
-    read.context("the daemon's answer makes no sense; is it of another version?")
+    let Some(mut body) = body(&agent(), common, whom, path)? else { return Ok(None) };
+    body.read_json()
+        .context("the daemon's answer makes no sense; is it of another version?")
         .or_exit(Exit::Network)
         .map(Some)
 }
 
-/// What it says at `path`, as it comes.
-pub fn stream(common: &CommonArgs, whom: &Whom, path: &str) -> Outcome<impl Read> {
-    let url = format!("http://{}/api/v1/{path}", address(common, whom)?);
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT)).build().into();
-    let answer = agent.get(&url).call().map_err(|error| unreachable(&error))?;
-    Ok(answer.into_body().into_reader())
+/// The receipts that the daemon has, as a list.
+pub fn receipts(common: &CommonArgs, whom: &Whom) -> Outcome<impl Read + use<>> {
+    let body = body(&agent(), common, whom, "receipts")?.ok_or_else(nothing_there)?;
+    Ok(body.into_with_config().limit(MAX_LIST_BYTES).reader())
+}
+
+/// What it says at `path`, as it comes, however long that takes.
+pub fn stream(common: &CommonArgs, whom: &Whom, path: &str) -> Outcome<impl Read + use<>> {
+    let agent = ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT)).build().into();
+    Ok(body(&agent, common, whom, path)?.ok_or_else(nothing_there)?.into_reader())
+}
+
+/// The body of its answer; nothing if there is nothing at `path`.
+fn body(
+    agent: &ureq::Agent,
+    common: &CommonArgs,
+    whom: &Whom,
+    path: &str,
+) -> Outcome<Option<ureq::Body>> {
+    match agent.get(format!("http://{}/api/v1/{path}", address(common, whom)?)).call() {
+        Ok(answer) => Ok(Some(answer.into_body())),
+        Err(ureq::Error::StatusCode(404)) => Ok(None),
+        Err(error) => Err(unreachable(&error)),
+    }
+}
+
+fn nothing_there() -> Failure {
+    Failure::say(Exit::Network, "what answers has nothing of the kind")
+        .hint("is it another program, or a daemon of another version? name another --http")
 }
 
 fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {

@@ -11,6 +11,7 @@ mod jobs;
 mod owner;
 mod policy;
 mod project;
+mod receipts;
 mod service;
 mod table;
 mod why;
@@ -21,7 +22,7 @@ use capability::{JobFile, MAX_JOB_FILE};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, logs, outln, read_text};
 
 pub use self::service::Kind;
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, ResultsArgs};
 use crate::config::ROLE;
 use crate::reload::Source;
 use crate::{Equipment, daemon};
@@ -47,7 +48,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Jobs { long, shown } => jobs::jobs(&common, long, &shown),
         Command::Logs(arguments) => job_log::print(&common, &arguments),
         Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
-        Command::Results(shown) => ask::results(&common, &shown),
+        Command::Results(asked) => results(&common, &asked),
         Command::Exec(arguments) => exec::run(&common, &arguments, equipment),
         Command::Service { command } => service::run(&common, command),
         Command::Completions { shell } => completions::print(shell),
@@ -56,6 +57,15 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
         Command::Drain(drain) => ask::drain(&common, drain),
         Command::Stop(whom) => ask::wish(&common, &whom, "stop"),
+    }
+}
+
+fn results(common: &CommonArgs, asked: &ResultsArgs) -> Outcome {
+    let ResultsArgs { receipts, verify, shown } = asked;
+    match (receipts, verify) {
+        (Some(file), _) => receipts::export(common, shown, file),
+        (None, Some(file)) => receipts::verify(common, shown, file.as_deref()),
+        (None, None) => ask::results(common, shown),
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use capability::{ProjectKey, SecretKey, Signer};
+use capability::statements::{Credit, Delegation, Receipt, TaskId, Verdict};
+use capability::{DecryptionKey, ProjectKey, SecretKey, Signer, StatementId, Verified};
+use mesh_shell::{Clock, statement_text};
 use serde_json::Value;
 
 mod exec;
@@ -242,10 +244,72 @@ fn an_address_that_cannot_be_dialled_is_taken_with_a_warning() {
 }
 
 #[test]
+fn receipts_in_a_file_are_checked_without_a_daemon() {
+    let directory = with_config("");
+    let verify = |text: &str, more: &[&str]| {
+        let file = directory.path().join("receipts.txt");
+        std::fs::write(&file, text).unwrap();
+        let arguments = [&["results", "--verify", file.to_str().unwrap()], more].concat();
+        run(directory.path(), &arguments)
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let fresh = fresh_receipts();
+    let sound = verify(&fresh, &[]);
+    assert!(sound.status.success(), "{sound:?}");
+    let sums = said(&sound);
+    let project = project();
+    assert!(
+        sums.contains(&format!("  {project}: 2 accepted, 0 not, 3.0 core-seconds\n")),
+        "{sums}"
+    );
+    let uri = format!("talkoot:{project}");
+    assert!(run(directory.path(), &["project", "add", &uri, "--name", "demo"]).status.success());
+    let named = said(&verify(&fresh, &[]));
+    assert!(named.contains("  demo: 2 accepted"), "{named}");
+    let json: Value = serde_json::from_slice(&verify(&fresh, &["--json"]).stdout).unwrap();
+    assert_eq!((&json["listed"], &json["totals"][0]["credit"]), (&2.into(), &3000.into()));
+
+    let twice = verify(&fresh.repeat(2), &[]);
+    check_fails(&twice, 1, "2 of 4 receipts are not sound");
+    assert!(said(&twice).contains(": a second receipt for result"), "{twice:?}");
+    check_fails(&verify("# nothing\n", &[]), 3, "there is no receipt in");
+    check_fails(
+        &run(directory.path(), &["results", "--verify", "nowhere"]),
+        3,
+        "cannot read nowhere",
+    );
+    let endless = run(directory.path(), &["results", "--verify", "/dev/zero"]);
+    check_fails(&endless, 3, "the list has over 128 MiB");
+    check_fails(&run(directory.path(), &["results", "--verify"]), 4, "no daemon runs");
+}
+
+/// Two receipts that were issued just now, as a list.
+fn fresh_receipts() -> String {
+    let (adapter, now) = (SecretKey::from_seed(&[7; 32]), Clock::new().now().wall);
+    let expires = now + Duration::from_secs(60 * 60);
+    let encryption = DecryptionKey::from_seed(&[8; 32]).public();
+    let delegation = Delegation { node: adapter.public(), encryption, expires };
+    let delegation = Verified::sign(delegation, &SecretKey::from_seed(&[3; 32]));
+    let receipt = |task: u8| Receipt {
+        project: project(),
+        result: StatementId::from_bytes([task; 32]),
+        task: TaskId { offer: StatementId::from_bytes([9; 32]), task: task.into(), replica: 0 },
+        volunteer: SecretKey::from_seed(&[4; 32]).public(),
+        verdict: Verdict::Accepted(Credit(1500)),
+        issued: now,
+        delegation: delegation.envelope().clone(),
+        expires,
+    };
+    let signed = [1, 2].map(|task| Verified::sign(receipt(task), &adapter));
+    signed.iter().map(|it| statement_text("a receipt", it.envelope())).collect()
+}
+
+#[test]
 fn the_help_names_the_exit_codes() {
     let help = run(tempfile::tempdir().unwrap().path(), &["--help"]);
     let help = String::from_utf8_lossy(&help.stdout);
-    let codes = "Exit codes: 0 done; 1 the job of `exec` failed; 2 usage; 3 ";
+    let codes =
+        "Exit codes: 0 done; 1 the job of `exec` failed, or a receipt is not sound; 2 usage; 3 ";
     assert!(help.contains(codes), "{help}");
 }
 
