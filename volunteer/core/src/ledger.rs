@@ -52,7 +52,8 @@ impl Total {
 pub(crate) struct Ledger {
     /// By time of judgement and result.
     receipts: BTreeMap<Place, Entry>,
-    judged: BTreeSet<StatementId>,
+    /// By result, when it was judged.
+    judged: BTreeMap<StatementId, Timestamp>,
     totals: BTreeMap<ProjectKey, Total>,
     /// Receipts that became durable together share a record.
     chunks: Chunks,
@@ -73,7 +74,7 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             receipts: BTreeMap::new(),
-            judged: BTreeSet::new(),
+            judged: BTreeMap::new(),
             totals: BTreeMap::new(),
             chunks: Chunks::new(RECEIPT_PREFIX),
             unwritten: BTreeSet::new(),
@@ -115,7 +116,13 @@ impl Ledger {
 
     /// Whether `result` has been judged, as far as is remembered.
     pub fn knows(&self, result: StatementId) -> bool {
-        self.judged.contains(&result)
+        self.judged.contains_key(&result)
+    }
+
+    /// The receipt of `result`, if it is kept.
+    pub fn receipt_of(&self, result: StatementId) -> Option<&Verified<Receipt>> {
+        let issued = *self.judged.get(&result)?;
+        self.receipts.get(&(issued, result)).map(|entry| &entry.receipt)
     }
 
     /// Enters `receipt`; [`Ledger::writes`] says what must become durable.
@@ -169,7 +176,7 @@ impl Ledger {
     /// Keeps `receipt`; the oldest gives way if there are too many.
     fn insert(&mut self, receipt: Verified<Receipt>, chunk: Option<u64>) {
         let place = (receipt.issued, receipt.result);
-        self.judged.insert(receipt.result);
+        self.judged.insert(receipt.result, receipt.issued);
         if chunk.is_none() {
             self.unwritten.insert(place);
         }

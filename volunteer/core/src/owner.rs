@@ -116,7 +116,7 @@ impl Volunteer {
         self.forget_strangers();
         let standings = self.trust.pins().map(|pin| (pin.project, pin.standing));
         self.shares.trust(standings);
-        self.commit_shares();
+        self.commit_accounts();
         if !changed {
             return;
         }

@@ -48,23 +48,24 @@ impl Volunteer {
             .filter_map(|(lease, outcome)| self.run_ended(lease, outcome))
             .collect();
         if ended.is_empty() {
-            return self.commit_shares();
+            return self.commit_accounts();
         }
         let (mut results, mut unsaid) = (Vec::new(), Vec::new());
         let mut writes = self.shares.writes();
         let mut ways = Vec::new();
         for (job, outcome) in ended {
-            let ended = outcome.ended.clone();
+            let past = self.past(&job, &outcome);
             let (result, left) = self.sayable_result(&job, outcome);
             writes.extend(self.held.end(job.lease.id()));
-            ways.push((ended, self.known_primary.unwrap_or_else(|| job.lease.signer())));
+            ways.push((past, self.known_primary.unwrap_or_else(|| job.lease.signer())));
             results.push(result);
             unsaid.extend(left);
         }
         let mut finished = Vec::new();
         let signed = Verified::sign_batch(results, &*self.signer);
-        for (result, (ended, via)) in signed.into_iter().zip(ways) {
-            let (task, id) = (result.task, result.id());
+        for (result, (past, via)) in signed.into_iter().zip(ways) {
+            let (task, id, ended) = (result.task, result.id(), past.ended.clone());
+            self.history.enter(past.with(&result));
             finished.push(Action::News(News::Finished { task, result: id, ended }));
             let bundle = Bundle { cargo: Cargo::Result(result), via };
             let taken = self.custody.take(bundle, Duty::Originator);
@@ -84,6 +85,8 @@ impl Volunteer {
         if is_stopped {
             // Its lease was released when it was told to stop.
             self.drop_blobs(hashes(&outcome.blobs));
+            let past = self.past(&job, &outcome);
+            self.history.enter(past);
             return None;
         }
         if let Ended::Machine(reason) = &outcome.ended {

@@ -23,6 +23,7 @@ use crate::fetching::Fetching;
 use crate::giving_way::Yielding;
 use crate::held::Held;
 use crate::held::LEASE_PREFIX;
+use crate::history::{HISTORY_PREFIX, History};
 use crate::key_changes::KEY_CHANGE_PREFIX;
 use crate::keys::Keys;
 use crate::leases::{Due, Leases};
@@ -95,6 +96,7 @@ pub struct Volunteer {
     pub(crate) takers: BTreeMap<StatementId, PublicKey>,
     pub(crate) unconfirmed: Unconfirmed,
     pub(crate) ledger: Ledger,
+    pub(crate) history: History,
     pub(crate) outbox: Outbox<Action>,
     /// What of custody is durable with which commit.
     landing: VecDeque<(CommitId, Mark)>,
@@ -137,8 +139,10 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, what a check has found, a pause, what has passed over the network, or a project's account.
-    #[error("malformed record of a lease, a check, a pause, the traffic or a project's share")]
+    /// A lease, what a check has found, a pause, traffic, what ran, or a project's account.
+    #[error(
+        "malformed record of a lease, a check, a pause, the traffic, the history or a project's share"
+    )]
     Record(#[from] CborError),
     /// A lease, a registration, or a key change.
     #[error("the record of a lease, a registration or a revoked key")]
@@ -184,6 +188,7 @@ impl Volunteer {
             takers: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
             ledger: Ledger::default(),
+            history: History::default(),
             outbox: Outbox::default(),
             landing: VecDeque::new(),
             wishes: Wishes::default(),
@@ -219,6 +224,7 @@ impl Volunteer {
                 CHECK_PREFIX => this.checks.restore(&value)?,
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
+                HISTORY_PREFIX => this.history.restore(&key, &value)?,
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
                 SHARE_PREFIX => this.shares.restore(&value)?,
@@ -424,6 +430,7 @@ impl Volunteer {
         // A result must not be lost with its lease: it comes first, should they need two commits.
         let (mut all, mark) = self.custody.writes();
         all.extend(writes);
+        all.extend(self.history.writes());
         let id = self.outbox.commit(all, released);
         self.landing.push_back((id, mark));
         id

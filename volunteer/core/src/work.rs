@@ -104,6 +104,8 @@ pub(crate) struct Job {
     grounds: Arc<Grounds>,
     /// False until the lease is durable, and would be released after a crash.
     durable: bool,
+    /// Bytes that were fetched for it and for none before it.
+    pub fetched: u64,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,8 @@ struct StoredPackage {
     state: PackageState,
     tries: Backoff,
     last_use: Mono,
+    /// Bytes that were fetched and are not yet charged to a job.
+    uncharged: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,9 +187,11 @@ impl Work {
             state: PackageState::Wanted,
             tries: Backoff::default(),
             last_use: now.mono,
+            uncharged: 0,
         });
         let (stage, lapsed, still, durable) = (Stage::Waiting, false, false, false);
-        let job = Job { lease, offer, stage, since: now.wall, lapsed, still, grounds, durable };
+        let (since, fetched) = (now.wall, 0);
+        let job = Job { lease, offer, stage, since, lapsed, still, grounds, durable, fetched };
         self.jobs.insert(job.lease.id(), job);
     }
 
@@ -230,15 +236,14 @@ impl Work {
 
     /// Tasks whose package is here and that may begin; they count as running from now on.
     pub fn start_ready(&mut self, now: Timestamp) -> Vec<Order> {
-        let here = |packages: &BTreeMap<BlobHash, StoredPackage>, hash: &BlobHash| {
-            packages.get(hash).is_some_and(|it| it.state == PackageState::Here)
-        };
         let mut orders = Vec::new();
         for (lease, job) in &mut self.jobs {
             let waits = job.stage == Stage::Waiting && job.durable;
-            let package = job.offer.package.hash;
-            if waits && here(&self.packages, &package) {
+            let package = self.packages.get_mut(&job.offer.package.hash);
+            let here = package.filter(|package| waits && package.state == PackageState::Here);
+            if let Some(package) = here {
                 job.enter(Stage::Running, now);
+                job.fetched = std::mem::take(&mut package.uncharged);
                 orders.push(order(*lease, job));
             }
         }
@@ -265,7 +270,7 @@ impl Work {
         let Some(package) = self.packages.get_mut(&hash) else { return 0 };
         let size = package.size;
         let (state, tries) = (PackageState::Here, Backoff::default());
-        *package = StoredPackage { size, state, tries, last_use: now };
+        *package = StoredPackage { size, state, tries, last_use: now, uncharged: size };
         size
     }
 

@@ -185,13 +185,14 @@ impl Volunteer {
     /// What runs for long is on the accounts of its projects before it ends.
     pub(crate) fn record_shares(&mut self) {
         if self.shares.checkpoint() {
-            self.commit_shares();
+            self.commit_accounts();
         }
     }
 
-    pub(crate) fn commit_shares(&mut self) {
+    /// Makes durable what projects had and what ran, as far as that is new.
+    pub(crate) fn commit_accounts(&mut self) {
         let writes = self.shares.writes();
-        if !writes.is_empty() {
+        if !writes.is_empty() || self.history.has_writes() {
             self.commit(writes, Vec::new());
         }
     }

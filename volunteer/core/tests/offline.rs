@@ -4,11 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use capability::statements::{Ended, Intent, Lease, Ownership};
-use capability::{Ed25519, Verified};
+use capability::statements::{Blob, BlobPart, Ended, Intent, Lease, Log, Ownership, StepReport};
+use capability::{BlobHash, Ed25519, Verified, encrypted_size};
 use mesh_core::{Answer, Ask};
 use support::{BROKER, Bench, START, accepted, key, offered, outcome, peer, result_in};
-use volunteer_core::{Action, Decline, Input, News, Offline};
+use volunteer_core::{Action, Decline, Fate, Input, News, Offline, Outcome};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -59,6 +59,39 @@ fn an_offline_lease_is_not_renewed_and_its_result_comes_home_when_there_is_a_bro
     bench.handed_over(to, bundle.id());
     bench.receive(accepted(&result));
     assert!(!bench.news().iter().any(|it| matches!(it, News::Lapsed { .. })));
+}
+
+#[test]
+fn a_result_whose_offer_has_expired_meanwhile_is_let_go_with_its_blobs_and_told_once() {
+    let mut bench = Bench::ready(1);
+    let lease = hold_offline(&mut bench);
+    bench.handle(Input::BrokerDown { peer: peer(BROKER) });
+    let blob = Blob { hash: BlobHash::of(b"log"), size: encrypted_size(600) };
+    let log = Log::Blob(BlobPart { blob: 0, size: 600, hash: BlobHash::of(b"plain") });
+    let (name, ending) = ("a".into(), String::new());
+    let step = StepReport { name, exit: Some(0), ending, wall_ms: 0, cpu_ms: 0, memory: 0, log };
+    let (steps, blobs) = (vec![step], vec![blob]);
+    bench.ran(lease.id(), Outcome { steps, blobs, ..outcome(Ended::Passed) });
+    bench.pass(22 * HOUR);
+    assert_eq!(bench.volunteer.undelivered(), 1, "its offer has two hours left");
+    bench.news();
+
+    // So it is also if the machine was switched off over the end.
+    let mut bench = bench.restart();
+    bench.pass(48 * HOUR);
+    let told = bench.news().into_iter().filter(|it| matches!(it, News::Expired { .. }));
+    assert_eq!(told.count(), 1);
+    assert!(!bench.volunteer.needs_blob(&blob.hash));
+    let dropped =
+        bench.find(|it| if let Action::DropBlobs(it) = it { Some(it.clone()) } else { None });
+    assert_eq!(dropped, Some(vec![blob.hash]));
+    assert_eq!(bench.volunteer.history(u64::MAX, 1).next().map(|it| it.1), Some(Fate::Unknown));
+    bench.connect(BROKER);
+    assert_eq!(bench.find_handover(), None);
+
+    let mut bench = bench.restart();
+    bench.pass(SECOND);
+    assert!(!bench.news().iter().any(|it| matches!(it, News::Expired { .. })));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::amounts::{Amount, Cores};
 
 use crate::commands::Kind;
 
+use crate::history::MAX_PAGE;
+
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
 /// Exit codes: 0 done; 1 the job of `exec` failed, or a receipt is not sound; 2 usage; 3 a wrong
@@ -95,6 +97,8 @@ pub enum Command {
     },
     /// What masters have said about your results, and what they credit you with.
     Results(ResultsArgs),
+    /// What ran on this machine, the newest first: how it ended, what it took, what its project said.
+    History(HistoryArgs),
     /// Runs a job file here, in the sandbox that a leased job gets, without a daemon, keys or a network.
     /// Exit code 1 if the job fails, 6 if it cannot run here.
     Exec(ExecArgs),
@@ -378,6 +382,20 @@ pub struct ResultsArgs {
     pub shown: Shown,
 }
 
+/// What of the history.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Only what ran before the run of this number.
+    #[arg(long, value_name = "NUMBER")]
+    pub before: Option<u64>,
+    /// At most so many runs; 1 to 500.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = page_limit)]
+    pub limit: usize,
+    /// How to show it.
+    #[command(flatten)]
+    pub shown: Shown,
+}
+
 /// What to run, and where its results go.
 #[derive(Debug, Args)]
 pub struct ExecArgs {
@@ -443,6 +461,11 @@ pub struct LogsArgs {
     /// Which daemon, and how to show it: JSON comes as an object a line.
     #[command(flatten)]
     pub shown: Shown,
+}
+
+fn page_limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+    limit.ok_or_else(|| format!("a page has 1 to {MAX_PAGE} runs"))
 }
 
 /// A pause.

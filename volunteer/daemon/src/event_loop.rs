@@ -18,6 +18,7 @@ use volunteer_core::{Action, Input, News, Quiet, Volunteer};
 use crate::Equipment;
 use crate::config::Settings;
 use crate::face::Question;
+use crate::history;
 use crate::hours::Hours;
 use crate::job::{Executor, Place, Ran};
 use crate::live;
@@ -363,6 +364,9 @@ impl EventLoop {
             Question::Status(answer) => drop(answer.send(self.status())),
             Question::Receipts(answer) => {
                 drop(answer.send(self.core.receipts().cloned().collect()));
+            }
+            Question::History(asked, answer) => {
+                drop(answer.send(history::page(&self.core, asked)));
             }
             Question::WhyNot(project, answer) => {
                 let reasons = self.core.why_not(project);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use volunteer_core::{Input, MAX_NOTE, Pause, Tail};
 
+use crate::history::{HistoryPage, PageAsked};
 use crate::log_events::{self, Extent};
 use crate::receipts;
 use crate::status::{Advice, Status};
@@ -29,6 +30,8 @@ pub enum Question {
     Status(oneshot::Sender<Status>),
     /// The receipts that are kept, the oldest first.
     Receipts(oneshot::Sender<Vec<Verified<Receipt>>>),
+    /// A page of what ran.
+    History(PageAsked, oneshot::Sender<HistoryPage>),
     /// Why nothing more of a project runs, and what to do.
     WhyNot(ProjectKey, oneshot::Sender<Vec<Advice>>),
     /// Why a job in hand was taken; nothing if it is not in hand.
@@ -57,6 +60,7 @@ pub fn routes(me: PublicKey, questions: Questions) -> Router {
         .route("/api/v1/jobs/{lease}/why", get(why_job))
         .route("/api/v1/jobs/{lease}/log", get(log))
         .route("/api/v1/receipts", get(move |questions| receipts(me, questions)))
+        .route("/api/v1/history", get(history))
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
         .route("/api/v1/drain", post(drain))
@@ -220,6 +224,13 @@ async fn drain(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+async fn history(State(questions): State<Questions>, Query(asked): Query<PageAsked>) -> Response {
+    match ask(&questions, |answer| Question::History(asked, answer)).await {
+        Some(page) => Json(page).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn ask<T>(

@@ -15,6 +15,7 @@ mod config;
 mod daemon;
 mod event_loop;
 mod face;
+mod history;
 mod hours;
 mod in_hand;
 mod job;

@@ -342,7 +342,8 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
     }
 }
 
-fn receipt(receipt: &Receipt) -> ReceiptStatus {
+/// One receipt.
+pub fn receipt(receipt: &Receipt) -> ReceiptStatus {
     let (verdict, reason, credit) = verdict(&receipt.verdict);
     ReceiptStatus {
         project: receipt.project.to_string(),

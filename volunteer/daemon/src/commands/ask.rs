@@ -18,6 +18,7 @@ use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
 use crate::face::{DrainAsked, PauseAsked, WISH_HEADER};
+use crate::history::{HistoryPage, PageAsked};
 use crate::status::{Advice, Status};
 
 /// A daemon that does not answer by then is stuck.
@@ -197,6 +198,14 @@ pub fn get<T: DeserializeOwned>(
 pub fn receipts(common: &CommonArgs, whom: &Whom) -> Outcome<impl Read + use<>> {
     let body = body(&agent(), common, whom, "receipts")?.ok_or_else(nothing_there)?;
     Ok(body.into_with_config().limit(MAX_LIST_BYTES).reader())
+}
+
+/// A page of what ran.
+pub fn history(common: &CommonArgs, whom: &Whom, asked: PageAsked) -> Outcome<HistoryPage> {
+    let PageAsked { before, limit } = asked;
+    let before = before.map(|number| format!("before={number}&")).unwrap_or_default();
+    let limit = limit.map(|limit| format!("limit={limit}")).unwrap_or_default();
+    get(common, whom, &format!("history?{before}{limit}"))?.ok_or_else(nothing_there)
 }
 
 /// What it says at `path`, as it comes, however long that takes.

@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod doctor;
 mod exec;
+mod history;
 mod init;
 mod job_log;
 mod jobs;
@@ -49,6 +50,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Logs(arguments) => job_log::print(&common, &arguments),
         Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
         Command::Results(asked) => results(&common, &asked),
+        Command::History(asked) => history::run(&common, &asked),
         Command::Exec(arguments) => exec::run(&common, &arguments, equipment),
         Command::Service { command } => service::run(&common, command),
         Command::Completions { shell } => completions::print(shell),

@@ -7,7 +7,7 @@ use capability::statements::{Ended, Log};
 use capability::{Runtime, Step};
 use mesh_core::HandoverAnswer;
 use mesh_shell::peer_key;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Broker, ask, is_offered, report_in, start, start_with, volunteer};
 
@@ -46,6 +46,51 @@ async fn a_job_is_pulled_run_in_the_sandbox_returned_and_credited() {
         (&results["undelivered"], &results["receipts"][0]["verdict"]),
         (&0.into(), &"accepted".into())
     );
+
+    // What it keeps anybody can check, and that there was a run its owner can see.
+    let path = directory.path().join("receipts.txt");
+    let file = path.to_str().unwrap();
+    let run = |arguments: &[&str]| volunteer(directory.path()).args(arguments).output().unwrap();
+    assert!(run(&["results", "--receipts", file]).status.success());
+    assert!(run(&["results", "--verify"]).status.success());
+    let history = ask(directory.path(), &["history", "--json"]);
+    drop(daemon);
+    let checked = ask(directory.path(), &["results", "--verify", file, "--json"]);
+    assert_eq!((&checked["bad"], &checked["totals"][0]["credit"]), (&json!([]), &1234.into()));
+    assert_eq!(checked["totals"][0]["volunteer"], result.signer().to_string());
+    let past = &history["runs"][0];
+    assert_eq!((&past["name"], &past["ended"]), (&"hello".into(), &"failed".into()));
+    assert_eq!((&past["result"], &past["receipt"]["credit"]), (&"judged".into(), &1234.into()));
+    assert!(past["wall_ms"].as_u64() > Some(0) && past["fetched"].as_u64() > Some(0), "{past}");
+    assert!(past["sent"].as_u64() > Some(5000), "the long log: {past}");
+    assert_eq!((&history["next"], history["runs"].as_array().unwrap().len()), (&Value::Null, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_complete_when_the_daemon_was_killed_is_handed_over_by_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: vec!["true".to_owned()] };
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("out/file", b"kept")]).await;
+    let daemon = start(directory.path(), &broker.address);
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let (_, result) = broker.serve().await;
+
+    // No receipt came, and the broker may have lost everything; the next process tries again.
+    drop(daemon);
+    broker.forget_everything();
+    broker.show(Vec::new());
+    let daemon = start(directory.path(), &broker.address);
+    let (peer, again) = broker.serve().await;
+
+    assert_eq!(again.id(), result.id());
+    let [blob] = result.blobs.as_slice() else { panic!("the artifact") };
+    assert!(broker.has(&blob.hash), "it came with the result");
+    let fate = || ask(directory.path(), &["history", "--json"])["runs"][0]["result"].clone();
+    assert_eq!(fate(), "waiting");
+    assert_eq!(broker.give_receipt(peer, &again).await, HandoverAnswer::Taken);
+    assert_eq!(fate(), "judged");
     drop(daemon);
 }
 

@@ -138,6 +138,17 @@ impl Broker {
         self.held = None;
     }
 
+    /// As if it were destroyed with its disk, and another one had its key.
+    pub fn forget_everything(&mut self) {
+        self.forget_ad_and_pull();
+        self.blobs.clear();
+    }
+
+    /// Whether the blob was brought.
+    pub fn has(&self, blob: &BlobHash) -> bool {
+        self.blobs.contains_key(blob)
+    }
+
     /// Answers whatever the volunteer asks until it hands its result over; gives that.
     pub async fn serve(&mut self) -> (PeerKey, Verified<JobResult>) {
         loop {
