@@ -25,7 +25,7 @@ pub enum FactKind {
 }
 
 /// Facts that stand alone.
-const FACTS: [(&str, FactKind); 27] = [
+const FACTS: [(&str, FactKind); 28] = [
     ("arch", FactKind::Word),
     ("cpu.features", FactKind::Words),
     ("cpu.level", FactKind::Number),
@@ -49,6 +49,7 @@ const FACTS: [(&str, FactKind); 27] = [
     ("os.family", FactKind::Word),
     ("sandbox.layers", FactKind::Words),
     ("wasi", FactKind::Word),
+    ("wasi.versions", FactKind::Words),
     ("wasm.engine", FactKind::Word),
     ("wasm.engine.version", FactKind::Version),
     ("wasm.features", FactKind::Words),

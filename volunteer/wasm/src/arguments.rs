@@ -11,7 +11,7 @@ macro_rules! engine_version {
     };
 }
 
-/// Runs one WebAssembly module with WASI preview 1.
+/// Runs one WebAssembly module with WASI preview 1, or a component with preview 2.
 ///
 /// With `--features` alone it prints in JSON what guests may use, and runs nothing.
 #[derive(Debug, Parser)]
@@ -71,7 +71,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// The module, in WebAssembly's binary format: a file inside the guest's folder, with its path
+    /// The module or component, in WebAssembly's binary format: a file inside the guest's folder, with its path
     /// from there. Links are not followed, as the guest may have made them.
     ///
     /// `--` before it keeps it and what follows from being taken for options.

@@ -14,12 +14,13 @@ pub struct MemoryBudget {
     granted_last: u64,
 }
 
-/// A C program has one; each may take address space up to [`MemoryBudget::new`]'s limit or 4 GiB.
+/// A C program has one, a component two or three; each may take address space up to [`MemoryBudget::new`]'s limit or 4 GiB.
 const MEMORIES: usize = 8;
 /// A C program has one.
 const TABLES: usize = 64;
-/// The runner makes one.
-const INSTANCES: usize = 1;
+/// The runner makes one of a module. A component is several: itself, and those that stand between it
+/// and the host. Each takes some KiB.
+const INSTANCES: usize = 64;
 /// An entry of a table is a pointer.
 const TABLE_ENTRY: u64 = size_of::<usize>() as u64;
 

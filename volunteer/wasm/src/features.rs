@@ -8,7 +8,7 @@ use serde::Serialize;
 use wasmtime::{Engine, Error, Module};
 
 use crate::arguments::ENGINE_VERSION;
-use crate::run;
+use crate::engine;
 
 /// What the engine can do, as `--features` prints it in JSON.
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub struct Features {
 impl Features {
     /// Tries them all.
     pub fn try_all() -> Result<Self, Error> {
-        let engine = Engine::new(&run::common_config())?;
+        let engine = Engine::new(&engine::common_config())?;
         let works = |(_, module): &&(&str, &[u8])| compiles(&engine, module);
         Ok(Self {
             runner: env!("CARGO_PKG_VERSION"),
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_the_engine_does_not_know_is_no_feature() {
-        let engine = Engine::new(&run::common_config()).expect("an engine");
+        let engine = Engine::new(&engine::common_config()).expect("an engine");
         assert!(!compiles(&engine, b"\x0a\x01"));
         // Without shared memory modules of two runs compute the same.
         let features = Features::try_all().expect("an engine").features;

@@ -1,4 +1,5 @@
-//! Runs one WebAssembly module with WASI preview 1, in a process of its own.
+//! Runs one WebAssembly module with WASI preview 1, or a component with preview 2, in a process of
+//! its own.
 //!
 //! A process of its own because the daemon must be able to kill a job at any moment: neither fuel
 //! nor epochs interrupt a guest that sits in a host call, and compiling happens before either
@@ -10,29 +11,32 @@
 //! - its arguments, after the file name of the module, and the variables given by `--env`
 //! - `/work`, which is the folder given by `--dir`, to read and to write; nothing above it
 //! - standard output and standard error, inherited; standard input at its end
-//! - clocks and random numbers; no sockets, no other file, no other variable
+//! - clocks and random numbers; no sockets, no names looked up, no other file, no other variable
 //!
 //! # How it ends
 //!
 //! | exit code | what happened |
 //! |---|---|
-//! | 0 to 125 | the guest exited with this code |
+//! | 0 to 125 | the guest exited with this code; a component with 0 or 1, which is all that its `run` tells |
 //! | 126 | refused: the module cannot be run here |
 //! | 127 | failed: the runner could not do its part, or was called wrongly |
 //! | 134 | trapped: the guest did what WebAssembly forbids, or overflowed its stack |
 //! | 152 | out of fuel |
 //!
-//! WASI leaves 126 and above to the host, so a guest cannot imitate these. Whenever the code is 126
-//! or above, the last line of standard error is the runner's: `talkoot-wasm-runner: <reason>`.
+//! WASI leaves 126 and above to the host, and preview 2 knows success and failure alone, so a guest
+//! cannot imitate these. Whenever the code is 126 or above, the last line of standard error is the
+//! runner's: `talkoot-wasm-runner: <reason>`.
 //! `--report` writes the same as JSON, with the fuel used. A signal instead of a code means that
 //! the parent's limits struck: when memory for compiling runs out, that is SIGABRT.
 
 mod arguments;
 mod budget;
 mod ending;
+mod engine;
 mod features;
 mod module_file;
 mod own_limits;
+mod program;
 mod report;
 mod run;
 mod unlinked;

@@ -11,14 +11,23 @@ use crate::ending::Ending;
 /// 30 MB takes 18 s and 670 MB.
 pub const MODULE_LIMIT: u64 = 32 << 20;
 
+/// What a file says that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A core module.
+    Module,
+    /// A component.
+    Component,
+}
+
 /// Reads the module at `path` from `folder`, and nothing outside: an earlier step of the job may have
 /// put links in its place, or a pipe.
 ///
 /// # Errors
 ///
-/// [`Ending::Refused`] if it is not there, too large, or not a core module in binary format: the
-/// job named and packed it. [`Ending::Failed`] if this machine cannot read it.
-pub fn read(folder: &Path, path: &Path) -> Result<Vec<u8>, Ending> {
+/// [`Ending::Refused`] if it is not there, too large, or neither a module nor a component in binary
+/// format: the job named and packed it. [`Ending::Failed`] if this machine cannot read it.
+pub fn read(folder: &Path, path: &Path) -> Result<(Format, Vec<u8>), Ending> {
     let reason = |error| format!("cannot read the module {}: {error}", path.display());
     let names = names(path).ok_or_else(|| {
         Ending::refused(format_args!("the module {} is not inside the folder", path.display()))
@@ -43,10 +52,8 @@ pub fn read(folder: &Path, path: &Path) -> Result<Vec<u8>, Ending> {
         )));
     }
     match bytes.first_chunk() {
-        Some(b"\0asm\x01\0\0\0") => Ok(bytes),
-        Some(b"\0asm\x0d\0\x01\0") => {
-            Err(Ending::refused("a component; only core modules with WASI preview 1 can be run"))
-        }
+        Some(b"\0asm\x01\0\0\0") => Ok((Format::Module, bytes)),
+        Some(b"\0asm\x0d\0\x01\0") => Ok((Format::Component, bytes)),
         _ => Err(Ending::refused("not a WebAssembly module in binary format")),
     }
 }

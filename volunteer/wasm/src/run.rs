@@ -1,33 +1,33 @@
-//! Compiling the module and calling its `_start`.
+//! Running a guest to its end.
 
 use tokio::runtime;
-use wasmtime::{
-    Config, Engine, Error, ExternType, InstancePre, Linker, Module, Store, Trap,
-    WasmBacktraceDetails,
-};
+use wasmtime::component::{self, Component};
+use wasmtime::{Engine, Error, ExternType, InstancePre, Linker, Module, Store, Trap};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+use wasmtime_wasi::p2::{self, bindings::CommandPre};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::arguments::Arguments;
 use crate::budget::MemoryBudget;
 use crate::ending::{Ending, Finished};
-use crate::module_file;
+use crate::engine;
+use crate::program::Program;
 
-/// Runs the module that `arguments` name, to its end.
+/// Runs the guest that `arguments` name, to its end.
 pub fn run(arguments: &Arguments) -> Finished {
     let (guest, mut store) = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(ending) => return ending.into(),
     };
     // On this thread alone: a task is accounted as one core, and starting a pool would take longer
-    // than most modules. The clock is for `poll_oneoff`, with which guests sleep.
+    // than most guests. The clock is for `poll_oneoff`, with which guests sleep.
     let runtime = match runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             return Ending::failed(format_args!("cannot start a runtime: {error}")).into();
         }
     };
-    let ending = runtime.block_on(execute(&guest, &mut store));
+    let ending = runtime.block_on(guest.execute(&mut store));
     let fuel_used = arguments.fuel.map(|given| {
         let left = store.get_fuel().expect("fuel is counted whenever it is given");
         given - left
@@ -41,23 +41,43 @@ struct Host {
     budget: MemoryBudget,
 }
 
-const ENTRY: &str = "_start";
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
 
-fn prepare(arguments: &Arguments) -> Result<(InstancePre<Host>, Store<Host>), Ending> {
-    let bytes = module_file::read(&arguments.dir, &arguments.module)?;
-    let engine = Engine::new(&config(arguments))
+/// A guest whose imports are all there, and its entry.
+enum Guest {
+    Module(InstancePre<Host>),
+    Component(CommandPre<Host>),
+}
+
+/// What a module exports to be run.
+const ENTRY: &str = "_start";
+/// What a component exports, behind which is a version.
+const COMPONENT_ENTRY: &str = "wasi:cli/run";
+
+fn prepare(arguments: &Arguments) -> Result<(Guest, Store<Host>), Ending> {
+    let engine = Engine::new(&engine::config(arguments))
         .map_err(|error| Ending::failed(format_args!("cannot set up the engine: {error:#}")))?;
-    let module = Module::from_binary(&engine, &bytes).map_err(|error| refused(&error))?;
-    if !has_entry(&module) {
+    let guest = match Program::load(&engine, arguments)? {
+        Program::Module(module) => Guest::Module(link_module(&engine, &module)?),
+        Program::Component(component) => Guest::Component(link_component(&engine, &component)?),
+    };
+    Ok((guest, store(&engine, arguments)?))
+}
+
+fn link_module(engine: &Engine, module: &Module) -> Result<InstancePre<Host>, Ending> {
+    if !has_entry(module) {
         return Err(Ending::refused(format_args!(
             "the module exports no function `{ENTRY}` without parameters and results"
         )));
     }
-    let mut linker = Linker::new(&engine);
+    let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |host: &mut Host| &mut host.wasi)
-        .map_err(|error| Ending::failed(format_args!("cannot define the imports: {error:#}")))?;
-    let guest = linker.instantiate_pre(&module).map_err(|error| refused(&error))?;
-    Ok((guest, store(&engine, arguments)?))
+        .map_err(|error| cannot_define(&error))?;
+    linker.instantiate_pre(module).map_err(|error| refused(&error))
 }
 
 fn has_entry(module: &Module) -> bool {
@@ -65,12 +85,28 @@ fn has_entry(module: &Module) -> bool {
     entry.params().len() == 0 && entry.results().len() == 0
 }
 
-async fn execute(guest: &InstancePre<Host>, store: &mut Store<Host>) -> Ending {
+fn link_component(engine: &Engine, component: &Component) -> Result<CommandPre<Host>, Ending> {
+    let mut linker = component::Linker::new(engine);
+    p2::add_to_linker_async(&mut linker).map_err(|error| cannot_define(&error))?;
+    let pre = linker.instantiate_pre(component).map_err(|error| refused(&error))?;
+    CommandPre::new(pre).map_err(|error| {
+        Ending::refused(format_args!("the component exports no `{COMPONENT_ENTRY}`: {error:#}"))
+    })
+}
+
+impl Guest {
+    async fn execute(&self, store: &mut Store<Host>) -> Ending {
+        match self {
+            Self::Module(module) => execute_module(module, store).await,
+            Self::Component(component) => execute_component(component, store).await,
+        }
+    }
+}
+
+async fn execute_module(guest: &InstancePre<Host>, store: &mut Store<Host>) -> Ending {
     let instance = match guest.instantiate_async(&mut *store).await {
         Ok(instance) => instance,
-        // A start section runs already here; all other errors come before any instruction.
-        Err(error) if error.is::<Trap>() || error.is::<I32Exit>() => return ending(&error),
-        Err(error) => return refused(&error),
+        Err(error) => return not_instantiated(&error),
     };
     let entry = instance
         .get_typed_func::<(), ()>(&mut *store, ENTRY)
@@ -79,6 +115,22 @@ async fn execute(guest: &InstancePre<Host>, store: &mut Store<Host>) -> Ending {
         Ok(()) => Ending::Exited { code: 0 },
         Err(error) => ending(&error),
     }
+}
+
+async fn execute_component(guest: &CommandPre<Host>, store: &mut Store<Host>) -> Ending {
+    let command = match guest.instantiate_async(&mut *store).await {
+        Ok(command) => command,
+        Err(error) => return not_instantiated(&error),
+    };
+    match command.wasi_cli_run().call_run(store).await {
+        Ok(result) => Ending::Exited { code: result.is_err().into() },
+        Err(error) => ending(&error),
+    }
+}
+
+/// A start section runs already then; all other errors come before any instruction.
+fn not_instantiated(error: &Error) -> Ending {
+    if error.is::<Trap>() || error.is::<I32Exit>() { ending(error) } else { refused(error) }
 }
 
 fn ending(error: &Error) -> Ending {
@@ -97,6 +149,10 @@ fn refused(error: &Error) -> Ending {
     Ending::refused(format_args!("{error:#}"))
 }
 
+fn cannot_define(error: &Error) -> Ending {
+    Ending::failed(format_args!("cannot define the imports: {error:#}"))
+}
+
 fn store(engine: &Engine, arguments: &Arguments) -> Result<Store<Host>, Ending> {
     let host = Host { wasi: wasi(arguments)?, budget: MemoryBudget::new(arguments.memory) };
     let mut store = Store::new(engine, host);
@@ -107,6 +163,8 @@ fn store(engine: &Engine, arguments: &Arguments) -> Result<Store<Host>, Ending> 
     Ok(store)
 }
 
+/// The same for both: that of preview 1 is made of that of preview 2, in which no socket is allowed
+/// unless one says so.
 fn wasi(arguments: &Arguments) -> Result<WasiP1Ctx, Ending> {
     let name = arguments.module.file_name().unwrap_or_default().to_string_lossy();
     let mut builder = WasiCtxBuilder::new();
@@ -125,54 +183,4 @@ fn wasi(arguments: &Arguments) -> Result<WasiP1Ctx, Ending> {
             Ending::failed(format_args!("cannot open the folder {folder}: {error:#}"))
         })?;
     Ok(builder.build_p1())
-}
-
-/// Bytes of machine stack that the guest's calls may take. C keeps its own stack in linear memory.
-const GUEST_STACK: usize = 1 << 20;
-/// Bytes of machine stack for the guest and, above it, the host calls that it makes.
-const STACK: usize = GUEST_STACK + (1 << 20);
-
-/// Guards that catch what an access with a constant offset adds to a checked address.
-const SMALL_GUARD: u64 = 64 << 10;
-
-fn config(arguments: &Arguments) -> Config {
-    let mut config = common_config();
-    config.consume_fuel(arguments.fuel.is_some());
-    if address_space_is_limited() {
-        // A memory cannot then have the 4 GiB of addresses that make checks of bounds unnecessary.
-        config
-            .memory_reservation(arguments.memory)
-            .memory_reservation_for_growth(0)
-            .memory_guard_size(SMALL_GUARD);
-    }
-    config
-}
-
-/// What is the same for all guests.
-pub fn common_config() -> Config {
-    let mut config = Config::new();
-    config
-        .max_wasm_stack(GUEST_STACK)
-        .async_stack_size(STACK)
-        // Masters compare the results of different machines byte by byte; the bits of a NaN, and
-        // relaxed vector instructions, depend on the processor unless told otherwise.
-        .cranelift_nan_canonicalization(true)
-        .relaxed_simd_deterministic(true)
-        // A module runs once in a process: an image to instantiate from again is of no use.
-        .memory_init_cow(false)
-        // A reason is one line: what backtraces need is not made.
-        .wasm_backtrace_max_frames(None)
-        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .generate_address_map(false);
-    config
-}
-
-#[cfg(unix)]
-fn address_space_is_limited() -> bool {
-    rustix::process::getrlimit(rustix::process::Resource::As).current.is_some()
-}
-
-#[cfg(not(unix))]
-fn address_space_is_limited() -> bool {
-    false
 }

@@ -307,7 +307,6 @@ fn what_is_no_module_is_refused() {
         (b"\0asm", text),
         (b"(module)", text),
         (b"\x7fELF\x02\x01\x01\0\0\0\0\0", text),
-        (b"\0asm\x0d\0\x01\0", "a component"),
         (b"\0asm\x01\0\0\0garbage", "refused: "),
     ] {
         Run::of_bytes(bytes).start().expect_verdict(126, reason);

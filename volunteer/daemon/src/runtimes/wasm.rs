@@ -1,4 +1,5 @@
-//! WebAssembly modules with WASI preview 1, by the runner beside this program.
+//! WebAssembly modules with WASI preview 1, and components with preview 2, by the runner beside this
+//! program.
 //!
 //! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine keeps
 //! the module in, the runner limits itself and gives up root's rights, and the ad says so.
@@ -35,6 +36,16 @@ const OUT_OF_FUEL: i32 = 152;
 
 /// A module whose `_start` does nothing.
 const EMPTY_MODULE: [u8; 36] = *b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+
+/// A component whose `run` does nothing.
+const EMPTY_COMPONENT: [u8; 119] = *b"\0asm\r\0\x01\0\x01$\0asm\x01\0\0\0\x01\x05\x01`\0\x01\x7f\x03\x02\x01\0\x07\x07\x01\x03run\0\0\n\x06\x01\x04\0A\0\x0b\x02\x04\x01\0\0\0\x06\t\x01\0\0\x01\0\x03run\x07\x08\x02j\0\0@\0\0\0\x08\x06\x01\0\0\0\0\x01\x05\n\x01\x01\x01\0\x03run\x01\0\x0b\x18\x01\0\x12wasi:cli/run@0.2.0\x05\0\0";
+
+/// What is tried before anything is advertised, by what it is.
+const TRIALS: [(&str, &[u8]); 2] =
+    [("an empty module", &EMPTY_MODULE), ("an empty component", &EMPTY_COMPONENT)];
+
+/// The versions of WASI that those need.
+const WASI: [&str; 2] = ["preview1", "preview2"];
 
 /// What the ad says where there is no sandbox.
 const BARE_STRENGTH: &str = "wasm process, no sandbox";
@@ -73,12 +84,11 @@ impl Wasm {
         self.isolation.sandbox().is_ok()
     }
 
-    /// Runs the module that does nothing.
-    fn try_empty_module(&self) -> Result<(), String> {
+    /// Runs a guest that does nothing.
+    fn try_empty(&self, what: &str, guest: &[u8]) -> Result<(), String> {
         let work =
             tempfile::tempdir().map_err(|error| format!("no directory to try in: {error}"))?;
-        let module = work.path().join("empty.wasm");
-        std::fs::write(&module, EMPTY_MODULE).map_err(|error| error.to_string())?;
+        std::fs::write(work.path().join("empty.wasm"), guest).map_err(|error| error.to_string())?;
         let step = StepOrder {
             command: &["empty.wasm".to_owned()],
             environment: &[].into(),
@@ -92,7 +102,7 @@ impl Wasm {
         let end = wait();
         match end.ending {
             Ending::Exited { code: 0 } => Ok(()),
-            ending => Err(format!("an empty module ended with {ending:?} {}", end.note)),
+            ending => Err(format!("{what} ended with {ending:?} {}", end.note)),
         }
     }
 }
@@ -109,7 +119,7 @@ impl JobRuntime for Wasm {
 
     fn self_test(&self) -> Result<String, String> {
         let engine = Engine::ask(&runner()?)?;
-        self.try_empty_module()?;
+        TRIALS.iter().try_for_each(|(what, guest)| self.try_empty(what, guest))?;
         // A second test would find the same.
         let _ = self.engine.set(engine);
         Ok(if self.has_sandbox() { format!("wasm+{STRENGTH}") } else { BARE_STRENGTH.to_owned() })
@@ -123,7 +133,7 @@ impl JobRuntime for Wasm {
     }
 
     fn system(&self) -> String {
-        "WASI preview 1".to_owned()
+        "WASI preview 1 and 2".to_owned()
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<Step, String> {
@@ -260,7 +270,8 @@ impl Engine {
         let texts = [
             ("os", "wasi"),
             ("arch", "wasm32"),
-            ("wasi", "preview1"),
+            // A single word, and of preview 1, since job files are about that have `wasi = "preview1"`.
+            ("wasi", WASI[0]),
             ("wasm.runner", runner),
             ("wasm.engine", engine),
             ("wasm.engine.version", version),
@@ -270,6 +281,7 @@ impl Engine {
         for (name, value) in texts {
             facts.insert(name, value)?;
         }
+        facts.insert("wasi.versions", WASI.into_iter().collect::<Fact>())?;
         facts.insert("wasm.features", features.iter().map(String::as_str).collect::<Fact>())?;
         let layers = ["wasm"].iter().chain(layers).copied();
         facts.insert("sandbox.layers", layers.collect::<Fact>())?;
@@ -346,6 +358,35 @@ mod tests {
         for (name, _) in facts.iter() {
             assert!(capability::fact_kind(name.as_str()).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_tried_is_what_it_says() {
+        let module = r#"(module (func (export "_start")))"#;
+        let component = r#"(component
+          (core module (func (export "run") (result i32) (i32.const 0)))
+          (core instance (instantiate 0))
+          (alias core export 0 "run" (core func))
+          (func (result (result)) (canon lift (core func 0)))
+          (instance (export "run" (func 0)))
+          (export "wasi:cli/run@0.2.0" (instance 0)))"#;
+        for ((what, guest), text) in TRIALS.iter().zip([module, component]) {
+            assert_eq!(wat::parse_str(text).expect(what), *guest, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_asks_for_preview_1_alone_finds_it_as_before() {
+        let engine = Engine {
+            runner: "0.1.0".to_owned(),
+            engine: "wasmtime".to_owned(),
+            version: "48.0.8".to_owned(),
+            features: Vec::new(),
+        };
+        let facts = engine.facts(&["process"]).expect("within all limits");
+        assert_eq!(facts.get("wasi"), Some(&Fact::from("preview1")));
+        let versions = ["preview1", "preview2"].into_iter().collect();
+        assert_eq!(facts.get("wasi.versions"), Some(&versions));
     }
 
     #[test]
