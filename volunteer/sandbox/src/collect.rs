@@ -109,8 +109,10 @@ mod imp {
     use std::os::fd::OwnedFd;
 
     use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-    use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
+    use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
     use rustix::io::Errno;
+
+    use crate::beneath::open_at;
 
     use super::{CollectCaps, CollectError, Collected, Collection, File, Path, Refused, io};
 
@@ -226,7 +228,7 @@ mod imp {
                 return Err(too_many("levels of directories", MAX_DEPTH as u64));
             }
             let path = if directory.is_empty() { "." } else { directory };
-            match open_beneath(self.root, path, OFlags::DIRECTORY) {
+            match open_at(self.root, path, OFlags::DIRECTORY) {
                 Ok(opened) => {
                     Dir::new(opened).map(Some).map_err(|failure| unreadable(directory, failure))
                 }
@@ -246,7 +248,7 @@ mod imp {
     ) -> Result<Result<Collected, Refused>, CollectError> {
         let refused = |reason| Ok(Err(Refused { path: path.clone(), reason }));
         // Opening a FIFO must not wait for its writer.
-        let file = match open_beneath(root, &path, OFlags::NONBLOCK | OFlags::NOCTTY) {
+        let file = match open_at(root, &path, OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => file,
             Err(Errno::LOOP) => return refused("it is a link"),
             Err(Errno::NXIO) => return refused("it is not a regular file"),
@@ -268,21 +270,6 @@ mod imp {
             return Err(too_many("bytes", caps.bytes_total));
         }
         Ok(Ok(Collected { path, file: File::from(file), size }))
-    }
-
-    fn open_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        loop {
-            match openat2(root, path, flags, Mode::empty(), resolve) {
-                // A rename somewhere on the machine; the kernel asks to try again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
-            }
-        }
     }
 
     fn name_fault(name: &[u8]) -> Option<&'static str> {

@@ -71,6 +71,16 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Compiles the module into this new file, and runs nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["compiled", "fuel"])]
+    pub compile: Option<PathBuf>,
+
+    /// What `--compile` has made of the module: it is run instead, unless it was made by another
+    /// engine or with other settings. It becomes code of this process, so nobody whom you would not
+    /// let run programs may ever have written to it. Opened before this process becomes `--user`.
+    #[arg(long, value_name = "FILE")]
+    pub compiled: Option<PathBuf>,
+
     /// The module or component, in WebAssembly's binary format: a file inside the guest's folder, with its path
     /// from there. Links are not followed, as the guest may have made them.
     ///

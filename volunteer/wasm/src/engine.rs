@@ -1,8 +1,9 @@
 //! The engine's settings, which decide what a guest computes and what it may use.
 
-use wasmtime::{Config, WasmBacktraceDetails};
+use wasmtime::{Config, Engine, WasmBacktraceDetails};
 
 use crate::arguments::Arguments;
+use crate::ending::Ending;
 
 /// Bytes of machine stack that the guest's calls may take. C keeps its own stack in linear memory.
 const GUEST_STACK: usize = 1 << 20;
@@ -12,8 +13,17 @@ const STACK: usize = GUEST_STACK + (1 << 20);
 /// Guards that catch what an access with a constant offset adds to a checked address.
 const SMALL_GUARD: u64 = 64 << 10;
 
-/// Those for a run as `arguments` ask for it.
-pub fn config(arguments: &Arguments) -> Config {
+/// The engine for what `arguments` ask for.
+///
+/// # Errors
+///
+/// [`Ending::Failed`] if this machine has none.
+pub fn start(arguments: &Arguments) -> Result<Engine, Ending> {
+    Engine::new(&config(arguments))
+        .map_err(|error| Ending::failed(format_args!("cannot set up the engine: {error:#}")))
+}
+
+fn config(arguments: &Arguments) -> Config {
     let mut config = common_config();
     config.consume_fuel(arguments.fuel.is_some());
     if address_space_is_limited() {

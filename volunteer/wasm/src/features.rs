@@ -3,6 +3,7 @@
 //! For each there is a module that needs it and next to nothing else; the engine compiles it, or not.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
 use wasmtime::{Engine, Error, Module};
@@ -17,6 +18,8 @@ pub struct Features {
     runner: &'static str,
     engine: &'static str,
     version: &'static str,
+    /// The same where what one runner has compiled can be run by another.
+    compatibility: String,
     features: Vec<&'static str>,
 }
 
@@ -29,6 +32,7 @@ impl Features {
             runner: env!("CARGO_PKG_VERSION"),
             engine: "wasmtime",
             version: ENGINE_VERSION,
+            compatibility: compatibility(&engine),
             features: FEATURES.iter().filter(works).map(|(name, _)| *name).collect(),
         })
     }
@@ -38,6 +42,13 @@ impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
+}
+
+/// A digest of the engine's version and settings and of what it uses of the processor.
+fn compatibility(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// What each module begins with: the magic number and the version of the format.

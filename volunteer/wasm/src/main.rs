@@ -6,6 +6,10 @@
 //! applies. Wall time, processor time, disk space, and the memory that compiling takes are
 //! therefore the parent's to limit; this program limits what only it can see.
 //!
+//! Compiling takes far longer than most guests run, so it can be done apart, with `--compile`, and its
+//! result be given to later runs with `--compiled`. That is native code, which nothing keeps in but
+//! what keeps this process in: see the module docs of `program`.
+//!
 //! # What the guest gets
 //!
 //! - its arguments, after the file name of the module, and the variables given by `--env`
@@ -49,6 +53,7 @@ use std::process::{self, ExitCode};
 use crate::arguments::{Arguments, FEATURES};
 use crate::ending::{Ending, FAILED};
 use crate::features::Features;
+use crate::program::Compiled;
 use crate::report::Report;
 
 fn main() -> ExitCode {
@@ -98,6 +103,10 @@ fn say(text: impl Display) {
 }
 
 fn run_and_report(arguments: &Arguments) -> Ending {
+    let compiled = match arguments.compiled.as_deref().map(Compiled::open).transpose() {
+        Ok(compiled) => compiled,
+        Err(failed) => return failed,
+    };
     if let Err(failed) = own_limits::apply(arguments) {
         return failed;
     }
@@ -109,7 +118,10 @@ fn run_and_report(arguments: &Arguments) -> Ending {
         Ok(report) => report,
         Err(failed) => return failed,
     };
-    let finished = run::run(arguments);
+    let finished = match arguments.compile.as_deref() {
+        None => run::run(arguments, compiled),
+        Some(target) => program::compile(arguments, target).into(),
+    };
     match report.map(|report| report.write(&finished)) {
         Some(Err(failed)) => failed,
         Some(Ok(())) | None => finished.ending,

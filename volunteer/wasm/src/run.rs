@@ -11,11 +11,11 @@ use crate::arguments::Arguments;
 use crate::budget::MemoryBudget;
 use crate::ending::{Ending, Finished};
 use crate::engine;
-use crate::program::Program;
+use crate::program::{Compiled, Program};
 
-/// Runs the guest that `arguments` name, to its end.
-pub fn run(arguments: &Arguments) -> Finished {
-    let (guest, mut store) = match prepare(arguments) {
+/// Runs the guest that `arguments` name, to its end; from `compiled` if that will do.
+pub fn run(arguments: &Arguments, compiled: Option<Compiled>) -> Finished {
+    let (guest, mut store) = match prepare(arguments, compiled) {
         Ok(prepared) => prepared,
         Err(ending) => return ending.into(),
     };
@@ -58,10 +58,12 @@ const ENTRY: &str = "_start";
 /// What a component exports, behind which is a version.
 const COMPONENT_ENTRY: &str = "wasi:cli/run";
 
-fn prepare(arguments: &Arguments) -> Result<(Guest, Store<Host>), Ending> {
-    let engine = Engine::new(&engine::config(arguments))
-        .map_err(|error| Ending::failed(format_args!("cannot set up the engine: {error:#}")))?;
-    let guest = match Program::load(&engine, arguments)? {
+fn prepare(
+    arguments: &Arguments,
+    compiled: Option<Compiled>,
+) -> Result<(Guest, Store<Host>), Ending> {
+    let engine = engine::start(arguments)?;
+    let guest = match Program::load(&engine, arguments, compiled)? {
         Program::Module(module) => Guest::Module(link_module(&engine, &module)?),
         Program::Component(component) => Guest::Component(link_component(&engine, &component)?),
     };

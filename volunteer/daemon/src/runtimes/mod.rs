@@ -157,7 +157,7 @@ pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
             Runtime::Native => {
                 Some(Arc::new(Native::new(Arc::clone(&isolation), Arc::clone(&probing))))
             }
-            Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation)))),
+            Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation), &settings.cache))),
             Runtime::Other(_) => None,
         }
     };

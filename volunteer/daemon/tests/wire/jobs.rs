@@ -1,6 +1,6 @@
 //! From the pull to the receipt.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use capability::statements::{Ended, Log};
@@ -113,6 +113,29 @@ async fn a_module_of_the_sweep_computes_its_share() {
     let Log::Inline(log) = &report.steps[0].log else { panic!("a short log") };
     assert!(log.starts_with(b"task 4 of 100000: n in [4000, 5000)"), "{report:?}");
     assert_eq!(report.runtime, Runtime::Wasm);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_is_compiled_once_for_all_steps_that_run_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = wat::parse_str(include_str!("../../../../examples/untrusted/greeting.wat"));
+    let step = |name: &str| Step { name: name.into(), run: vec!["greeting.wasm".into()] };
+    let steps = vec![step("first"), step("second")];
+    let files: [(&str, &[u8]); 1] = [("greeting.wasm", &module.unwrap())];
+    let mut broker = Broker::start(Runtime::Wasm, steps, &files).await;
+    let _daemon = start(directory.path(), &broker.address);
+    if !is_offered(directory.path(), "wasm") {
+        return broker.expect_no_claim().await;
+    }
+    let kept = || std::fs::read_dir(directory.path().join("state/cache/wasm")).unwrap().count();
+    assert_eq!(kept(), 2, "what was tried before anything was advertised");
+
+    let (_, result) = broker.serve().await;
+
+    assert_eq!(report_in(&result).ended, Ended::Passed);
+    assert_eq!(kept(), 3);
+    let leftover = |path: PathBuf| std::fs::read_dir(path).unwrap().next().is_some();
+    assert!(!leftover(directory.path().join("state/jobs")), "something was left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
