@@ -17,6 +17,19 @@ pub fn spread(mut samples: Vec<Duration>) -> String {
     )
 }
 
+/// Minimum, median and 99th percentile of `samples`, of which there is at least one.
+pub fn lowest(mut samples: Vec<Duration>) -> String {
+    samples.sort_unstable();
+    let at = |percent: usize| samples[(samples.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    format!(
+        "min {:.2} ms, median {:.2} ms, p99 {:.2} ms of {}",
+        at(0),
+        at(50),
+        at(99),
+        samples.len()
+    )
+}
+
 /// From one time to a later one.
 pub fn between(from: jiff::Timestamp, to: jiff::Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()

@@ -16,12 +16,14 @@ mod crowd;
 mod figures;
 mod gossip;
 mod idle;
+mod kernels;
 mod master;
 mod processes;
 mod programs;
 mod site;
 mod swarms;
 mod tasks;
+mod wasm;
 mod wire;
 
 use anyhow::Result;
@@ -42,6 +44,10 @@ enum Arguments {
     Swarms(swarms::SwarmsArgs),
     /// 10,000 volunteers at one broker, and nothing to do.
     Idle(idle::IdleArgs),
+    /// A WebAssembly module that does nothing, from start to exit, compiled before and not.
+    Wasm(wasm::WasmArgs),
+    /// C for WebAssembly beside C for this processor, both by clang.
+    Kernels(kernels::KernelsArgs),
     /// Some of those volunteers: what `idle` starts.
     #[command(hide = true)]
     Crowd(crowd::CrowdArgs),
@@ -55,6 +61,8 @@ fn main() -> Result<()> {
         Arguments::Comeback(args) => comeback::run(&args),
         Arguments::Idle(args) => idle::run(&args),
         Arguments::Swarms(args) => swarms::run(&args),
+        Arguments::Wasm(args) => wasm::run(&args),
+        Arguments::Kernels(args) => kernels::run(&args),
         Arguments::Crowd(args) => crowd::run(&args),
     }
 }

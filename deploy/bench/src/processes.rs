@@ -18,8 +18,9 @@ const TICKS: f64 = 100.0;
 /// Between two looks at a log or a counter.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// The programs that networks are made of, and the volunteer without jobs.
-const PACKAGES: [&str; 4] = ["talkoot-broker", "talkoot-master", "talkoot-volunteer", "bench"];
+/// The programs that networks are made of, what they run, and the volunteer without jobs.
+const PACKAGES: [&str; 5] =
+    ["talkoot-broker", "talkoot-master", "talkoot-volunteer", "talkoot-wasm-runner", "bench"];
 
 /// Builds the programs in release, and gives the folder that they are in: this one's.
 pub fn build() -> Result<PathBuf> {

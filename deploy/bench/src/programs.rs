@@ -49,10 +49,15 @@ impl Programs {
         self.directory.path()
     }
 
+    /// Where `program` is.
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.programs.join(program)
+    }
+
     /// `program` with the state of process `name`, and with the default configuration whatever this
     /// machine is configured to.
     pub fn command(&self, program: &str, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
+        let mut command = Command::new(self.path(program));
         command.arg("--state").arg(self.directory().join(name));
         command.arg("--config").arg("/dev/null");
         command
@@ -67,6 +72,6 @@ impl Programs {
 
     /// Another program of this crate, with its log in the folder too.
     pub fn own(&self, program: &str) -> Command {
-        Command::new(self.programs.join(program))
+        Command::new(self.path(program))
     }
 }
