@@ -182,6 +182,8 @@ pub struct Order {
     pub private: Option<SealedPackage>,
     /// Steps and limits.
     pub job: JobSpec,
+    /// How many cores of the machine it has, at least one.
+    pub cores: u32,
 }
 
 /// Something the shell must now do.

@@ -386,5 +386,6 @@ fn order(lease: StatementId, job: &Job) -> Order {
         package: job.offer.package,
         private: job.offer.package_for(job.lease.volunteer),
         job: job.offer.job.clone(),
+        cores: needs(&job.offer).cores,
     }
 }

@@ -1,5 +1,6 @@
 //! The hostile program of the self-test: runs inside a sandbox, tries to get out, and tells what it reached.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 
+use crate::affinity;
 use crate::sys::{self, Cloned};
 
 /// Names the variable with the path of a file that only the host has.
@@ -28,8 +30,10 @@ pub fn main() -> ExitCode {
     if let Some(gate) = env::var_os(FOREIGN_CALL) {
         return foreign_call(&gate);
     }
-    let breaches: Vec<String> =
-        [identity(), files(), network(), calls(), processes()].into_iter().flatten().collect();
+    let breaches: Vec<String> = [identity(), files(), network(), calls(), cores(), processes()]
+        .into_iter()
+        .flatten()
+        .collect();
     if breaches.is_empty() {
         println!("{VERDICT}");
         return ExitCode::SUCCESS;
@@ -140,6 +144,17 @@ fn calls() -> Breaches {
         breaches.push("the call clone3 is not unknown".to_owned());
     }
     breaches
+}
+
+/// It was given one processor, and asks for all.
+fn cores() -> Breaches {
+    let all: BTreeSet<u32> = (0..64).collect();
+    let answer = affinity::stay_on(&all);
+    let left = affinity::processors().is_ok_and(|now| now.len() != 1);
+    those(&[
+        (answer.is_err(), "it is refused to place its threads, which ends honest programs"),
+        (left, "it uses more processors than it was given"),
+    ])
 }
 
 fn processes() -> Breaches {

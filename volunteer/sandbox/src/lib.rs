@@ -16,6 +16,7 @@
 //!
 //! Only Linux (5.14 or newer) has this sandbox. Elsewhere the same functions exist and answer [`Unavailable`].
 
+mod affinity;
 mod beneath;
 mod collect;
 mod disk_use;
@@ -41,6 +42,7 @@ pub mod helper;
 #[path = "helper_elsewhere.rs"]
 pub mod helper;
 
+pub use affinity::{processors, stay_on};
 pub use beneath::open_beneath;
 pub use collect::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
 pub use disk_use::takes_more_than;

@@ -55,6 +55,7 @@ mod imp {
     use std::time::Duration;
 
     use super::{Helper, Strength, Unavailable};
+    use crate::affinity;
     use crate::helper::HOSTILE;
     use crate::hostile::{CANARY, HOST_PORT, PROCESSES, VERDICT};
     use crate::outcome::{Ending, Outcome};
@@ -116,6 +117,9 @@ mod imp {
             output: 64 << 10,
             processes: PROCESSES,
         };
+        let one = affinity::processors().map(|all| all.into_iter().take(1).collect());
+        spec.processors =
+            one.map_err(|error| unavailable(format!("cannot tell the processors: {error}")))?;
         let port = bait.service.local_addr().map_or(0, |address| address.port());
         let canary = bait.directory.path().join("canary").display().to_string();
         spec.env.insert(HOST_PORT.to_owned(), port.to_string());

@@ -1,10 +1,12 @@
 //! What to run, and within which limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::affinity::MAX_PROCESSORS;
 
 /// A specification travels to the helper in one message; argument vectors and environments of honest jobs are a
 /// hundredth of this.
@@ -38,6 +40,9 @@ pub struct Spec {
     pub toolchain: bool,
     /// What ends the step before its time.
     pub limits: Limits,
+    /// The processors that the job may use, by the kernel's numbers, and sees; all that the daemon may use if there are
+    /// none here. It cannot leave them: that it asks for others is answered as if it were done.
+    pub processors: BTreeSet<u32>,
     /// The user and group id, as the host sees it, that the job runs under if the daemon runs as root. Ignored
     /// otherwise: then it is the daemon's own. Jobs that run at the same time need ids of their own, such as
     /// [`DEFAULT_HOST_UID`] plus a slot. Inside it is always 1000.
@@ -98,6 +103,12 @@ pub enum SpecError {
         /// The id.
         uid: u32,
     },
+    /// The number of a processor that no machine has.
+    #[error("there is no processor {number}")]
+    Processor {
+        /// The number.
+        number: u32,
+    },
     /// A limit is zero or so large that sums would overflow.
     #[error("the limit on {what} is zero or absurd")]
     Limit {
@@ -125,6 +136,7 @@ impl Spec {
             read_only: Vec::new(),
             toolchain: true,
             limits: Limits::default(),
+            processors: BTreeSet::new(),
             host_uid: DEFAULT_HOST_UID,
         }
     }
@@ -134,6 +146,9 @@ impl Spec {
         self.check_strings()?;
         self.check_paths()?;
         self.limits.validate()?;
+        if let Some(number) = self.processors.last().copied().filter(|it| *it >= MAX_PROCESSORS) {
+            return Err(SpecError::Processor { number });
+        }
         // 65534 and the two all-ones ids are nobody's or mean "no id"; the rest below 1000 belongs to the system.
         if self.host_uid < 1000 || matches!(self.host_uid, 65_534 | 65_535 | u32::MAX) {
             return Err(SpecError::HostUid { uid: self.host_uid });
@@ -249,6 +264,7 @@ mod tests {
         check(|spec| spec.read_only.push(("/bin/sh".into(), "/proc/sh".into())));
         check(|spec| spec.read_only.push(("/bin/sh".into(), "/opt/../proc".into())));
         check(|spec| spec.read_only.push(("/bin/sh".into(), "/".into())));
+        check(|spec| spec.processors = [MAX_PROCESSORS].into());
         check(|spec| spec.host_uid = 0);
         check(|spec| spec.host_uid = u32::MAX);
         check(|spec| spec.limits.memory = 0);

@@ -8,13 +8,13 @@ use volunteer_core::{CheckEnd, CheckOrder};
 use volunteer_sandbox::{Ending, remove_tree};
 
 use super::{Place, Reins, describe, judge, limits, short};
-use crate::runtimes::{JobRuntime, Step, StepEnd, StepOrder};
+use crate::runtimes::{JobRuntime, Slot, Step, StepEnd, StepOrder};
 
 /// Runs `order` in an empty folder. Blocks until it has ended.
 pub fn run(
     order: &CheckOrder,
     runtime: &dyn JobRuntime,
-    slot: u32,
+    slot: &Slot,
     reins: &Reins,
     place: &Place,
 ) -> CheckEnd {
@@ -38,7 +38,7 @@ fn run_in(
     work: &Path,
     order: &CheckOrder,
     runtime: &dyn JobRuntime,
-    slot: u32,
+    slot: &Slot,
     reins: &Reins,
 ) -> CheckEnd {
     let step = StepOrder {
@@ -101,7 +101,8 @@ mod tests {
 
     /// How `script` ends within `limits`, and that it has left nothing.
     fn ends(site: &Site, script: &str, limits: Limits) -> CheckEnd {
-        let end = run(&order(script, limits), &Shell, 0, &Reins::default(), &site.place);
+        let end =
+            run(&order(script, limits), &Shell, &Slot::default(), &Reins::default(), &site.place);
         assert!(std::fs::read_dir(&site.place.directory).expect("there").next().is_none());
         end
     }
@@ -177,7 +178,13 @@ mod tests {
         let site = Site::new();
         let reins = Reins::default();
         reins.stop();
-        let end = run(&order("echo yes; exec sleep 60", limits()), &Shell, 0, &reins, &site.place);
+        let end = run(
+            &order("echo yes; exec sleep 60", limits()),
+            &Shell,
+            &Slot::default(),
+            &reins,
+            &site.place,
+        );
         assert_eq!(end, CheckEnd::NotRun("stopped by the owner of the machine".to_owned()));
     }
 
@@ -186,7 +193,8 @@ mod tests {
         let site = Site::new();
         std::fs::remove_dir(&site.place.directory).expect("empty");
         std::fs::write(&site.place.directory, "").expect("written");
-        let end = run(&order("true", limits()), &Shell, 0, &Reins::default(), &site.place);
+        let end =
+            run(&order("true", limits()), &Shell, &Slot::default(), &Reins::default(), &site.place);
         let CheckEnd::NotRun(reason) = end else { panic!("{end:?}") };
         assert!(reason.starts_with("cannot make a work directory: "), "{reason}");
     }

@@ -1,7 +1,7 @@
 //! The jobs that run at the same time, and the check beside them: each has a slot of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use capability::statements::Ended;
 use capability::{BlobKey, KEY_BYTES, Runtime, StatementId};
@@ -11,15 +11,18 @@ use tokio::sync::{RwLock, mpsc};
 use volunteer_core::{CheckEnd, CheckOrder, Order, Outcome};
 
 use super::{Executor, Place, Ran, Reins, check};
-use crate::runtimes::JobRuntime;
+use crate::runtimes::{JobRuntime, Slot};
+
+/// What a check takes of the machine's cores, as the core counts it.
+const CHECK_CORES: u32 = 1;
 
 /// Starts jobs and holds their reins.
 pub struct Crew {
     place: Place,
     runtimes: BTreeMap<Runtime, Arc<dyn JobRuntime>>,
-    jobs: BTreeMap<StatementId, (u32, Arc<Reins>)>,
-    /// The check that runs, or the last one.
-    check: Option<(u32, Arc<Reins>)>,
+    jobs: BTreeMap<StatementId, (Arc<Slot>, Arc<Reins>)>,
+    /// The check that runs, or the last one, which holds its slot no more.
+    check: Option<(Weak<Slot>, Arc<Reins>)>,
     /// Jobs that store blobs hold it for reading.
     storing: Arc<RwLock<()>>,
     done: mpsc::UnboundedSender<Ran>,
@@ -37,18 +40,21 @@ impl Crew {
         Self { place, runtimes, jobs: BTreeMap::new(), check: None, storing, done }
     }
 
-    fn free_slot(&self) -> u32 {
-        let taken = |slot: &u32| self.jobs.values().chain(&self.check).any(|it| it.0 == *slot);
-        (0..).find(|slot| !taken(slot)).unwrap_or_default()
+    /// A slot with `cores`, beside those that are taken.
+    fn free_slot(&self, cores: u32) -> Arc<Slot> {
+        let check = self.check.as_ref().and_then(|(slot, _)| slot.upgrade());
+        let taken: Vec<&Slot> =
+            self.jobs.values().map(|(slot, _)| slot).chain(&check).map(Arc::as_ref).collect();
+        Arc::new(Slot::beside(&taken, &Slot::available(), cores))
     }
 }
 
 impl Executor for Crew {
     /// On a thread of its own.
     fn start(&mut self, order: Order) {
-        let (lease, slot) = (order.lease, self.free_slot());
+        let (lease, slot) = (order.lease, self.free_slot(order.cores));
         let reins = Arc::new(Reins::default());
-        self.jobs.insert(lease, (slot, Arc::clone(&reins)));
+        self.jobs.insert(lease, (Arc::clone(&slot), Arc::clone(&reins)));
         let runtime = self.runtimes.get(&order.runtime).cloned();
         let (place, storing, done) =
             (self.place.clone(), Arc::clone(&self.storing), self.done.clone());
@@ -57,7 +63,7 @@ impl Executor for Crew {
             let _span = spans::of_task(&order.task).entered();
             let lock = move || here.block_on(storing.read_owned());
             let (outcome, storing) = match runtime {
-                Some(runtime) => super::run(&order, runtime.as_ref(), slot, &reins, &place, lock),
+                Some(runtime) => super::run(&order, runtime.as_ref(), &slot, &reins, &place, lock),
                 None => (not_run(&place, "its runtime is not offered here"), lock()),
             };
             // The daemon may be gone by now.
@@ -74,14 +80,14 @@ impl Executor for Crew {
     }
 
     fn check(&mut self, order: CheckOrder, done: Box<dyn FnOnce(CheckEnd) + Send>) {
-        let slot = self.free_slot();
+        let slot = self.free_slot(CHECK_CORES);
         let reins = Arc::new(Reins::default());
-        self.check = Some((slot, Arc::clone(&reins)));
+        self.check = Some((Arc::downgrade(&slot), Arc::clone(&reins)));
         let runtime = self.runtimes.get(&order.check.runtime).cloned();
         let place = self.place.clone();
         tokio::task::spawn_blocking(move || {
             done(match runtime {
-                Some(runtime) => check::run(&order, runtime.as_ref(), slot, &reins, &place),
+                Some(runtime) => check::run(&order, runtime.as_ref(), &slot, &reins, &place),
                 None => CheckEnd::NotRun("its runtime is not offered here".to_owned()),
             });
         });

@@ -28,7 +28,7 @@ pub use self::executor::{Executor, Ran};
 use self::outgoing::Outgoing;
 use self::unpack::UnpackError;
 use crate::live::LiveTail;
-use crate::runtimes::{Control, JobRuntime, Step, StepEnd, StepOrder};
+use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepOrder};
 
 /// Length of a reason in bytes, as results allow it.
 const MAX_REASON: usize = 256;
@@ -161,7 +161,7 @@ impl Reins {
 pub fn run<G>(
     order: &Order,
     runtime: &dyn JobRuntime,
-    slot: u32,
+    slot: &Slot,
     reins: &Reins,
     place: &Place,
     before_collecting: impl FnOnce() -> G,
@@ -187,7 +187,7 @@ pub fn run<G>(
 struct Job<'a> {
     order: &'a Order,
     runtime: &'a dyn JobRuntime,
-    slot: u32,
+    slot: &'a Slot,
     reins: &'a Reins,
     place: &'a Place,
     work: PathBuf,

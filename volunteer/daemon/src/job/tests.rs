@@ -33,7 +33,7 @@ impl JobRuntime for Shell {
     }
 
     fn start(&self, step: &StepOrder<'_>) -> Result<RunningStep, String> {
-        assert!(step.slot < DEFAULT_HOST_UID);
+        assert!(step.slot.number < DEFAULT_HOST_UID);
         let variables = step.environment.iter();
         let exports: String =
             variables.map(|(name, value)| format!("export {name}='{value}'; ")).collect();
@@ -98,8 +98,9 @@ impl Site {
                 artifacts: vec!["out/*".into()],
                 tap: None,
             },
+            cores: 1,
         };
-        let (outcome, ()) = run(&order, &Shell, 0, reins, &self.place, || ());
+        let (outcome, ()) = run(&order, &Shell, &Slot::default(), reins, &self.place, || ());
         assert!(std::fs::read_dir(&self.place.directory).expect("there").next().is_none());
         outcome
     }

@@ -5,6 +5,7 @@ mod isolation;
 mod native;
 mod own;
 mod plain;
+mod slot;
 mod wasm;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::probing::{Lost, Memory, Probing};
 
 pub use self::isolation::Isolation;
 pub use self::own::{Label, MAX_LABELS, Own};
+pub use self::slot::Slot;
 
 /// What jobs reach of the network, as the fact `network` says it.
 const NO_NETWORK: &str = "none";
@@ -65,8 +67,8 @@ pub struct StepOrder<'a> {
     pub work: &'a Path,
     /// What ends it before its time.
     pub limits: Limits,
-    /// Tells apart what runs at the same time.
-    pub slot: u32,
+    /// What it has for itself among what runs at the same time.
+    pub slot: &'a Slot,
     /// Where its output goes while it runs, beside its end.
     pub tail: Option<&'a LiveTail>,
 }
@@ -201,6 +203,9 @@ fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
 #[cfg(test)]
 pub fn plain_shell(script: &str, work: &Path, limits: Limits) -> Result<Step, String> {
     let arguments = vec!["-c".to_owned(), script.to_owned()];
-    let work = work.to_owned();
-    plain::start(&plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, work }, None)
+    let (processors, work) = (std::collections::BTreeSet::new(), work.to_owned());
+    plain::start(
+        &plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, processors, work },
+        None,
+    )
 }

@@ -7,7 +7,7 @@ use capability::{Fact, Facts, FactsError, Runtime};
 use volunteer_sandbox::{DEFAULT_HOST_UID, Spec};
 
 use super::isolation::{Isolation, LAYERS, STRENGTH};
-use super::{JobRuntime, Measured, NO_NETWORK, Step, StepOrder, cpu};
+use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder, cpu};
 use crate::live::LiveTail;
 use crate::probing::{Probing, Survey};
 
@@ -53,6 +53,7 @@ impl JobRuntime for Native {
         let variables = step.environment.iter();
         spec.env.extend(variables.map(|(name, value)| (name.clone(), value.clone())));
         spec.limits = step.limits;
+        spec.processors.clone_from(&step.slot.processors);
         spec.host_uid = job_uid(step.slot);
         self.isolation.start(&spec, step.tail.map(LiveTail::observer))
     }
@@ -68,8 +69,8 @@ fn facts(survey: &Survey) -> Result<Facts, FactsError> {
 
 /// The user that the job in `slot` runs under if the daemon is root's. The one before them all is
 /// for probes, of which one runs at a time.
-pub(super) fn job_uid(slot: u32) -> u32 {
-    DEFAULT_HOST_UID + 1 + slot
+pub(super) fn job_uid(slot: &Slot) -> u32 {
+    DEFAULT_HOST_UID + 1 + slot.number
 }
 
 /// `path` without links and relative parts, as the sandbox needs it.

@@ -3,6 +3,7 @@
 //! For the wasm runner where there is no sandbox. What neither the kernel nor the runner limits is
 //! watched.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use volunteer_sandbox::{Ending, Limits, Observer, takes_more_than};
+use volunteer_sandbox::{Ending, Limits, Observer, stay_on, takes_more_than};
 
 use super::{Control, Step, StepEnd};
 
@@ -34,6 +35,8 @@ pub struct PlainSpec {
     pub arguments: Vec<String>,
     /// Of these, time, disk and output are limited here; memory is the program's own affair.
     pub limits: Limits,
+    /// Those that it may use; all that the daemon may if there are none.
+    pub processors: BTreeSet<u32>,
     /// The directory that it starts in, whose size is limited.
     pub work: PathBuf,
 }
@@ -49,14 +52,15 @@ struct Process {
 pub fn start(spec: &PlainSpec, observer: Option<Observer>) -> Result<Step, String> {
     let (reader, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
     let second = writer.try_clone().map_err(|error| format!("no pipe: {error}"))?;
-    let child = Command::new(&spec.program)
+    let mut command = Command::new(&spec.program);
+    command
         .args(&spec.arguments)
         .current_dir(&spec.work)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(writer)
-        .stderr(second)
-        .spawn()
+        .stderr(second);
+    let child = spawn(&mut command, &spec.processors)
         .map_err(|error| format!("cannot start {}: {error}", spec.program.display()))?;
     let process = Process { child, killed: false, paused_since: None, paused: Duration::ZERO };
     let process = Arc::new(Mutex::new(process));
@@ -70,6 +74,16 @@ pub fn start(spec: &PlainSpec, observer: Option<Observer>) -> Result<Step, Strin
         disk: spec.limits.disk,
     };
     Ok(Step { control: Box::new(Plain(process)), wait: Box::new(move || watched.wait()) })
+}
+
+/// Starts `command` on `processors`, which it inherits. From this very thread, with which it may be made to end.
+fn spawn(command: &mut Command, processors: &BTreeSet<u32>) -> std::io::Result<Child> {
+    let own = volunteer_sandbox::processors()?;
+    stay_on(processors)?;
+    let child = command.spawn();
+    // They were this thread's a moment ago; should they be gone now, it goes on with what it has.
+    let _ = stay_on(&own);
+    child
 }
 
 /// Reads to the end, and keeps what the limit allows; says whether there was more.
@@ -248,7 +262,13 @@ mod tests {
     fn shell(script: &str, limits: Limits) -> Step {
         let arguments = vec!["-c".to_owned(), script.to_owned()];
         let work = concat!(env!("CARGO_MANIFEST_DIR"), "/src").into();
-        let spec = PlainSpec { program: "/bin/sh".into(), arguments, limits, work };
+        let spec = PlainSpec {
+            program: "/bin/sh".into(),
+            arguments,
+            limits,
+            processors: BTreeSet::new(),
+            work,
+        };
         start(&spec, None).expect("a shell")
     }
 
@@ -266,6 +286,7 @@ mod tests {
         let spec = PlainSpec {
             program: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), "echo first; exec sleep 60".to_owned()],
+            processors: BTreeSet::new(),
             limits: Limits { output: 4, ..Limits::default() },
             work: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
         };
@@ -293,6 +314,7 @@ mod tests {
         let spec = PlainSpec {
             program: "/bin/sh".into(),
             arguments: vec!["-c".to_owned(), script.to_owned()],
+            processors: BTreeSet::new(),
             limits,
             work: work.path().to_path_buf(),
         };

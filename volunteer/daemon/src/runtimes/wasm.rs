@@ -21,7 +21,7 @@ use self::compiled::{BOUND, CompiledModules};
 use self::compiling::Compiling;
 use self::errand::Errand;
 use super::isolation::{Isolation, LAYERS, STRENGTH};
-use super::{JobRuntime, Measured, NO_NETWORK, Step, StepOrder};
+use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder};
 use crate::live::LiveTail;
 
 /// A module whose `_start` does nothing.
@@ -106,7 +106,7 @@ impl Wasm {
             work: work.path(),
             limits: PROBE_LIMITS,
             // No job runs yet.
-            slot: 0,
+            slot: &Slot::default(),
             tail: None,
         };
         let Step { wait, .. } = self.start(&step)?;

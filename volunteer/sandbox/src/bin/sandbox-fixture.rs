@@ -1,11 +1,12 @@
 //! The program that this crate's tests start: as the helper, and inside the sandbox as the misbehaving job.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         ["fork-bomb"] => linux::fork_bomb(),
         ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),
         ["fill-unlinked", directory, file_bytes] => fill(directory, number(file_bytes), true),
+        ["spread", threads] => spread(number(threads)),
         ["reach", address, rest @ ..] => reach(address, rest),
         _ => return volunteer_sandbox::helper::main(),
     }
@@ -79,6 +81,26 @@ fn fill(directory: &str, file_bytes: usize, unlink: bool) {
             }
         }
     }
+}
+
+/// Asks for all processors, for each of some threads, and says on how many they then ran.
+fn spread(threads: usize) {
+    let run = || {
+        let asked = volunteer_sandbox::stay_on(&(0..1024).collect()).is_ok();
+        let began = Instant::now();
+        let mut seen = BTreeSet::new();
+        while began.elapsed() < Duration::from_millis(200) {
+            seen.extend(volunteer_sandbox::processors().expect("the kernel tells"));
+            #[cfg(target_os = "linux")]
+            seen.extend(u32::try_from(rustix::thread::sched_getcpu()));
+        }
+        (asked, seen)
+    };
+    let running: Vec<_> = (0..threads).map(|_| std::thread::spawn(run)).collect();
+    let ends = running.into_iter().map(|thread| thread.join().expect("it does not panic"));
+    let (asked, seen): (Vec<bool>, Vec<BTreeSet<u32>>) = ends.unzip();
+    let seen: BTreeSet<u32> = seen.into_iter().flatten().collect();
+    println!("{} {seen:?}", asked.into_iter().all(|asked| asked));
 }
 
 /// Tries to reach a service by its address, and sockets by their paths or (with an `@`) abstract names.

@@ -95,6 +95,10 @@ const FORBIDDEN_HERE: &[c_long] = &[];
 /// behind a `memfd` belongs to no process and can be parked in a socket, out of the memory watch's sight.
 const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_memfd_create, libc::SYS_memfd_secret];
 
+/// Answered with success, and not done. A job stays on the processors that it was given; libraries for parallel programs
+/// pin their threads, and take a refusal for a reason to give up.
+const PRETENDED: &[c_long] = &[libc::SYS_sched_setaffinity];
+
 /// The address families of sockets that a test suite may need. Network namespaces do not cover all the others.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
@@ -130,8 +134,12 @@ pub fn programs() -> Result<Vec<BpfProgram>, FilterError> {
     forbidden.insert(libc::SYS_socket, vec![none_of(&FAMILIES)?]);
     forbidden.insert(libc::SYS_socketpair, vec![none_of(&FAMILIES)?]);
     forbidden.insert(libc::SYS_ioctl, one_of(1, &TERMINAL_REQUESTS)?);
-    let unknown = UNKNOWN.iter().map(|call| (*call, Vec::new())).collect();
-    Ok(vec![compile(forbidden, libc::EPERM)?, compile(unknown, libc::ENOSYS)?])
+    let all_of = |calls: &[c_long]| calls.iter().map(|call| (*call, Vec::new())).collect();
+    Ok(vec![
+        compile(forbidden, libc::EPERM)?,
+        compile(all_of(UNKNOWN), libc::ENOSYS)?,
+        compile(all_of(PRETENDED), 0)?,
+    ])
 }
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;

@@ -93,7 +93,7 @@ impl Watch {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).attempt(format!("open {path}"))
         };
-        let memory = MemoryWatch::new(open("/tmp")?, spec.limits.memory);
+        let memory = MemoryWatch::new(open("/tmp")?, spec.limits.memory, spec.processors.len());
         let disk = DiskWatch::new(open(root::WORK)?, spec.limits.disk, Instant::now())
             .attempt("watch the disk of the work directory")?;
         let clock = Clock::start();

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Resource, Rlimit, setrlimit};
 
 use super::root::{HOME, WORK};
 use super::{Attempt, Failure, filter, identity};
+use crate::affinity;
 use crate::spec::{Limits, Spec};
 use crate::sys::{self, Cloned};
 
@@ -68,6 +69,7 @@ fn enclose(spec: &Spec, output: &OwnedFd) -> Result<(), Failure> {
     // A session of its own has no terminal, and cannot get one: there is none in sight.
     rustix::process::setsid().attempt("leave the terminal")?;
     connect(output).attempt("connect the standard streams")?;
+    affinity::stay_on(&spec.processors).attempt("confine the job to its processors")?;
     sys::yield_to_everyone().attempt("take the last place in the queues")?;
     prefer_for_oom_killer().attempt("offer the job to the kernel when memory is short")?;
     limit(&spec.limits).attempt("set resource limits")?;
@@ -96,7 +98,7 @@ fn prefer_for_oom_killer() -> io::Result<()> {
 }
 
 /// The kernel's own limits, which hold for each process (or, for their number, each user). They bound what can happen
-/// between two looks of init; it is init that adds up.
+/// between two looks of init; it is init that adds up. For a process that is confined to its processors already.
 fn limit(limits: &Limits) -> io::Result<()> {
     let a_fifth_more = |limit: u64| limit + limit / 5;
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +22,15 @@ pub struct MemoryWatch {
     limit: u64,
     /// The most that was seen in use.
     pub peak: u64,
-    /// How many bytes the whole machine could touch in a millisecond.
+    /// How many bytes the job's processors could touch in a millisecond.
     speed: u64,
 }
 
 impl MemoryWatch {
-    /// Watches over a job that may use `limit` bytes.
-    pub fn new(scratch: OwnedFd, limit: u64) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    /// Watches over a job on `processors`, or on all if there are none, that may use `limit` bytes.
+    pub fn new(scratch: OwnedFd, limit: u64, processors: usize) -> Self {
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let processors = if processors == 0 { all() } else { processors } as u64;
         Self { scratch, limit, peak: 0, speed: processors * SPEED_PER_PROCESSOR }
     }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test")]
 
 mod containment;
+mod cores;
 mod life;
 mod limits;
 mod results;

@@ -53,7 +53,8 @@ pub fn run(common: &CommonArgs, arguments: &ExecArgs, equipment: Equipment) -> D
     let tail = reins.tail().read().expect("nobody else reads it");
     let place = site.place().clone();
     let job = move |reins: &Reins| {
-        job::run(&order, runtime.as_ref(), slot.number(), reins, &place, || ()).0
+        let slot = slot.with(order.cores);
+        job::run(&order, runtime.as_ref(), &slot, reins, &place, || ()).0
     };
     let outcome = threads.block_on(watched(job, &reins, tail, arguments.json))?;
     let outcome = results::read(&outcome, &site, results.as_ref())?;

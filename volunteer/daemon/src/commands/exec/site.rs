@@ -9,7 +9,7 @@ use capability::statements::{Package, TaskId};
 use capability::{BlobHash, HpkeOpener, JobFile, ProjectKey, Runtime, StatementId};
 use mesh_shell::{Clock, Exit, OrExit, Outcome, package};
 use mesh_store::BlobStore;
-use volunteer_core::Order;
+use volunteer_core::{Order, needs_of_file};
 
 use crate::job::{self, Place};
 
@@ -66,6 +66,7 @@ impl Site {
             package: self.package,
             private: None,
             job: job.job.clone(),
+            cores: needs_of_file(job).cores,
         }
     }
 }

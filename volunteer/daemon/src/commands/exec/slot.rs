@@ -7,6 +7,8 @@
 use mesh_shell::{Exit, Failure, Outcome};
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
+use crate::runtimes;
+
 /// Behind the daemon's: its jobs, and a check.
 const FIRST: u32 = volunteer_core::MAX_JOBS as u32 + 1;
 
@@ -41,9 +43,11 @@ impl Slot {
         }
     }
 
-    /// Tells it apart from what else runs on this machine.
-    pub fn number(&self) -> u32 {
-        self.number
+    /// What a job with `cores` has of the machine.
+    pub fn with(&self, cores: u32) -> runtimes::Slot {
+        // What a daemon's jobs have nobody here knows.
+        let slot = runtimes::Slot::beside(&[], &runtimes::Slot::available(), cores);
+        runtimes::Slot { number: self.number, ..slot }
     }
 }
 
@@ -74,8 +78,8 @@ mod tests {
     #[test]
     fn no_two_jobs_have_a_slot_and_none_is_one_of_a_daemon() {
         let (one, other) = (Slot::take().expect("free"), Slot::take().expect("free"));
-        assert!(one.number() > u32::try_from(volunteer_core::MAX_JOBS).expect("small"));
-        let apart = one.number() != other.number();
+        assert!(one.number > u32::try_from(volunteer_core::MAX_JOBS).expect("small"));
+        let apart = one.number != other.number;
         assert_eq!(apart, rustix::process::geteuid().is_root());
     }
 }

@@ -9,7 +9,7 @@ use volunteer_sandbox::{Ending, Limits, Observer, Spec, give_tree};
 use super::super::isolation::Isolation;
 use super::super::native::{self, canonical};
 use super::super::plain::{self, PlainSpec};
-use super::super::{Step, StepEnd, StepOrder};
+use super::super::{Slot, Step, StepEnd, StepOrder};
 use super::compiled::Entry;
 
 /// The runner's file name.
@@ -43,7 +43,7 @@ pub struct Errand {
     /// What ends it before its time; the memory is the guest's.
     pub limits: Limits,
     /// See [`StepOrder::slot`].
-    pub slot: u32,
+    pub slot: Slot,
     /// What is done with the module.
     pub task: Task,
 }
@@ -70,7 +70,7 @@ impl Errand {
             environment: step.environment.clone(),
             work: canonical(step.work)?,
             limits: step.limits,
-            slot: step.slot,
+            slot: step.slot.clone(),
             task: Task::Run,
         })
     }
@@ -81,7 +81,7 @@ impl Errand {
         let Step { control, wait } = if isolation.sandbox().is_ok() {
             isolation.start(&sandboxed(runner, self), observer)?
         } else {
-            let user = own_user(self.slot);
+            let user = own_user(&self.slot);
             if let Some(user) = user {
                 hand_over(&self.work, user)?;
             }
@@ -100,7 +100,7 @@ impl Errand {
 }
 
 /// The user that a bare runner becomes: none if the daemon's own will do, which is any but root.
-fn own_user(slot: u32) -> Option<u32> {
+fn own_user(slot: &Slot) -> Option<u32> {
     rustix::process::geteuid().is_root().then(|| native::job_uid(slot))
 }
 
@@ -115,7 +115,8 @@ fn sandboxed(runner: PathBuf, step: &Errand) -> Spec {
     spec.toolchain = false;
     spec.limits = step.limits;
     spec.limits.memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
-    spec.host_uid = native::job_uid(step.slot);
+    spec.processors.clone_from(&step.slot.processors);
+    spec.host_uid = native::job_uid(&step.slot);
     spec
 }
 
@@ -131,7 +132,13 @@ fn bare(runner: PathBuf, step: &Errand, user: Option<u32>) -> PlainSpec {
         Task::Run | Task::Compile => Path::new(""),
     };
     all.extend(arguments(step, ".", compiled));
-    PlainSpec { program: runner, arguments: all, limits: step.limits, work: step.work.clone() }
+    PlainSpec {
+        program: runner,
+        arguments: all,
+        limits: step.limits,
+        processors: step.slot.processors.clone(),
+        work: step.work.clone(),
+    }
 }
 
 /// Makes `user` own all of `work`.
@@ -230,7 +237,7 @@ mod tests {
             environment: BTreeMap::new(),
             work: work.to_owned(),
             limits: Limits { memory: 64 << 20, ..Limits::default() },
-            slot: 0,
+            slot: Slot::default(),
             task: Task::Run,
         }
     }
@@ -258,8 +265,8 @@ mod tests {
     #[test]
     fn no_module_runs_as_root_without_a_sandbox() {
         let work = tempfile::tempdir().expect("a directory");
-        let step = Errand { slot: 2, ..errand(work.path()) };
-        let user = own_user(step.slot);
+        let step = Errand { slot: Slot { number: 2, ..Slot::default() }, ..errand(work.path()) };
+        let user = own_user(&step.slot);
         let spec = bare("/runner".into(), &step, user);
         let told = spec.arguments.windows(2).any(|pair| pair == ["--user", "64003"]);
         assert_eq!(told, rustix::process::geteuid().is_root(), "{spec:?}");
