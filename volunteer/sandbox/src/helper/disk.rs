@@ -55,8 +55,8 @@ impl DiskWatch {
         Ok(Self { root, limit, reserve, count: None, not_before: now, next_count: now, free_then })
     }
 
-    /// Spends a few milliseconds at most.
-    pub fn look(&mut self, now: Instant) -> io::Result<Look> {
+    /// Spends `most` at most, and never more than a few milliseconds.
+    pub fn look(&mut self, now: Instant, most: Duration) -> io::Result<Look> {
         let free = free_bytes(&self.root)?;
         if free < self.reserve {
             return Ok(Look::NearlyFull);
@@ -67,7 +67,7 @@ impl DiskWatch {
             self.count = Some(Counting::begin(&self.root)?);
         }
         let Some(counting) = &mut self.count else { return Ok(Look::Fine) };
-        let complete = counting.advance(self.limit)?;
+        let complete = counting.advance(self.limit, most.min(SLICE))?;
         if counting.count.bytes() > self.limit {
             return Ok(Look::Exceeded);
         }
@@ -90,7 +90,7 @@ impl DiskWatch {
     /// Spends a few milliseconds at most. Answers whether the limit is broken, once that is known.
     pub fn advance_finally(&mut self) -> io::Result<Option<bool>> {
         let Some(counting) = &mut self.count else { return Ok(Some(false)) };
-        let complete = counting.advance(self.limit)?;
+        let complete = counting.advance(self.limit, SLICE)?;
         Ok(complete.then_some(counting.count.bytes() > self.limit))
     }
 
@@ -117,14 +117,14 @@ impl Counting {
         Ok(Self { count, worked: Duration::ZERO })
     }
 
-    /// Goes on for a slice. Answers whether there is nothing left to count, or no need to.
-    fn advance(&mut self, limit: u64) -> io::Result<bool> {
+    /// Goes on for `slice`, by one entry at least. Answers whether there is nothing left to count, or no need to.
+    fn advance(&mut self, limit: u64, slice: Duration) -> io::Result<bool> {
         let began = Instant::now();
         let complete = loop {
             if !self.count.step()? || self.count.bytes() > limit {
                 break true;
             }
-            if began.elapsed() > SLICE {
+            if began.elapsed() > slice {
                 break false;
             }
         };
@@ -153,13 +153,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = reopen(std::fs::File::open(directory.path()).unwrap()).unwrap();
         let mut watch = DiskWatch::new(root, 1 << 20, Instant::now()).unwrap();
-        assert_eq!(watch.look(Instant::now()).unwrap(), Look::Fine);
+        assert_eq!(watch.look(Instant::now(), SLICE).unwrap(), Look::Fine);
 
         watch.reserve = u64::MAX;
         // Whatever others have written, it looks as if the job might have.
         watch.free_then = u64::MAX;
         let mut blame = || {
-            assert_eq!(watch.look(Instant::now()).unwrap(), Look::NearlyFull);
+            assert_eq!(watch.look(Instant::now(), SLICE).unwrap(), Look::NearlyFull);
             watch.begin_finally().unwrap();
             loop {
                 if let Some(exceeded) = watch.advance_finally().unwrap() {

@@ -13,7 +13,7 @@ use rustix::process::{
 };
 
 use super::disk::{DiskWatch, Look};
-use super::memory::MemoryWatch;
+use super::memory::{self, MemoryWatch};
 use super::{Attempt, Channels, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
 use crate::outcome::{Ending, Report};
 use crate::spec::Spec;
@@ -76,9 +76,6 @@ struct Watch {
 /// Between two looks at the job. Also how long an orphan waits to be reaped.
 const LONGEST_NAP: Duration = Duration::from_millis(25);
 
-/// Below that, watching would cost more than it prevents.
-const SHORTEST_NAP: Duration = Duration::from_millis(4);
-
 /// Between two looks at memory, since a job can have orphans die as fast as they are reaped. Takes a few milliseconds.
 const MOST_REAPED: usize = 256;
 
@@ -93,7 +90,12 @@ impl Watch {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).attempt(format!("open {path}"))
         };
-        let memory = MemoryWatch::new(open("/tmp")?, spec.limits.memory, spec.processors.len());
+        let memory = MemoryWatch::new(
+            open("/tmp")?,
+            spec.limits.memory,
+            spec.processors.len(),
+            Instant::now(),
+        );
         let disk = DiskWatch::new(open(root::WORK)?, spec.limits.disk, Instant::now())
             .attempt("watch the disk of the work directory")?;
         let clock = Clock::start();
@@ -110,6 +112,9 @@ impl Watch {
         let wall = self.clock.elapsed();
         // Also what the job has left in the background, before anything else: nobody watches over that any more.
         sys::signal_everyone(Signal::KILL);
+        if ending == Ending::MemoryExceeded {
+            memory::release().attempt("take the job's memory back")?;
+        }
         while rustix::process::wait(WaitOptions::empty()).is_ok() {}
         let ending = self.judge(ending)?;
         Ok(Report { ending, wall, cpu: sys::children_cpu(), memory_peak: self.memory.peak })
@@ -120,10 +125,15 @@ impl Watch {
             if let Some(ending) = self.reap().attempt("wait for the job")? {
                 return Ok(ending);
             }
-            let Some(until_memory) = self.memory.check().attempt("measure memory")? else {
+            if self.memory.look(Instant::now()).attempt("measure memory")? {
                 return Ok(Ending::MemoryExceeded);
-            };
-            match self.disk.look(Instant::now()).attempt("measure the work directory")? {
+            }
+            let now = Instant::now();
+            match self
+                .disk
+                .look(now, self.memory.rest_at(now))
+                .attempt("measure the work directory")?
+            {
                 Look::Fine => {}
                 Look::Exceeded => return Ok(Ending::DiskExceeded),
                 Look::NearlyFull => {
@@ -134,7 +144,7 @@ impl Watch {
             let Some(left) = self.wall.checked_sub(self.clock.elapsed()) else {
                 return Ok(Ending::TimedOut);
             };
-            let nap = until_memory.clamp(SHORTEST_NAP, LONGEST_NAP).min(left);
+            let nap = self.memory.rest_at(Instant::now()).min(LONGEST_NAP).min(left);
             if self.nap(nap).attempt("listen to the parent")? {
                 return Ok(Ending::Killed);
             }

@@ -2,15 +2,21 @@
 //!
 //! Where no cgroup with a memory controller is delegated, resource limits are all the kernel offers, and they do not
 //! add up over processes. So init adds up what `/proc` says. The cheap sum counts what processes share once for each,
-//! which is never too little; only when it breaks the limit are proportional shares read, which costs the kernel a
-//! walk over the page tables.
+//! which is never too little; only near the limit are proportional shares read, which costs the kernel a walk over the
+//! page tables.
+//!
+//! How soon it looks again depends on how long the processors that the job has would take to break the limit: far from
+//! it seldom, near it each millisecond.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::processes::{living_status, threads};
 use crate::sys;
@@ -24,30 +30,62 @@ pub struct MemoryWatch {
     pub peak: u64,
     /// How many bytes the job's processors could touch in a millisecond.
     speed: u64,
+    shares: Shares,
+    /// Before that, the limit cannot be broken by much.
+    next_look: Instant,
 }
 
 impl MemoryWatch {
     /// Watches over a job on `processors`, or on all if there are none, that may use `limit` bytes.
-    pub fn new(scratch: OwnedFd, limit: u64, processors: usize) -> Self {
+    pub fn new(scratch: OwnedFd, limit: u64, processors: usize, now: Instant) -> Self {
         let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let processors = if processors == 0 { all() } else { processors } as u64;
-        Self { scratch, limit, peak: 0, speed: processors * SPEED_PER_PROCESSOR }
+        let speed = processors * SPEED_PER_PROCESSOR;
+        let shares = Shares::default();
+        Self { scratch, limit, peak: 0, speed, shares, next_look: now }
     }
 
-    /// Measures. Answers whether the limit is broken, and else the time until it could be by a fifth.
-    pub fn check(&mut self) -> io::Result<Option<Duration>> {
-        let outside_processes = self.scratch_bytes()? + system_v_bytes();
-        let processes = processes()?;
-        let mut used = outside_processes + sum(&processes, usage_at_most);
-        if used > self.limit {
-            used = outside_processes + sum(&processes, usage);
+    /// Measures if it is time to. Answers whether the limit is broken.
+    pub fn look(&mut self, now: Instant) -> io::Result<bool> {
+        if now < self.next_look {
+            return Ok(false);
         }
+        let used = self.used()?;
         self.peak = self.peak.max(used);
-        if used > self.limit {
-            return Ok(None);
+        let Some(left) = self.limit.checked_sub(used) else { return Ok(true) };
+        self.next_look = now + self.rest(left, now.elapsed());
+        Ok(false)
+    }
+
+    /// Time until the next look is due.
+    pub fn rest_at(&self, now: Instant) -> Duration {
+        self.next_look.saturating_duration_since(now)
+    }
+
+    /// How long nobody need look if `left` bytes are free and a look takes as long as `cost`: no longer than it takes
+    /// to go over the limit by a tenth. As much again may be taken while the next look lasts.
+    fn rest(&self, left: u64, cost: Duration) -> Duration {
+        let until_broken = Duration::from_micros((left + self.limit / 10) * 1000 / self.speed);
+        until_broken.min(LONGEST_REST.max(cost * REST_PER_LOOK)).max(SHORTEST_REST)
+    }
+
+    fn used(&mut self) -> io::Result<u64> {
+        let elsewhere = self.scratch_bytes()? + system_v_bytes();
+        let sizes = sizes()?;
+        let at_most = elsewhere.saturating_add(sum(sizes.values()));
+        if at_most <= self.limit / 4 * 3 {
+            return Ok(at_most);
         }
-        let room = self.limit - used + self.limit / 5;
-        Ok(Some(Duration::from_millis(room / self.speed)))
+        let at_least = elsewhere.saturating_add(self.shares.at_least(&sizes));
+        if at_least > self.limit {
+            return Ok(at_least);
+        }
+        if at_most <= self.limit && self.shares.covers(&sizes) {
+            return Ok(at_most);
+        }
+        let (shares, used) = Shares::measure(sizes);
+        self.shares = shares;
+        Ok(elsewhere.saturating_add(used))
     }
 
     fn scratch_bytes(&self) -> io::Result<u64> {
@@ -56,8 +94,78 @@ impl MemoryWatch {
     }
 }
 
-/// What a fast processor fills in a millisecond when it only takes page faults, with large pages.
-const SPEED_PER_PROCESSOR: u64 = 4 << 20;
+/// How much processes shared when that was measured, near the limit but not yet over it.
+///
+/// To measure it takes a lock that a process holds while it maps memory, and on a busy machine a job waits for its turn
+/// with the lock in its hands. What is shared becomes more only by new processes; so a limit that the others have broken
+/// is known to be broken without asking for it again.
+#[derive(Default)]
+struct Shares {
+    among: BTreeSet<u32>,
+    /// Bytes that were counted more than once, at most.
+    excess: u64,
+}
+
+impl Shares {
+    /// Measures, and gives the sum of what processes of these `sizes` use.
+    fn measure(sizes: Sizes) -> (Self, u64) {
+        let used = sizes.keys().map(|process| usage(*process)).fold(0, u64::saturating_add);
+        // Before and after, since they grow and shrink meanwhile: too much is the safe side.
+        let larger = sizes.iter().map(|(process, before)| usage_at_most(*process).max(*before));
+        let excess = larger.fold(0, u64::saturating_add).saturating_sub(used);
+        (Self { among: sizes.into_keys().collect(), excess }, used)
+    }
+
+    /// What processes of these `sizes` use at the very least.
+    fn at_least(&self, sizes: &Sizes) -> u64 {
+        let known = sizes.iter().filter(|(process, _)| self.among.contains(process));
+        sum(known.map(|(_, size)| size)).saturating_sub(self.excess)
+    }
+
+    /// Whether all of them were there.
+    fn covers(&self, sizes: &Sizes) -> bool {
+        sizes.keys().all(|process| self.among.contains(process))
+    }
+}
+
+/// What each process uses at most.
+type Sizes = BTreeMap<u32, u64>;
+
+fn sizes() -> io::Result<Sizes> {
+    Ok(processes()?.into_iter().map(|process| (process, usage_at_most(process))).collect())
+}
+
+fn sum<'a>(sizes: impl Iterator<Item = &'a u64>) -> u64 {
+    sizes.copied().fold(0, u64::saturating_add)
+}
+
+/// What a fast processor fills in a millisecond when it only takes page faults, with large pages: 12 MiB were measured.
+const SPEED_PER_PROCESSOR: u64 = 12 << 20;
+
+/// Between two looks, however far away the limit is, so that the peak is worth telling.
+const LONGEST_REST: Duration = Duration::from_millis(25);
+
+/// Below that, watching would cost more than it prevents.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
+/// Far from its limit, watching over a job with many processes takes at most a twentieth of a processor.
+const REST_PER_LOOK: u32 = 20;
+
+/// Takes their memory from all processes that have been killed, in this process's time. By themselves they give it back
+/// when their turn comes, and the job's is the last of all on a busy machine.
+pub fn release() -> io::Result<()> {
+    for process in processes()? {
+        let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+        // Whoever has ended meanwhile has no memory.
+        let Some(Ok(process)) = process.map(|it| pidfd_open(it, PidfdFlags::empty())) else {
+            continue;
+        };
+        let descriptor = process.as_raw_fd().cast_unsigned().into();
+        // Fails before Linux 5.15, and for a process that has nothing left.
+        let _ = sys::attempt(libc::SYS_process_mrelease, [descriptor, 0, 0, 0]);
+    }
+    Ok(())
+}
 
 /// The ids of all processes of this pid namespace but init.
 pub fn processes() -> io::Result<Vec<u32>> {
@@ -67,10 +175,6 @@ pub fn processes() -> io::Result<Vec<u32>> {
         processes.extend(process.filter(|process| *process != 1));
     }
     Ok(processes)
-}
-
-fn sum(processes: &[u32], usage: fn(u32) -> u64) -> u64 {
-    processes.iter().map(|process| usage(*process)).fold(0, u64::saturating_add)
 }
 
 /// What `process` uses, with what it shares counted in full. Nothing if it has ended.
@@ -136,7 +240,39 @@ fn kilobytes(text: &str, names: &[&str]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::kilobytes;
+    use super::*;
+
+    #[test]
+    fn the_nearer_the_limit_the_sooner_the_next_look() {
+        let scratch = fs::File::open("/").unwrap().into();
+        let watch = MemoryWatch::new(scratch, 1000 << 20, 2, Instant::now());
+        let check = |left: u64, cost: u64, expected: u64| {
+            let rest = watch.rest(left << 20, Duration::from_millis(cost));
+            assert_eq!(rest, Duration::from_micros(expected), "{left} left, {cost} ms");
+        };
+        check(900, 0, 25_000);
+        check(900, 1, 25_000);
+        check(900, 2, 40_000);
+        check(900, 10, 41_666);
+        check(60, 10, 6_666);
+        check(0, 0, 4_166);
+        let tiny = MemoryWatch { limit: 1 << 20, ..watch };
+        assert_eq!(tiny.rest(0, Duration::ZERO), SHORTEST_REST);
+    }
+
+    #[test]
+    fn what_was_shared_says_how_much_is_used_at_least() {
+        let shares = Shares { among: [2, 3].into(), excess: 60 };
+        let check = |sizes: &[(u32, u64)], at_least: u64, covered: bool| {
+            let sizes = sizes.iter().copied().collect();
+            assert_eq!((shares.at_least(&sizes), shares.covers(&sizes)), (at_least, covered));
+        };
+        check(&[(2, 100), (3, 100)], 140, true);
+        check(&[(2, 150), (3, 110)], 200, true);
+        check(&[(2, 100), (3, 100), (4, 100)], 140, false);
+        check(&[(3, 100)], 40, true);
+        check(&[(3, 10), (4, 100)], 0, false);
+    }
 
     #[test]
     fn only_the_named_lines_are_added_up() {
