@@ -427,6 +427,32 @@ mod tests {
     }
 
     #[test]
+    fn bombs_do_not_go_off() {
+        // What gzip makes of a terabyte of zeroes begins so, and is no archive here.
+        let target = tempfile::tempdir().expect("a directory");
+        let compressed = [&b"\x1f\x8b\x08\0\0\0\0\0\x02\x03"[..], &[0; 2048]].concat();
+        let result = unpack(compressed.as_slice(), target.path(), 1 << 40, || false);
+        assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
+
+        // 8 GiB announced in a header of half a kibibyte.
+        let mut package = Package::default().file("large", b"");
+        let mut header = Header::from_byte_slice(&package.0[..512]).clone();
+        header.set_size((8 << 30) - 1);
+        header.set_cksum();
+        package.0[..512].copy_from_slice(header.as_bytes());
+        let (target, result) = package.unpack(1 << 30);
+        assert!(result.expect_err("too large").is_limit());
+        assert_eq!(fs::read_dir(target.path()).expect("there").count(), 0);
+
+        // Empty files by the thousand.
+        let many =
+            (0..1000).fold(Package::default(), |it, number| it.file(&number.to_string(), b""));
+        let (target, result) = many.unpack(100 * ENTRY_BYTES);
+        assert!(result.expect_err("too many").is_limit());
+        assert_eq!(fs::read_dir(target.path()).expect("there").count(), 100);
+    }
+
+    #[test]
     fn directories_that_no_entry_names_count_too() {
         let package = || Package::default().file("a/b/c", b"");
         let error = package().unpack(3 * ENTRY_BYTES - 1).1.expect_err("two and a file");

@@ -1,12 +1,14 @@
 //! From the start of a step to its end.
 
 use std::fs;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use volunteer_sandbox::{Ending, Helper, Sandbox, StartError, self_test};
 
-use crate::support::{Bench, FIXTURE, eventually, is_running, sandbox, text};
+use crate::support::{Bench, FIXTURE, eventually, helper, is_running, sandbox, text};
+use crate::traces::processes_with_mounts_of;
 
 #[test]
 fn steps_share_the_work_directory_and_nothing_else() {
@@ -151,6 +153,26 @@ fn the_job_dies_with_its_helper() {
 
     assert!(matches!(running.wait().ending, Ending::SandboxFailed { .. } | Ending::Killed));
     eventually("the job's end", || !is_running(&word));
+}
+
+#[test]
+fn nothing_outlives_a_daemon_that_is_killed() {
+    let bench = Bench::new();
+    let word = unique("1005");
+    let script =
+        format!("trap '' TERM HUP; (setsid sleep {word} &); setsid sleep {word} & sleep {word}");
+    let mut daemon = Command::new(helper().exe)
+        .args(["run".as_ref(), bench.work().as_os_str()])
+        .args(["sh", "-c", &script])
+        .spawn()
+        .unwrap();
+    eventually("the step's start", || is_running(&word));
+
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+
+    eventually("the end of all processes", || processes_with_mounts_of(bench.name()).is_empty());
+    assert!(!is_running(&word));
 }
 
 #[test]

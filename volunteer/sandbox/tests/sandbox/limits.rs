@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
-use volunteer_sandbox::{Ending, Outcome};
+use volunteer_sandbox::{CollectCaps, Ending, Outcome, collect};
 
 use crate::support::{Bench, FIXTURE, text};
+use crate::traces::Sampler;
 
 const MIB: u64 = 1 << 20;
 
@@ -30,6 +31,11 @@ fn one_process_cannot_hog_memory() {
 #[test]
 fn many_processes_together_cannot_hog_memory() {
     check_memory(&["hogs", "6", "80"]);
+}
+
+#[test]
+fn large_pages_do_not_outrun_the_watch() {
+    check_memory(&["huge-hogs", "3", "150"]);
 }
 
 #[test]
@@ -64,17 +70,30 @@ fn sharing_memory_is_not_using_it_twice() {
     assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
 }
 
+/// How often a measurement is made again that others on this machine have disturbed.
+const TRIES: usize = 5;
+
+/// The job is ended for its memory; it has exceeded its limit by a fifth at most, and for a quarter of a second.
 fn check_memory(command: &[&str]) {
     const LIMIT: u64 = 200 * MIB;
-    let bench = Bench::new();
+    let bench = Bench::without_others();
     let mut spec = bench.step(&[&[FIXTURE], command].concat());
     spec.limits.memory = LIMIT;
 
-    let outcome = bench.run(&spec);
+    let measure = || {
+        let sampler = Sampler::of(bench.name());
+        let outcome = bench.run(&spec);
+        (outcome, sampler.overshoot(LIMIT))
+    };
+    let clear = (1..TRIES).map(|_| measure()).find(|(_, overshoot)| !overshoot.is_blurred());
+    let (outcome, overshoot) = clear.unwrap_or_else(measure);
 
     assert_eq!(outcome.ending, Ending::MemoryExceeded, "{outcome:?}");
-    assert!(outcome.memory_peak > LIMIT, "{outcome:?}");
-    assert!(outcome.memory_peak < LIMIT + LIMIT / 2, "{outcome:?}");
+    assert!(overshoot.most > LIMIT / 2, "it was not looked at: {overshoot:?}");
+    for most in [overshoot.most, outcome.memory_peak] {
+        assert!(most <= LIMIT + LIMIT / 5, "{most} bytes: {overshoot:?}, {outcome:?}");
+    }
+    assert!(overshoot.above <= Duration::from_millis(250), "{overshoot:?}");
 }
 
 #[test]
@@ -85,6 +104,29 @@ fn large_files_cannot_fill_the_disk() {
 #[test]
 fn small_files_cannot_fill_the_disk() {
     check_disk("fill", "/work", 1);
+}
+
+#[test]
+fn empty_files_cannot_use_up_the_inodes() {
+    check_disk("fill", "/work", 0);
+
+    let bench = Bench::new();
+    let outcome = bench.run(&bench.step(&[FIXTURE, "fill", "/tmp", "0"]));
+    assert!(text(&outcome).contains("No space left"), "{outcome:?}");
+}
+
+#[test]
+fn a_sparse_file_of_100_gb_is_no_result() {
+    let bench = Bench::new();
+    let mut spec = bench.step(&["truncate", "-s", "100G", "sparse"]);
+    assert_eq!(bench.run(&spec).ending, Ending::DiskExceeded);
+
+    // It takes nothing of the disk, and so a job that may use more has it, but not as a result.
+    spec.limits.disk = 200 << 30;
+    assert_eq!(bench.run(&spec).ending, Ending::Exited { code: 0 });
+    let caps = CollectCaps { files: 10, bytes_each: 1 << 30, bytes_total: 1 << 30 };
+    let found = collect(&bench.work(), &["*".to_owned()], caps).unwrap();
+    assert_eq!((found.files.len(), found.refused.len()), (0, 1), "{found:?}");
 }
 
 #[test]

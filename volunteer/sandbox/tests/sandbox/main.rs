@@ -7,7 +7,9 @@
 
 mod containment;
 mod cores;
+mod kernel;
 mod life;
 mod limits;
 mod results;
 mod support;
+mod traces;

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use volunteer_sandbox::{CollectCaps, CollectError, Collected, Collection, collect, remove_tree};
 
-use crate::support::Bench;
+use crate::support::{Bench, is_root};
 
 const CAPS: CollectCaps = CollectCaps { files: 10, bytes_each: 1000, bytes_total: 2000 };
 
@@ -55,7 +55,16 @@ fn what_is_not_an_honest_file_is_refused() {
     fs::write(work.join(OsStr::from_bytes(b"name-\xff")), "").unwrap();
     fs::write(work.join("line-\n"), "").unwrap();
 
-    for name in ["link", "magic", "fifo", "socket", "hard", "sparse", "name-*", "line-*"] {
+    // Only root can make one that could be.
+    let device =
+        mknodat(CWD, work.join("device"), FileType::CharacterDevice, Mode::RUSR, makedev(1, 3));
+    assert_eq!(device.is_ok(), is_root());
+    if !is_root() {
+        symlink("/dev/null", work.join("device")).unwrap();
+    }
+
+    for name in ["device", "link", "magic", "fifo", "socket", "hard", "sparse", "name-*", "line-*"]
+    {
         let answer = take(&bench, name).unwrap();
         assert_eq!((answer.files.len(), answer.refused.len()), (0, 1), "{name}: {answer:?}");
     }

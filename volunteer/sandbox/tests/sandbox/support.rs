@@ -4,21 +4,33 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use crate::traces::{names_in, processes_with_mounts_of};
 use volunteer_sandbox::{Ending, Helper, Outcome, Sandbox, Spec};
 
 /// Names the helper for a copy of these tests, which runs from another directory.
 pub const HELPER: &str = "TALKOOT_TEST_HELPER";
+
+/// Names the fixture as a set-user-id program of root, for tests that are not root's.
+pub const SET_USER_ID: &str = "TALKOOT_TEST_SET_USER_ID";
+
+/// An id that no user of a machine should have.
+pub const NOBODY_ELSE: u32 = 61_234;
 
 /// Where the job finds the fixture.
 pub const FIXTURE: &str = "/opt/fixture";
 
 pub struct Bench {
     directory: tempfile::TempDir,
-    _among_others: RwLockReadGuard<'static, ()>,
+    _turn: Turn,
 }
 
-/// Held for reading by each test, and for writing by the one that runs them all once more: two runs at a time on two
-/// cores would measure each other's load.
+enum Turn {
+    AmongOthers { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// Held for reading by each test, and for writing by those that measure time, and by the one that runs them all once more:
+/// two runs at a time on two cores would measure each other's load.
 static RUNS: RwLock<()> = RwLock::new(());
 
 /// Waits until no other test runs, and keeps them waiting.
@@ -28,15 +40,29 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
 
 impl Bench {
     pub fn new() -> Self {
-        let among_others = RUNS.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = RUNS.read().unwrap_or_else(PoisonError::into_inner);
+        Self::with(Turn::AmongOthers { _guard: guard })
+    }
+
+    /// One whose steps no other test disturbs.
+    pub fn without_others() -> Self {
+        Self::with(Turn::Alone { _guard: alone() })
+    }
+
+    fn with(turn: Turn) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("work")).unwrap();
-        Self { directory, _among_others: among_others }
+        Self { directory, _turn: turn }
     }
 
     /// A directory of the host that the job must not see; the work directory lies in it.
     pub fn host(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its name, which no other directory has.
+    pub fn name(&self) -> &str {
+        self.directory.path().file_name().unwrap().to_str().unwrap()
     }
 
     pub fn work(&self) -> PathBuf {
@@ -62,8 +88,13 @@ impl Bench {
         self.step(&["sh", "-c", script])
     }
 
+    /// Runs a step, which must leave nothing but what is in its work directory.
     pub fn run(&self, spec: &Spec) -> Outcome {
-        sandbox().run(spec).unwrap()
+        let before = names_in(self.host());
+        let outcome = sandbox().run(spec).unwrap();
+        assert_eq!(names_in(self.host()), before, "{outcome:?}");
+        assert_eq!(processes_with_mounts_of(self.name()), [].into(), "{outcome:?}");
+        outcome
     }
 
     /// Runs a script that must succeed, and answers what it printed.
@@ -71,6 +102,18 @@ impl Bench {
         let outcome = self.run(&self.script(script));
         assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{}", text(&outcome));
         text(&outcome)
+    }
+}
+
+impl Drop for Bench {
+    /// Whatever a test did, and however it ended its steps: nothing is left of them, and their directory can go.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            eventually("the end of all processes and mounts", || {
+                processes_with_mounts_of(self.name()).is_empty()
+            });
+            volunteer_sandbox::remove_tree(self.host()).unwrap();
+        }
     }
 }
 

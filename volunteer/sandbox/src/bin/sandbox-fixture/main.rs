@@ -1,5 +1,8 @@
 //! The program that this crate's tests start: as the helper, and inside the sandbox as the misbehaving job.
 
+#[cfg(target_os = "linux")]
+mod attempts;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
@@ -19,6 +22,16 @@ fn main() -> ExitCode {
         ["hog-without-leader", mebibytes] => linux::hog_without_leader(number(mebibytes)),
         #[cfg(target_os = "linux")]
         ["fork-bomb"] => linux::fork_bomb(),
+        #[cfg(target_os = "linux")]
+        ["huge-hogs", count, mebibytes] => linux::huge_hogs(number(count), number(mebibytes)),
+        #[cfg(target_os = "linux")]
+        ["identity"] => attempts::say_identity(),
+        #[cfg(target_os = "linux")]
+        ["try", what, rest @ ..] => attempts::attempt(what, rest),
+        #[cfg(target_os = "linux")]
+        ["run", work, rest @ ..] => println!("{}", attempts::run(work, rest)),
+        #[cfg(target_os = "linux")]
+        ["on-a-terminal", rest @ ..] => attempts::on_a_terminal(rest),
         ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),
         ["fill-unlinked", directory, file_bytes] => fill(directory, number(file_bytes), true),
         ["spread", threads] => spread(number(threads)),
@@ -155,6 +168,31 @@ mod linux {
         unsafe {
             libc::syscall(libc::SYS_exit, 0);
         }
+    }
+
+    /// Starts processes that take memory in the largest pages that there are.
+    pub fn huge_hogs(count: usize, mebibytes: usize) {
+        for _ in 0..count {
+            #[expect(unsafe_code, reason = "no safe wrapper exists")]
+            // SAFETY: this process has one thread.
+            if unsafe { libc::fork() } == 0 {
+                huge_hog(mebibytes << 20);
+            }
+        }
+        std::thread::sleep(Duration::from_secs(60));
+    }
+
+    fn huge_hog(bytes: usize) {
+        let mut held = Vec::<u8>::with_capacity(bytes);
+        #[expect(unsafe_code, reason = "no safe wrapper exists")]
+        // SAFETY: advice about memory changes none of it; an address that is none of a page is refused.
+        unsafe {
+            let page = held.as_mut_ptr().map_addr(|address| address.next_multiple_of(4096));
+            libc::madvise(page.cast(), bytes - 4096, libc::MADV_HUGEPAGE);
+        }
+        held.resize(bytes, 1);
+        println!("{} held", std::hint::black_box(&held).len());
+        std::thread::sleep(Duration::from_secs(60));
     }
 
     pub fn connect(socket: &str) -> io::Result<UnixStream> {
