@@ -20,6 +20,7 @@ mod kernels;
 mod master;
 mod processes;
 mod programs;
+mod sandbox;
 mod site;
 mod swarms;
 mod tasks;
@@ -48,6 +49,8 @@ enum Arguments {
     Wasm(wasm::WasmArgs),
     /// C for WebAssembly beside C for this processor, both by clang.
     Kernels(kernels::KernelsArgs),
+    /// The start of a native job's sandbox, beside bubblewrap.
+    Sandbox(sandbox::SandboxArgs),
     /// Some of those volunteers: what `idle` starts.
     #[command(hide = true)]
     Crowd(crowd::CrowdArgs),
@@ -60,6 +63,7 @@ fn main() -> Result<()> {
         Arguments::Gossip(args) => gossip::run(&args),
         Arguments::Comeback(args) => comeback::run(&args),
         Arguments::Idle(args) => idle::run(&args),
+        Arguments::Sandbox(args) => sandbox::run(&args),
         Arguments::Swarms(args) => swarms::run(&args),
         Arguments::Wasm(args) => wasm::run(&args),
         Arguments::Kernels(args) => kernels::run(&args),

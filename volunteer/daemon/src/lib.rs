@@ -46,7 +46,7 @@ use crate::probing::Memory;
 pub use crate::config::Settings;
 pub use crate::job::{Executor, Place, Ran, Reins};
 pub use crate::live::LiveTail;
-pub use crate::runtimes::{Control, JobRuntime, Measured, Step, StepEnd, StepOrder};
+pub use crate::runtimes::{Control, JobRuntime, Measured, Slot, Step, StepEnd, StepOrder};
 
 /// The argument that makes this program the helper of the sandbox and, inside the sandbox, the
 /// hostile program of its self-test.
