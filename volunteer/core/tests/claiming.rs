@@ -165,6 +165,7 @@ fn one_pull_is_outstanding_and_never_more_cores_are_leased_than_donated() {
 
     bench.fetched(&two_cores.offer);
     let order = bench.take_order();
+    assert_eq!(order.cores, 2);
     bench.ran(order.lease, outcome(Ended::Passed));
     assert_eq!(bench.take_pull().1.free.cores, 2);
 }
