@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capability::statements::Package;
-use mesh_shell::{Exit, Failure, OrExit, Outcome};
+use mesh_shell::{ApiToken, Exit, Failure, OrExit, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
@@ -28,7 +28,7 @@ const MAX_ANSWER: u64 = 64 << 20;
 pub struct Client {
     agent: Agent,
     place: Place,
-    token: String,
+    token: ApiToken,
 }
 
 /// Where an adapter is.
@@ -50,11 +50,11 @@ impl Client {
 
     /// A client of the adapter at `address`, which knows `token`.
     #[cfg(test)]
-    pub fn at(address: &str, token: String) -> Self {
+    pub fn at(address: &str, token: ApiToken) -> Self {
         Self::of(Place::At(address.to_owned()), token)
     }
 
-    fn of(place: Place, token: String) -> Self {
+    fn of(place: Place, token: ApiToken) -> Self {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -73,7 +73,8 @@ impl Client {
 
     /// The bytes that `GET path` answers with.
     pub fn bytes(&self, path: &str) -> Outcome<impl Read + use<>> {
-        let request = self.agent.get(self.url(path)).header("Authorization", self.bearer());
+        let request =
+            self.agent.get(self.url(path)).header("Authorization", self.token.authorization());
         let response = self.check(request.call())?;
         Ok(response.into_body().into_reader())
     }
@@ -100,7 +101,7 @@ impl Client {
         let request = self.agent.post(self.url("/packages"));
         // An adapter that does not want it says so before a gigabyte is on its way, and is heard.
         let request = request.header("Expect", "100-continue");
-        self.read(request.header("Authorization", self.bearer()).send(package))
+        self.read(request.header("Authorization", self.token.authorization()).send(package))
     }
 
     /// Submits a job.
@@ -110,7 +111,8 @@ impl Client {
 
     /// The answer to `POST path` with `question`.
     pub fn post<T: DeserializeOwned>(&self, path: &str, question: &impl Serialize) -> Outcome<T> {
-        let request = self.agent.post(self.url(path)).header("Authorization", self.bearer());
+        let request =
+            self.agent.post(self.url(path)).header("Authorization", self.token.authorization());
         let request = request.config().timeout_global(Some(ANSWER_TIMEOUT)).build();
         self.read(request.send_json(question))
     }
@@ -118,7 +120,7 @@ impl Client {
     /// Ends a job.
     pub fn cancel(&self, offer: &str) -> Outcome {
         let request = self.agent.delete(self.url(&format!("/jobs/{offer}")));
-        let request = request.header("Authorization", self.bearer()).config();
+        let request = request.header("Authorization", self.token.authorization()).config();
         let request = request.timeout_global(Some(ANSWER_TIMEOUT)).build();
         self.check(request.call()).map(drop)
     }
@@ -135,10 +137,6 @@ impl Client {
                 format!("http://{address}")
             }
         }
-    }
-
-    fn bearer(&self) -> String {
-        format!("Bearer {}", self.token)
     }
 
     fn read<T: DeserializeOwned>(

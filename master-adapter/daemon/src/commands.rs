@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn whoever_gives_up_waiting_learns_that_the_job_lives_on() {
-        let nobody = Client::at("127.0.0.1:9", "secret".to_owned());
+        let nobody = Client::at("127.0.0.1:9", "secret".into());
         let offer = StatementId::from_bytes([7; 32]);
         let failure = tell(&nobody, offer, Form::Text, Duration::ZERO).expect_err("given up");
         assert_eq!(failure.exit(), Exit::Network);

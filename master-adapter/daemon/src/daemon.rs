@@ -88,7 +88,7 @@ pub async fn run(settings: Settings<'_>) -> Outcome {
         commands,
         registration: authority.registration().clone().into(),
         clock,
-        token: token.into(),
+        token,
     };
     let address = listener.local_addr().context("no local address").or_exit(Exit::Network)?;
     let addresses: Vec<_> = brokers.iter().map(|it| it.address.to_string()).collect();

@@ -16,14 +16,12 @@ use capability::{
 };
 use data_encoding::HEXLOWER;
 use master_core::Authority;
-use mesh_shell::{Exit, Failure, KeyChanges, OrExit, Outcome, key_file, write_whole};
+use mesh_shell::{ApiToken, Exit, Failure, KeyChanges, OrExit, Outcome, key_file, write_whole};
 
 /// How long the node key may speak for the project: a season, so that renewing is a habit.
 pub const DELEGATION_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 const REGISTRATION_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-const TOKEN_BYTES: usize = 32;
 
 /// With what the names of the files of former encryption keys begin.
 const FORMER_ENCRYPTION_KEY: &str = "encryption-former-";
@@ -221,14 +219,8 @@ impl Identity {
     }
 
     /// The secret that programs on this machine show to the adapter; made if there is none.
-    pub fn token(&self) -> Outcome<String> {
-        let path = self.state.join("api-token");
-        if !path.exists() {
-            let mut bytes = [0; TOKEN_BYTES];
-            getrandom::fill(&mut bytes).context("cannot get randomness").or_exit(Exit::State)?;
-            write_whole(&path, HEXLOWER.encode(&bytes).as_bytes(), 0o600)?;
-        }
-        read(&path, 2 * TOKEN_BYTES).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    pub fn token(&self) -> Outcome<ApiToken> {
+        ApiToken::load_or_create(&self.state)
     }
 
     /// Leaves word where the running adapter can be found, and at which brokers it can be met.
@@ -313,7 +305,6 @@ fn read(path: &Path, limit: usize) -> Outcome<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
 
     use capability::{HpkeSealer, Opener, Purpose, Sealer};
 
@@ -409,17 +400,6 @@ mod tests {
         assert!(failure.to_string().contains("talkoot-master delegate"), "{failure}");
         identity.delegate(Vec::new(), NOW).expect("signed");
         identity.opener().expect("it is the delegation's now");
-    }
-
-    #[test]
-    fn the_token_is_its_owners_alone_and_stays() {
-        let state = tempfile::tempdir().expect("made");
-        let identity = Identity::in_state(state.path());
-        let token = identity.token().expect("made");
-        let mode = fs::metadata(state.path().join("api-token")).expect("there").permissions();
-        assert_eq!(mode.mode() & 0o777, 0o600);
-        assert_eq!(token.len(), 2 * TOKEN_BYTES);
-        assert_eq!(identity.token().expect("read"), token);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! A daemon's event loop is a `select!` over the network's events, finished tasks, durable commits
 //! and the core's next wake; everything it needs beside its core is here.
 
+mod api_token;
 mod clock;
 pub mod config;
 mod dialer;
@@ -28,6 +29,7 @@ mod statement_file;
 mod statement_list;
 mod storage;
 
+pub use api_token::ApiToken;
 pub use clock::Clock;
 pub use dialer::{Dialer, random_seed};
 pub use dirs::{default_config, default_state};

@@ -224,7 +224,7 @@ mod tests {
     where
         T: serde::de::DeserializeOwned + Send + 'static,
     {
-        let client = Client::at(&bench.address, "secret".to_owned());
+        let client = Client::at(&bench.address, "secret".into());
         let asked = tokio::task::spawn_blocking(move || client.post(path, &question));
         let Some(Command::AskHome { ask, reply }) = bench.commands.recv().await else {
             panic!("a question")

@@ -140,7 +140,7 @@ mod tests {
         let keys: Vec<_> = volunteers.iter().map(|it| node(*it).public().to_string()).collect();
         let job_file = format!("private = true\nvolunteers = {keys:?}\n{JOB}");
         let request = NewJobRequest { job_file, package: package.expect("stored"), replicas };
-        let client = Client::at(&bench.address, "secret".to_owned());
+        let client = Client::at(&bench.address, "secret".into());
         let submission = tokio::task::spawn_blocking(move || client.submit(&request));
         tokio::pin!(submission);
         let mut taken = None;
