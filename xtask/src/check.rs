@@ -68,13 +68,15 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// Programs that the checks use, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
     ("setpriv", "util-linux"),
     ("ip", "iproute2"),
     ("faketime", "faketime"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
 ];
 
 /// Runs the checks; all of them, even after a failure, so that one run tells everything.

@@ -125,6 +125,9 @@ pub enum Command {
     Drain(DrainArgs),
     /// Ends the daemon within moments: jobs are stopped, and given back for others to run.
     Stop(Whom),
+    /// Prints the address with which the page of a running daemon opens in a browser. It holds the
+    /// token: whoever has it can pause and stop the daemon.
+    Page(Whom),
 }
 
 /// What to look at.

@@ -9,7 +9,7 @@ use capability::{DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, KEY_BYTES, Secr
 use mesh_net::Role;
 use mesh_shell::http::Web;
 use mesh_shell::{
-    Clock, Exit, Failure, Link, OrExit, Outcome, Storage, Termination, http, key_file,
+    ApiToken, Clock, Exit, Failure, Link, OrExit, Outcome, Storage, Termination, http, key_file,
 };
 use mesh_store::BlobStore;
 use tokio::sync::mpsc;
@@ -18,11 +18,11 @@ use volunteer_core::{Identity, Volunteer};
 use crate::Equipment;
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Parts};
-use crate::face;
 use crate::job::{self, Place};
 use crate::metrics::Metrics;
 use crate::pins::Pins;
 use crate::reload::Source;
+use crate::{face, page};
 
 /// Blobs take at least that much, whatever is donated to jobs: the largest package.
 const MIN_BLOB_QUOTA: u64 = 1 << 30;
@@ -109,6 +109,7 @@ async fn serve(
     job::clear(&place.directory)
         .with_context(|| format!("cannot clear {}", place.directory.display()))
         .or_exit(Exit::State)?;
+    let token = ApiToken::load_or_create(&settings.state)?;
     let listener = http::bind(settings.http, "--http").await?;
     let http_address = listener.local_addr().or_exit(Exit::Network)?;
     announce_http(&settings.state, http_address)?;
@@ -120,7 +121,8 @@ async fn serve(
     let registry = http::Metrics::default();
     let metrics = Metrics::new(&registry);
     let routes = http::common(registry, http::Readiness::default())
-        .merge(face::routes(key.public(), questions));
+        .merge(page::routes())
+        .merge(face::routes(key.public(), questions, token));
     let web = Web::serve(listener, routes);
 
     let parts = Parts {

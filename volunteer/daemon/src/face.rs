@@ -1,15 +1,17 @@
-//! The daemon's HTTP face on loopback: status as JSON, a page, and the owner's wishes.
+//! The daemon's HTTP face on loopback: status as JSON, and the owner's wishes, for who shows the token.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use capability::statements::Receipt;
 use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
+use mesh_shell::ApiToken;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,9 +22,6 @@ use crate::log_events::{self, Extent};
 use crate::receipts;
 use crate::status::{Advice, Status};
 use crate::why::JobGrounds;
-
-/// The header that wishes must carry. A page on the web cannot send it to another origin.
-pub const WISH_HEADER: &str = "x-talkoot";
 
 /// What the event loop is asked.
 pub enum Question {
@@ -51,10 +50,9 @@ pub type Tailed = Option<watch::Receiver<Tail>>;
 
 type Questions = mpsc::Sender<Question>;
 
-/// The routes of the volunteer `me`; they ask the event loop by `questions`.
-pub fn routes(me: PublicKey, questions: Questions) -> Router {
+/// The routes of the volunteer `me`; they ask the event loop by `questions` what who shows `token` asks.
+pub fn routes(me: PublicKey, questions: Questions, token: ApiToken) -> Router {
     Router::new()
-        .route("/", get(page))
         .route("/api/v1/status", get(status))
         .route("/api/v1/projects/{project}/why", get(why_not))
         .route("/api/v1/jobs/{lease}/why", get(why_job))
@@ -62,10 +60,21 @@ pub fn routes(me: PublicKey, questions: Questions) -> Router {
         .route("/api/v1/receipts", get(move |questions| receipts(me, questions)))
         .route("/api/v1/history", get(history))
         .route("/api/v1/pause", post(pause))
-        .route("/api/v1/resume", post(|state, headers| wish(state, headers, Input::Resume)))
+        .route("/api/v1/resume", post(|state| wish(state, Input::Resume)))
         .route("/api/v1/drain", post(drain))
-        .route("/api/v1/stop", post(|state, headers| wish(state, headers, Input::Quit)))
+        .route("/api/v1/stop", post(|state| wish(state, Input::Quit)))
+        .route_layer(middleware::from_fn_with_state(token, need_token))
         .with_state(questions)
+}
+
+/// Other users of the machine can reach the address too. A page of the web cannot send the header.
+async fn need_token(State(token): State<ApiToken>, request: Request, next: Next) -> Response {
+    if token.is_shown(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "this needs the token in the file api-token of the state directory, as in \
+                   `Authorization: Bearer <token>`\n";
+    (StatusCode::UNAUTHORIZED, message).into_response()
 }
 
 async fn status(State(questions): State<Questions>) -> Response {
@@ -119,18 +128,14 @@ async fn log(
     }
 }
 
-async fn wish(questions: State<Questions>, headers: HeaderMap, wish: Input) -> StatusCode {
-    tell(questions, &headers, |told| Question::Wish(wish, told)).await
+async fn wish(questions: State<Questions>, wish: Input) -> StatusCode {
+    tell(questions, |told| Question::Wish(wish, told)).await
 }
 
 async fn tell(
     State(questions): State<Questions>,
-    headers: &HeaderMap,
     wish: impl FnOnce(oneshot::Sender<()>) -> Question,
 ) -> StatusCode {
-    if !headers.contains_key(WISH_HEADER) {
-        return StatusCode::FORBIDDEN;
-    }
     let (told, durable) = oneshot::channel();
     let asked = questions.send(wish(told)).await.is_ok();
     if asked && durable.await.is_ok() {
@@ -173,11 +178,9 @@ impl PauseAsked {
     }
 }
 
-async fn pause(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
+async fn pause(questions: State<Questions>, body: Bytes) -> Response {
     match read::<PauseAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
-        Ok(asked) => {
-            tell(questions, &headers, |told| Question::Pause(asked, told)).await.into_response()
-        }
+        Ok(asked) => tell(questions, |told| Question::Pause(asked, told)).await.into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }
@@ -211,11 +214,9 @@ impl DrainAsked {
     }
 }
 
-async fn drain(questions: State<Questions>, headers: HeaderMap, body: Bytes) -> Response {
+async fn drain(questions: State<Questions>, body: Bytes) -> Response {
     match read::<DrainAsked>(&body).and_then(|it| it.complaint().map_or(Ok(it), Err)) {
-        Ok(asked) => {
-            tell(questions, &headers, |told| Question::Drain(asked, told)).await.into_response()
-        }
+        Ok(asked) => tell(questions, |told| Question::Drain(asked, told)).await.into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }
@@ -240,60 +241,4 @@ async fn ask<T>(
     let (answer, answered) = oneshot::channel();
     questions.send(question(answer)).await.ok()?;
     answered.await.ok()
-}
-
-async fn page(State(questions): State<Questions>) -> Response {
-    let Some(status) = ask(&questions, Question::Status).await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let security = "default-src 'none'; style-src 'unsafe-inline'";
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, security),
-        (header::REFRESH, "5"),
-    ];
-    (headers, html(&status)).into_response()
-}
-
-fn html(status: &Status) -> String {
-    let mut body = String::new();
-    let mut section = |title: &str, rows: Vec<String>| {
-        let rows: String = rows.iter().map(|row| format!("<li>{}</li>", escaped(row))).collect();
-        body.push_str(&format!("<h2>{title}</h2><ul>{rows}</ul>"));
-    };
-    let idle = status.idle.as_ref().or(status.obstacle.as_ref());
-    let idle = idle.into_iter().map(|idle| format!("{}: {}", idle.reason, idle.hint));
-    let jobs = status.jobs.iter().map(|job| {
-        format!("{} {} task {}: {} in {}", job.project, job.name, job.task, job.stage, job.runtime)
-    });
-    section("Now", idle.chain(jobs).collect());
-    section("Brokers", status.brokers.clone());
-    let projects = status.projects.iter().map(|it| {
-        let (name, accepted, rejected) = (it.title(), it.accepted, it.rejected);
-        format!("{name}: {accepted} accepted, {rejected} not, {} core-ms", it.credit)
-    });
-    section("Projects", projects.collect());
-    let checks = status.projects.iter().flat_map(|project| {
-        project.checks.iter().map(move |it| format!("{}: {}", project.title(), it.outcome()))
-    });
-    section("Checks", checks.collect());
-    let declined = status.declined.iter();
-    let declined =
-        declined.map(|it| format!("{}: {} ({})", it.name, it.advice.reason, it.advice.hint));
-    section("Declined", declined.collect());
-    let runtimes = status.runtimes.iter().map(|it| match &it.reason {
-        None => format!("{}: offered, {}", it.runtime, it.strength.as_deref().unwrap_or_default()),
-        Some(reason) => format!("{}: not offered, {reason}", it.runtime),
-    });
-    section("Runtimes", runtimes.collect());
-    format!(
-        "<!doctype html><html lang=en><title>talkoot-volunteer</title>\
-         <style>body{{font-family:sans-serif;max-width:60em;margin:2em auto}}</style>\
-         <h1>talkoot-volunteer {}</h1>{body}</html>",
-        escaped(&status.name)
-    )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -24,6 +24,7 @@ mod log_events;
 mod metrics;
 mod news;
 mod ownership;
+mod page;
 mod pins;
 mod probing;
 mod receipts;

@@ -8,7 +8,8 @@ use anyhow::Context;
 use capability::format_bytes;
 use mesh_shell::config::CommonArgs;
 use mesh_shell::{
-    Exit, Failure, MAX_LIST_BYTES, OrExit, Outcome, config as shell_config, escape_line,
+    ApiToken, Exit, Failure, MAX_LIST_BYTES, OrExit, Outcome, config as shell_config, escape_line,
+    outln,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -17,7 +18,7 @@ use super::print_json;
 use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
 use crate::config::ROLE;
 use crate::daemon::http_path;
-use crate::face::{DrainAsked, PauseAsked, WISH_HEADER};
+use crate::face::{DrainAsked, PauseAsked};
 use crate::history::{HistoryPage, PageAsked};
 use crate::status::{Advice, Status};
 
@@ -158,7 +159,7 @@ pub fn drain(common: &CommonArgs, drain: DrainArgs) -> Outcome {
 
 fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
-    let post = agent().post(&url).header(WISH_HEADER, "1");
+    let post = agent().post(&url).header("authorization", token(common)?.authorization());
     let mut answer = post.send(body).map_err(|error| unreachable(&error))?;
     let status = answer.status();
     if status.is_success() {
@@ -221,7 +222,8 @@ fn body(
     whom: &Whom,
     path: &str,
 ) -> Outcome<Option<ureq::Body>> {
-    match agent.get(format!("http://{}/api/v1/{path}", address(common, whom)?)).call() {
+    let ask = agent.get(format!("http://{}/api/v1/{path}", address(common, whom)?));
+    match ask.header("authorization", token(common)?.authorization()).call() {
         Ok(answer) => Ok(Some(answer.into_body())),
         Err(ureq::Error::StatusCode(404)) => Ok(None),
         Err(error) => Err(unreachable(&error)),
@@ -244,6 +246,18 @@ fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {
         Failure::say(Exit::Network, message)
             .hint("start it with: talkoot-volunteer run; or name its --state or --http")
     })
+}
+
+/// What the daemon has left for those who may ask it.
+fn token(common: &CommonArgs) -> Outcome<ApiToken> {
+    ApiToken::load(&shell_config::state_dir(ROLE, common.state.as_deref())?)
+}
+
+/// Prints the address with which the page opens.
+pub fn page(common: &CommonArgs, whom: &Whom) -> Outcome {
+    let (address, token) = (address(common, whom)?, token(common)?);
+    outln!("http://{address}/#{}", token.secret());
+    Ok(())
 }
 
 fn agent() -> ureq::Agent {

@@ -20,6 +20,7 @@ mod why;
 use std::path::Path;
 
 use capability::{JobFile, MAX_JOB_FILE};
+use mesh_shell::config::CommonArgs;
 use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, logs, outln, read_text};
 
 pub use self::service::Kind;
@@ -55,6 +56,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Service { command } => service::run(&common, command),
         Command::Completions { shell } => completions::print(shell),
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
+        Command::Page(whom) => ask::page(&common, &whom),
         Command::Pause(pause) => ask::pause(&common, pause),
         Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
         Command::Drain(drain) => ask::drain(&common, drain),
