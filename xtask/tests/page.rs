@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +20,18 @@ impl Story {
         command.args(arguments).arg("--state").arg(self.network.state("volunteer-1"));
         tools::output(&mut command).unwrap_or_else(|error| panic!("{error:#}"))
     }
+}
+
+/// Writes a job that says something and is busy for a while; gives its file.
+fn talkative_job(directory: &Path) -> PathBuf {
+    let folder = directory.join("talkative");
+    std::fs::create_dir(&folder).expect("a folder");
+    let job = "name = \"talkative\"\nrequirements.runtimes = [\"native\"]\n\
+               [[step]]\nname = \"talk\"\n\
+               run = [\"sh\", \"-c\", \"echo '<img src=x onerror=alert(1)>'; sleep 20\"]\n\
+               [limits]\nwall = \"5m\"\nmemory = \"64 MiB\"\ndisk = \"16 MiB\"\n";
+    std::fs::write(folder.join("job.toml"), job).expect("written");
+    folder.join("job.toml")
 }
 
 fn done<T>(result: anyhow::Result<T>) -> T {
@@ -51,10 +64,16 @@ fn the_page_shows_what_runs_and_obeys_its_owner_alone() {
     done(browser.wait_for("#projects", "trusted", PATIENCE));
     assert_eq!(done(browser.address()), bare);
 
-    let submit = story.submit(&story.write_sleepy_job("slow-one", 20));
+    let submit = story.submit(&talkative_job(directory.path()));
     story.wait_for(1, "the task to start", |event| event.name == "started");
     let shown = done(browser.wait_for("#now", "running", PATIENCE));
-    assert!(shown.contains("slow-one") && shown.contains("wasm"), "{shown}");
+    assert!(shown.contains("talkative") && shown.contains("native"), "{shown}");
+
+    // What the job writes comes while it runs, as text whatever it is.
+    done(browser.click("#now button"));
+    done(browser.wait_for("#output", "<img src=x onerror=alert(1)>", PATIENCE));
+    assert!(done(browser.text("#grounds")).contains("is trusted and may use native, wasm"));
+    assert_eq!(done(browser.evaluate("return document.images.length")), 0);
 
     done(browser.write("#note", "a <b>call</b>"));
     done(browser.click("#pause"));
@@ -71,7 +90,8 @@ fn the_page_shows_what_runs_and_obeys_its_owner_alone() {
     done(browser.wait_for("#now", "running", PATIENCE));
 
     story.expect_each_accepted_once(submit, 1);
-    done(browser.wait_for("#receipts", "accepted", JOB_PATIENCE));
+    done(browser.wait_for("#output", "[the job is over]", PATIENCE));
+    done(browser.wait_for("#history", "accepted", JOB_PATIENCE));
 
     done(browser.click("#stop"));
     done(browser.agree());

@@ -36,6 +36,11 @@ function bytes(count) {
   return `${amount >= 100 || Number.isInteger(amount) ? Math.round(amount) : amount.toFixed(1)} ${unit}`;
 }
 
+function duration(seconds) {
+  const [unit, size] = [["d", 86400], ["h", 3600], ["min", 60]].find(([, size]) => seconds >= size) ?? ["s", 1];
+  return `${Number((seconds / size).toFixed(1))} ${unit}`;
+}
+
 const coreSeconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} core-s`;
 const time = (text) => new Date(text).toLocaleString();
 const short = (id) => id.slice(0, 12);
@@ -47,16 +52,34 @@ function advice({ reason, hint }) {
 
 // What each section shows of the status.
 
+const running = ({ progress }) => progress ? `${progress.name} (step ${progress.step} of ${progress.steps})` : "";
+const wait = (job) => job.stage === "waiting" && job.lacks_package ? "waiting for its package" : job.stage;
+const allowed = ({ limits, network }) =>
+  `${limits.cores} cores, ${bytes(limits.memory)}, ${duration(limits.wall_s)}, network: ${network}`;
+
+function lease(job) {
+  if (job.lapsed) return "lapsed";
+  return job.offline_until ? `offline until ${time(job.offline_until)}` : `since ${time(job.granted)}`;
+}
+
+/** A button that shows what the job writes, and why it runs. */
+function closer(job) {
+  const button = element("button", { type: "button", "aria-controls": "closer" }, "look closer");
+  button.addEventListener("click", () => lookCloser(job));
+  return button;
+}
+
 function now(status) {
-  if (!status.jobs.length) return [status.idle ? advice(status.idle) : quiet("Nothing runs.")];
-  const held = (job) => job.lapsed ? "lease lapsed" : job.offline_until ? `offline until ${time(job.offline_until)}` : "";
+  const waiting = status.undelivered ? [element("p", {}, `${status.undelivered} results wait for their receipts.`)] : [];
+  if (!status.jobs.length) return [status.idle ? advice(status.idle) : quiet("Nothing runs."), ...waiting];
   const columns = [
     ["project", (job) => job.project], ["job", (job) => job.name],
     ["task", (job) => String(job.task), "number"], ["runtime", (job) => job.runtime, "word"],
-    ["stage", (job) => job.stage, "word"], ["lease", held],
+    ["stage", wait], ["since", (job) => time(job.since)], ["step", running],
+    ["may use", allowed], ["lease", lease], ["", closer, "word"],
   ];
   const obstacle = status.obstacle ? [element("p", {}, "Takes nothing new: ", advice(status.obstacle))] : [];
-  return [table(columns, status.jobs), ...obstacle];
+  return [table(columns, status.jobs), ...obstacle, ...waiting];
 }
 
 function projects(status) {
@@ -82,17 +105,23 @@ function declined(status) {
   ], status.declined)];
 }
 
-function receipts(status) {
-  const waiting = status.undelivered ? [element("p", {}, `${status.undelivered} results wait for their receipts.`)] : [];
-  if (!status.receipts.length) return [...waiting, quiet("None yet.")];
-  const names = new Map(status.projects.map((it) => [it.project, it.name]));
-  return [...waiting, table([
-    ["when", (it) => time(it.issued), "word"], ["project", (it) => names.get(it.project) || short(it.project)],
-    ["offer", (it) => element("code", { title: it.offer }, short(it.offer)), "word"],
-    ["task", (it) => String(it.task), "number"],
-    ["verdict", (it) => it.reason ? `${it.verdict}: ${it.reason}` : it.verdict],
-    ["credit", (it) => coreSeconds(it.credit), "number"],
-  ], status.receipts)];
+/** What ran, newest first; `page` is what the daemon says of it. */
+function past({ runs }) {
+  if (!runs.length) return [quiet("Nothing yet.")];
+  const verdict = ({ result, receipt }) => {
+    if (!receipt) return result;
+    return receipt.reason ? `${receipt.verdict}: ${receipt.reason}` : receipt.verdict;
+  };
+  return [table([
+    ["ended", (it) => time(it.finished)], ["project", (it) => it.project_name || short(it.project)],
+    ["job", (it) => it.name], ["task", (it) => String(it.task), "number"], ["runtime", (it) => it.runtime, "word"],
+    ["how", (it) => it.reason ? `${it.ended}: ${it.reason}` : it.ended],
+    ["took", (it) => `${(it.wall_ms / 1000).toFixed(1)} s`, "number"],
+    ["processors", (it) => coreSeconds(it.cpu_ms), "number"], ["memory", (it) => bytes(it.memory), "number"],
+    ["fetched", (it) => bytes(it.fetched), "number"], ["sent", (it) => bytes(it.sent), "number"],
+    ["its project said", verdict],
+    ["credit", (it) => it.receipt ? coreSeconds(it.receipt.credit) : "", "number"],
+  ], runs)];
 }
 
 function machine(status) {
@@ -110,26 +139,29 @@ function machine(status) {
   return [element("dl", {}, ...rows.flatMap(([term, text]) => [element("dt", {}, term), element("dd", {}, text)]))];
 }
 
-const SECTIONS = { now, projects, declined, receipts, machine };
+const SECTIONS = { now, projects, declined, machine };
 const shown = new Map(); // what each section was made of, so that nothing moves under a reader's hand
+
+/** Shows `made` in the section `id`, if it is not what stands there. */
+function put(id, made) {
+  const content = element("div", {}, ...made);
+  if (shown.get(id) === content.innerHTML) return;
+  shown.set(id, content.innerHTML);
+  byId(id).querySelector("div").replaceWith(content);
+}
 
 function show(status) {
   byId("name").textContent = status.name;
   const state = byId("state");
-  const running = status.jobs.filter((job) => job.stage === "running").length;
-  state.textContent = status.idle?.reason ?? (running ? `${running} running` : "busy");
-  state.className = running ? "busy" : status.paused ? "held" : "";
-  for (const [id, render] of Object.entries(SECTIONS)) {
-    const made = element("div", {}, ...render(status));
-    if (shown.get(id) === made.innerHTML) continue;
-    shown.set(id, made.innerHTML);
-    byId(id).querySelector("div").replaceWith(made);
-  }
+  const moving = status.jobs.filter((job) => job.stage === "running").length;
+  state.textContent = status.idle?.reason ?? (moving ? `${moving} running` : "busy");
+  state.className = moving ? "busy" : status.paused ? "held" : "";
+  for (const [id, render] of Object.entries(SECTIONS)) put(id, render(status));
 }
 
 // How the daemon is asked.
 
-/** The answer of the daemon; throws what went wrong, in words. */
+/** The answer of the daemon; throws what went wrong, in words. `options` are those of `fetch`. */
 async function ask(path, options = {}) {
   const headers = { authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
   const answer = await fetch(`/api/v1/${path}`, { ...options, headers, cache: "no-store" });
@@ -149,16 +181,71 @@ function lock() {
   byId("state").className = "held";
 }
 
+const pages = []; // where the page of the history that is shown begins, and those before it
+let older = null;
+
+const historyPath = () => `history?limit=20${pages.length ? `&before=${pages.at(-1)}` : ""}`;
+
+// One job more closely.
+
+const MOST = 200_000; // characters of output that are kept here
+let reading; // ends the reading of the former job
+
+async function lookCloser(job) {
+  reading?.abort();
+  const ended = reading = new AbortController();
+  const output = byId("output");
+  byId("closer").hidden = false;
+  byId("closer-title").textContent = `${job.name}, task ${job.task}`;
+  byId("grounds").replaceChildren();
+  output.textContent = "";
+  const say = (text) => { output.textContent = (output.textContent + text).slice(-MOST); };
+  try {
+    const grounds = await (await ask(`jobs/${job.lease}/why`, ended)).json();
+    byId("grounds").replaceChildren(...why(grounds));
+    const lines = (await ask(`jobs/${job.lease}/log?follow=true`, ended)).body.pipeThrough(new TextDecoderStream());
+    let rest = "";
+    for await (const piece of lines) {
+      const whole = (rest + piece).split("\n");
+      rest = whole.pop();
+      for (const line of whole) say(event(JSON.parse(line)));
+    }
+  } catch (error) {
+    if (!ended.signal.aborted) say(`\n[${error.message}]\n`);
+  }
+}
+
+/** Why a job runs, in items of a list. */
+function why({ job, note, permitted, policy }) {
+  const trusted = `${job.project} is trusted${note && ` (${note})`} and may use ${permitted.join(", ")}`;
+  const clauses = policy.map(({ clause, has }) => `you want ${clause}; the job has ${has}`);
+  return [trusted, ...clauses].map((text) => element("li", {}, text));
+}
+
+/** One event of a log, as text. */
+function event({ event: kind, name, bytes: count, text, over }) {
+  switch (kind) {
+    case "step": return `[step ${name}]\n`;
+    case "left-out": return `[${bytes(count)} left out]\n`;
+    case "output": return text;
+    default: return over ? "\n[the job is over]\n" : "";
+  }
+}
+
 let timer;
 
 async function look() {
   clearTimeout(timer);
   if (!sessionStorage.getItem(TOKEN)) return lock();
   try {
-    const status = await (await ask("status")).json();
+    const [status, page] = await Promise.all([ask("status"), ask(historyPath())].map(async (it) => (await it).json()));
     byId("unlock").hidden = true;
     byId("main").hidden = false;
     show(status);
+    put("history", past(page));
+    older = page.next;
+    byId("older").disabled = older === null;
+    byId("newest").disabled = pages.length === 0;
   } catch (error) {
     if (!sessionStorage.getItem(TOKEN)) return;
     byId("state").textContent = `no answer: ${error.message}`;
@@ -203,6 +290,9 @@ byId("drain").addEventListener("click", () => wish("drain"));
 byId("stop").addEventListener("click", () => {
   if (confirm("Stop the daemon? Jobs that run are given back.")) wish("stop");
 });
+byId("older").addEventListener("click", () => { if (older !== null) pages.push(older); look(); });
+byId("newest").addEventListener("click", () => { pages.length = 0; look(); });
+byId("close").addEventListener("click", () => { reading?.abort(); byId("closer").hidden = true; });
 document.addEventListener("visibilitychange", () => document.hidden || look());
 addEventListener("hashchange", () => { takeToken(); look(); });
 takeToken();
