@@ -27,13 +27,23 @@ impl ApiToken {
     /// # Errors
     /// If it cannot be made, or as [`ApiToken::load`].
     pub fn load_or_create(state: &Path) -> Outcome<Self> {
-        let path = state.join(FILE);
-        if !path.exists() {
-            let mut bytes = [0; BYTES];
-            getrandom::fill(&mut bytes).context("cannot get randomness").or_exit(Exit::State)?;
-            write_whole(&path, HEXLOWER.encode(&bytes).as_bytes(), 0o600)?;
+        if !state.join(FILE).exists() {
+            Self::create(state)?;
         }
         Self::load(state)
+    }
+
+    /// Makes another token for the daemon with the state directory `state`. Whoever has seen the former
+    /// one, say by listening at the address of a daemon that had died, can do nothing with it.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(state: &Path) -> Outcome<Self> {
+        let mut bytes = [0; BYTES];
+        getrandom::fill(&mut bytes).context("cannot get randomness").or_exit(Exit::State)?;
+        let secret = HEXLOWER.encode(&bytes);
+        write_whole(&state.join(FILE), secret.as_bytes(), 0o600)?;
+        Ok(Self(secret.into()))
     }
 
     /// The token that a daemon has left in `state`.
@@ -103,6 +113,11 @@ mod tests {
         assert_eq!(token.secret().len(), 2 * BYTES);
         let again = ApiToken::load_or_create(state.path()).expect("read");
         assert_eq!(again.secret(), token.secret());
+
+        let other = ApiToken::create(state.path()).expect("made");
+        assert_ne!(other.secret(), token.secret());
+        let left = ApiToken::load(state.path()).expect("left for those who may ask");
+        assert_eq!(left.secret(), other.secret());
 
         std::fs::write(state.path().join(FILE), "").expect("a disk was full once");
         let failure = ApiToken::load_or_create(state.path()).expect_err("everybody knows it");

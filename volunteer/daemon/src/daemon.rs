@@ -109,7 +109,7 @@ async fn serve(
     job::clear(&place.directory)
         .with_context(|| format!("cannot clear {}", place.directory.display()))
         .or_exit(Exit::State)?;
-    let token = ApiToken::load_or_create(&settings.state)?;
+    let token = ApiToken::create(&settings.state)?;
     let listener = http::bind(settings.http, "--http").await?;
     let http_address = listener.local_addr().or_exit(Exit::Network)?;
     announce_http(&settings.state, http_address)?;

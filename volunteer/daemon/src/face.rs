@@ -122,7 +122,9 @@ async fn log(
             let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
             (headers, Body::from_stream(log_events::lines(tail, extent))).into_response()
         }
-        Some(Some(None)) => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Some(Some(None)) => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many read it already; end one\n").into_response()
+        }
         Some(None) => StatusCode::NOT_FOUND.into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }

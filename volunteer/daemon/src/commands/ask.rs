@@ -13,6 +13,8 @@ use mesh_shell::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use ureq::Body;
+use ureq::http::{Response, StatusCode};
 
 use super::print_json;
 use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
@@ -159,14 +161,18 @@ pub fn drain(common: &CommonArgs, drain: DrainArgs) -> Outcome {
 
 fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
-    let post = agent().post(&url).header("authorization", token(common)?.authorization());
-    let mut answer = post.send(body).map_err(|error| unreachable(&error))?;
-    let status = answer.status();
+    let post = agent().post(&url).header("authorization", token(common, whom)?.authorization());
+    accepted(post.send(body)).map(drop)
+}
+
+/// The answer, if it is no refusal.
+fn accepted(answer: Result<Response<Body>, ureq::Error>) -> Outcome<Body> {
+    let answer = answer.map_err(|error| unreachable(&error))?;
+    let (status, mut body) = (answer.status(), answer.into_body());
     if status.is_success() {
-        return Ok(());
+        return Ok(body);
     }
-    let said = answer.body_mut().with_config().limit(MAX_COMPLAINT).read_to_string();
-    let said = said.unwrap_or_default();
+    let said = body.with_config().limit(MAX_COMPLAINT).read_to_string().unwrap_or_default();
     let message = format!("the daemon refuses ({status}) {}", escape_line(said.trim()));
     Err(Failure::say(Exit::Network, message.trim_end().to_owned())
         .hint("is it of another version than this program, or not a daemon at all?"))
@@ -211,7 +217,8 @@ pub fn history(common: &CommonArgs, whom: &Whom, asked: PageAsked) -> Outcome<Hi
 
 /// What it says at `path`, as it comes, however long that takes.
 pub fn stream(common: &CommonArgs, whom: &Whom, path: &str) -> Outcome<impl Read + use<>> {
-    let agent = ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT)).build().into();
+    let config = ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT));
+    let agent = config.http_status_as_error(false).build().into();
     Ok(body(&agent, common, whom, path)?.ok_or_else(nothing_there)?.into_reader())
 }
 
@@ -221,12 +228,11 @@ fn body(
     common: &CommonArgs,
     whom: &Whom,
     path: &str,
-) -> Outcome<Option<ureq::Body>> {
+) -> Outcome<Option<Body>> {
     let ask = agent.get(format!("http://{}/api/v1/{path}", address(common, whom)?));
-    match ask.header("authorization", token(common)?.authorization()).call() {
-        Ok(answer) => Ok(Some(answer.into_body())),
-        Err(ureq::Error::StatusCode(404)) => Ok(None),
-        Err(error) => Err(unreachable(&error)),
+    match ask.header("authorization", token(common, whom)?.authorization()).call() {
+        Ok(answer) if answer.status() == StatusCode::NOT_FOUND => Ok(None),
+        answer => accepted(answer).map(Some),
     }
 }
 
@@ -248,14 +254,19 @@ fn address(common: &CommonArgs, whom: &Whom) -> Outcome<SocketAddr> {
     })
 }
 
-/// What the daemon has left for those who may ask it.
-fn token(common: &CommonArgs) -> Outcome<ApiToken> {
+/// What the daemon has left for those who may ask it. Not for other machines, unless its owner means it.
+fn token(common: &CommonArgs, whom: &Whom) -> Outcome<ApiToken> {
+    if let Some(address) = whom.http.filter(|it| !it.ip().is_loopback() && common.state.is_none()) {
+        let message = format!("the token of this machine's daemon is not sent to {address}");
+        let hint = "name the state directory with the token of that daemon with --state";
+        return Err(Failure::say(Exit::Usage, message).hint(hint));
+    }
     ApiToken::load(&shell_config::state_dir(ROLE, common.state.as_deref())?)
 }
 
 /// Prints the address with which the page opens.
 pub fn page(common: &CommonArgs, whom: &Whom) -> Outcome {
-    let (address, token) = (address(common, whom)?, token(common)?);
+    let (address, token) = (address(common, whom)?, token(common, whom)?);
     outln!("http://{address}/#{}", token.secret());
     Ok(())
 }
@@ -267,9 +278,6 @@ fn agent() -> ureq::Agent {
 }
 
 fn unreachable(error: &ureq::Error) -> Failure {
-    if matches!(error, ureq::Error::StatusCode(429)) {
-        return Failure::say(Exit::Network, "too many read it already").hint("end one of them");
-    }
     Failure::say(Exit::Network, format!("the daemon does not answer: {error}"))
         .hint("is it running? start it with: talkoot-volunteer run")
 }
