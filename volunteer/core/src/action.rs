@@ -101,7 +101,7 @@ pub enum Input {
     Quiet(Option<Quiet>),
     /// Bytes of packages and results that may pass in a month; any, if absent.
     Quota(Option<u64>),
-    /// When jobs are to give way to the owner.
+    /// When jobs are to give way to the owner. What was sampled before does not count any more.
     GiveWay(GiveWay),
     /// What the sensors tell of the machine, every few seconds if anything of it counts.
     Sampled(Sample),

@@ -149,11 +149,10 @@ impl Yielding {
         }
     }
 
-    /// What is not to be looked at any more holds nothing up.
+    /// From now on goes by `preferences` and by the samples that come: what is not looked at any more
+    /// holds nothing up.
     pub fn prefer(&mut self, preferences: GiveWay) {
-        if self.preferences != preferences {
-            *self = Self { preferences, latches: BTreeMap::new() };
-        }
+        *self = Self { preferences, latches: BTreeMap::new() };
     }
 
     fn signs(&self, sample: Sample) -> [(Kind, Cause, Sign); 5] {

@@ -111,7 +111,8 @@ fn while_the_owner_needs_the_machine_nothing_new_is_taken_and_nothing_begins() {
     assert!(bench.find_handover().is_some(), "what is done goes home");
     bench.pass(60 * SECOND);
     assert_eq!((bench.find_pull(), bench.claims()), (None, false));
-    bench.handle(Input::GiveWay(GiveWay { load: Some(50), ..GiveWay::default() }));
+    // The owner has the battery count no more, and nothing is sampled from now on.
+    bench.handle(Input::GiveWay(GiveWay::default()));
     bench.run_offer(&offered("b", 1, 1));
 }
 

@@ -256,6 +256,7 @@ impl EventLoop {
         self.dial();
         self.handle(Input::Pins(self.pins.for_core()));
         self.state_preferences();
+        self.watch_owner();
         self.handle(Input::DiskFree(self.disk_free));
         self.take_owner();
         self.take_key_changes();
@@ -448,24 +449,33 @@ impl EventLoop {
         self.disk_free = self.link.storage().free();
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
+        self.sample();
+    }
+
+    fn sample(&mut self) {
         if self.sensors.are_wanted() {
             let sample = self.sensors.sample(self.clock.now());
             self.handle(Input::Sampled(sample));
         }
     }
 
-    /// Tells the core what the owner prefers, as the configuration has it.
-    fn state_preferences(&mut self) {
+    /// Looks from now on at what the configuration says, and at once, so that nothing moves in between.
+    fn watch_owner(&mut self) {
         self.sensors = Sensors::new(self.settings.yields.clone());
         for sensor in self.sensors.report().iter().filter(|it| it.sees.is_none()) {
             tracing::warn!(doubt = sensor.line(), "doubtful setting");
         }
+        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
+        self.sample();
+    }
+
+    /// Tells the core what the owner prefers, as the configuration has it.
+    fn state_preferences(&mut self) {
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Offline(self.settings.offline));
         let Settings { network_down, network_up, .. } = self.settings;
         self.link.net().set_pace(network_down, network_up);
         self.handle(Input::Quota(self.settings.network_quota));
-        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
         self.keep_hours();
     }
 
@@ -484,6 +494,9 @@ impl EventLoop {
             self.probe();
         }
         self.state_preferences();
+        if former.yields != self.settings.yields {
+            self.watch_owner();
+        }
     }
 
     fn keep_hours(&mut self) {
