@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use mesh_shell::out::put;
-use mesh_shell::{Outcome, outln};
+use mesh_shell::{Outcome, escape_json, outln};
 use serde_json::{Value, json};
 
 use crate::cli::{Ask, At, Listed, Shown};
@@ -69,5 +69,5 @@ fn list(client: &Client, name: &str, columns: &[Column], part: &Listed) -> Outco
 }
 
 fn print(found: &Value, shown: &Shown, in_words: impl Fn(&Value) -> String) -> Outcome {
-    if shown.json { put(&format!("{found:#}\n")) } else { put(&in_words(found)) }
+    if shown.json { put(&escape_json(&format!("{found:#}\n"))) } else { put(&in_words(found)) }
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use capability::{JobFile, MAX_JOB_FILE, MAX_OUTPUT, StatementId};
 use mesh_shell::out::put;
 use mesh_shell::package::pack_beside;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line, read_text};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_json, escape_line, read_text};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -371,7 +371,7 @@ fn print<T: Serialize>(form: Form, value: &T, text: impl FnOnce() -> String) -> 
 
 fn json<T: Serialize>(value: &T) -> Outcome<String> {
     let text = serde_json::to_string_pretty(value).or_exit(Exit::Bug)?;
-    Ok(text + "\n")
+    Ok(escape_json(&text) + "\n")
 }
 
 /// The last `lines` lines of `text`.

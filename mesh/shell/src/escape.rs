@@ -26,6 +26,23 @@ pub fn escape_line(text: &str) -> String {
     escape(text.as_bytes()).replace(['\n', '\t'], " ")
 }
 
+/// `json`, which means the same and holds nothing that a terminal would obey. What JSON itself escapes are
+/// only controls below the space.
+pub fn escape_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            // Between values, since inside of them they are escaped.
+            '\n' => shown.push(character),
+            _ if character.is_control() || is_bidirectional(character) => {
+                write!(shown, "\\u{:04x}", u32::from(character)).expect("a string takes all text");
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
 /// Bytes before a character that begins at the end and is not complete.
 pub fn whole_characters(bytes: &[u8]) -> usize {
     let start = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
@@ -54,5 +71,14 @@ mod tests {
         let shown = escape(hostile);
         assert_eq!(shown, "ok\\u{1b}]0;owned\\u{7}\\u{d}\n\\u{9b}2J\\u{202e}\u{fffd}\tend\n");
         assert!(!escape_line("a\nb\tc").contains(char::is_control));
+    }
+
+    #[test]
+    fn json_means_what_it_meant_and_moves_no_cursor() {
+        let hostile = "\u{1b}[2J \u{9b}2J \u{7f} \u{202e} \n é";
+        let json = serde_json::to_string_pretty(&[hostile]).expect("text is JSON");
+        let shown = escape_json(&json);
+        assert!(!shown.contains(|it: char| it != '\n' && it.is_control() || is_bidirectional(it)));
+        assert_eq!(serde_json::from_str::<[String; 1]>(&shown).expect("JSON"), [hostile]);
     }
 }

@@ -33,7 +33,7 @@ pub use api_token::ApiToken;
 pub use clock::Clock;
 pub use dialer::{Dialer, random_seed};
 pub use dirs::{default_config, default_state};
-pub use escape::{escape, escape_line, whole_characters};
+pub use escape::{escape, escape_json, escape_line, whole_characters};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
 pub use files::{Watch, read_text, write_whole};
 pub use handover::Incoming;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use capability::format_bytes;
 use mesh_shell::config::CommonArgs;
 use mesh_shell::out::put;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_json, escape_line};
 
 use super::{ask, jobs};
 use crate::arguments::LogsArgs;
@@ -36,7 +36,7 @@ pub fn print(common: &CommonArgs, arguments: &LogsArgs) -> Outcome {
     let mut events = BufReader::new(ask::stream(common, &shown.whom, &path)?);
     while let Some((line, event)) = next(&mut events)? {
         if shown.json {
-            put(&line)?;
+            put(&escape_json(&line))?;
         }
         if let LogEvent::End { over } = event {
             if over {

@@ -21,7 +21,9 @@ use std::path::Path;
 
 use capability::{JobFile, MAX_JOB_FILE};
 use mesh_shell::config::CommonArgs;
-use mesh_shell::{Exit, Failure, OrExit, Outcome, config as shell_config, logs, outln, read_text};
+use mesh_shell::{
+    Exit, Failure, OrExit, Outcome, config as shell_config, escape_json, logs, outln, read_text,
+};
 
 pub use self::service::Kind;
 use crate::arguments::{Arguments, Command, ResultsArgs};
@@ -84,6 +86,6 @@ fn read_job(path: &Path) -> Outcome<JobFile> {
 
 /// Prints `value` as JSON.
 fn print_json(value: &impl serde::Serialize) -> Outcome {
-    outln!("{}", serde_json::to_string_pretty(value).or_exit(Exit::Bug)?);
+    outln!("{}", escape_json(&serde_json::to_string_pretty(value).or_exit(Exit::Bug)?));
     Ok(())
 }
