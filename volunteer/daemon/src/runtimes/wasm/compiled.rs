@@ -11,11 +11,11 @@
 //! disk or somebody else has altered is not what its name says, and is compiled again.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use blake3::{Hash, Hasher};
 
@@ -25,6 +25,9 @@ pub const BOUND: u64 = 256 << 20;
 
 /// Separates these hashes from all others, and from those of another layout.
 const DOMAIN: &str = "talkoot volunteer 2026 compiled wasm";
+
+/// How the names of files begin that are being written.
+const TEMPORARY: &str = ".tmp";
 
 /// The cache. Several processes may have the same directory open; each removes what it finds too much.
 #[derive(Debug)]
@@ -72,10 +75,10 @@ impl Key {
 }
 
 impl CompiledModules {
-    /// Those in `directory`, which is made if need be, closed to others. What is no entry is removed.
+    /// Those in `directory`, which is made if need be, closed to others.
     ///
     /// # Errors
-    /// If the directory cannot be made or listed.
+    /// If the directory cannot be made or listed, or is somebody else's.
     pub fn open(directory: &Path, bound: u64) -> io::Result<Self> {
         make_private(directory)?;
         let mut found = Vec::new();
@@ -83,8 +86,8 @@ impl CompiledModules {
             let file = file?;
             match Entry::named(&file.path()) {
                 Some((key, entry, used)) => found.push((used, key, entry)),
-                // What was being written when a process ended.
-                None => drop(std::fs::remove_file(file.path())),
+                None if is_left_over(&file) => drop(std::fs::remove_file(file.path())),
+                None => {}
             }
         }
         found.sort_by_key(|(used, ..)| *used);
@@ -111,17 +114,26 @@ impl CompiledModules {
         Some(entry)
     }
 
-    /// Keeps what `compiled` holds under `key`: durably, and whole or not at all.
+    /// Keeps what `compiled` holds under `key`: durably, and whole or not at all. Each piece is written
+    /// only after `go_on`, which may wait, has said yes.
     ///
     /// # Errors
-    /// If it cannot be written, or is larger than all entries may be together.
-    pub fn store(&self, key: Key, compiled: File) -> io::Result<Arc<Entry>> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+    /// If it cannot be written, is larger than all entries may be together, or was told to stop.
+    pub fn store(
+        &self,
+        key: Key,
+        compiled: File,
+        mut go_on: impl FnMut() -> bool,
+    ) -> io::Result<Arc<Entry>> {
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.directory)?;
         let mut source = compiled.take(self.bound + 1);
         let mut hasher = Hasher::new();
         let mut size = 0;
         let mut piece = vec![0; 64 << 10];
         loop {
+            if !go_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let length = source.read(&mut piece)?;
             if length == 0 {
                 break;
@@ -201,10 +213,30 @@ fn name(key: Key, content: Hash) -> String {
     format!("{}-{}", Hash::from_bytes(key.0), content)
 }
 
+/// Whether a process that has ended was writing `file`: nobody takes so long.
+fn is_left_over(file: &DirEntry) -> bool {
+    const LONGEST_WRITE: Duration = Duration::from_secs(60 * 60);
+    let temporary = file.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY));
+    let modified = file.metadata().and_then(|found| found.modified()).ok();
+    let age = modified.and_then(|modified| modified.elapsed().ok());
+    temporary && age.is_some_and(|age| age > LONGEST_WRITE)
+}
+
+/// Root may be shown a directory that is a user's, or a link of that user to any other.
 #[cfg(unix)]
 fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    const ROOT: u32 = 0;
+    let own = rustix::process::geteuid().as_raw();
+    let parent = directory.parent().unwrap_or(directory);
+    for (path, owners) in [(parent, [own, ROOT]), (directory, [own, own])] {
+        let found = path.symlink_metadata()?;
+        if !found.is_dir() || !owners.contains(&found.uid()) {
+            let what = format!("{} is no directory of this user", path.display());
+            return Err(io::Error::other(what));
+        }
+    }
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
 }
 
@@ -253,13 +285,18 @@ mod tests {
     #[test]
     fn what_was_stored_is_there_after_a_restart() {
         let directory = tempfile::tempdir().expect("a directory");
-        open(directory.path()).store(key(b"m"), file_of(b"code")).expect("stored");
-        std::fs::write(directory.path().join(".tmpABC"), "torn").expect("written");
+        open(directory.path()).store(key(b"m"), file_of(b"code"), || true).expect("stored");
+        let torn = File::create(directory.path().join(".tmpABC")).expect("written");
+        torn.set_modified(SystemTime::now() - Duration::from_secs(86_400)).expect("aged");
+        // Another process may just be writing this one, and that one is no business of ours.
+        for name in [".tmpDEF", "notes"] {
+            std::fs::write(directory.path().join(name), "whole").expect("written");
+        }
 
         let entry = open(directory.path()).get(key(b"m")).expect("kept");
 
         assert_eq!(std::fs::read(&entry.path).expect("there"), b"code");
-        assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 1);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 3);
         assert!(open(directory.path()).get(key(b"other")).is_none());
     }
 
@@ -268,7 +305,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         for altered in [&b"CODE"[..], b"cod", b"code and more", b""] {
             let cache = open(directory.path());
-            let entry = cache.store(key(b"m"), file_of(b"code")).expect("stored");
+            let entry = cache.store(key(b"m"), file_of(b"code"), || true).expect("stored");
             std::fs::remove_file(&entry.path).expect("there");
             std::fs::write(&entry.path, altered).expect("written");
 
@@ -282,27 +319,45 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let cache = open(directory.path());
         for module in [b"a", b"b"] {
-            cache.store(key(module), file_of(&[b'x'; 40])).expect("stored");
+            cache.store(key(module), file_of(&[b'x'; 40]), || true).expect("stored");
         }
         drop(cache.get(key(b"a")));
 
-        cache.store(key(b"c"), file_of(&[b'y'; 40])).expect("stored");
+        cache.store(key(b"c"), file_of(&[b'y'; 40]), || true).expect("stored");
 
         let kept = [b"a", b"b", b"c"].map(|module| cache.get(key(module)).is_some());
         assert_eq!(kept, [true, false, true]);
-        assert!(cache.store(key(b"d"), file_of(&[0; 101])).is_err());
+        assert!(cache.store(key(b"d"), file_of(&[0; 101]), || true).is_err());
     }
 
     #[test]
     fn what_is_in_use_stays() {
         let directory = tempfile::tempdir().expect("a directory");
         let cache = open(directory.path());
-        let used = cache.store(key(b"a"), file_of(&[b'x'; 80])).expect("stored");
+        let used = cache.store(key(b"a"), file_of(&[b'x'; 80]), || true).expect("stored");
 
-        cache.store(key(b"b"), file_of(&[b'y'; 80])).expect("stored");
+        cache.store(key(b"b"), file_of(&[b'y'; 80]), || true).expect("stored");
 
         assert!(used.path.exists());
         assert!(cache.get(key(b"a")).is_some());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_was_told_to_stop() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cache = open(directory.path());
+        assert!(cache.store(key(b"m"), file_of(b"code"), || false).is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_another_directory_is_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (link, precious) = (directory.path().join("wasm"), directory.path().join("precious"));
+        std::fs::create_dir(&precious).expect("made");
+        std::os::unix::fs::symlink(&precious, &link).expect("linked");
+        assert!(CompiledModules::open(&link, 100).is_err());
     }
 
     #[cfg(unix)]

@@ -88,7 +88,7 @@ impl First {
         observer: Option<Observer>,
     ) -> StepEnd {
         match compiled.ending {
-            Ending::Exited { code: 0 } => match self.keep() {
+            Ending::Exited { code: 0 } => match self.keep(phases) {
                 Ok(entry) => errand.task = Task::RunCompiled(entry),
                 Err(error) => tracing::warn!(%error, "a compiled module cannot be kept"),
             },
@@ -106,16 +106,18 @@ impl First {
                 phases.go_on(control);
                 wait()
             }
-            Err(reason) => StepEnd { ending: Ending::SandboxFailed { reason }, ..compiled },
+            Err(reason) => {
+                return StepEnd { ending: Ending::SandboxFailed { reason }, ..compiled };
+            }
         };
         end.wall += wall;
         end.cpu += cpu;
         end
     }
 
-    fn keep(&self) -> io::Result<Arc<Entry>> {
+    fn keep(&self, phases: &Phases) -> io::Result<Arc<Entry>> {
         let code = open_beneath(&self.workshop.errand.work, Path::new(TARGET))?;
-        self.cache.store(self.key, code)
+        self.cache.store(self.key, code, || phases.may_go_on())
     }
 }
 

@@ -1,12 +1,12 @@
 //! One thing after another, seen from outside as one step.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::super::Control;
 
 /// Controls whatever is under way; what was asked of one phase holds for the next.
 #[derive(Clone)]
-pub struct Phases(Arc<Mutex<State>>);
+pub struct Phases(Arc<(Mutex<State>, Condvar)>);
 
 struct State {
     current: Box<dyn Control>,
@@ -17,7 +17,8 @@ struct State {
 impl Phases {
     /// Begins with what `first` controls.
     pub fn new(first: Box<dyn Control>) -> Self {
-        Self(Arc::new(Mutex::new(State { current: first, killed: false, paused: false })))
+        let state = State { current: first, killed: false, paused: false };
+        Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
     /// Goes on with what `next` controls.
@@ -32,29 +33,46 @@ impl Phases {
         state.current = next;
     }
 
+    /// For what is done between two phases: waits while they are paused, and answers whether to go on.
+    pub fn may_go_on(&self) -> bool {
+        let waits = |state: &mut State| state.paused && !state.killed;
+        let (_, changed) = &*self.0;
+        let state = changed.wait_while(self.lock(), waits);
+        !state.unwrap_or_else(PoisonError::into_inner).killed
+    }
+
+    /// For a change of what was asked.
+    fn ask(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.0.1.notify_all();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each holder leaves the state whole at every step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Control for Phases {
     fn kill(&self) {
-        let mut state = self.lock();
-        state.killed = true;
-        state.current.kill();
+        self.ask(|state| {
+            state.killed = true;
+            state.current.kill();
+        });
     }
 
     fn pause(&self) {
-        let mut state = self.lock();
-        state.paused = true;
-        state.current.pause();
+        self.ask(|state| {
+            state.paused = true;
+            state.current.pause();
+        });
     }
 
     fn resume(&self) {
-        let mut state = self.lock();
-        state.paused = false;
-        state.current.resume();
+        self.ask(|state| {
+            state.paused = false;
+            state.current.resume();
+        });
     }
 }
 
