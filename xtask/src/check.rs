@@ -68,7 +68,7 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// Programs that the checks use, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
@@ -77,6 +77,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("faketime", "faketime"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Runs the checks; all of them, even after a failure, so that one run tells everything.

@@ -20,6 +20,9 @@ use crate::arguments::ServiceCommand;
 /// The unit's name.
 const UNIT: &str = "talkoot-volunteer.service";
 
+/// What `ProtectHome=yes` hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
 /// Does it.
 pub fn run(common: &CommonArgs, command: ServiceCommand) -> Outcome {
     match command {
@@ -120,6 +123,7 @@ impl Service {
     /// Writes the unit, and starts the service if there is a systemd that does so.
     fn install(self, common: &CommonArgs) -> Outcome {
         let (path, text) = (self.path()?, text(common, self.kind())?);
+        self.can_see(common)?;
         let shown = path.display();
         let written = path.parent().map_or(Ok(()), fs::create_dir_all);
         written
@@ -138,6 +142,27 @@ impl Service {
                 "it runs as the user talkoot, who must be there: useradd --system --shell \
                  /usr/sbin/nologin talkoot"
             ),
+        }
+        Ok(())
+    }
+
+    /// The unit of the machine is shown no home directory, and would be started again and again to no end.
+    fn can_see(self, common: &CommonArgs) -> Outcome {
+        if self == Self::User {
+            return Ok(());
+        }
+        let program =
+            env::current_exe().context("cannot find this program").or_exit(Exit::State)?;
+        let paths = [Some(program), common.config.clone(), common.state.clone()];
+        for path in paths.into_iter().flatten() {
+            let path = std::path::absolute(path).or_exit(Exit::Usage)?;
+            if HOMES.iter().any(|home| path.starts_with(home)) {
+                let message = format!("a service of the machine cannot see {}", path.display());
+                return Err(Failure::say(Exit::Input, message).hint(
+                    "home directories are hidden from it: put it into /usr/local/bin, /etc/talkoot or \
+                     /var/lib/talkoot; or leave out --system",
+                ));
+            }
         }
         Ok(())
     }
