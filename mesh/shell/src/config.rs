@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use capability::{QuantityError, parse_bytes, parse_duration};
+use capability::{QuantityError, format_bytes, parse_bytes, parse_duration};
 use clap::Args;
 use serde::de::{self, DeserializeOwned};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::dirs;
 use crate::exit::{Exit, Failure, Outcome};
@@ -63,9 +63,34 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// In words where these are exact.
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let words = format_bytes(self.0);
+        match parse_bytes(&words) {
+            Ok(bytes) if bytes == self.0 => serializer.serialize_str(&words),
+            _ => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
 /// A span of time, as in `"90s"` or `"2m"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_duration(text).map(Self)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

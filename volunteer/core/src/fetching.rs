@@ -282,6 +282,10 @@ impl Volunteer {
             return Err(Decline::Quota { package, left });
         }
         let facts = describe(offered, pin);
+        let beyond = pin.bounds.unmet(&facts);
+        if !beyond.is_empty() {
+            return Err(Decline::Beyond(beyond));
+        }
         match self.policy.unmet(&facts) {
             unmet if unmet.is_empty() => Ok((runtime, self.policy.rank(&facts))),
             unmet => Err(Decline::Policy(unmet)),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Home, Offer};
 use capability::{
-    Capabilities, Finding, NoMatch, ProjectKey, PublicKey, Resource, Runtime, Timestamp, Verified,
-    evaluate, format_bytes,
+    Capabilities, Finding, NoMatch, Policy, ProjectKey, PublicKey, Resource, Runtime, Timestamp,
+    Verified, evaluate, format_bytes,
 };
 use mesh_core::Offered;
 use thiserror::Error;
@@ -25,6 +25,8 @@ pub struct Pin {
     pub runtimes: BTreeSet<Runtime>,
     /// Keys that the project once delegated to, and that the owner does not accept any more.
     pub revoked: BTreeSet<PublicKey>,
+    /// What its offers have to keep to.
+    pub bounds: Policy,
     /// The owner's own words.
     pub note: String,
     /// What it gets beside others.
@@ -39,6 +41,7 @@ impl Pin {
             name: String::new(),
             runtimes: BTreeSet::new(),
             revoked: BTreeSet::new(),
+            bounds: Policy::default(),
             note: String::new(),
             standing: Standing::default(),
         }
@@ -98,11 +101,11 @@ pub enum Decline {
         donated: u64,
     },
     /// The owner's policy does not want it; what stands against it.
-    #[error(
-        "your policy says no: {}",
-        .0.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
-    )]
+    #[error("your policy says no: {}", all(.0))]
     Policy(Vec<Finding>),
+    /// It asks for more than the owner lets the project ask for.
+    #[error("it is beyond what you let its project ask for: {}", all(.0))]
+    Beyond(Vec<Finding>),
     /// The broker knows no way to the offer's home, so that a claim would come to nothing.
     #[error(
         "its home broker has not been seen for over {}; it waits for that, or for its project to \
@@ -145,6 +148,10 @@ impl Decline {
             _ => Passes::Never,
         }
     }
+}
+
+fn all(findings: &[Finding]) -> String {
+    findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn span(minutes: u32) -> String {

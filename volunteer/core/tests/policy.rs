@@ -207,6 +207,23 @@ fn preferences_choose_among_the_offers_shown_and_the_broker_where_they_are_silen
     assert_eq!(order(&also), ["c", "rare", "b", "a"]);
 }
 
+#[test]
+fn a_project_that_asks_for_more_than_it_may_is_declined_and_others_are_not() {
+    let bounded = |clauses: &str| {
+        let mut bench = ready("");
+        let bounds = policy(clauses);
+        bench.handle(Input::Pins(vec![volunteer_core::Pin { bounds, ..pin() }]));
+        show(&mut bench, &[night_build()]);
+        let reason = bench.volunteer.declined().next().map(|it| it.reason.to_string());
+        (reason, bench.claims())
+    };
+    assert_eq!(bounded("duration = { at-most = \"10m\" }"), (None, true));
+    let (reason, claims) = bounded("duration = { at-most = \"9m\" }");
+    let expected = "it is beyond what you let its project ask for: needs duration of at most 9m, this \
+                    offer has 10m";
+    assert_eq!((reason.as_deref(), claims), (Some(expected), false));
+}
+
 /// The bytes of the pull that follows when these offers were shown.
 fn pull_after(mut bench: Bench, shown: &[Offered]) -> Vec<u8> {
     show(&mut bench, shown);

@@ -1,19 +1,19 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use capability::{ProjectUri, PublicKey, Runtime};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use mesh_net::Multiaddr;
-use mesh_shell::config::CommonArgs;
+use mesh_shell::config::{Bytes, CommonArgs, Span};
 
 use crate::amounts::{Amount, Cores};
-
 use crate::commands::Kind;
-
 use crate::history::MAX_PAGE;
 
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
@@ -182,12 +182,15 @@ pub struct RunArgs {
 /// What to do about trust.
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
-    /// Trusts a project: its jobs may run here. Of one that you trust already, only what you name is
-    /// changed, and its brokers.
+    /// Trusts a project: its jobs may run here. Shows what that lets it do, and asks at a terminal. Of one
+    /// that you trust already, only what you name is changed, and its brokers.
     Add {
         /// The URI that the project publishes: `talkoot:<key>?broker=<address>`
         #[arg(value_name = "URI")]
         uri: ProjectUri,
+        /// Ask nothing.
+        #[arg(short, long)]
+        yes: bool,
         /// What it may do, and what you call it.
         #[command(flatten)]
         terms: Terms,
@@ -221,6 +224,18 @@ pub struct Terms {
     /// Runtimes that its jobs may use. Default for a new one: native,wasm
     #[arg(long, value_name = "RUNTIMES", value_delimiter = ',')]
     pub allow: Option<Vec<Runtime>>,
+    /// The longest time that its jobs may ask for, such as 4h; any: whatever they ask for.
+    #[arg(long, value_name = "DURATION|any")]
+    pub max_wall: Option<Most<Span>>,
+    /// The most memory that one of them may ask for, such as "2 GiB".
+    #[arg(long, value_name = "BYTES|any")]
+    pub max_memory: Option<Most<Bytes>>,
+    /// The most disk space that one of them may ask for.
+    #[arg(long, value_name = "BYTES|any")]
+    pub max_disk: Option<Most<Bytes>>,
+    /// The most cores that one of them may ask for.
+    #[arg(long, value_name = "N|any")]
+    pub max_cores: Option<Most<NonZeroU32>>,
     /// What you call it.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -236,6 +251,18 @@ pub struct Terms {
     /// Whether it gets only what no other project has work for. Default for a new one: false
     #[arg(long, value_name = "true|false")]
     pub backup: Option<bool>,
+}
+
+/// A bound, or that there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most<T>(pub Option<T>);
+
+impl<T: FromStr> FromStr for Most<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text == "any" { Ok(Self(None)) } else { text.parse().map(|most| Self(Some(most))) }
+    }
 }
 
 /// What to do about the settings.

@@ -3,11 +3,13 @@
 //! The command line writes the file whole and under another name first, so that the running daemon,
 //! which looks at it now and then, never reads half of it. People may edit it as well.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use capability::{ProjectKey, PublicKey, Runtime};
+use capability::{Clause, Policy, ProjectKey, PublicKey, Runtime};
 use mesh_net::Multiaddr;
+use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
 use serde::{Deserialize, Serialize};
 use volunteer_core::{Pin, Rung, Standing, Weight};
@@ -43,6 +45,18 @@ pub struct Entry {
     /// Keys that the project delegated to once, and that are not accepted any more.
     #[serde(default)]
     pub revoked: Vec<PublicKey>,
+    /// The longest time that its jobs may ask for. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_wall: Option<Span>,
+    /// The most memory that one of them may ask for. Default: what is donated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<Bytes>,
+    /// The most disk space that one of them may ask for. Default: what is donated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_disk: Option<Bytes>,
+    /// The most cores that one of them may ask for. Default: what is donated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cores: Option<NonZeroU32>,
     /// The owner's own words.
     #[serde(default)]
     pub note: String,
@@ -126,6 +140,10 @@ impl Entry {
             runtimes: vec![Runtime::Native, Runtime::Wasm],
             brokers: Vec::new(),
             revoked: Vec::new(),
+            max_wall: None,
+            max_memory: None,
+            max_disk: None,
+            max_cores: None,
             note: String::new(),
             weight: usual_weight(),
             tier: 0,
@@ -142,9 +160,25 @@ impl Entry {
             name: self.name.clone(),
             runtimes: self.runtimes.iter().cloned().collect(),
             revoked: self.revoked.iter().copied().collect(),
+            bounds: self.bounds(),
             note: self.note.clone(),
             standing: Standing { rung, weight },
         }
+    }
+
+    /// The `max-…` as clauses of a policy, which names their facts otherwise.
+    fn bounds(&self) -> Policy {
+        let most = [
+            ("duration", self.max_wall.map(|it| it.0.as_secs())),
+            ("memory", self.max_memory.map(|it| it.0)),
+            ("disk", self.max_disk.map(|it| it.0)),
+            ("cores", self.max_cores.map(|it| it.get().into())),
+        ];
+        let clause = |(fact, amount): (&str, Option<u64>)| {
+            let fact = fact.parse().expect("the name of a fact");
+            Some(Clause::AtMost { fact, amount: amount? })
+        };
+        Policy { clauses: most.into_iter().filter_map(clause).collect(), rank: Vec::new() }
     }
 
     /// Whether it can be.
@@ -165,7 +199,9 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use capability::{SecretKey, Signer};
+    use std::time::Duration;
+
+    use capability::{Facts, SecretKey, Signer};
 
     use super::*;
 
@@ -174,6 +210,10 @@ mod tests {
             name: "sweep".into(),
             runtimes: vec![Runtime::Wasm],
             brokers: vec!["/ip4/127.0.0.1/tcp/4077".into()],
+            max_wall: Some(Span(Duration::from_secs(5400))),
+            max_memory: Some(Bytes(3 << 29)),
+            max_disk: Some(Bytes(12_345_678)),
+            max_cores: NonZeroU32::new(2),
             note: "a \"quoted\" note".into(),
             weight: 250,
             tier: 1,
@@ -191,6 +231,27 @@ mod tests {
         pins.save(state.path()).expect("written");
 
         assert_eq!(Pins::load(state.path()).expect("sound"), pins);
+    }
+
+    #[test]
+    fn what_a_project_may_ask_for_is_bounded_by_what_the_file_says() {
+        let unmet = |entry: &Entry, fact: &str, amount: u64| {
+            let mut offer = Facts::new();
+            for fact in ["duration", "memory", "disk", "cores"] {
+                offer.insert(fact, 1_u64).expect("a fact");
+            }
+            offer.insert(fact, amount).expect("a fact");
+            entry.bounds().unmet(&offer).len()
+        };
+        let most = [("duration", 5400), ("memory", 3 << 29), ("disk", 12_345_678), ("cores", 2)];
+        for (fact, most) in most {
+            assert_eq!(
+                (unmet(&entry(), fact, most), unmet(&entry(), fact, most + 1)),
+                (0, 1),
+                "{fact}"
+            );
+            assert_eq!(unmet(&Entry::new(entry().key), fact, u64::MAX), 0, "{fact}");
+        }
     }
 
     #[test]

@@ -319,6 +319,11 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
         }
         Decline::Limit { resource, .. } => format!("donate more with --{resource}"),
         Decline::Quota { .. } => "wait for the next month, or raise `network-quota`".to_owned(),
+        Decline::Beyond(_) => {
+            format!(
+                "to let it: talkoot-volunteer project set talkoot:{project} with another --max-…"
+            )
+        }
         Decline::Policy(_) => "to see what you want: talkoot-volunteer policy".to_owned(),
         Decline::Revoked(_) => {
             "nothing: its project has revoked it, or you have in projects.toml".to_owned()

@@ -40,9 +40,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
             let _logging = logs::start(&common.logs)?;
             daemon::run(Source::new(common, flags)?, equipment)
         }
-        Command::Project { command } => {
-            project::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
-        }
+        Command::Project { command } => project::run(&common, command),
         Command::Owner { command } => {
             owner::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
         }

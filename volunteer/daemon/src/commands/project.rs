@@ -1,17 +1,23 @@
 //! `project add`, `set`, `list`, `remove`: whom the owner trusts.
 
-use std::path::Path;
+use std::io::{self, BufRead, IsTerminal, Read};
 
-use capability::{ProjectKey, ProjectUri, Runtime};
-use mesh_shell::{Exit, Failure, Outcome, escape_line, outln};
+use capability::{ProjectKey, ProjectUri, Resources, Runtime, format_bytes};
+use mesh_shell::config::{self as shell_config, Bytes, CommonArgs};
+use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line, outln};
 
 use super::print_json;
-use crate::arguments::{ProjectCommand, Terms};
-use crate::config::parse_address;
+use crate::arguments::{ProjectCommand, RunArgs, Terms};
+use crate::config::{self, ROLE, Settings, parse_address};
+use crate::live::Watching;
 use crate::pins::{Entry, Pins};
 
+/// Bytes of an answer at most.
+const MAX_ANSWER: u64 = 1024;
+
 /// Does it. A running daemon notices within seconds.
-pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
+pub fn run(common: &CommonArgs, command: ProjectCommand) -> Outcome {
+    let state = &shell_config::state_dir(ROLE, common.state.as_deref())?;
     let mut pins = Pins::load(state)?;
     match command {
         ProjectCommand::List { json: true } => print_json(&pins.projects),
@@ -19,7 +25,7 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
             pins.projects.iter().for_each(print);
             Ok(())
         }
-        ProjectCommand::Add { uri, terms } => {
+        ProjectCommand::Add { uri, yes, terms } => {
             warn_of_brokers(&uri)?;
             let ProjectUri { project, brokers } = uri;
             let known = pins.projects.iter().position(|known| known.key == project);
@@ -32,6 +38,9 @@ pub fn run(state: &Path, command: ProjectCommand) -> Outcome {
                 entry.brokers = brokers;
             }
             change(entry, terms)?;
+            if known.is_none() {
+                agree(common, entry, yes)?;
+            }
             pins.save(state)
         }
         ProjectCommand::Set { project, terms } => {
@@ -72,7 +81,7 @@ fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
 
 /// Changes what `terms` name, and prints what the project may do now.
 fn change(entry: &mut Entry, terms: Terms) -> Outcome {
-    let Terms { allow, name, note, weight, tier, backup } = terms;
+    let Terms { allow, name, note, weight, tier, backup, .. } = terms;
     let unknown = allow.iter().flatten().find(|it| matches!(it, Runtime::Other(_)));
     if let Some(unknown) = unknown {
         let message = format!("there is no runtime {unknown}");
@@ -87,12 +96,94 @@ fn change(entry: &mut Entry, terms: Terms) -> Outcome {
     if let Some(note) = note {
         entry.note = note;
     }
+    entry.max_wall = terms.max_wall.map_or(entry.max_wall, |most| most.0);
+    entry.max_memory = terms.max_memory.map_or(entry.max_memory, |most| most.0);
+    entry.max_disk = terms.max_disk.map_or(entry.max_disk, |most| most.0);
+    entry.max_cores = terms.max_cores.map_or(entry.max_cores, |most| most.0);
     entry.weight = weight.unwrap_or(entry.weight);
     entry.tier = tier.unwrap_or(entry.tier);
     entry.backup = backup.unwrap_or(entry.backup);
     entry.check().map_err(|why| Failure::say(Exit::Usage, why))?;
     print(entry);
     Ok(())
+}
+
+/// Shows what a new project may do, and asks whether it is to be trusted so. Where nobody can answer, whoever has
+/// written the command has decided.
+fn agree(common: &CommonArgs, entry: &Entry, yes: bool) -> Outcome {
+    let settings = config::load(common, RunArgs::default())?;
+    eprint!("{}", escape(question(entry, &settings).as_bytes()));
+    if yes || !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    eprint!("Do you trust it? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().lock().take(MAX_ANSWER).read_line(&mut answer).or_exit(Exit::Input)?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::say(Exit::Policy, "it is not trusted, and nothing was changed"))
+}
+
+/// What it means to trust `entry`, in words.
+fn question(entry: &Entry, settings: &Settings) -> String {
+    let Resources { cores, memory, disk } = settings.donated;
+    let (memory, disk) = (format_bytes(memory), format_bytes(disk));
+    let most_cores = entry.max_cores.map_or(cores, |most| most.get().min(cores));
+    let bytes =
+        |most: Option<Bytes>, donated: String| most.map_or(donated, |most| format_bytes(most.0));
+    let native = entry.runtimes.contains(&Runtime::Native);
+    let with = if native { "the programs below /usr of this machine" } else { "WebAssembly alone" };
+    let wall = entry.max_wall.map_or_else(
+        || "as long as they ask for".to_owned(),
+        |most| format!("{} each at most", humantime::format_duration(most.0)),
+    );
+    let lines = [
+        ("key", fingerprint(entry.key)),
+        ("", "compare it with what the project publishes".to_owned()),
+        ("jobs", format!("run here in a sandbox, with {with}; they see no file of yours")),
+        ("network", "none".to_owned()),
+        (
+            "a job has",
+            format!(
+                "{most_cores} of {cores} donated cores, {} of memory, {} of disk at most",
+                bytes(entry.max_memory, memory),
+                bytes(entry.max_disk, disk),
+            ),
+        ),
+        ("time", wall),
+        ("hours", settings.hours.as_ref().map_or_else(|| "always".to_owned(), ToString::to_string)),
+        ("it learns", "what `talkoot-volunteer doctor` shows of this machine".to_owned()),
+        (
+            "also",
+            match (native, settings.watching) {
+                (true, Watching::Allowed) => {
+                    "it may try small checks in the sandbox, and watch its jobs run"
+                }
+                (true, Watching::Declined) => "it may try small checks in the sandbox",
+                (false, Watching::Allowed) => "it may watch its jobs run",
+                (false, Watching::Declined) => "nothing",
+            }
+            .to_owned(),
+        ),
+    ];
+    let line = |(what, text): &(&str, String)| format!("  {what:<10} {text}\n");
+    let head = "If you trust this project, it may run jobs on this machine:\n";
+    let tail = "  talkoot-volunteer project set changes that, project remove ends it.\n";
+    [head]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(lines.iter().map(line))
+        .chain([tail.to_owned()])
+        .collect()
+}
+
+/// The key in groups that people can compare.
+fn fingerprint(key: ProjectKey) -> String {
+    let key = key.to_string();
+    let mut groups = key.as_bytes().chunks(4).map(String::from_utf8_lossy);
+    let first = groups.next().unwrap_or_default().into_owned();
+    groups.fold(first, |all, group| all + " " + &group)
 }
 
 fn warn_of_brokers(uri: &ProjectUri) -> Outcome {
@@ -111,7 +202,13 @@ fn print(entry: &Entry) {
     let weight = Some(format!("weight {}", entry.weight));
     let tier = (entry.tier > 0).then(|| format!("tier {}", entry.tier));
     let backup = entry.backup.then(|| "backup".to_owned());
-    let standing: Vec<_> = [weight, tier, backup].into_iter().flatten().collect();
+    let most = [
+        entry.max_wall.map(|it| format!("max {}", humantime::format_duration(it.0))),
+        entry.max_memory.map(|it| format!("max {} of memory", format_bytes(it.0))),
+        entry.max_disk.map(|it| format!("max {} of disk", format_bytes(it.0))),
+        entry.max_cores.map(|it| format!("max {it} cores")),
+    ];
+    let standing: Vec<_> = [weight, tier, backup].into_iter().chain(most).flatten().collect();
     let (runtimes, standing) = (runtimes.join(", "), standing.join(", "));
     outln!("{}  {name}  may use: {runtimes}; {standing}", entry.key);
 }

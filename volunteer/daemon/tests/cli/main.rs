@@ -12,8 +12,8 @@ use mesh_shell::{Clock, statement_text};
 use serde_json::Value;
 
 mod exec;
-mod init;
 mod service;
+mod terminal;
 mod why;
 
 fn volunteer(state: &Path) -> Command {
@@ -197,12 +197,20 @@ fn projects_are_added_listed_and_removed() {
         "key": key, "name": "sweep", "runtimes": ["wasm"], "revoked": [], "note": "of a friend",
         "brokers": ["/ip4/127.0.0.1/tcp/4078"], "weight": 300, "tier": 0, "backup": true
     }]);
-    let set = |what: &str| run(directory.path(), &["project", "set", "sweep", what, "10"]);
-    check_fails(&set("--tier"), 2, "tiers are 0 to 9");
+    let set =
+        |what: &str, value: &str| run(directory.path(), &["project", "set", "sweep", what, value]);
+    check_fails(&set("--tier", "10"), 2, "tiers are 0 to 9");
+    check_fails(&set("--max-wall", "long"), 2, "--max-wall");
     let weight = ["project", "set", "sweep", "--weight", "0"];
     check_fails(&run(directory.path(), &weight), 2, "a weight is 1 to 10000");
     let list = run(directory.path(), &["project", "list", "--json"]);
     assert_eq!(serde_json::from_slice::<Value>(&list.stdout).unwrap(), changed);
+    assert!(set("--max-memory", "1.5 GiB").status.success());
+    assert!(set("--max-wall", "90m").status.success());
+    assert!(set("--max-wall", "any").status.success());
+    let list = run(directory.path(), &["project", "list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.contains("max 1536 MiB of memory") && !list.contains("90"), "{list}");
     let wider = ["project", "set", &key, "--allow", "wasm,docker"];
     check_fails(&run(directory.path(), &wider), 2, "there is no runtime docker");
     assert!(

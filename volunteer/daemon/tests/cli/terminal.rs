@@ -1,4 +1,4 @@
-//! `init` at a terminal.
+//! What is asked at a terminal.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::volunteer;
+use crate::{check_fails, project, run, volunteer, with_config};
 
 /// Both ends of a new terminal: ours, and the program's.
 fn terminal() -> (File, File) {
@@ -45,4 +45,47 @@ fn at_a_terminal_init_asks_and_asks_again_what_makes_no_sense() {
     let mut template = String::new();
     File::open(other.path().join("volunteer.toml")).unwrap().read_to_string(&mut template).unwrap();
     assert!(template.lines().all(|line| line.starts_with('#') || line.is_empty()));
+}
+
+#[test]
+fn a_project_is_trusted_once_its_terms_are_read_and_agreed_to() {
+    let directory = with_config("cores = 1\nhours = \"22:00-07:00\"\nmemory = \"64 MiB\"\n");
+    let uri = format!("talkoot:{}", project());
+    let add = |typed: &str, more: &[&str]| {
+        let (mut ours, theirs) = terminal();
+        ours.write_all(typed.as_bytes()).unwrap();
+        let mut command = volunteer(directory.path());
+        command.args(["project", "add", &uri]).args(more).stdin(Stdio::from(theirs));
+        command.output().unwrap()
+    };
+    let trusted = || {
+        let list = run(directory.path(), &["project", "list"]);
+        String::from_utf8_lossy(&list.stdout).into_owned()
+    };
+
+    for no in ["\n", "n\n", "yup\n"] {
+        check_fails(&add(no, &[]), 6, "nothing was changed");
+        assert_eq!(trusted(), "");
+    }
+    let agreed = add("y\n", &["--allow", "wasm", "--max-wall", "4h"]);
+    let said = String::from_utf8_lossy(&agreed.stderr);
+    assert!(agreed.status.success(), "{said}");
+    let key = project().to_string();
+    for term in [
+        &format!("{} {} ", &key[..4], &key[4..8])[..],
+        "WebAssembly alone",
+        "network    none",
+        "1 of 1 donated cores, 64 MiB of memory",
+        "4h each at most",
+        "22:00-07:00",
+        "Do you trust it? [y/N]",
+    ] {
+        assert!(said.contains(term), "{term}: {said}");
+    }
+    assert!(trusted().contains("max 4h"));
+    // Of one that is trusted already nothing is asked.
+    let again = add("", &["--name", "sweep"]);
+    assert!(again.status.success() && again.stderr.is_empty());
+    run(directory.path(), &["project", "remove", "sweep"]);
+    assert!(add("", &["--yes"]).status.success());
 }
