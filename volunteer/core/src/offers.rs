@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::Offer;
-use capability::{ProjectKey, StatementId, Timestamp, Verified};
+use capability::{ProjectKey, Resources, StatementId, Timestamp, Verified};
 use mesh_core::{MAX_EXCEPTIONS, Mono, Now, Offered};
 
 use crate::backoff::Backoff;
 use crate::trust::{Decline, Passes};
+use crate::work::needs;
 
 /// Declined offers remembered at most. Beyond, only pinned projects are asked for.
 pub const MAX_DECLINED: usize = 512;
@@ -57,11 +58,19 @@ const MAX_REASON: usize = 256;
 pub(crate) struct Named {
     pub project: ProjectKey,
     pub name: String,
+    /// What one task takes.
+    pub needs: Resources,
 }
 
 impl Named {
     fn of(offer: &Offer) -> Self {
-        Self { project: offer.project, name: offer.name.clone() }
+        Self { project: offer.project, name: offer.name.clone(), needs: needs(offer) }
+    }
+
+    /// Whether a task fits where so much is free.
+    pub fn fits(&self, free: Resources) -> bool {
+        let Resources { cores, memory, disk } = self.needs;
+        cores <= free.cores && memory <= free.memory && disk <= free.disk
     }
 }
 

@@ -92,10 +92,15 @@ impl Volunteer {
         needier.take(MAX_EXCEPTIONS).collect()
     }
 
-    /// For whom room is made, instead of claiming any candidate.
+    /// For whom room is made, instead of claiming any candidate: for what would fit once all that is in hand
+    /// has ended. What is too large for what the owner lends just now waits for more, and nobody for it.
     pub(crate) fn makes_room(&self) -> Option<ProjectKey> {
+        if self.work.is_empty() && !self.checks.is_running() {
+            return None;
+        }
         let (neediest, served) = self.neediest()?;
-        let too_large = self.offers.too_large();
+        let lent = self.lent()?;
+        let too_large = self.offers.too_large().filter(|(_, it)| it.fits(lent));
         let needs =
             too_large.filter_map(|(_, it)| Some((self.shares.need(it.project)?, it.project)));
         let (need, project) = needs.min()?;

@@ -12,7 +12,7 @@ use capability::{ProjectKey, Runtime, StatementId, Verified};
 use mesh_core::{Answer, Ask, CallId, Mono, Offered, Refusal, Wants};
 use proptest::prelude::*;
 use support::{ADAPTER, BROKER, Bench, START, key, machine, offered_by, outcome, peer};
-use volunteer_core::{Action, Input, Pause, Pin, Rung, Standing};
+use volunteer_core::{Action, GiveWay, Input, Pause, Pin, Rung, Sample, Share, Standing};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -221,6 +221,14 @@ impl Farm {
         self.serve();
     }
 
+    /// The owner is there, and lends so many cores meanwhile; or is not.
+    fn lend(&mut self, cores: Option<u32>) {
+        let meanwhile = cores.map(|cores| Share { cores, memory: u64::MAX });
+        self.bench().handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
+        let program = cores.map(|_| "chess".to_owned());
+        self.bench().handle(Input::Sampled(Sample { program, ..Sample::default() }));
+    }
+
     /// `kill -9`, and a new process: what ran is lost.
     fn restart(&mut self) {
         let bench = self.bench.take().expect("it is there");
@@ -377,6 +385,19 @@ fn time_in_which_jobs_stand_still_is_nobodys() {
         farm.had(10),
         farm.had(11)
     );
+}
+
+#[test]
+fn no_room_is_made_for_a_job_that_is_too_large_for_what_the_owner_lends_just_now() {
+    let wide = Project { cores: 4, ..project(10, 30) };
+    let mut farm = Farm::of(8, &[wide, project(11, 30)]);
+    farm.lend(Some(1));
+    farm.work(HOUR * 10);
+    assert_eq!(farm.had(10), 0.0);
+    assert!(farm.had(11) >= 9.5, "the machine is never idle: {}", farm.had(11));
+    farm.lend(None);
+    farm.work(HOUR * 5);
+    assert!(farm.had(10) >= 16.0, "its turn comes when it fits: {}", farm.had(10));
 }
 
 #[test]
