@@ -237,8 +237,13 @@ impl Volunteer {
             if std::mem::replace(&mut job.still, still) == still {
                 continue;
             }
-            let action = if still { Action::Suspend { lease } } else { Action::Proceed { lease } };
-            self.outbox.push(action);
+            if still {
+                self.shares.stands_still(lease);
+                self.outbox.push(Action::Suspend { lease });
+            } else {
+                self.shares.moves(lease);
+                self.outbox.push(Action::Proceed { lease });
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! **rung** that have work, the one that had least comes first. What is counted is time of the whole
 //! machine: how long a job ran, times the largest part that it takes of the cores, the memory or the disk
 //! that are donated. A job that takes one core of eight and all of the memory leaves nothing to others, and
-//! is counted so. Time in which jobs stand still is nobody's.
+//! is counted so. Time in which a job stands still is nobody's.
 //!
 //! A job counts for the order from its lease on, with what jobs of its project usually take; the
 //! account itself grows by what was given. It is durable when a job ends, and every ten minutes while
@@ -127,8 +127,10 @@ struct Charge {
     limit: Duration,
     /// How much of its running time is on the account already.
     charged: Duration,
-    /// When it began, by the clock that stands still with the jobs.
-    began: Option<Duration>,
+    /// For how long it has moved before it stood still last.
+    moved: Duration,
+    /// Since when it moves, if it does.
+    moves_since: Option<Mono>,
 }
 
 /// See the module.
@@ -137,9 +139,7 @@ pub(crate) struct Shares {
     standings: BTreeMap<ProjectKey, Standing>,
     accounts: BTreeMap<ProjectKey, Account>,
     charges: BTreeMap<StatementId, Charge>,
-    /// Time in which jobs did not stand still.
-    clock: Duration,
-    read: Mono,
+    now: Mono,
     checked: Mono,
     /// Accounts that are not durable as they are, and those that are no more.
     changed: BTreeSet<ProjectKey>,
@@ -153,15 +153,9 @@ impl Shares {
         Ok(())
     }
 
-    /// It is `now`, and jobs went on.
-    pub fn went_on(&mut self, now: Mono) {
-        self.clock += now - self.read;
-        self.read = now;
-    }
-
-    /// It is `now`, and jobs stood still.
-    pub fn stood_still(&mut self, now: Mono) {
-        self.read = now;
+    /// It is `now`.
+    pub fn at(&mut self, now: Mono) {
+        self.now = now;
     }
 
     /// These projects are trusted, and no others.
@@ -185,17 +179,26 @@ impl Shares {
     pub fn take(&mut self, lease: StatementId, offer: &Offer, donated: Resources) {
         let (project, limit) = (offer.project, offer.job.limits.wall());
         let part = part(needs(offer), donated);
-        let charge = Charge { project, part, limit, charged: Duration::ZERO, began: None };
+        let (charged, moved) = (Duration::ZERO, Duration::ZERO);
+        let charge = Charge { project, part, limit, charged, moved, moves_since: None };
         self.charges.insert(lease, charge);
     }
 
-    /// It runs.
-    pub fn begin(&mut self, lease: StatementId) {
+    /// It begins, or goes on.
+    pub fn moves(&mut self, lease: StatementId) {
         if self.next_wake().is_none() {
-            self.checked = self.read;
+            self.checked = self.now;
         }
         if let Some(charge) = self.charges.get_mut(&lease) {
-            charge.began = Some(self.clock);
+            charge.moves_since.get_or_insert(self.now);
+        }
+    }
+
+    /// It stands still from now on.
+    pub fn stands_still(&mut self, lease: StatementId) {
+        if let Some(charge) = self.charges.get_mut(&lease) {
+            charge.moved = charge.ran(self.now);
+            charge.moves_since = None;
         }
     }
 
@@ -212,9 +215,9 @@ impl Shares {
 
     /// Puts on the accounts what jobs have had that run for a while; says whether it was time to.
     pub fn checkpoint(&mut self) -> bool {
-        let is_due = self.next_wake().is_some_and(|at| at <= self.read);
+        let is_due = self.next_wake().is_some_and(|at| at <= self.now);
         if is_due {
-            self.checked = self.read;
+            self.checked = self.now;
             let mut charges = std::mem::take(&mut self.charges);
             for charge in charges.values_mut() {
                 self.settle(charge);
@@ -224,10 +227,10 @@ impl Shares {
         is_due
     }
 
-    /// When the next checkpoint is due, if anything runs.
+    /// When the next checkpoint is due, if anything moves.
     pub fn next_wake(&self) -> Option<Mono> {
-        let runs = self.charges.values().any(|charge| charge.began.is_some());
-        runs.then(|| self.checked + CHECKPOINT)
+        let moves = self.charges.values().any(|charge| charge.moves_since.is_some());
+        moves.then(|| self.checked + CHECKPOINT)
     }
 
     /// What must become durable of all that has changed since the last call.
@@ -286,7 +289,7 @@ impl Shares {
     /// How long what runs takes usually, or else may take.
     fn longest_left(&self) -> Duration {
         let left = |charge: &Charge| {
-            let (ran, usual) = (charge.ran(self.clock), self.usual(charge));
+            let (ran, usual) = (charge.ran(self.now), self.usual(charge));
             if ran < usual { usual - ran } else { charge.limit.saturating_sub(ran) }
         };
         self.charges.values().map(left).max().unwrap_or_default()
@@ -315,7 +318,7 @@ impl Shares {
     fn under_way(&self, project: ProjectKey) -> Used {
         let of_project = self.charges.values().filter(|charge| charge.project == project);
         let cost = |charge: &Charge| {
-            let takes = self.usual(charge).max(charge.ran(self.clock));
+            let takes = self.usual(charge).max(charge.ran(self.now));
             let takes = takes.saturating_sub(charge.charged);
             cost(takes, charge.part, self.weight(project))
         };
@@ -324,7 +327,7 @@ impl Shares {
 
     /// Puts on the account what is not yet; gives for how long it has run in all.
     fn settle(&mut self, charge: &mut Charge) -> Duration {
-        let ran = charge.ran(self.clock);
+        let ran = charge.ran(self.now);
         let cost = cost(ran - charge.charged, charge.part, self.weight(charge.project));
         charge.charged = ran;
         if let Some(account) = self.accounts.get_mut(&charge.project) {
@@ -360,8 +363,8 @@ pub(crate) enum End {
 }
 
 impl Charge {
-    fn ran(&self, clock: Duration) -> Duration {
-        self.began.map_or(Duration::ZERO, |began| clock.saturating_sub(began))
+    fn ran(&self, now: Mono) -> Duration {
+        self.moved + self.moves_since.map_or(Duration::ZERO, |since| now - since)
     }
 }
 

@@ -240,11 +240,7 @@ impl Volunteer {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.now = now;
         self.presence.at(now);
-        if self.stands_still() {
-            self.shares.stood_still(now.mono);
-        } else {
-            self.shares.went_on(now.mono);
-        }
+        self.shares.at(now.mono);
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),

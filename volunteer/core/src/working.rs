@@ -203,7 +203,7 @@ impl Volunteer {
         }
         for order in self.work.start_ready(self.now.wall) {
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
-            self.shares.begin(lease);
+            self.shares.moves(lease);
             self.news(News::Started { lease, task, runtime });
             self.outbox.push(Action::Run(order));
         }

@@ -388,6 +388,20 @@ fn time_in_which_jobs_stand_still_is_nobodys() {
 }
 
 #[test]
+fn time_in_which_a_job_stands_still_is_nobodys_although_a_smaller_one_could_move() {
+    let wide = |key| Project { cores: 2, ..project(key, 60) };
+    let mut farm = Farm::of(2, &[wide(10), wide(11)]);
+    farm.work(MINUTE * 90);
+    farm.lend(Some(1));
+    farm.bench().pass(DAY * 3);
+    farm.lend(None);
+    let shifted = std::mem::take(&mut farm.running);
+    farm.running = shifted.into_iter().map(|(at, lease, key)| (at + DAY * 3, lease, key)).collect();
+    farm.work(HOUR * 40);
+    assert!((farm.had(10) - farm.had(11)).abs() <= 4.0, "{} {}", farm.had(10), farm.had(11));
+}
+
+#[test]
 fn no_room_is_made_for_a_job_that_is_too_large_for_what_the_owner_lends_just_now() {
     let wide = Project { cores: 4, ..project(10, 30) };
     let mut farm = Farm::of(8, &[wide, project(11, 30)]);
