@@ -92,7 +92,12 @@ impl Plan {
 
     /// Bytes of the disk that it will take.
     fn disk(&self) -> u64 {
-        self.packages.values().copied().fold(self.takes.disk, u64::saturating_add)
+        self.takes.disk.saturating_add(self.traffic())
+    }
+
+    /// Bytes that will be fetched for it.
+    fn traffic(&self) -> u64 {
+        self.packages.values().copied().fold(0, u64::saturating_add)
     }
 
     fn add(&mut self, candidate: Candidate, count: u16, package: u64) {
@@ -121,7 +126,7 @@ impl Volunteer {
                         0 => return self.claim(plan, Some(candidate)),
                         room => {
                             let room = room.min(self.turn(&offered.offer));
-                            let package = self.work.package_disk(&offered.offer);
+                            let package = self.work.package_lacking(&offered.offer);
                             plan.add(candidate, room, package);
                         }
                     }
@@ -147,8 +152,9 @@ impl Volunteer {
         ((MAX_STATEMENT_BYTES - CLAIM_MARGIN) / claim).clamp(1, MAX_CLAIMS_AN_ASK)
     }
 
-    /// How many tasks of `offer` fit into what is donated and the disk, beside what is planned. If none does although
-    /// nothing is planned, the offer is not to be shown again before there is more.
+    /// How many tasks of `offer` fit into what is donated, the disk and the network's quota, beside what is planned. If
+    /// none does although nothing is planned, the offer is not to be shown again before there is more; what the
+    /// quota has no room for is declined when it is shown next.
     pub(crate) fn room_beside(&mut self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
         let Some(lent) = self.lent() else { return 0 };
         let donated = self.checks.spare(lent);
@@ -165,7 +171,11 @@ impl Volunteer {
             return 0;
         }
         let planned = plan.packages.contains_key(&offer.package.hash);
-        let package = if planned { 0 } else { self.work.package_disk(offer) };
+        let package = if planned { 0 } else { self.work.package_lacking(offer) };
+        let quota = self.quota_for_packages().map(|left| left.saturating_sub(plan.traffic()));
+        if quota.is_some_and(|left| left < package) {
+            return 0;
+        }
         let task = offer.job.limits.disk.max(1);
         let left = self.disk_left().saturating_sub(plan.disk());
         let on_disk = left.saturating_sub(package) / task;

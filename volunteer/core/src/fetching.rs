@@ -277,8 +277,8 @@ impl Volunteer {
         if let Some(seconds) = offered.home_unseen {
             return Err(Decline::HomeUnseen { minutes: 1 << (seconds / 60).max(1).ilog2() });
         }
-        let package = self.work.package_disk(&offered.offer);
-        if let Some(left) = self.quota_left().filter(|left| *left < package) {
+        let package = self.work.package_lacking(&offered.offer);
+        if let Some(left) = self.quota_for_packages().filter(|left| *left < package) {
             return Err(Decline::Quota { package, left });
         }
         let facts = describe(offered, pin);

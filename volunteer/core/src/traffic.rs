@@ -76,6 +76,11 @@ impl Volunteer {
         Some(self.quota?.saturating_sub(self.traffic().total()))
     }
 
+    /// Of these, the bytes that no package in hand needs on its way.
+    pub(crate) fn quota_for_packages(&self) -> Option<u64> {
+        Some(self.quota_left()?.saturating_sub(self.work.packages_to_come()))
+    }
+
     pub(crate) fn quota_changed(&mut self, quota: Option<u64>) {
         if self.quota != quota {
             self.quota = quota;

@@ -163,12 +163,17 @@ impl Work {
     /// no more; so nobody need measure it.
     pub fn promised_disk(&self) -> u64 {
         let jobs = self.jobs.values().map(|job| job.offer.job.limits.disk);
-        let packages = self.packages.values().filter(|it| it.state != PackageState::Here);
-        jobs.chain(packages.map(|it| it.size)).fold(0, u64::saturating_add)
+        jobs.fold(self.packages_to_come(), u64::saturating_add)
     }
 
-    /// Bytes of the disk that the package of `offer` will take and that nothing was promised to.
-    pub fn package_disk(&self, offer: &Offer) -> u64 {
+    /// Bytes of packages that are to be fetched, or on their way.
+    pub fn packages_to_come(&self) -> u64 {
+        let packages = self.packages.values().filter(|it| it.state != PackageState::Here);
+        packages.map(|it| it.size).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the package of `offer` that are neither here nor to come.
+    pub fn package_lacking(&self, offer: &Offer) -> u64 {
         let Package { hash, size } = offer.package;
         if self.needs_package(&hash) { 0 } else { size }
     }

@@ -9,7 +9,9 @@ use capability::StatementId;
 use capability::statements::Ended;
 use mesh_core::Answer;
 use support::{BROKER, Bench, offered, outcome, renewals};
-use volunteer_core::{Action, Cause, Decline, GiveWay, Idle, Input, News, Quiet, Sample, Share};
+use volunteer_core::{
+    Action, Cause, Decline, GiveWay, Idle, Input, News, Pause, Quiet, Sample, Share,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -156,7 +158,7 @@ fn in_use_a_machine_takes_new_work_within_its_share() {
 #[test]
 fn a_pause_of_the_owner_is_not_ended_by_a_calm_machine() {
     let (mut bench, lease) = working(GiveWay { load: Some(40), ..GiveWay::default() });
-    bench.handle(Input::Pause(volunteer_core::Pause::default()));
+    bench.handle(Input::Pause(Pause::default()));
     assert_eq!(moves(&mut bench), [(lease, "suspend")]);
     assert_eq!(see(&mut bench, &busy(90), 20 * SECOND), 0);
     assert_eq!(see(&mut bench, &busy(0), 80 * SECOND), 0);
@@ -230,7 +232,7 @@ fn the_end_of_a_drain_comes_also_during_a_pause_and_not_after_it_was_taken_back(
     assert_eq!(bench.find(stops), None);
     let until = bench.now.wall + 60 * SECOND;
     bench.handle(Input::Drain { until: Some(until) });
-    bench.handle(Input::Pause(volunteer_core::Pause::default()));
+    bench.handle(Input::Pause(Pause::default()));
     bench.pass(60 * SECOND);
     assert_eq!(bench.find(stops), Some(()));
 }
@@ -293,4 +295,25 @@ fn a_package_for_which_the_quota_has_no_room_is_declined_and_one_that_is_here_is
     let (call, _) = bench.take_pull();
     bench.answer(call, Answer::Offers(vec![offered("a", 9, 1)]));
     assert!(bench.claims(), "the same package");
+}
+
+#[test]
+fn what_is_claimed_together_or_on_its_way_is_not_counted_on_twice() {
+    let mut bench = Bench::ready(4);
+    bench.handle(Input::Quota(Some(3 * PACKAGE - 1)));
+    let offers = ["a", "b", "c", "d"].map(|name| offered(name, 1, 1));
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(offers.to_vec()));
+    let (call, claims) = bench.take_claims();
+    let claimed: Vec<_> = claims.iter().map(|it| it.offer).collect();
+    assert_eq!(claimed, [offers[0].offer.id(), offers[1].offer.id()]);
+
+    let leases = claims.iter().map(|it| Answer::Leases(support::leases(it, 0, 1)));
+    bench.answer(call, Answer::Each(leases.collect()));
+    assert!(!bench.claims(), "both packages are on their way");
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offers[2].clone()]));
+    assert!(!bench.claims());
+    let reason = bench.volunteer.declined().next().unwrap().reason.clone();
+    assert_eq!(reason, Decline::Quota { package: PACKAGE, left: PACKAGE - 1 });
 }
