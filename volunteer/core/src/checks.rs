@@ -108,6 +108,11 @@ impl Checks {
         }
     }
 
+    /// Cores that the check takes that runs.
+    pub fn cores(&self) -> u32 {
+        self.running.as_ref().map_or(0, |it| it.takes.cores)
+    }
+
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }

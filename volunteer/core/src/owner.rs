@@ -218,12 +218,9 @@ impl Volunteer {
     }
 
     /// Makes jobs stand still that have no cores just now, and lets others go on. Those that move come
-    /// first, so that none gives way to another job.
+    /// first, so that none gives way to another job. A check gives way to any: it is short, and tried again.
     pub(crate) fn hold_jobs(&mut self) {
         let mut cores = self.cores_lent();
-        if cores == 0 {
-            self.stop_check();
-        }
         if cores == u32::MAX && !self.work.jobs().any(|(_, job)| job.still) {
             return;
         }
@@ -244,6 +241,9 @@ impl Volunteer {
                 self.shares.moves(lease);
                 self.outbox.push(Action::Proceed { lease });
             }
+        }
+        if cores < self.checks.cores() {
+            self.stop_check();
         }
     }
 

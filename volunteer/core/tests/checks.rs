@@ -13,7 +13,8 @@ use support::{
     offered_in, outcome, peer, pin, project, result_in,
 };
 use volunteer_core::{
-    Action, CheckEnd, CheckFinding, CheckOrder, DISK_RESERVE, Decline, Input, News, Pause, Pin,
+    Action, CheckEnd, CheckFinding, CheckOrder, DISK_RESERVE, Decline, GiveWay, Input, News, Pause,
+    Pin, Sample, Share,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -694,4 +695,21 @@ fn many_projects_are_asked_about_in_turns() {
         bench.answer(call, Answer::Registrations(Vec::new()));
     }
     assert_eq!(asked, [15, 15, 10]);
+}
+
+#[test]
+fn a_check_stops_for_a_job_where_the_owner_lends_a_core_for_one_of_them() {
+    let mut bench = told(vec![check("make")], 3);
+    assert!(runs(&mut bench).is_some());
+    let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;
+    let mut lend = |cores| {
+        let meanwhile = Some(Share { cores, memory: u64::MAX });
+        bench.handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
+        let program = Some("chess".to_owned());
+        bench.handle(Input::Sampled(Sample { program, ..Sample::default() }));
+        let suspends = |it: &Action| *it == Action::Suspend { lease };
+        (is_stopped(&mut bench), bench.seen.iter().any(suspends))
+    };
+    assert_eq!(lend(2), (false, false), "enough for both");
+    assert_eq!(lend(1), (true, false), "it is tried again, and a job would lose time");
 }
