@@ -247,6 +247,19 @@ impl Volunteer {
         }
     }
 
+    /// Who leaves waits for no job that gives way: nobody can tell when it would go on, and others may do its
+    /// task at once. A pause is the owner's own wish, and keeps what there is.
+    pub(crate) fn leave_what_stands_still(&mut self) {
+        if !self.is_leaving() || self.is_paused() {
+            return;
+        }
+        let is_still = |lease: &StatementId| self.work.job(*lease).is_some_and(|job| job.still);
+        let still: Vec<_> = self.running().into_iter().filter(is_still).collect();
+        if !still.is_empty() {
+            self.give_up(&still, "the owner drains the machine, and it gives way meanwhile");
+        }
+    }
+
     /// The leases of jobs that have not begun.
     pub(crate) fn waiting(&self) -> Vec<StatementId> {
         let waiting = self.work.jobs().filter(|(_, job)| job.stage == Stage::Waiting);

@@ -307,13 +307,14 @@ impl Volunteer {
         self.record_shares();
         self.run_checks();
         self.advertise();
-        self.renew();
         self.ask_registrations();
         self.ask_about_keys();
         self.declare();
         self.fetch_packages();
         self.start_jobs();
         self.hold_jobs();
+        self.leave_what_stands_still();
+        self.renew();
         self.fetch_work();
         self.hand_over();
         self.tell_idle();

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use capability::StatementId;
-use capability::statements::Ended;
+use capability::statements::{Ended, Intent};
 use mesh_core::Answer;
 use support::{BROKER, Bench, offered, outcome, renewals};
 use volunteer_core::{
@@ -153,6 +153,68 @@ fn in_use_a_machine_takes_new_work_within_its_share() {
     assert_eq!(wants.free.cores, 1);
     bench.answer(call, Answer::Offers(vec![offered("a", 9, 1)]));
     assert_eq!(bench.take_claim().1.count, 1);
+}
+
+/// A program of the owner runs, beside which jobs may use so many cores.
+fn lend(bench: &mut Bench, cores: u32) {
+    let meanwhile = Some(Share { cores, memory: u64::MAX });
+    bench.handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
+    let program = Some("chess".to_owned());
+    bench.handle(Input::Sampled(Sample { program, ..Sample::default() }));
+}
+
+/// The leases that are given back, once their jobs were told to stop.
+fn given_up(bench: &mut Bench) -> Vec<StatementId> {
+    let released = renewals(bench).into_iter().filter(|it| it.intent == Intent::Release);
+    let released: Vec<_> = released.flat_map(|it| it.leases.clone()).collect();
+    for lease in &released {
+        bench.take(|it| (*it == Action::Stop { lease: *lease }).then_some(()));
+    }
+    released
+}
+
+#[test]
+fn a_drain_gives_back_what_stands_still_since_it_would_never_end() {
+    let battery = || Input::Sampled(Sample { on_battery: Some(true), ..Sample::default() });
+    let drain = || Input::Drain { until: None };
+    for [first, second] in [[drain(), battery()], [battery(), drain()]] {
+        let (mut bench, lease) = working(GiveWay::default());
+        bench.handle(first);
+        assert_eq!(given_up(&mut bench), []);
+        bench.handle(second);
+        assert_eq!(given_up(&mut bench), [lease]);
+        bench.ran(lease, outcome(Ended::Machine("stopped".into())));
+        let news = bench.news();
+        let tells =
+            |it: &News| matches!(it, News::Released { reason, .. } if reason.contains("gives way"));
+        assert!(news.iter().any(tells) && news.contains(&News::Drained), "{news:?}");
+    }
+}
+
+#[test]
+fn a_drain_waits_for_the_jobs_that_move_within_the_share() {
+    let mut bench = Bench::ready(2);
+    let all: Vec<_> = bench.run_offer(&offered("a", 2, 1)).iter().map(|it| it.lease).collect();
+    lend(&mut bench, 1);
+    let held = moves(&mut bench).remove(0).0;
+    bench.handle(Input::Drain { until: None });
+    assert_eq!(given_up(&mut bench), [held]);
+    let moving = *all.iter().find(|lease| **lease != held).unwrap();
+    bench.ran(held, outcome(Ended::Machine("stopped".into())));
+    assert!(!bench.news().contains(&News::Drained));
+    bench.ran(moving, outcome(Ended::Passed));
+    assert!(bench.news().contains(&News::Drained));
+}
+
+#[test]
+fn who_pauses_a_drain_keeps_the_jobs_for_as_long() {
+    let (mut bench, lease) = working(GiveWay::default());
+    bench.handle(Input::Drain { until: None });
+    bench.handle(Input::Pause(Pause::default()));
+    bench.handle(Input::Sampled(Sample { on_battery: Some(true), ..Sample::default() }));
+    assert_eq!(given_up(&mut bench), []);
+    bench.handle(Input::Resume);
+    assert_eq!(given_up(&mut bench), [lease]);
 }
 
 #[test]
