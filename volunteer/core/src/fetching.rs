@@ -9,6 +9,7 @@ use mesh_core::{Answer, Ask, CallFailed, CallId, MAX_EXCEPTIONS, Mono, Offered, 
 use crate::action::News;
 use crate::backoff::Backoff;
 use crate::claiming::{Claiming, Plan};
+use crate::giving_way::is_full;
 use crate::policy::describe;
 use crate::trust::{Decline, Passes};
 use crate::turns::InVain;
@@ -190,7 +191,7 @@ impl Volunteer {
         let machine = self.machine.as_ref()?;
         let spare = self.checks.spare(self.lent()?);
         let free = self.work.free(spare);
-        if free.cores == 0 || free.memory == 0 || free.disk == 0 {
+        if is_full(free) {
             return None;
         }
         // Of those that come first one wants to know also what would need more.

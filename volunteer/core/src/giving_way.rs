@@ -11,6 +11,7 @@ use std::time::Duration;
 use capability::Resources;
 use mesh_core::Mono;
 
+use crate::action::Idle;
 use crate::volunteer::Volunteer;
 
 /// Other programs may be busy for so long: opening a page or a file is no reason.
@@ -195,6 +196,11 @@ impl Yielding {
     }
 }
 
+/// Whether not even the smallest task fits.
+pub(crate) fn is_full(free: Resources) -> bool {
+    free.cores == 0 || free.memory == 0 || free.disk == 0
+}
+
 /// Whether `used` is above `most`, or below that by `band` at least.
 fn band(used: u16, most: u16, band: u8) -> Sign {
     match used {
@@ -234,6 +240,46 @@ impl Volunteer {
         let Some(Share { cores, memory }) = self.yielding.share() else { return Some(donated) };
         let (cores, memory) = (donated.cores.min(cores), donated.memory.min(memory));
         Some(Resources { cores, memory, ..donated })
+    }
+
+    /// What of that neither jobs nor a check in hand take.
+    pub(crate) fn lent_left(&self) -> Option<Resources> {
+        Some(self.left_of(self.lent()?))
+    }
+
+    fn donated_left(&self) -> Option<Resources> {
+        Some(self.left_of(self.machine.as_ref()?.resources))
+    }
+
+    fn left_of(&self, resources: Resources) -> Resources {
+        self.work.free(self.checks.spare(resources))
+    }
+
+    /// Whether the share is why no job moves although there are some, or why none may.
+    pub(crate) fn share_holds_jobs(&self) -> bool {
+        let all_are_still = !self.work.is_empty() && !self.moves();
+        self.yielding.share().is_some_and(|share| share.cores == 0 || all_are_still)
+    }
+
+    /// Whether work could be taken but for the share.
+    pub(crate) fn share_is_taken(&self) -> bool {
+        let left = self.lent_left().zip(self.donated_left());
+        left.is_some_and(|(lent, donated)| is_full(lent) && !is_full(donated))
+    }
+
+    /// Whether an offer was shown that would fit but for the share.
+    pub(crate) fn share_is_too_small(&self) -> bool {
+        let left = self.donated_left().filter(|_| self.yielding.share().is_some());
+        left.is_some_and(|left| self.offers.too_large().any(|(_, it)| it.fits(left)))
+    }
+
+    pub(crate) fn giving_way(&self) -> Idle {
+        Idle::GivesWay(self.gives_way_to().cloned().collect())
+    }
+
+    /// Whether any job moves, or will once its package is here.
+    pub(crate) fn moves(&self) -> bool {
+        !self.stands_still() && self.work.jobs().any(|(_, job)| !job.still)
     }
 
     pub(crate) fn sampled(&mut self, sample: Sample) {

@@ -287,9 +287,7 @@ impl Volunteer {
         }
         match &self.machine {
             _ if self.is_leaving() => Some(Idle::Draining(self.wishes.drain_end())),
-            _ if self.stands_still() => {
-                Some(Idle::GivesWay(self.gives_way_to().cloned().collect()))
-            }
+            _ if self.share_holds_jobs() => Some(self.giving_way()),
             _ if self.off_duty => Some(Idle::OffDuty),
             None => Some(Idle::Probing),
             Some(machine) if machine.runtimes.is_empty() => Some(Idle::NoRuntime),
@@ -301,7 +299,10 @@ impl Volunteer {
             _ if self.custody.len() >= MAX_UNDELIVERED => {
                 Some(Idle::Backlog { results: self.custody.len() })
             }
-            _ => self.rest().or_else(|| self.ad.obstacle()).or_else(|| self.room_making()),
+            _ => {
+                let own = self.rest().or_else(|| self.ad.obstacle()).or_else(|| self.room_making());
+                own.or_else(|| self.share_is_taken().then(|| self.giving_way()))
+            }
         }
     }
 
@@ -322,9 +323,9 @@ impl Volunteer {
         self.disk_free.saturating_sub(taken)
     }
 
-    /// Why nothing runs; `None` if something does.
+    /// Why no job moves; `None` if one does, or will once its package is here.
     pub fn idle(&self) -> Option<Idle> {
-        if !self.work.is_empty() && !self.stands_still() {
+        if self.moves() {
             return None;
         }
         Some(self.obstacle().unwrap_or_else(|| self.nothing_suits()))
@@ -334,6 +335,9 @@ impl Volunteer {
         let (free, left) = (self.disk_free, self.disk_left());
         if let Some(needed) = self.offers.disk_needed(left) {
             return Idle::DiskShort { free, needed: (free - left).saturating_add(needed) };
+        }
+        if self.share_is_too_small() {
+            return self.giving_way();
         }
         let declined = self.offers.declined().len();
         let waiting = self.offers.waiting(self.now.mono);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use capability::{ProjectKey, PublicKey, Resources, Runtime, StatementId, format_bytes};
+use capability::{ProjectKey, PublicKey, Runtime, StatementId, format_bytes};
 use thiserror::Error;
 
 use crate::action::{Idle, in_words};
+use crate::giving_way::is_full;
 use crate::trust::Decline;
 use crate::volunteer::Volunteer;
 
@@ -28,7 +29,7 @@ pub enum WhyNot {
     #[error("it may use {}, and this machine offers none of that", names(.0))]
     NoRuntime(Vec<Runtime>),
     /// Other tasks have everything.
-    #[error("tasks in hand have all that you donate: {jobs}")]
+    #[error("tasks in hand have all that you donate just now: {jobs}")]
     Full {
         /// How many.
         jobs: usize,
@@ -56,7 +57,7 @@ pub enum WhyNot {
         reason: String,
     },
     /// Too little is free for a task of an offer.
-    #[error("{name} needs more than tasks in hand leave of what you donate")]
+    #[error("{name} needs more than tasks in hand leave of what you donate just now")]
     TooLarge {
         /// The offer.
         offer: StatementId,
@@ -127,9 +128,7 @@ impl Volunteer {
     }
 
     fn fullness(&self) -> Option<WhyNot> {
-        let donated = self.machine.as_ref()?.resources;
-        let Resources { cores, memory, disk } = self.work.free(self.checks.spare(donated));
-        let full = cores == 0 || memory == 0 || disk == 0 || self.work.places() == 0;
+        let full = is_full(self.lent_left()?) || self.work.places() == 0;
         let jobs = self.work.jobs().count();
         (full && jobs > 0).then_some(WhyNot::Full { jobs })
     }

@@ -76,6 +76,7 @@ impl Volunteer {
                 }
                 Stage::Running => {
                     job.enter(Stage::Stopping, self.now.wall);
+                    job.still = false;
                     self.outbox.push(Action::Stop { lease: *lease });
                 }
                 Stage::Stopping => continue,

@@ -10,7 +10,7 @@ use capability::statements::{Ended, Intent};
 use mesh_core::Answer;
 use support::{BROKER, Bench, offered, outcome, renewals};
 use volunteer_core::{
-    Action, Cause, Decline, GiveWay, Idle, Input, News, Pause, Quiet, Sample, Share,
+    Action, Cause, Decline, GiveWay, Idle, Input, News, Pause, Quiet, Sample, Share, WhyNot,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -161,6 +161,63 @@ fn lend(bench: &mut Bench, cores: u32) {
     bench.handle(Input::GiveWay(GiveWay { meanwhile, ..GiveWay::default() }));
     let program = Some("chess".to_owned());
     bench.handle(Input::Sampled(Sample { program, ..Sample::default() }));
+}
+
+fn gives_way() -> Option<Idle> {
+    Some(Idle::GivesWay(vec![Cause::Program("chess".into())]))
+}
+
+#[test]
+fn where_no_job_moves_within_the_share_the_machine_says_that_it_gives_way() {
+    for cores in [2, 4] {
+        let mut bench = Bench::ready(cores);
+        bench.run_offer(&offered("a", 1, 2));
+        lend(&mut bench, 1);
+        assert!(bench.volunteer.jobs().all(|job| job.still));
+        assert_eq!(bench.volunteer.idle(), gives_way(), "{cores}");
+        assert_eq!(bench.volunteer.obstacle(), gives_way(), "{cores}");
+    }
+}
+
+#[test]
+fn a_share_that_jobs_in_hand_have_is_what_keeps_more_from_being_taken() {
+    let mut bench = Bench::ready(4);
+    bench.run_offer(&offered("a", 2, 1));
+    assert_eq!(bench.volunteer.obstacle(), None);
+    lend(&mut bench, 2);
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, gives_way()));
+    let why = bench.volunteer.why_not(support::project());
+    assert_eq!(why, [WhyNot::Obstacle(gives_way().unwrap()), WhyNot::Full { jobs: 2 }]);
+}
+
+#[test]
+fn an_offer_that_only_the_share_is_too_small_for_is_no_offer_that_does_not_suit() {
+    let mut bench = Bench::ready(4);
+    lend(&mut bench, 1);
+    let (call, _) = bench.take_pull();
+    bench.answer(call, Answer::Offers(vec![offered("a", 1, 2)]));
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (gives_way(), None));
+    bench.handle(Input::GiveWay(GiveWay::default()));
+    assert!(matches!(bench.volunteer.idle(), Some(Idle::NothingSuits { .. })));
+}
+
+#[test]
+fn a_job_that_stood_still_and_is_given_up_makes_nothing_of_an_idle_machine() {
+    let (mut bench, lease) = working(GiveWay::default());
+    bench.handle(Input::Pause(Pause::default()));
+    bench.handle(Input::Pins(Vec::new()));
+    bench.take(|it| (*it == Action::Stop { lease }).then_some(()));
+    bench.handle(Input::Resume);
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, Some(Idle::NoPins)));
+}
+
+#[test]
+fn a_machine_is_not_idle_while_a_package_is_on_its_way_within_the_share() {
+    let mut bench = Bench::ready(4);
+    lend(&mut bench, 2);
+    let (call, claim) = bench.claim_of(&offered("a", 1, 1));
+    bench.grant(call, &claim, 0, 1);
+    assert_eq!((bench.volunteer.idle(), bench.volunteer.obstacle()), (None, None));
 }
 
 /// The leases that are given back, once their jobs were told to stop.

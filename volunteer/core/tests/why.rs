@@ -99,6 +99,6 @@ fn a_job_in_hand_says_why_it_was_taken_although_the_policy_is_another_now() {
     let compared = grounds.requirements.as_ref().unwrap();
     let inside = compared.inside.as_ref().unwrap();
     assert_eq!(inside.to_string(), "could run it\n  yes  1 core  2");
-    let full = "tasks in hand have all that you donate: 1";
+    let full = "tasks in hand have all that you donate just now: 1";
     assert!(!why_not(&bench, project()).contains(&full.to_owned()), "a core is free");
 }
