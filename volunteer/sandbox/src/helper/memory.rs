@@ -72,8 +72,9 @@ impl MemoryWatch {
     fn used(&mut self) -> io::Result<u64> {
         let elsewhere = self.scratch_bytes()? + system_v_bytes();
         let sizes = sizes()?;
-        let at_most = elsewhere.saturating_add(sum(sizes.values()));
+        let at_most = elsewhere.saturating_add(sum(sizes.values().map(|size| size.total())));
         if at_most <= self.limit / 4 * 3 {
+            self.shares = Shares::default();
             return Ok(at_most);
         }
         let at_least = elsewhere.saturating_add(self.shares.at_least(&sizes));
@@ -94,49 +95,74 @@ impl MemoryWatch {
     }
 }
 
-/// How much processes shared when that was measured, near the limit but not yet over it.
+/// How much anonymous memory processes shared when that was measured, near the limit but not yet over it.
 ///
 /// To measure it takes a lock that a process holds while it maps memory, and on a busy machine a job waits for its turn
-/// with the lock in its hands. What is shared becomes more only by new processes; so a limit that the others have broken
-/// is known to be broken without asking for it again.
+/// with the lock in its hands. Anonymous memory is shared since a fork, and of that there becomes more only by new
+/// processes; so a limit that the anonymous memory of the others has broken is known to be broken without asking for it
+/// again. Of any other memory processes can share more whenever they touch it: of that nothing is known in advance.
 #[derive(Default)]
 struct Shares {
+    /// Those with an address space of their own, or else all that one takes is another's, too.
     among: BTreeSet<u32>,
-    /// Bytes that were counted more than once, at most.
+    /// Anonymous bytes that were counted more than once, at most.
     excess: u64,
 }
 
 impl Shares {
     /// Measures, and gives the sum of what processes of these `sizes` use.
     fn measure(sizes: Sizes) -> (Self, u64) {
-        let used = sizes.keys().map(|process| usage(*process)).fold(0, u64::saturating_add);
-        // Before and after, since they grow and shrink meanwhile: too much is the safe side.
-        let larger = sizes.iter().map(|(process, before)| usage_at_most(*process).max(*before));
-        let excess = larger.fold(0, u64::saturating_add).saturating_sub(used);
-        (Self { among: sizes.into_keys().collect(), excess }, used)
+        let (mut shares, mut used) = (Self::default(), 0_u64);
+        let (mut counted, mut anonymous) = (0_u64, 0_u64);
+        for (process, before) in sizes {
+            let Some(usage) = usage(process) else { continue };
+            // Before and after, since they grow and shrink meanwhile: too much is the safe side.
+            let larger = usage_at_most(process).anonymous.max(before.anonymous);
+            counted = counted.saturating_add(larger);
+            anonymous = anonymous.saturating_add(usage.anonymous);
+            used = used.saturating_add(usage.total());
+            shares.among.insert(process);
+        }
+        shares.excess = counted.saturating_sub(anonymous);
+        (shares, used)
     }
 
     /// What processes of these `sizes` use at the very least.
     fn at_least(&self, sizes: &Sizes) -> u64 {
         let known = sizes.iter().filter(|(process, _)| self.among.contains(process));
-        sum(known.map(|(_, size)| size)).saturating_sub(self.excess)
+        sum(known.map(|(_, size)| size.anonymous)).saturating_sub(self.excess)
     }
 
-    /// Whether all of them were there.
+    /// Whether all of them were there that have not ended, as those have that nobody has waited for.
     fn covers(&self, sizes: &Sizes) -> bool {
-        sizes.keys().all(|process| self.among.contains(process))
+        sizes.iter().all(|(process, size)| size.total() == 0 || self.among.contains(process))
+    }
+}
+
+/// Bytes of memory, but of files only those that live in memory: the kernel can take others back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    /// A process's own, or shared since a fork.
+    anonymous: u64,
+    /// Of mappings that processes share, and of files in memory.
+    shared: u64,
+}
+
+impl Size {
+    fn total(self) -> u64 {
+        self.anonymous.saturating_add(self.shared)
     }
 }
 
 /// What each process uses at most.
-type Sizes = BTreeMap<u32, u64>;
+type Sizes = BTreeMap<u32, Size>;
 
 fn sizes() -> io::Result<Sizes> {
     Ok(processes()?.into_iter().map(|process| (process, usage_at_most(process))).collect())
 }
 
-fn sum<'a>(sizes: impl Iterator<Item = &'a u64>) -> u64 {
-    sizes.copied().fold(0, u64::saturating_add)
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// What a fast processor fills in a millisecond when it only takes page faults, with large pages: 12 MiB were measured.
@@ -178,21 +204,23 @@ pub fn processes() -> io::Result<Vec<u32>> {
 }
 
 /// What `process` uses, with what it shares counted in full. Nothing if it has ended.
-fn usage_at_most(process: u32) -> u64 {
-    let Some((_, status)) = living_thread(process) else { return 0 };
-    kilobytes(&status, &["RssAnon:", "RssShmem:", "VmSwap:", "VmPTE:"])
+fn usage_at_most(process: u32) -> Size {
+    let Some((_, status)) = living_thread(process) else { return Size::default() };
+    let anonymous = kilobytes(&status, &["RssAnon:", "VmSwap:", "VmPTE:"]);
+    Size { anonymous, shared: kilobytes(&status, &["RssShmem:"]) }
 }
 
-/// What `process` uses, with its part of what it shares, but without files, whose memory the kernel can take back.
-/// Nothing if all of that is its parent's, as between `vfork` and `exec`.
-fn usage(process: u32) -> u64 {
-    let Some((thread, status)) = living_thread(process) else { return 0 };
+/// What `process` uses, with its part of what it shares. None if all of that is its parent's, as between `vfork` and
+/// `exec`, or if it has ended.
+fn usage(process: u32) -> Option<Size> {
+    let (thread, status) = living_thread(process)?;
     if shares_address_space(process, number(&status, "PPid:")) {
-        return 0;
+        return None;
     }
     let shares = read(&thread.join("smaps_rollup"));
     let tables = kilobytes(&status, &["VmPTE:"]);
-    kilobytes(&shares, &["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]).saturating_add(tables)
+    let anonymous = kilobytes(&shares, &["Pss_Anon:", "SwapPss:"]).saturating_add(tables);
+    Some(Size { anonymous, shared: kilobytes(&shares, &["Pss_Shmem:"]) })
 }
 
 /// A thread of `process` that still has memory, and its status: usually the first, unless that has ended before
@@ -264,7 +292,10 @@ mod tests {
     fn what_was_shared_says_how_much_is_used_at_least() {
         let shares = Shares { among: [2, 3].into(), excess: 60 };
         let check = |sizes: &[(u32, u64)], at_least: u64, covered: bool| {
-            let sizes = sizes.iter().copied().collect();
+            // Of the other kind each can come to have more at any time.
+            let shared = |anonymous| if anonymous == 0 { 0 } else { 1000 };
+            let size = |anonymous| Size { anonymous, shared: shared(anonymous) };
+            let sizes = sizes.iter().map(|(process, bytes)| (*process, size(*bytes))).collect();
             assert_eq!((shares.at_least(&sizes), shares.covers(&sizes)), (at_least, covered));
         };
         check(&[(2, 100), (3, 100)], 140, true);
@@ -272,6 +303,7 @@ mod tests {
         check(&[(2, 100), (3, 100), (4, 100)], 140, false);
         check(&[(3, 100)], 40, true);
         check(&[(3, 10), (4, 100)], 0, false);
+        check(&[(2, 100), (3, 100), (4, 0)], 140, true);
     }
 
     #[test]

@@ -70,6 +70,19 @@ fn sharing_memory_is_not_using_it_twice() {
     assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
 }
 
+#[test]
+fn memory_that_processes_share_only_later_is_not_used_once_by_each() {
+    let bench = Bench::new();
+    // First 165 MiB, which is near enough to the limit to be measured, then 80 MiB that three have.
+    let mut spec = bench.step(&[FIXTURE, "share-later", "3", "55", "80"]);
+    spec.limits.memory = 200 * MIB;
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{outcome:?}");
+    assert_eq!(text(&outcome), "4\n");
+}
+
 /// How often a measurement is made again that others on this machine have disturbed.
 const TRIES: usize = 5;
 

@@ -25,6 +25,10 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         ["huge-hogs", count, mebibytes] => linux::huge_hogs(number(count), number(mebibytes)),
         #[cfg(target_os = "linux")]
+        ["share-later", count, own, shared] => {
+            linux::share_later(number(count), number(own), number(shared));
+        }
+        #[cfg(target_os = "linux")]
         ["identity"] => attempts::say_identity(),
         #[cfg(target_os = "linux")]
         ["try", what, rest @ ..] => attempts::attempt(what, rest),
@@ -193,6 +197,53 @@ mod linux {
         held.resize(bytes, 1);
         println!("{} held", std::hint::black_box(&held).len());
         std::thread::sleep(Duration::from_secs(60));
+    }
+
+    /// Starts processes that each take `own` MiB, long enough to be seen, give them back, and then all use the same
+    /// `shared` MiB. Says how many of them came to their end.
+    pub fn share_later(count: usize, own: usize, shared: usize) {
+        let bytes = shared << 20;
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        #[expect(unsafe_code, reason = "no safe wrapper exists")]
+        // SAFETY: a new mapping, where the kernel likes.
+        let region = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0) };
+        assert_ne!(region, libc::MAP_FAILED, "there is room for addresses");
+        for _ in 0..count {
+            start(|| {
+                drop(std::hint::black_box(held_for_a_while(own << 20)));
+                #[expect(unsafe_code, reason = "no safe wrapper exists")]
+                // SAFETY: all of the mapping, which nobody borrows from.
+                unsafe {
+                    libc::memset(region, 1, bytes);
+                }
+                std::thread::sleep(SEEN);
+            });
+        }
+        // One that is new has the watch measure anew, while the others stand still.
+        std::thread::sleep(SEEN / 2);
+        start(|| std::thread::sleep(SEEN * 2));
+        use rustix::process::{WaitOptions, wait};
+        let ended = std::iter::from_fn(|| wait(WaitOptions::empty()).ok().flatten());
+        println!("{}", ended.filter(|(_, status)| status.exit_status() == Some(0)).count());
+    }
+
+    fn start(run: impl FnOnce()) {
+        #[expect(unsafe_code, reason = "no safe wrapper exists")]
+        // SAFETY: this process has one thread.
+        if unsafe { libc::fork() } == 0 {
+            run();
+            std::process::exit(0);
+        }
+    }
+
+    /// Many times as long as the watch leaves between two looks.
+    const SEEN: Duration = Duration::from_millis(300);
+
+    fn held_for_a_while(bytes: usize) -> Vec<u8> {
+        let held = vec![1; bytes];
+        std::thread::sleep(SEEN);
+        held
     }
 
     pub fn connect(socket: &str) -> io::Result<UnixStream> {
