@@ -14,7 +14,8 @@ pub fn processors() -> io::Result<BTreeSet<u32>> {
 }
 
 /// Makes this thread, and what it starts from now on, use no processor but `processors`, of which those count that
-/// there are. Without any it changes nothing.
+/// there are and that it may use. Without any it changes nothing, nor if none of them is left: processors come and go,
+/// and so does the permission to use them, while what was chosen for a job stays.
 pub fn stay_on(processors: &BTreeSet<u32>) -> io::Result<()> {
     if processors.is_empty() { Ok(()) } else { imp::stay_on(processors) }
 }
@@ -24,6 +25,7 @@ mod imp {
     use std::collections::BTreeSet;
     use std::io;
 
+    use rustix::io::Errno;
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
     use super::MAX_PROCESSORS;
@@ -38,7 +40,11 @@ mod imp {
         for number in processors.iter().filter(|number| **number < MAX_PROCESSORS) {
             set.set(*number as usize);
         }
-        Ok(sched_setaffinity(None, &set)?)
+        match sched_setaffinity(None, &set) {
+            // None of them is to be had.
+            Err(Errno::INVAL) => Ok(()),
+            result => Ok(result?),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Spec {
     /// What ends the step before its time.
     pub limits: Limits,
     /// The processors that the job may use, by the kernel's numbers, and sees; all that the daemon may use if there are
-    /// none here. It cannot leave them: that it asks for others is answered as if it were done.
+    /// none here, or none of them is left. It cannot leave them: that it asks for others is answered as if it were done.
     pub processors: BTreeSet<u32>,
     /// The user and group id, as the host sees it, that the job runs under if the daemon runs as root. Ignored
     /// otherwise: then it is the daemon's own. Jobs that run at the same time need ids of their own, such as

@@ -24,6 +24,18 @@ fn without_a_word_about_processors_a_job_has_those_of_the_daemon() {
 }
 
 #[test]
+fn a_job_whose_processors_are_gone_has_those_of_the_daemon() {
+    let bench = Bench::new();
+    let mut spec = bench.script("nproc");
+    let there = processors().unwrap();
+    spec.processors = (0..1024).rev().find(|number| !there.contains(number)).into_iter().collect();
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(text(&outcome), format!("{}\n", there.len()), "{outcome:?}");
+}
+
+#[test]
 fn a_job_cannot_leave_its_processors_and_is_not_told_so() {
     let bench = Bench::new();
     let mut spec = bench.step(&[FIXTURE, "spread", "4"]);
