@@ -76,8 +76,11 @@ pub fn start(spec: &PlainSpec, observer: Option<Observer>) -> Result<Step, Strin
     Ok(Step { control: Box::new(Plain(process)), wait: Box::new(move || watched.wait()) })
 }
 
-/// Starts `command` on `processors`, which it inherits. From this very thread, with which it may be made to end.
+/// Starts `command` on `processors`, which it inherits, or where this thread is if there are none. From this very thread, with which it may be made to end.
 fn spawn(command: &mut Command, processors: &BTreeSet<u32>) -> std::io::Result<Child> {
+    if processors.is_empty() {
+        return command.spawn();
+    }
     let own = volunteer_sandbox::processors()?;
     stay_on(processors)?;
     let child = command.spawn();
