@@ -21,6 +21,16 @@ impl Slot {
         })
     }
 
+    /// One with `cores` of the `available` processors for somebody who does not know what others have, but that `turn`
+    /// of them came before him. From the first processor on, since a daemon's jobs have the last ones first.
+    pub fn in_turn(number: u32, turn: u32, available: &BTreeSet<u32>, cores: u32) -> Self {
+        let size = |cores: u32| usize::try_from(cores).unwrap_or(usize::MAX);
+        let cores = size(cores.max(1));
+        let start = size(turn).saturating_mul(cores).checked_rem(available.len()).unwrap_or(0);
+        let processors = available.iter().cycle().skip(start).take(cores.min(available.len()));
+        Self { number, processors: processors.copied().collect() }
+    }
+
     /// One with `cores` of the `available` processors, and with those first of which the fewest of `taken` make use.
     pub fn beside(taken: &[&Self], available: &BTreeSet<u32>, cores: u32) -> Self {
         let is_free = |number: &u32| taken.iter().all(|slot| slot.number != *number);
@@ -67,6 +77,22 @@ mod tests {
         check(2, &[1, 1, 1, 1], &[&[1], &[0], &[1], &[0]]);
         check(2, &[3, 1], &[&[0, 1], &[1]]);
         check(0, &[2], &[&[]]);
+    }
+
+    #[test]
+    fn who_does_not_know_of_the_others_has_other_processors_all_the_same() {
+        let check = |turn: u32, cores: u32, expected: &[u32]| {
+            let slot = Slot::in_turn(70 + turn, turn, &[0, 2, 4, 6].into(), cores);
+            assert_eq!(slot.processors, expected.iter().copied().collect(), "{turn}");
+        };
+        check(0, 1, &[0]);
+        check(1, 1, &[2]);
+        check(5, 1, &[2]);
+        check(0, 2, &[0, 2]);
+        check(1, 2, &[4, 6]);
+        check(1, 3, &[6, 0, 2]);
+        check(3, 9, &[0, 2, 4, 6]);
+        assert_eq!(Slot::in_turn(70, 1, &BTreeSet::new(), 1).processors, [].into());
     }
 
     #[test]
