@@ -166,11 +166,20 @@ pub fn bring_loopback_up() -> io::Result<()> {
 
 /// The processor time of all children that have been waited for, and of theirs.
 pub fn children_cpu() -> Duration {
+    cpu(libc::RUSAGE_CHILDREN)
+}
+
+/// The processor time of this process.
+pub fn own_cpu() -> Duration {
+    cpu(libc::RUSAGE_SELF)
+}
+
+fn cpu(of: libc::c_int) -> Duration {
     #[expect(unsafe_code, reason = "no safe wrapper exists")]
     // SAFETY: the structure is plain data for which all zeroes are valid, and outlives the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        libc::getrusage(of, &raw mut usage);
         usage
     };
     let duration = |time: libc::timeval| {

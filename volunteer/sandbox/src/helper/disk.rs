@@ -55,13 +55,15 @@ impl DiskWatch {
         Ok(Self { root, limit, reserve, count: None, not_before: now, next_count: now, free_then })
     }
 
-    /// Spends `most` at most, and never more than a few milliseconds.
-    pub fn look(&mut self, now: Instant, most: Duration) -> io::Result<Look> {
+    /// Spends `most` at most, and never more than a few milliseconds. Of a job that stands still no new count begins
+    /// unless something has been written.
+    pub fn look(&mut self, now: Instant, most: Duration, stands_still: bool) -> io::Result<Look> {
         let free = free_bytes(&self.root)?;
         if free < self.reserve {
             return Ok(Look::NearlyFull);
         }
-        let due = now >= self.next_count || self.has_shrunk(free) && now >= self.not_before;
+        let is_time = now >= self.next_count && !stands_still;
+        let due = is_time || self.has_shrunk(free) && now >= self.not_before;
         if self.count.is_none() && due {
             self.free_then = free;
             self.count = Some(Counting::begin(&self.root)?);
@@ -153,13 +155,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = reopen(std::fs::File::open(directory.path()).unwrap()).unwrap();
         let mut watch = DiskWatch::new(root, 1 << 20, Instant::now()).unwrap();
-        assert_eq!(watch.look(Instant::now(), SLICE).unwrap(), Look::Fine);
+        assert_eq!(watch.look(Instant::now(), SLICE, false).unwrap(), Look::Fine);
 
         watch.reserve = u64::MAX;
         // Whatever others have written, it looks as if the job might have.
         watch.free_then = u64::MAX;
         let mut blame = || {
-            assert_eq!(watch.look(Instant::now(), SLICE).unwrap(), Look::NearlyFull);
+            assert_eq!(watch.look(Instant::now(), SLICE, false).unwrap(), Look::NearlyFull);
             watch.begin_finally().unwrap();
             loop {
                 if let Some(exceeded) = watch.advance_finally().unwrap() {

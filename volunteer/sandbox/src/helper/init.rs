@@ -76,6 +76,9 @@ struct Watch {
 /// Between two looks at the job. Also how long an orphan waits to be reaped.
 const LONGEST_NAP: Duration = Duration::from_millis(25);
 
+/// The same while the job stands still, or ought to.
+const PAUSED_NAP: Duration = Duration::from_millis(100);
+
 /// Between two looks at memory, since a job can have orphans die as fast as they are reaped. Takes a few milliseconds.
 const MOST_REAPED: usize = 256;
 
@@ -129,11 +132,9 @@ impl Watch {
                 return Ok(Ending::MemoryExceeded);
             }
             let now = Instant::now();
-            match self
-                .disk
-                .look(now, self.memory.rest_at(now))
-                .attempt("measure the work directory")?
-            {
+            let most = self.memory.rest_at(now);
+            let looked = self.disk.look(now, most, self.clock.stands_still());
+            match looked.attempt("measure the work directory")? {
                 Look::Fine => {}
                 Look::Exceeded => return Ok(Ending::DiskExceeded),
                 Look::NearlyFull => {
@@ -144,11 +145,20 @@ impl Watch {
             let Some(left) = self.wall.checked_sub(self.clock.elapsed()) else {
                 return Ok(Ending::TimedOut);
             };
-            let nap = self.memory.rest_at(Instant::now()).min(LONGEST_NAP).min(left);
-            if self.nap(nap).attempt("listen to the parent")? {
+            if self.nap(self.rest(left)).attempt("listen to the parent")? {
                 return Ok(Ending::Killed);
             }
         }
+    }
+
+    /// How long nothing need be looked at if the job has this much time `left`.
+    fn rest(&self, left: Duration) -> Duration {
+        if !self.clock.stands_still() {
+            return self.memory.rest_at(Instant::now()).min(LONGEST_NAP).min(left);
+        }
+        // What a job has asked of the kernel may have continued it: it can choose the signal that tells it of an event.
+        sys::signal_everyone(Signal::STOP);
+        PAUSED_NAP
     }
 
     /// Reaps some of those who have died. Answers how the job ended once it has.
@@ -253,6 +263,10 @@ impl Clock {
 
     fn elapsed(&self) -> Duration {
         self.before + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn stands_still(&self) -> bool {
+        self.running_since.is_none()
     }
 
     fn pause(&mut self) {

@@ -50,10 +50,12 @@ impl MemoryWatch {
         if now < self.next_look {
             return Ok(false);
         }
+        let cpu_before = sys::own_cpu();
         let used = self.used()?;
+        let cost = sys::own_cpu().saturating_sub(cpu_before);
         self.peak = self.peak.max(used);
         let Some(left) = self.limit.checked_sub(used) else { return Ok(true) };
-        self.next_look = now + self.rest(left, now.elapsed());
+        self.next_look = now + self.rest(left, cost);
         Ok(false)
     }
 
@@ -62,11 +64,12 @@ impl MemoryWatch {
         self.next_look.saturating_duration_since(now)
     }
 
-    /// How long nobody need look if `left` bytes are free and a look takes as long as `cost`: no longer than it takes
-    /// to go over the limit by a tenth. As much again may be taken while the next look lasts.
+    /// How long nobody need look if `left` bytes are free and a look takes `cost` of a processor: no longer than it takes
+    /// to go over the limit by a tenth, unless the look itself takes longer. As much again may be taken while the next
+    /// look lasts.
     fn rest(&self, left: u64, cost: Duration) -> Duration {
         let until_broken = Duration::from_micros((left + self.limit / 10) * 1000 / self.speed);
-        until_broken.min(LONGEST_REST.max(cost * REST_PER_LOOK)).max(SHORTEST_REST)
+        until_broken.min(LONGEST_REST.max(cost * REST_PER_LOOK)).max(SHORTEST_REST).max(cost)
     }
 
     fn used(&mut self) -> io::Result<u64> {
@@ -174,7 +177,8 @@ const LONGEST_REST: Duration = Duration::from_millis(25);
 /// Below that, watching would cost more than it prevents.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
-/// Far from its limit, watching over a job with many processes takes at most a twentieth of a processor.
+/// Far from its limit, watching over a job with many processes takes at most a twentieth of a processor; near it, half of
+/// one, since a rest is never shorter than the look before it.
 const REST_PER_LOOK: u32 = 20;
 
 /// Takes their memory from all processes that have been killed, in this process's time. By themselves they give it back
@@ -282,7 +286,8 @@ mod tests {
         check(900, 1, 25_000);
         check(900, 2, 40_000);
         check(900, 10, 41_666);
-        check(60, 10, 6_666);
+        check(60, 5, 6_666);
+        check(60, 10, 10_000);
         check(0, 0, 4_166);
         let tiny = MemoryWatch { limit: 1 << 20, ..watch };
         assert_eq!(tiny.rest(0, Duration::ZERO), SHORTEST_REST);

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use volunteer_sandbox::{Ending, Helper, Sandbox, StartError, self_test};
 
 use crate::support::{Bench, FIXTURE, eventually, helper, is_running, sandbox, text};
-use crate::traces::processes_with_mounts_of;
+use crate::traces::{naps_of, processes_with_mounts_of};
 
 #[test]
 fn steps_share_the_work_directory_and_nothing_else() {
@@ -200,6 +200,28 @@ fn a_paused_step_stands_still_and_its_clock_too() {
     assert!(ticks() > before);
     assert_eq!(outcome.ending, Ending::TimedOut);
     assert!(outcome.wall < Duration::from_millis(2400), "{outcome:?}");
+}
+
+#[test]
+fn a_paused_step_is_looked_at_now_and_then_however_near_its_limit() {
+    let bench = Bench::new();
+    let mut spec = bench.step(&[FIXTURE, "hog", "150"]);
+    spec.limits.memory = 160 << 20;
+    let (told, held) = mpsc::channel();
+    let observer = Box::new(move |_: &[u8]| told.send(()).unwrap());
+    let running = sandbox().start(&spec, Some(observer)).unwrap();
+    held.recv().unwrap();
+
+    running.handle().pause();
+
+    // Forty at the most that a job far from its limit causes.
+    eventually("rest", || {
+        let before = naps_of(bench.name());
+        std::thread::sleep(Duration::from_secs(1));
+        naps_of(bench.name()) - before <= 20
+    });
+    running.handle().kill();
+    assert_eq!(running.wait().ending, Ending::Killed);
 }
 
 #[test]

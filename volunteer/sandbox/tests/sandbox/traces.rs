@@ -14,6 +14,16 @@ pub fn processes_with_mounts_of(name: &str) -> BTreeSet<u32> {
     processes().filter(|process| has_mounts_of(*process, name)).collect()
 }
 
+/// How often these processes have gone to sleep.
+pub fn naps_of(name: &str) -> u64 {
+    let naps = |process: u32| -> Option<u64> {
+        let status = read_of(process, "status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line?.trim().parse().ok()
+    };
+    processes_with_mounts_of(name).into_iter().filter_map(naps).sum()
+}
+
 /// What lies in `directory`.
 pub fn names_in(directory: &Path) -> BTreeSet<String> {
     let names = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.file_name());
