@@ -227,8 +227,9 @@ impl Volunteer {
             Ok(Answer::Offers(offers)) => {
                 let registrations = offers.iter().filter_map(|it| it.registration.clone());
                 registrations.for_each(|registration| self.learn(registration));
+                let brought = offers.iter().map(|it| it.offer.project).collect();
                 let found = self.judge(offers);
-                self.asked_for(&asked_for);
+                self.asked_for(&asked_for, &brought);
                 self.fetching.needier = self.to_ask_for();
                 self.put_in_order();
                 self.fetching.pull = Backoff::default();

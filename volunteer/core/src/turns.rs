@@ -65,19 +65,21 @@ impl Volunteer {
         projects.filter_map(|project| Some((self.shares.need(project)?, project))).min()
     }
 
-    /// Of those that were asked for by name nobody has anything, if no candidate is theirs.
-    pub(crate) fn asked_for(&mut self, asked: &[ProjectKey]) {
-        let candidates: BTreeSet<_> =
+    /// The broker was asked for the offers of `asked`, and has shown some of those of `brought`. Whose offers do
+    /// not suit, or who has none, is not asked for again for a while. Who has none in the answer may
+    /// be hidden behind those who have, as an answer holds a few: it is asked for again without them.
+    pub(crate) fn asked_for(&mut self, asked: &[ProjectKey], brought: &BTreeSet<ProjectKey>) {
+        let mut suiting: BTreeSet<_> =
             self.fetching.candidates.iter().map(Candidate::project).collect();
-        candidates.iter().for_each(|project| self.fetching.in_vain.remove(*project));
-        if asked.iter().any(|project| candidates.contains(project)) {
-            return;
-        }
+        suiting.iter().for_each(|project| self.fetching.in_vain.remove(*project));
         let Some((_, served)) = self.neediest() else { return };
-        let too_large: BTreeSet<_> = self.offers.too_large().map(|(_, it)| it.project).collect();
-        for project in asked.iter().filter(|project| !too_large.contains(project)) {
-            self.fetching.in_vain.add(*project, self.now.mono);
-            self.shares.had_nothing(*project, served);
+        suiting.extend(self.offers.too_large().map(|(_, it)| it.project));
+        let may_hide = asked.iter().any(|project| brought.contains(project));
+        for project in asked.iter().filter(|project| !suiting.contains(project)) {
+            if brought.contains(project) || !may_hide {
+                self.fetching.in_vain.add(*project, self.now.mono);
+                self.shares.had_nothing(*project, served);
+            }
         }
     }
 
