@@ -58,7 +58,7 @@ fn added(text: &str, path: &[&str], value: &str) -> Option<String> {
         let shown = shown.strip_prefix('#').and_then(|shown| shown.strip_prefix(last));
         shown.is_some_and(|rest| rest.trim_start().starts_with('='))
     };
-    let example = lines[begin..end].iter().rposition(example).map(|at| begin + at + 1);
+    let example = lines[begin..end].iter().position(example).map(|at| begin + at + 1);
     // Comments that stand before a header belong to it.
     let comments = lines[begin..end].iter().rev().take_while(|line| line.starts_with('#')).count();
     let usual = if end == lines.len() { end } else { end - comments };

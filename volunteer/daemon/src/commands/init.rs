@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn who_presses_enter_has_the_template() {
-        let (text, said) = asked("\n1\n\nalways\n");
+        let (text, said) = asked("1\n\n\nalways\n");
         assert!(said.contains("cores [1]: memory [1 GiB]: "), "{said}");
         assert_eq!(text.expect("answered"), TEMPLATE);
     }
