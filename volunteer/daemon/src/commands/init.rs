@@ -134,7 +134,7 @@ mod tests {
         let said_so = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let changed: Vec<_> = said_so.collect();
         assert_eq!(changed, ["cores = \"50%\"", "memory = \"3 GiB\"", "hours = \"22:00-07:00\""]);
-        for why in ["is not a number of cores", "one or more", "no job could run", "at night"] {
+        for why in ["is not a number of cores", "from 1 to 4096", "no job could run", "at night"] {
             assert!(said.contains(why), "{why}: {said}");
         }
         assert_eq!(said.matches("cores [1]: ").count(), 3);
