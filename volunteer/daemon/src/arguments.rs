@@ -1,18 +1,21 @@
 //! The command line.
 
+mod owner;
+mod project;
+mod settings;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use capability::{ProjectUri, PublicKey, Runtime};
+use capability::Runtime;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use mesh_net::Multiaddr;
-use mesh_shell::config::{Bytes, CommonArgs, Span};
+use mesh_shell::config::CommonArgs;
 
-use crate::amounts::{Amount, Cores};
+pub use self::owner::{Output, OwnerCommand, OwnerKey};
+pub use self::project::{ProjectCommand, Terms};
+pub use self::settings::{ConfigCommand, RunArgs};
 use crate::commands::Kind;
 use crate::history::MAX_PAGE;
 
@@ -146,243 +149,6 @@ pub struct DoctorArgs {
     /// Print how long it took.
     #[arg(long)]
     pub timing: bool,
-}
-
-/// Settings of the daemon; each overrides the configuration file.
-#[derive(Debug, Clone, Default, Args)]
-pub struct RunArgs {
-    /// Address of a broker, such as /dns/broker.example.org/tcp/4077; may be repeated.
-    #[arg(
-        long = "broker",
-        value_name = "MULTIADDR",
-        env = "TALKOOT_BROKERS",
-        value_delimiter = ','
-    )]
-    pub brokers: Vec<Multiaddr>,
-    /// Cores to donate: a number, or such as 50% or all-1.
-    #[arg(long, value_name = "N", env = "TALKOOT_CORES")]
-    pub cores: Option<Cores>,
-    /// Memory to donate, such as "2 GiB" or 25%.
-    #[arg(long, value_name = "AMOUNT", env = "TALKOOT_MEMORY")]
-    pub memory: Option<Amount>,
-    /// Disk space to donate, such as "4 GiB", or 10% of the disk.
-    #[arg(long, value_name = "AMOUNT", env = "TALKOOT_DISK")]
-    pub disk: Option<Amount>,
-    /// Address of the status page; loopback unless you know better.
-    #[arg(long, value_name = "ADDRESS", env = "TALKOOT_HTTP")]
-    pub http: Option<SocketAddr>,
-    /// A name for this machine, shown to masters as the fact `label`.
-    #[arg(long, value_name = "LABEL", env = "TALKOOT_NAME")]
-    pub name: Option<String>,
-    /// Whether projects may watch what their jobs write here while they run.
-    #[arg(long, value_name = "true|false", env = "TALKOOT_LIVE")]
-    pub live: Option<bool>,
-}
-
-/// What to do about trust.
-#[derive(Debug, Subcommand)]
-pub enum ProjectCommand {
-    /// Trusts a project: its jobs may run here. Shows what that lets it do, and asks at a terminal. Of one
-    /// that you trust already, only what you name is changed, and its brokers.
-    Add {
-        /// The URI that the project publishes: `talkoot:<key>?broker=<address>`
-        #[arg(value_name = "URI")]
-        uri: ProjectUri,
-        /// Ask nothing.
-        #[arg(short, long)]
-        yes: bool,
-        /// What it may do, and what you call it.
-        #[command(flatten)]
-        terms: Terms,
-    },
-    /// Changes what a project that you trust may do, or what you call it.
-    Set {
-        /// The project's key, a talkoot: URI, or the name that you gave it.
-        #[arg(value_name = "PROJECT")]
-        project: String,
-        /// What is to change.
-        #[command(flatten)]
-        terms: Terms,
-    },
-    /// Lists the projects that you trust.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Trusts a project no longer: its jobs are stopped.
-    Remove {
-        /// The project's key, a talkoot: URI, or the name that you gave it.
-        #[arg(value_name = "PROJECT")]
-        project: String,
-    },
-}
-
-/// What a project may do, and what the owner calls it; what is not there stays as it is.
-#[derive(Debug, Args)]
-pub struct Terms {
-    /// Runtimes that its jobs may use. Default for a new one: native,wasm
-    #[arg(long, value_name = "RUNTIMES", value_delimiter = ',')]
-    pub allow: Option<Vec<Runtime>>,
-    /// The longest time that its jobs may ask for, such as 4h; any: whatever they ask for.
-    #[arg(long, value_name = "DURATION|any")]
-    pub max_wall: Option<Most<Span>>,
-    /// The most memory that one of them may ask for, such as "2 GiB".
-    #[arg(long, value_name = "BYTES|any")]
-    pub max_memory: Option<Most<Bytes>>,
-    /// The most disk space that one of them may ask for.
-    #[arg(long, value_name = "BYTES|any")]
-    pub max_disk: Option<Most<Bytes>>,
-    /// The most cores that one of them may ask for.
-    #[arg(long, value_name = "N|any")]
-    pub max_cores: Option<Most<NonZeroU32>>,
-    /// What you call it.
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Anything that you want to remember about it.
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
-    /// How much of the machine it gets beside others, 1 to 10000. Default for a new one: 100
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u16>,
-    /// Projects of lower tiers come first, 0 to 9. Default for a new one: 0
-    #[arg(long, value_name = "N")]
-    pub tier: Option<u8>,
-    /// Whether it gets only what no other project has work for. Default for a new one: false
-    #[arg(long, value_name = "true|false")]
-    pub backup: Option<bool>,
-}
-
-/// A bound, or that there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Most<T>(pub Option<T>);
-
-impl<T: FromStr> FromStr for Most<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "any" { Ok(Self(None)) } else { text.parse().map(|most| Self(Some(most))) }
-    }
-}
-
-/// What to do about the settings.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Shows every setting as a daemon that is started here would have it, and where each comes from:
-    /// default, file, variable or flag.
-    Show {
-        /// Flags of `run`, to see what they would do.
-        #[command(flatten)]
-        flags: RunArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Whether a configuration file is sound. Exit code 3 if it is not.
-    Check {
-        /// The file. Default: the one that the daemon reads.
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// Changes one setting in the configuration file, and leaves all else in it as it is. A running daemon
-    /// takes it over within seconds.
-    Set {
-        /// The setting, such as `cores` or `in-use.load`.
-        #[arg(value_name = "SETTING")]
-        setting: String,
-        /// Its value, as it would stand in the file; words and proportions also without quotes.
-        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
-        value: String,
-    },
-}
-
-/// What to do about the owner. All but `set` and `show` need the owner key and no daemon, so that they
-/// can be done on a machine that is never on a network.
-#[derive(Debug, Subcommand)]
-pub enum OwnerCommand {
-    /// Makes an owner key.
-    Init {
-        /// Which file.
-        #[command(flatten)]
-        key: OwnerKey,
-    },
-    /// Vouches for a machine for a year: makes the file that `owner set` takes there.
-    Sign {
-        /// The machine's node key, which `owner show` prints there.
-        #[arg(value_name = "NODE-KEY")]
-        node: PublicKey,
-        /// The owner key.
-        #[command(flatten)]
-        key: OwnerKey,
-        /// Where to.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Shows this machine's node key, who vouches for it and until when, the owner key if it is here,
-    /// and what brokers are told.
-    Show {
-        /// The owner key.
-        #[command(flatten)]
-        key: OwnerKey,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Takes what an owner key has signed: whose this machine is from now on; or a move or a
-    /// revocation, which the daemon tells its brokers.
-    Set {
-        /// The file, or - for standard input.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Names the owner key that follows yours, once and for all. Give the file to `owner set` on one
-    /// of your machines, and sign all of them with the new key.
-    Move {
-        /// The new owner key, as `owner init` printed it.
-        #[arg(long, value_name = "OWNER-KEY")]
-        to: PublicKey,
-        /// The old owner key.
-        #[command(flatten)]
-        key: OwnerKey,
-        /// Where to.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Says for ever that a machine is yours no more, as when it was stolen. With --owner-key: that
-    /// the owner key itself is void. Give the file to `owner set` on another machine.
-    Revoke {
-        /// The node key of the machine.
-        #[arg(value_name = "NODE-KEY", required_unless_present = "owner_key")]
-        node: Option<PublicKey>,
-        /// Revoke the owner key itself: it vouches for no machine any more.
-        #[arg(long = "owner-key", conflicts_with = "node")]
-        owner_key: bool,
-        /// Why, for people; at most 256 bytes.
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        reason: String,
-        /// The owner key.
-        #[command(flatten)]
-        key: OwnerKey,
-        /// Where to.
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// The file of an owner key.
-#[derive(Debug, Args)]
-pub struct OwnerKey {
-    /// The file of the owner key. Default: owner.key in the state directory.
-    #[arg(long = "key", value_name = "FILE", id = "key_file")]
-    pub file: Option<PathBuf>,
-}
-
-/// Where a signed statement goes.
-#[derive(Debug, Args)]
-pub struct Output {
-    /// The file to make. Default: standard output.
-    #[arg(short = 'o', long = "output", value_name = "FILE")]
-    pub output: Option<PathBuf>,
 }
 
 /// A running daemon, and how to show what it says.

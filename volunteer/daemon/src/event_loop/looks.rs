@@ -1,0 +1,140 @@
+//! What the owner changes in files, and what the machine is like: looked at now and then.
+
+use capability::Resources;
+use volunteer_core::{Input, Quiet};
+
+use super::EventLoop;
+use crate::config::Settings;
+use crate::hours::Hours;
+use crate::news;
+use crate::pins::Pins;
+use crate::runtimes;
+use crate::sensors::Sensors;
+
+impl EventLoop {
+    pub(super) fn look(&mut self) {
+        if self.seen.pins.has_changed() {
+            self.take_pins();
+        }
+        if self.seen.owner.has_changed() {
+            self.take_owner();
+        }
+        if self.seen.key_changes.has_changed() {
+            self.take_key_changes();
+        }
+        if let Some(settings) = self.source.changed(&self.settings) {
+            self.take_settings(settings);
+        }
+        self.disk_free = self.link.storage().free();
+        self.handle(Input::DiskFree(self.disk_free));
+        self.keep_hours();
+        self.sample();
+    }
+
+    fn sample(&mut self) {
+        if self.sensors.are_wanted() {
+            let sample = self.sensors.sample(self.clock.now());
+            self.handle(Input::Sampled(sample));
+        }
+    }
+
+    /// Looks from now on at what the configuration says, and at once, so that nothing moves in between.
+    pub(super) fn watch_owner(&mut self) {
+        self.sensors = Sensors::new(self.settings.yields.clone());
+        for sensor in self.sensors.report().iter().filter(|it| it.sees.is_none()) {
+            tracing::warn!(doubt = sensor.line(), "doubtful setting");
+        }
+        self.handle(Input::GiveWay(self.settings.yields.preferences.clone()));
+        self.sample();
+    }
+
+    /// Tells the core what the owner prefers, as the configuration has it.
+    pub(super) fn state_preferences(&mut self) {
+        self.handle(Input::Policy(self.settings.policy.clone()));
+        self.handle(Input::Offline(self.settings.offline));
+        let Settings { network_down, network_up, .. } = self.settings;
+        self.link.net().set_pace(network_down, network_up);
+        self.handle(Input::Quota(self.settings.network_quota));
+        self.keep_hours();
+    }
+
+    fn take_settings(&mut self, settings: Settings) {
+        let former = std::mem::replace(&mut self.settings, settings);
+        self.settings.doubts().iter().for_each(|doubt| tracing::warn!(doubt, "doubtful setting"));
+        if former.brokers != self.settings.brokers {
+            self.dial();
+        }
+        if former.donated != self.settings.donated {
+            let Resources { cores, memory, disk } = self.settings.donated;
+            tracing::info!(cores, memory, disk, "donates other amounts; jobs in hand may finish");
+        }
+        // What is donated and stated is in the facts that the probes find.
+        if former.own() != self.settings.own() {
+            self.probe();
+        }
+        self.state_preferences();
+        if former.yields != self.settings.yields {
+            self.watch_owner();
+        }
+    }
+
+    fn keep_hours(&mut self) {
+        let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
+        let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
+        if self.hold.replace((works, uses)) == Some((works, uses)) {
+            return;
+        }
+        self.handle(if works { Input::OnDuty } else { Input::OffDuty });
+        self.handle(Input::Quiet((!uses).then_some(Quiet::Hours)));
+    }
+
+    fn take_pins(&mut self) {
+        match Pins::load(&self.settings.state) {
+            Ok(pins) => {
+                tracing::info!(projects = pins.projects.len(), "trusted projects read again");
+                self.pins = pins;
+                self.dial();
+                self.handle(Input::Pins(self.pins.for_core()));
+            }
+            Err(failure) => {
+                tracing::warn!(reason = %failure, "trusted projects not read, the former ones hold");
+            }
+        }
+    }
+
+    /// No job depends on it, so that a damaged file is told of and stops nothing.
+    pub(super) fn take_owner(&mut self) {
+        match self.owner.load() {
+            Ok(Some(ownership)) => {
+                news::owned(&ownership, self.clock.now().wall);
+                self.handle(Input::Owner(Some(ownership)));
+            }
+            Ok(None) => self.handle(Input::Owner(None)),
+            Err(failure) => {
+                tracing::warn!(reason = %failure, "owner not read, the former one holds");
+            }
+        }
+    }
+
+    pub(super) fn take_key_changes(&mut self) {
+        match self.key_changes.load(self.clock.now().wall) {
+            Ok(changes) => self.handle(Input::Declare(changes)),
+            Err(failure) => tracing::warn!(reason = %failure, "key changes not read"),
+        }
+    }
+
+    pub(super) fn dial(&mut self) {
+        let own = &self.settings.brokers;
+        self.dialer.want(if own.is_empty() { self.pins.brokers() } else { own.clone() });
+    }
+
+    /// Tries the runtimes beside the loop.
+    pub(super) fn probe(&self) {
+        let (runtimes, own) = (self.runtimes.clone(), self.settings.own());
+        let home = self.probed.sender.clone();
+        tokio::task::spawn_blocking(move || {
+            // The loop may be over by then.
+            let _ = home.send(runtimes::probe(&runtimes, &own));
+        });
+    }
+}
