@@ -23,6 +23,8 @@ use mesh_shell::{Clock, public_key};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+/// How long a job of these tests takes at the very most, on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(180);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn key(n: u8) -> SecretKey {
@@ -151,11 +153,14 @@ impl Broker {
 
     /// Answers whatever the volunteer asks until it hands its result over; gives that.
     pub async fn serve(&mut self) -> (PeerKey, Verified<JobResult>) {
-        loop {
-            if let Some(result) = self.serve_next().await {
-                return result;
+        let result = async {
+            loop {
+                if let Some(result) = self.serve_next().await {
+                    return result;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, result).await.expect("a result within minutes")
     }
 
     /// Answers whatever the volunteer asks until its ad is as `wanted`; gives that.

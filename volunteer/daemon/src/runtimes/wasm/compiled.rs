@@ -150,9 +150,14 @@ impl CompiledModules {
         // Jobs have users of their own; the directory keeps others out.
         make_readable(file.as_file())?;
         file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        File::open(&self.directory)?.sync_all()?;
         let entry = Arc::new(Entry { path, content, size });
+        // What another process has stored stays, if it is whole: a step of that one may just be about to mount it.
+        if let Err(taken) = file.persist_noclobber(&entry.path)
+            && !entry.is_whole()
+        {
+            taken.file.persist(&entry.path).map_err(|error| error.error)?;
+        }
+        File::open(&self.directory)?.sync_all()?;
         let mut entries = self.lock();
         entries.take(key, Arc::clone(&entry));
         entries.evict(self.bound);
@@ -298,6 +303,25 @@ mod tests {
         assert_eq!(std::fs::read(&entry.path).expect("there"), b"code");
         assert_eq!(std::fs::read_dir(directory.path()).expect("there").count(), 3);
         assert!(open(directory.path()).get(key(b"other")).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_another_process_has_stored_and_may_be_about_to_run_is_not_replaced() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let (daemon, doctor) = (open(directory.path()), open(directory.path()));
+        let used = daemon.store(key(b"m"), file_of(b"code"), || true).expect("stored");
+        let file = || used.path.metadata().expect("there").ino();
+        let first = file();
+
+        doctor.store(key(b"m"), file_of(b"code"), || true).expect("it is there already");
+        assert_eq!(file(), first);
+
+        std::fs::remove_file(&used.path).expect("there");
+        std::fs::write(&used.path, "torn").expect("written");
+        doctor.store(key(b"m"), file_of(b"code"), || true).expect("stored again");
+        assert!(daemon.get(key(b"m")).is_some());
     }
 
     #[test]
