@@ -150,15 +150,26 @@ fn line_of(text: &str, offset: usize) -> usize {
     before.filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// The state directory: `given`, or the role's usual one.
+/// The state directory: `given`, or the role's usual one. Always an absolute path, since sandboxes are shown
+/// parts of it, and programs are told its name that start elsewhere.
+///
+/// # Errors
+/// If there is no usual one, `given` is empty, or the current directory is gone.
 pub fn state_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
-    given.map_or_else(|| dirs::default_state(role), |given| Ok(given.to_path_buf()))
+    given.map_or_else(|| dirs::default_state(role), absolute)
 }
 
 /// The cache directory, which may be lost at any time: below the state directory `given`, so that daemons
 /// with states of their own keep apart, or the role's usual one.
 pub fn cache_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
-    given.map_or_else(|| dirs::default_cache(role), |given| Ok(given.join("cache")))
+    given.map_or_else(|| dirs::default_cache(role), |given| Ok(absolute(given)?.join("cache")))
+}
+
+fn absolute(given: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(given).map_err(|error| {
+        Failure::say(Exit::State, format!("no state directory at {given:?}: {error}"))
+            .hint("name it with --state by its whole path, from / on")
+    })
 }
 
 #[cfg(test)]
@@ -183,6 +194,17 @@ mod tests {
         let failure = load_text("cores = 1\ncroes = 2\n").expect_err("unknown field");
         assert_eq!(failure.exit(), Exit::Input);
         assert!(failure.to_string().contains(":2: unknown field `croes`"), "{failure}");
+    }
+
+    #[test]
+    fn a_state_directory_is_named_in_full() {
+        let here = std::env::current_dir().expect("there");
+        assert_eq!(state_dir("broker", Some(Path::new("s"))).expect("a name"), here.join("s"));
+        assert_eq!(
+            cache_dir("broker", Some(Path::new("s"))).expect("a name"),
+            here.join("s/cache")
+        );
+        assert!(state_dir("broker", Some(Path::new(""))).is_err());
     }
 
     #[test]
