@@ -5,9 +5,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The programs that make up a network.
-const PROGRAMS: [&str; 4] =
-    ["talkoot-broker", "talkoot-master", "talkoot-volunteer", "talkoot-wasm-runner"];
+/// The packages whose programs make up a network.
+const PACKAGES: [&str; 5] = [
+    "talkoot-broker",
+    "talkoot-master",
+    "talkoot-volunteer",
+    "talkoot-wasm-runner",
+    "volunteer-sandbox",
+];
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
@@ -59,7 +64,7 @@ pub fn exists(program: &str) -> bool {
 pub fn build_programs() -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--release", "--locked"]);
-    for package in PROGRAMS {
+    for package in PACKAGES {
         build.args(["--package", package]);
     }
     run(&mut build)?;

@@ -19,8 +19,14 @@ const TICKS: f64 = 100.0;
 const LOOK: Duration = Duration::from_millis(2);
 
 /// The programs that networks are made of, what they run, and the volunteer without jobs.
-const PACKAGES: [&str; 5] =
-    ["talkoot-broker", "talkoot-master", "talkoot-volunteer", "talkoot-wasm-runner", "bench"];
+const PACKAGES: [&str; 6] = [
+    "talkoot-broker",
+    "talkoot-master",
+    "talkoot-volunteer",
+    "talkoot-wasm-runner",
+    "volunteer-sandbox",
+    "bench",
+];
 
 /// Builds the programs in release, and gives the folder that they are in: this one's.
 pub fn build() -> Result<PathBuf> {

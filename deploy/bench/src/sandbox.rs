@@ -29,8 +29,7 @@ pub struct SandboxArgs {
 pub fn run(args: &SandboxArgs) -> Result<()> {
     ensure!(args.runs > 0, "no runs, no figures");
     let programs = Programs::make(&args.common)?;
-    let exe = programs.own("talkoot-volunteer").get_program().into();
-    let sandbox = Sandbox::new(Helper { exe, args: vec!["__sandbox".into()] });
+    let sandbox = Sandbox::new(Helper { exe: programs.path(Helper::NAME) });
     let work = programs.directory().join("work");
     std::fs::create_dir(&work)?;
     let spec = Spec::new(vec!["true".to_owned()], work.clone());

@@ -84,8 +84,7 @@ impl Guest {
         std::fs::create_dir(&work)?;
         std::fs::write(work.join(MODULE), module)?;
         let runner = programs.path("talkoot-wasm-runner");
-        let exe = programs.path("talkoot-volunteer");
-        let sandbox = Sandbox::new(Helper { exe, args: vec!["__sandbox".into()] });
+        let sandbox = Sandbox::new(Helper { exe: programs.path(Helper::NAME) });
         let compiled = folder.path().join("compiled");
         let guest = Self { runner, sandbox, work, compiled, _folder: folder };
         let mut compile = guest.command();

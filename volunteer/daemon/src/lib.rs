@@ -49,10 +49,6 @@ pub use crate::job::{Executor, Place, Ran, Reins};
 pub use crate::live::LiveTail;
 pub use crate::runtimes::{Control, JobRuntime, Measured, Slot, Step, StepEnd, StepOrder};
 
-/// The argument that makes this program the helper of the sandbox and, inside the sandbox, the
-/// hostile program of its self-test.
-const SANDBOX: &str = "__sandbox";
-
 /// Makes an [`Executor`] that works in a place, in some runtimes, and tells what it [`Ran`].
 pub type MakeExecutor =
     fn(Place, &[Arc<dyn JobRuntime>], mpsc::UnboundedSender<Ran>) -> Box<dyn Executor>;
@@ -76,12 +72,7 @@ impl Equipment {
 
 /// The program, with the command line that it was started with.
 pub fn main(equipment: Equipment) -> ExitCode {
-    // First of all: the helper becomes somebody's sandbox, and must have no thread and no open file.
-    let first = std::env::args_os().nth(1);
-    if first.as_ref().is_some_and(|argument| argument == SANDBOX) {
-        return volunteer_sandbox::helper::main();
-    }
-    if first.is_some_and(|argument| argument == probing::PROBER) {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == probing::PROBER) {
         return probing::prober();
     }
     mesh_shell::finish(commands::run(Arguments::parse(), equipment))

@@ -1,8 +1,7 @@
 //! Runs one step of a stranger's job so that it can harm nobody but itself.
 //!
-//! A step lives in a process of its own. The daemon hands a [`Spec`] to a [`Sandbox`], which starts the **helper**:
-//! the daemon's own program again, with a hidden subcommand that calls [`helper::main`] before any thread exists. The
-//! helper clones itself into new user, mount, pid, network, ipc, uts and cgroup namespaces. What comes out of that is
+//! A step lives in a process of its own. The daemon hands a [`Spec`] to a [`Sandbox`], which starts the **helper**, a
+//! small program beside the daemon that calls [`helper::main`] before any thread exists. The helper clones itself into new user, mount, pid, network, ipc, uts and cgroup namespaces. What comes out of that is
 //! the **init** of the sandbox: it builds the file system, gives up its identity and nearly all capabilities, starts
 //! the **job** (pid 2, with no capability, under Landlock and a seccomp filter) and watches over it until it ends or
 //! breaks a limit. Then init kills all that is left, reports, and exits; with it the kernel removes the namespaces,

@@ -3,7 +3,6 @@
 //! Each step has a thread of its own from which its helper is started and which outlives it: the helper dies with the
 //! thread that started it, so that must not be one of a pool.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,20 +12,30 @@ use std::time::{Duration, Instant};
 use crate::outcome::{Ending, Outcome};
 use crate::spec::{Spec, SpecError};
 
-/// The program that becomes the helper: it must call [`helper::main`](crate::helper::main) when given `args`, before
-/// anything else, and must be executable by the job's user for [`self_test`](crate::self_test()).
+/// The program that becomes the helper: it must call [`helper::main`](crate::helper::main) before anything else, and
+/// must be executable by the job's user for [`self_test`](crate::self_test()).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Helper {
     /// Path of the program.
     pub exe: PathBuf,
-    /// What tells it to be the helper.
-    pub args: Vec<OsString>,
 }
 
 impl Helper {
-    /// This very program, with the subcommand `__sandbox`.
-    pub fn current() -> io::Result<Self> {
-        Ok(Self { exe: std::env::current_exe()?, args: vec!["__sandbox".into()] })
+    /// The helper's file name.
+    pub const NAME: &str = "talkoot-sandbox-helper";
+
+    /// The one that is installed beside this program.
+    ///
+    /// # Errors
+    /// Where it ought to be, if it is not there.
+    pub fn installed() -> io::Result<Self> {
+        let exe = std::env::current_exe()?.with_file_name(Self::NAME);
+        if exe.is_file() {
+            return Ok(Self { exe });
+        }
+        let missing =
+            format!("{} is not there; it is installed beside this program", exe.display());
+        Err(io::Error::new(io::ErrorKind::NotFound, missing))
     }
 }
 

@@ -60,7 +60,6 @@ fn encode(spec: &Spec) -> Result<Vec<u8>, StartError> {
 
 fn spawn(helper: &Helper) -> io::Result<Child> {
     Command::new(&helper.exe)
-        .args(&helper.args)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())

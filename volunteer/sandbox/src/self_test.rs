@@ -101,11 +101,7 @@ mod imp {
     fn hostile_spec(helper: &Helper, bait: &Bait) -> Result<Spec, Unavailable> {
         let program = Path::new("/opt/hostile");
         let work = bait.directory.path().join("work");
-        let own = helper.args.iter().map(|argument| argument.to_str().map(str::to_owned));
-        let not_text = || unavailable("the helper's arguments are not text".to_owned());
-        let mut command = own.collect::<Option<Vec<_>>>().ok_or_else(not_text)?;
-        command.insert(0, program.display().to_string());
-        command.push(HOSTILE.to_owned());
+        let command = vec![program.display().to_string(), HOSTILE.to_owned()];
         let mut spec = Spec::new(command, work);
         spec.read_only = vec![(helper.exe.clone(), program.to_owned())];
         spec.toolchain = false;

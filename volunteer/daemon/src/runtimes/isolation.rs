@@ -48,7 +48,7 @@ impl Isolation {
 }
 
 fn test() -> Result<Sandbox, String> {
-    let helper = Helper::current().map_err(|error| format!("cannot find this program: {error}"))?;
+    let helper = Helper::installed().map_err(|error| format!("no sandbox: {error}"))?;
     volunteer_sandbox::self_test(&helper).map_err(|unavailable| unavailable.to_string())?;
     Ok(Sandbox::new(helper))
 }

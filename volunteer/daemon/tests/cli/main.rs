@@ -47,6 +47,26 @@ fn check_fails(output: &Output, code: i32, expected: &str) {
 }
 
 #[test]
+fn without_the_helper_beside_it_no_native_job_is_taken_and_the_doctor_says_why() {
+    let alone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = alone.path().join("talkoot-volunteer");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_talkoot-volunteer"), &program).unwrap();
+    let doctor = Command::new(program)
+        .args(["doctor", "--json"])
+        .env("TALKOOT_STATE", alone.path().join("state"))
+        .env("TALKOOT_CONFIG", "/dev/null")
+        .output()
+        .unwrap();
+
+    let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+
+    let native = &found["runtimes"][0];
+    assert_eq!(native["strength"], Value::Null, "{native}");
+    let reason = native["reason"].as_str().unwrap();
+    assert!(reason.contains("talkoot-sandbox-helper is not there"), "{reason}");
+}
+
+#[test]
 fn a_wrong_command_line_is_exit_2() {
     let directory = with_config("");
     check_fails(&run(directory.path(), &["frobnicate"]), 2, "unrecognized subcommand");

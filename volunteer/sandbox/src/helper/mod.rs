@@ -26,7 +26,7 @@ use crate::sys::{self, Cloned};
 
 use identity::Identity;
 
-/// The last argument with which the helper is the hostile program of the self-test instead.
+/// The argument with which the helper is the hostile program of the self-test instead.
 pub(crate) const HOSTILE: &str = "hostile";
 
 /// What the parent may ask of init, one byte each, after the specification. The end of the stream kills, too.

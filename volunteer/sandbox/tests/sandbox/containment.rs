@@ -8,10 +8,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use volunteer_sandbox::{Ending, Strength, self_test};
+use volunteer_sandbox::{Ending, Helper, Strength, self_test};
 
 use crate::support::{
-    Bench, FIXTURE, HELPER, NOBODY_ELSE, SET_USER_ID, alone, helper, is_root, text,
+    Bench, FIXTURE, NOBODY_ELSE, PROGRAMS, SET_USER_ID, alone, fixture, helper, is_root, text,
 };
 
 #[test]
@@ -33,8 +33,9 @@ fn everything_holds_for_a_caller_without_privileges() {
         to
     };
     let tests = copy(&std::env::current_exe().unwrap(), "tests");
-    let fixture = copy(&helper().exe, "fixture");
-    let of_root = copy(&helper().exe, "fixture-of-root");
+    copy(&helper().exe, Helper::NAME);
+    copy(&fixture(), "sandbox-fixture");
+    let of_root = copy(&fixture(), "fixture-of-root");
     fs::set_permissions(&of_root, fs::Permissions::from_mode(0o4755)).unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let scratch = directory.path().join("scratch");
@@ -46,7 +47,7 @@ fn everything_holds_for_a_caller_without_privileges() {
 
     let _alone = alone();
     let output = Command::new(tests)
-        .env(HELPER, fixture)
+        .env(PROGRAMS, directory.path())
         .env(SET_USER_ID, of_root)
         .env("TMPDIR", &scratch)
         .current_dir("/")

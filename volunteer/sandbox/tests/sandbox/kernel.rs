@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use volunteer_sandbox::Ending;
 
-use crate::support::{Bench, FIXTURE, NOBODY_ELSE, SET_USER_ID, helper, is_root, text};
+use crate::support::{Bench, FIXTURE, NOBODY_ELSE, SET_USER_ID, fixture, is_root, text};
 
 #[test]
 fn nothing_can_be_mounted() {
@@ -59,7 +59,7 @@ fn gets_nothing(what: &[&str]) {
 fn nothing_can_be_typed_into_the_terminal_of_the_owner() {
     let bench = Bench::new();
 
-    let output = Command::new(helper().exe)
+    let output = Command::new(fixture())
         .arg("on-a-terminal")
         .arg(bench.work())
         .args([FIXTURE, "try", "terminal"])
@@ -93,7 +93,7 @@ fn set_user_id_program(bench: &Bench) -> PathBuf {
         return given.into();
     }
     let program = bench.host().join("set-user-id");
-    fs::copy(helper().exe, &program).unwrap();
+    fs::copy(fixture(), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     if is_root() {
         fs::set_permissions(bench.host(), fs::Permissions::from_mode(0o755)).unwrap();

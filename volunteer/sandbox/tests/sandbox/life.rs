@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use volunteer_sandbox::{Ending, Helper, Sandbox, StartError, self_test};
 
-use crate::support::{Bench, FIXTURE, eventually, helper, is_running, sandbox, text};
+use crate::support::{Bench, FIXTURE, eventually, fixture, is_running, sandbox, text};
 use crate::traces::{naps_of, processes_with_mounts_of};
 
 #[test]
@@ -161,7 +161,7 @@ fn nothing_outlives_a_daemon_that_is_killed() {
     let word = unique("1005");
     let script =
         format!("trap '' TERM HUP; (setsid sleep {word} &); setsid sleep {word} & sleep {word}");
-    let mut daemon = Command::new(helper().exe)
+    let mut daemon = Command::new(fixture())
         .args(["run".as_ref(), bench.work().as_os_str()])
         .args(["sh", "-c", &script])
         .spawn()
@@ -251,13 +251,13 @@ fn without_a_toolchain_only_what_was_given_can_run() {
 fn a_helper_that_is_none_is_found_out() {
     let bench = Bench::new();
     let spec = bench.step(&["true"]);
-    let sandbox_of = |exe: &str| Sandbox::new(Helper { exe: exe.into(), args: Vec::new() });
+    let sandbox_of = |exe: &str| Sandbox::new(Helper { exe: exe.into() });
 
     let missing = sandbox_of("/no/such/helper").run(&spec);
     assert!(matches!(missing, Err(StartError::Spawn { .. })), "{missing:?}");
     let other = sandbox_of("/bin/true").run(&spec).unwrap();
     assert!(matches!(other.ending, Ending::SandboxFailed { .. }), "{other:?}");
-    let other = Helper { exe: "/bin/true".into(), args: Vec::new() };
+    let other = Helper { exe: "/bin/true".into() };
     assert!(self_test(&other).is_err());
 }
 

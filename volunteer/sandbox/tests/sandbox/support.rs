@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::traces::{names_in, processes_with_mounts_of};
 use volunteer_sandbox::{Ending, Helper, Outcome, Sandbox, Spec};
 
-/// Names the helper for a copy of these tests, which runs from another directory.
-pub const HELPER: &str = "TALKOOT_TEST_HELPER";
+/// Names the folder of the helper and the fixture for a copy of these tests, which runs from another directory.
+pub const PROGRAMS: &str = "TALKOOT_TEST_PROGRAMS";
 
 /// Names the fixture as a set-user-id program of root, for tests that are not root's.
 pub const SET_USER_ID: &str = "TALKOOT_TEST_SET_USER_ID";
@@ -73,7 +73,7 @@ impl Bench {
     pub fn step(&self, command: &[&str]) -> Spec {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
         let mut spec = Spec::new(command, self.work());
-        spec.read_only = vec![(helper().exe, FIXTURE.into())];
+        spec.read_only = vec![(fixture(), FIXTURE.into())];
         // Jobs get what others leave of the processors, which may be little while tests run.
         spec.limits.wall = Duration::from_secs(60);
         spec.limits.memory = 1 << 30;
@@ -129,9 +129,13 @@ pub fn sandbox() -> Sandbox {
 }
 
 pub fn helper() -> Helper {
-    let exe =
-        std::env::var_os(HELPER).unwrap_or_else(|| env!("CARGO_BIN_EXE_sandbox-fixture").into());
-    Helper { exe: exe.into(), args: vec!["__sandbox".into()] }
+    let copy = std::env::var_os(PROGRAMS).map(|folder| Path::new(&folder).join(Helper::NAME));
+    Helper { exe: copy.unwrap_or_else(|| env!("CARGO_BIN_EXE_talkoot-sandbox-helper").into()) }
+}
+
+/// The hostile program, on the host.
+pub fn fixture() -> PathBuf {
+    helper().exe.with_file_name("sandbox-fixture")
 }
 
 pub fn text(outcome: &Outcome) -> String {

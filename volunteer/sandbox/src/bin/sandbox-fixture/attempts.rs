@@ -202,8 +202,9 @@ pub fn run(work: &str, command: &[&str]) -> String {
     let command = command.iter().map(|word| (*word).to_owned()).collect();
     let mut spec = volunteer_sandbox::Spec::new(command, work.into());
     let this = std::env::current_exe().expect("/proc is there");
-    spec.read_only = vec![(this.clone(), "/opt/fixture".into())];
-    let helper = volunteer_sandbox::Helper { exe: this, args: vec!["__sandbox".into()] };
+    spec.read_only = vec![(this, "/opt/fixture".into())];
+    let helper =
+        volunteer_sandbox::Helper::installed().expect("it is built, or copied, together with this");
     let outcome = volunteer_sandbox::Sandbox::new(helper).run(&spec).expect("it starts");
     format!("{:?} {:?}", outcome.ending, String::from_utf8_lossy(&outcome.output))
 }
