@@ -52,7 +52,15 @@ function advice({ reason, hint }) {
 
 // What each section shows of the status.
 
-const running = ({ progress }) => progress ? `${progress.name} (step ${progress.step} of ${progress.steps})` : "";
+/** The step of a job, and how far it says that it is. */
+function running({ progress }) {
+  if (!progress) return "";
+  const { name, step, steps, fraction, message } = progress;
+  const percent = typeof fraction === "number" ? `${(fraction * 100).toFixed(1)} %` : "";
+  const said = [percent, message].filter(Boolean).join(", ");
+  return `${name} (step ${step} of ${steps})${said && `; ${said}`}`;
+}
+
 const wait = (job) => job.stage === "waiting" && job.lacks_package ? "waiting for its package" : job.stage;
 const allowed = ({ limits, network }) =>
   `${limits.cores} cores, ${bytes(limits.memory)}, ${duration(limits.wall_s)}, network: ${network}`;

@@ -5,7 +5,7 @@ use capability::{ProjectKey, Resources, Runtime, StatementId};
 use serde::{Deserialize, Serialize};
 use volunteer_core::{JobView, Stage, Volunteer, needs};
 
-use crate::job::{Executor, Progress};
+use crate::job::{Executor, Progress, Said};
 
 /// What jobs reach of the network.
 const NO_NETWORK: &str = "none";
@@ -83,6 +83,12 @@ pub struct ProgressStatus {
     pub cpu_ms: u64,
     /// The most memory in bytes that one of these took.
     pub memory: u64,
+    /// How far the job says that it is, from 0 to 1.
+    #[serde(default)]
+    pub fraction: Option<f64>,
+    /// What it says that it is doing; may be empty.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// `job`, which `executor` may run.
@@ -132,7 +138,15 @@ fn limits(offer: &Offer) -> LimitsStatus {
 }
 
 fn progress(progress: Progress, offer: &Offer) -> ProgressStatus {
-    let Progress { begun, step, cpu, memory } = progress;
-    let cpu_ms = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
-    ProgressStatus { step: begun, steps: offer.job.steps.len(), name: step, cpu_ms, memory }
+    let Progress { begun, step, cpu, memory, said } = progress;
+    let Said { fraction, message } = said.unwrap_or_default();
+    ProgressStatus {
+        step: begun,
+        steps: offer.job.steps.len(),
+        name: step,
+        cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+        memory,
+        fraction,
+        message,
+    }
 }

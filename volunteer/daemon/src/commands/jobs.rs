@@ -42,7 +42,7 @@ fn row(job: &JobStatus) -> [String; 9] {
         job.stage.clone(),
         ago(&job.since),
         span(job.limits.wall_s),
-        job.progress.as_ref().map_or_else(|| awaited(job).to_owned(), step),
+        job.progress.as_ref().map_or_else(|| awaited(job).to_owned(), step_and_said),
     ]
 }
 
@@ -57,6 +57,9 @@ pub fn print(job: &JobStatus) {
     match &job.progress {
         Some(progress) => say!("  stage      {} for {since}, step {}", job.stage, step(progress)),
         None => say!("  stage      {} for {since}, {}", job.stage, awaited(job)),
+    }
+    if let Some(said) = job.progress.as_ref().and_then(said) {
+        say!("  says       {said}");
     }
     say!("  held       {}", held(job));
     say!("  permitted  {runtime} runtime, network: {}", job.network);
@@ -102,6 +105,22 @@ fn held(job: &JobStatus) -> String {
 
 fn step(progress: &ProgressStatus) -> String {
     format!("{} of {}: {}", progress.step, progress.steps, progress.name)
+}
+
+fn step_and_said(progress: &ProgressStatus) -> String {
+    match said(progress) {
+        Some(said) => format!("{}; {said}", step(progress)),
+        None => step(progress),
+    }
+}
+
+/// How far the job itself says that it is, if it says anything.
+fn said(progress: &ProgressStatus) -> Option<String> {
+    let ProgressStatus { fraction, message, .. } = progress;
+    let percent = fraction.map(|fraction| format!("{:.1} %", fraction * 100.0));
+    let message = (!message.is_empty()).then(|| message.clone());
+    let parts: Vec<_> = percent.into_iter().chain(message).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// How long ago it was `then`.

@@ -3,8 +3,10 @@
 mod bring_back;
 mod check;
 mod crew;
+mod desk;
 mod executor;
 mod outgoing;
+mod said;
 mod unpack;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,8 @@ use self::bring_back::{BringBackError, Found};
 pub use self::crew::Crew;
 pub use self::executor::{Executor, Ran};
 use self::outgoing::Outgoing;
+use self::said::Hearing;
+pub use self::said::Said;
 use self::unpack::UnpackError;
 use crate::live::LiveTail;
 use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepOrder};
@@ -68,10 +72,11 @@ struct Reined {
     stopped: bool,
     paused: bool,
     progress: Progress,
+    hearing: Hearing,
 }
 
 /// How far a job is, for people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Progress {
     /// Steps that have begun.
     pub begun: usize,
@@ -81,6 +86,8 @@ pub struct Progress {
     pub cpu: Duration,
     /// The most memory in bytes that one of these took.
     pub memory: u64,
+    /// What the job itself says of it.
+    pub said: Option<Said>,
 }
 
 impl Reins {
@@ -117,7 +124,13 @@ impl Reins {
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        self.lock().progress.clone()
+        let mut state = self.lock();
+        state.progress.said = state.hearing.said();
+        state.progress.clone()
+    }
+
+    fn listen(&self, work: &Path) {
+        self.lock().hearing.listen(work);
     }
 
     fn begin(&self, step: &str) {
@@ -204,12 +217,17 @@ impl Job<'_> {
         let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
         let limit = self.order.job.limits.disk;
         let goes_on = || self.reins.go_on();
-        let Some(private) = &self.order.private else {
-            return unpack::unpack(package, &self.work, limit, goes_on);
-        };
-        let key = private.key(&*self.place.opener).map_err(UnpackError::Private)?;
-        let package = DecryptingReader::new(package, key, 0, private.size);
-        unpack::unpack(package, &self.work, limit, goes_on)
+        match &self.order.private {
+            None => unpack::unpack(package, &self.work, limit, goes_on)?,
+            Some(private) => {
+                let key = private.key(&*self.place.opener).map_err(UnpackError::Private)?;
+                let package = DecryptingReader::new(package, key, 0, private.size);
+                unpack::unpack(package, &self.work, limit, goes_on)?;
+            }
+        }
+        desk::lay_out(&self.work).map_err(UnpackError::Prepare)?;
+        self.reins.listen(&self.work);
+        Ok(())
     }
 
     fn not_unpacked(&mut self, error: &UnpackError) -> Ended {
@@ -260,6 +278,7 @@ impl Job<'_> {
         let mut environment = self.order.job.environment.clone();
         environment.insert(TASK_INDEX_VARIABLE.to_owned(), self.order.task.task.to_string());
         environment.insert(TASK_COUNT_VARIABLE.to_owned(), self.order.tasks.to_string());
+        desk::announce(&mut environment);
         environment
     }
 
@@ -294,6 +313,9 @@ impl Job<'_> {
     /// The files that the job's patterns name; what is amiss with them is reported, and may change how
     /// the job has ended.
     fn find_artifacts(&mut self, ended: &mut Ended) -> Vec<Collected> {
+        if let Err(error) = desk::clear(&self.work) {
+            *ended = Ended::Machine(short(&format!("cannot clear the work directory: {error}")));
+        }
         let ran = matches!(ended, Ended::Passed | Ended::Failed | Ended::Limit(_));
         let wanted = if ran { self.order.job.artifacts.as_slice() } else { &[] };
         match bring_back::find(&self.work, wanted, self.order.job.limits.disk) {

@@ -51,7 +51,7 @@ struct Seen {
 fn look(directory: &Path) -> Seen {
     let jobs = loop {
         let jobs = ask(directory, &["jobs", "--json"]);
-        if jobs[0]["progress"]["step"] == 2 {
+        if jobs[0]["progress"]["fraction"] == 0.4 {
             break jobs;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -78,8 +78,8 @@ async fn the_owner_sees_what_runs_why_and_what_it_writes_and_none_of_it_moves_a_
     };
     let write = r"printf 'one\033]0;owned\007\n'; printf '\342\202'; sleep 0.2; printf '\254\n'";
     // Until the owner has seen all; a minute at most.
-    let wait =
-        "echo two; for i in $(seq 1200); do [ -e go ] && break; sleep 0.05; done; echo three";
+    let wait = "echo two; printf '0.4 comp\\033[2Jiling\\n' >$TALKOOT_PROGRESS; \
+                for i in $(seq 1200); do [ -e go ] && break; sleep 0.05; done; echo three";
     let steps = vec![step("write", write), step("wait", wait)];
     let mut broker = Broker::start(Runtime::Native, steps, &[("out/file", b"")]).await;
     let linux = Clause::Equals { fact: "os".parse().unwrap(), value: "linux".into() };
@@ -102,11 +102,16 @@ async fn the_owner_sees_what_runs_why_and_what_it_writes_and_none_of_it_moves_a_
     let job = &jobs[0];
     assert_eq!((&job["task"], &job["stage"]), (&4.into(), &"running".into()));
     assert_eq!((&job["limits"]["cores"], &job["network"]), (&1.into(), &"none".into()));
-    assert!(table.starts_with("JOB ") && table.contains("2 of 2: wait"), "{table}");
+    let said = "40.0 %, comp\\u{1b}[2Jiling";
+    assert!(
+        table.starts_with("JOB ") && table.contains(&format!("2 of 2: wait; {said}")),
+        "{table}"
+    );
 
     let clause = &why["requirements"]["inside"]["clauses"][0];
     assert_eq!((&clause["holds"], &clause["found"]), (&true.into(), &"linux".into()), "{why}");
     assert_eq!(why["policy"][0]["clause"], "cores of at most 1");
+    assert!(why_in_words.contains(&format!("says       {said}")), "{why_in_words}");
     for line in ["it may use native, wasm", "yes  os linux", "yes  cores of at most 1: 1"] {
         assert!(why_in_words.contains(line), "{why_in_words}");
     }
