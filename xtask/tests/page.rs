@@ -63,6 +63,7 @@ fn the_page_shows_what_runs_and_obeys_its_owner_alone() {
     done(browser.open(address.trim()));
     done(browser.wait_for("#projects", "trusted", PATIENCE));
     assert_eq!(done(browser.address()), bare);
+    assert_eq!(done(browser.text("#unlock")), "", "nobody is asked for a token who has it");
 
     let submit = story.submit(&talkative_job(directory.path()));
     story.wait_for(1, "the task to start", |event| event.name == "started");

@@ -40,8 +40,10 @@ const TREE: &str = "records";
 /// A page of 17 records of the largest size is 1.1 MiB, and sled inlines pages up to a quarter of a segment.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// Sled reclaims space only in its flusher thread, so that thread must not be turned off.
-const BACKGROUND_FLUSH_MS: u64 = 500;
+/// Sled reclaims space only in its flusher thread, for half of each such time at most, so that thread must not be
+/// turned off. It syncs the file each time, whether there is anything to write or not, so that an idle
+/// daemon should not be woken often by it; a store that is closed waits for half of it at most.
+const BACKGROUND_FLUSH_MS: u64 = 2000;
 
 /// Bytes of values after which a page of records ends.
 const PAGE_BYTES: usize = 1024 * 1024;
