@@ -59,15 +59,6 @@ fn cloned(answer: libc::c_long) -> io::Result<Cloned> {
 
 /// Sets `attributes` (`MOUNT_ATTR_…`) on all mounts of the tree at `mount`, and cuts it off from events in others.
 pub fn restrict_mounts(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
-    set_mount_attributes(mount, attributes, libc::AT_EMPTY_PATH | libc::AT_RECURSIVE)
-}
-
-/// Sets `attributes` on the one mount at `mount`.
-pub fn restrict_mount(mount: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
-    set_mount_attributes(mount, attributes, libc::AT_EMPTY_PATH)
-}
-
-fn set_mount_attributes(mount: BorrowedFd<'_>, attributes: u64, flags: i32) -> io::Result<()> {
     let change = libc::mount_attr {
         attr_set: attributes,
         attr_clr: 0,
@@ -81,7 +72,7 @@ fn set_mount_attributes(mount: BorrowedFd<'_>, attributes: u64, flags: i32) -> i
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
-            flags,
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
             &raw const change,
             size_of::<libc::mount_attr>(),
         )

@@ -57,7 +57,8 @@ impl Identity {
     pub fn map_into(&self, init: Pid) -> Result<(), Failure> {
         let process = Path::new("/proc").join(init.as_raw_nonzero().to_string());
         let write = |file: &str, text: String| {
-            fs::write(process.join(file), text).attempt(format!("write {file} of the namespace"))
+            fs::write(process.join(file), text)
+                .attempt(format_args!("write {file} of the namespace"))
         };
         write("setgroups", "deny".to_owned())?;
         write("uid_map", format!("{INSIDE} {} 1", self.uid.as_raw()))?;
@@ -83,10 +84,11 @@ pub fn assume_inside() -> Result<(), Failure> {
 /// of one that has declared itself undumpable.
 pub fn keep_watching_capabilities() -> Result<(), Failure> {
     for number in 0..=MAX_CAPABILITY {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
         // A kernel knows fewer than there are bits, and refuses the others.
-        let _ = rustix::thread::remove_capability_from_bounding_set(
-            CapabilitySet::from_bits_retain(1 << number),
-        );
+        if rustix::thread::remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
     }
     rustix::thread::clear_ambient_capability_set().attempt("clear ambient capabilities")?;
     rustix::thread::set_no_new_privs(true).attempt("forbid new privileges")?;

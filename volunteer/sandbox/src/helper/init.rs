@@ -34,11 +34,12 @@ pub fn main(spec: &Spec, channels: Channels) -> ! {
 /// From a process that has just been cloned to one that stands in the finished sandbox.
 fn enter(spec: &Spec, supervisor: &OwnedFd) -> Result<(), Failure> {
     sys::reset_signals();
-    await_mapping(supervisor).attempt("wait for the helper")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    // While the helper maps the user: who this is does not change by that, only what it is called.
     let pieces = root::gather(spec)?;
+    await_mapping(supervisor).attempt("wait for the helper")?;
     identity::assume_inside()?;
-    root::build(&pieces, spec.limits.memory / 2)?;
+    root::build(pieces, spec.limits.memory / 2)?;
     rustix::system::sethostname(root::HOST_NAME.as_bytes()).attempt("set the host name")?;
     sys::bring_loopback_up().attempt("bring up the loopback interface")?;
     raise_descriptor_limit();
@@ -91,7 +92,7 @@ impl Watch {
     ) -> Result<Self, Failure> {
         let open = |path: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty()).attempt(format!("open {path}"))
+            rustix::fs::open(path, flags, Mode::empty()).attempt(format_args!("open {path}"))
         };
         let memory = MemoryWatch::new(
             open("/tmp")?,

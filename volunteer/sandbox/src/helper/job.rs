@@ -70,7 +70,6 @@ fn enclose(spec: &Spec, output: &OwnedFd) -> Result<(), Failure> {
     rustix::process::setsid().attempt("leave the terminal")?;
     connect(output).attempt("connect the standard streams")?;
     affinity::stay_on(&spec.processors).attempt("confine the job to its processors")?;
-    sys::yield_to_everyone().attempt("take the last place in the queues")?;
     prefer_for_oom_killer().attempt("offer the job to the kernel when memory is short")?;
     limit(&spec.limits).attempt("set resource limits")?;
     let programs = filter::programs().map_err(io::Error::other).attempt("make the filter")?;
@@ -79,7 +78,8 @@ fn enclose(spec: &Spec, output: &OwnedFd) -> Result<(), Failure> {
     for program in &programs {
         seccompiler::apply_filter(program).map_err(io::Error::other).attempt("set the filter")?;
     }
-    Ok(())
+    // Last, since from here on anybody's work comes first.
+    sys::yield_to_everyone().attempt("take the last place in the queues")
 }
 
 fn connect(output: &OwnedFd) -> io::Result<()> {
@@ -101,7 +101,7 @@ fn prefer_for_oom_killer() -> io::Result<()> {
 /// between two looks of init; it is init that adds up. For a process that is confined to its processors already.
 fn limit(limits: &Limits) -> io::Result<()> {
     let a_fifth_more = |limit: u64| limit + limit / 5;
-    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let processors = affinity::processors().map_or(1, |all| all.len() as u64);
     let cpu = limits.wall.as_secs().saturating_add(CPU_GRACE).saturating_mul(processors);
     // Init counts, too: it has the same user in the same namespace.
     let processes = limits.processes + 1;

@@ -11,13 +11,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::affinity;
 use crate::processes::{living_status, threads};
 use crate::sys;
 
@@ -38,7 +38,8 @@ pub struct MemoryWatch {
 impl MemoryWatch {
     /// Watches over a job on `processors`, or on all if there are none, that may use `limit` bytes.
     pub fn new(scratch: OwnedFd, limit: u64, processors: usize, now: Instant) -> Self {
-        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        // Not what the standard library takes for parallelism: it reads all mounts and cgroups for that.
+        let all = || affinity::processors().map_or(1, |all| all.len().max(1));
         let processors = if processors == 0 { all() } else { processors } as u64;
         let speed = processors * SPEED_PER_PROCESSOR;
         let shares = Shares::default();

@@ -11,6 +11,7 @@ mod job;
 mod memory;
 mod root;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -63,12 +64,12 @@ struct Failure {
 
 /// Says what was attempted when it failed.
 trait Attempt<T> {
-    fn attempt(self, what: impl Into<String>) -> Result<T, Failure>;
+    fn attempt(self, what: impl Display) -> Result<T, Failure>;
 }
 
 impl<T, E: Into<io::Error>> Attempt<T> for Result<T, E> {
-    fn attempt(self, what: impl Into<String>) -> Result<T, Failure> {
-        self.map_err(|source| Failure { what: what.into(), source: source.into() })
+    fn attempt(self, what: impl Display) -> Result<T, Failure> {
+        self.map_err(|source| Failure { what: what.to_string(), source: source.into() })
     }
 }
 

@@ -24,7 +24,10 @@ use crate::sys;
 /// The pieces of the host that the job sees, not yet in place.
 #[derive(Default)]
 pub struct Pieces {
-    mounts: Vec<Piece>,
+    /// What nobody may write to. Restricted once all of it hangs below the new root.
+    read_only: Vec<Piece>,
+    /// What has restrictions of its own, which are set already.
+    others: Vec<Piece>,
     /// Links at the top, such as `/bin`, and what they hold.
     links: Vec<(PathBuf, PathBuf)>,
 }
@@ -104,14 +107,14 @@ pub fn gather(spec: &Spec) -> Result<Pieces, Failure> {
         .attempt("cut the mounts off from the host's")?;
     let mut pieces = Pieces::default();
     pieces.add_system(spec.toolchain)?;
+    for (host, inside) in &spec.read_only {
+        pieces.add(host, inside)?;
+    }
     for device in DEVICES {
         let path = Path::new("/dev").join(device);
-        pieces.add(&path, &path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
+        pieces.add_other(&path, &path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
     }
-    for (host, inside) in &spec.read_only {
-        pieces.add(host, inside, READ_ONLY)?;
-    }
-    pieces.add(&spec.work, Path::new(WORK), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)?;
+    pieces.add_other(&spec.work, Path::new(WORK), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)?;
     Ok(pieces)
 }
 
@@ -139,19 +142,26 @@ impl Pieces {
         match fs::symlink_metadata(path) {
             // Such as /bin; but /etc/localtime is worth following, since its target may be outside /usr.
             Ok(meta) if meta.is_symlink() && path.parent() != Some(Path::new("/etc")) => {
-                let target = fs::read_link(path).attempt(format!("read {}", path.display()))?;
+                let target =
+                    fs::read_link(path).attempt(format_args!("read {}", path.display()))?;
                 self.links.push((path.to_owned(), target));
                 Ok(())
             }
             // What a link leads to may still be missing.
-            Ok(_) if path.exists() => self.add(path, path, READ_ONLY),
+            Ok(meta) if !meta.is_symlink() || path.exists() => self.add(path, path),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    fn add(&mut self, host: &Path, inside: &Path, attributes: u64) -> Result<(), Failure> {
-        let mount = clone_mounts(host, attributes)?;
-        self.mounts.push(Piece { mount, inside: inside.to_owned() });
+    fn add(&mut self, host: &Path, inside: &Path) -> Result<(), Failure> {
+        let mount = clone_mounts(host)?;
+        self.read_only.push(Piece { mount, inside: inside.to_owned() });
+        Ok(())
+    }
+
+    fn add_other(&mut self, host: &Path, inside: &Path, attributes: u64) -> Result<(), Failure> {
+        let mount = clone_restricted(host, attributes)?;
+        self.others.push(Piece { mount, inside: inside.to_owned() });
         Ok(())
     }
 }
@@ -161,28 +171,39 @@ const READ_ONLY: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 /// Makes the root of `pieces` and leaves the host's behind. For init once it is the job's user.
 ///
 /// `scratch` is the size of what the job may write outside its work directory.
-pub fn build(pieces: &Pieces, scratch: u64) -> Result<(), Failure> {
+pub fn build(pieces: Pieces, scratch: u64) -> Result<(), Failure> {
+    let Pieces { read_only, mut others, links } = pieces;
     let proc = file_system("proc", &[])?;
-    enter_new_root()?;
-    place_scratch(scratch)?;
-    place(&proc, Path::new("/proc"))?;
-    for Piece { mount, inside } in &pieces.mounts {
-        place(mount, inside)?;
+    enter_new_root(scratch)?;
+    others.extend(make_scratch()?);
+    others.push(Piece { mount: proc, inside: "/proc".into() });
+    // All of it before any piece of the host is there, so that nothing of that is written to.
+    for Piece { mount, inside } in read_only.iter().chain(&others) {
+        make_place(mount, inside)?;
     }
-    for (link, target) in &pieces.links {
-        symlink(target, link).attempt(format!("make the link {}", link.display()))?;
+    for (link, target) in &links {
+        symlink(target, link).attempt(format_args!("make the link {}", link.display()))?;
     }
     make_device_links()?;
     write_etc()?;
-    mask_proc()?;
+    for Piece { mount, inside } in &read_only {
+        attach(mount, inside)?;
+    }
     let root = rustix::fs::open("/", PATH, Mode::empty()).attempt("open the new root")?;
-    sys::restrict_mount(root.as_fd(), READ_ONLY).attempt("make the new root read only")
+    sys::restrict_mounts(root.as_fd(), READ_ONLY).attempt("make the new root read only")?;
+    for Piece { mount, inside } in &others {
+        attach(mount, inside)?;
+    }
+    mask_proc()
 }
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-fn enter_new_root() -> Result<(), Failure> {
-    let root = file_system("tmpfs", &[("size", "4m"), ("nr_inodes", "4096"), ("mode", "0755")])?;
+/// The new root has room for `scratch` bytes: of [`SCRATCH`], since nothing else of it can be written to in the end.
+fn enter_new_root(scratch: u64) -> Result<(), Failure> {
+    let size = (scratch + OWN_FILES).to_string();
+    let options = [("size", size.as_str()), ("nr_inodes", "65536"), ("mode", "0755")];
+    let root = file_system("tmpfs", &options)?;
     // Any directory will do to hang it up for the moment, and this one is always there.
     attach(&root, Path::new("/proc"))?;
     rustix::process::fchdir(&root).attempt("enter the new root")?;
@@ -191,25 +212,22 @@ fn enter_new_root() -> Result<(), Failure> {
     rustix::process::chdir("/").attempt("enter the new root")
 }
 
-/// Makes the places other than the work directory that the job can write to, all in one file system, so that they
-/// share one limit.
-fn place_scratch(size: u64) -> Result<(), Failure> {
-    const PLACES: [(&str, u32, &str); 3] =
-        [("tmp", 0o1777, "/tmp"), ("shm", 0o1777, "/dev/shm"), ("home", 0o755, HOME)];
-    let size = size.to_string();
-    let options = [("size", size.as_str()), ("nr_inodes", "65536"), ("mode", "0755")];
-    let scratch = Path::new("/scratch");
-    place_directory(&file_system("tmpfs", &options)?, scratch)?;
-    for (name, mode, inside) in PLACES {
-        let source = scratch.join(name);
-        fs::create_dir(&source)
-            .and_then(|()| fs::set_permissions(&source, fs::Permissions::from_mode(mode)))
-            .attempt(format!("make {inside}"))?;
-        let mount = clone_mounts(&source, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)?;
-        place_directory(&mount, Path::new(inside))?;
-    }
-    unmount(scratch, UnmountFlags::DETACH).attempt("detach the scratch space")?;
-    fs::remove_dir(scratch).attempt("remove the scratch space's mount point")
+/// What the sandbox itself has in its root: some short files.
+const OWN_FILES: u64 = 64 << 10;
+
+/// The places other than the work directory that the job can write to, and their modes. All are in one file system, so
+/// that they share one limit.
+const SCRATCH: [(&str, u32); 3] = [("/tmp", 0o1777), ("/dev/shm", 0o1777), (HOME, 0o755)];
+
+/// Makes them in the new root, which is writable still, and gives mounts of them that stay so.
+fn make_scratch() -> Result<Vec<Piece>, Failure> {
+    let make = |(place, mode): (&str, u32)| {
+        fs::create_dir_all(place)
+            .and_then(|()| fs::set_permissions(place, fs::Permissions::from_mode(mode)))
+            .attempt(format_args!("make {place}"))?;
+        Ok(Piece { mount: clone_mounts(Path::new(place))?, inside: place.into() })
+    };
+    SCRATCH.into_iter().map(make).collect()
 }
 
 fn make_device_links() -> Result<(), Failure> {
@@ -217,7 +235,7 @@ fn make_device_links() -> Result<(), Failure> {
     for (name, target) in links {
         let link = Path::new("/dev").join(name);
         symlink(format!("/proc/self/fd{target}"), &link)
-            .attempt(format!("make the link {}", link.display()))?;
+            .attempt(format_args!("make the link {}", link.display()))?;
     }
     Ok(())
 }
@@ -238,7 +256,7 @@ fn write_etc() -> Result<(), Failure> {
     ];
     fs::create_dir_all("/etc").attempt("make /etc")?;
     for (name, text) in files {
-        fs::write(Path::new("/etc").join(name), text).attempt(format!("write /etc/{name}"))?;
+        fs::write(Path::new("/etc").join(name), text).attempt(format_args!("write /etc/{name}"))?;
     }
     Ok(())
 }
@@ -247,10 +265,11 @@ fn write_etc() -> Result<(), Failure> {
 fn mask_proc() -> Result<(), Failure> {
     let proc = Path::new("/proc");
     for path in PROC_FILES.iter().map(|name| proc.join(name)).filter(|path| path.exists()) {
-        attach(&clone_mounts(Path::new("/dev/null"), READ_ONLY & !MOUNT_ATTR_NODEV)?, &path)?;
+        // The sandbox's own, and restricted as that is.
+        attach(&clone_mounts(Path::new("/dev/null"))?, &path)?;
     }
     for path in PROC_DIRECTORIES.iter().map(|name| proc.join(name)).filter(|path| path.exists()) {
-        attach(&clone_mounts(&path, READ_ONLY | MOUNT_ATTR_NOEXEC)?, &path)?;
+        attach(&clone_restricted(&path, READ_ONLY | MOUNT_ATTR_NOEXEC)?, &path)?;
     }
     Ok(())
 }
@@ -266,41 +285,41 @@ fn file_system(kind: &str, options: &[(&str, &str)]) -> Result<OwnedFd, Failure>
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
     };
-    create().attempt(format!("create a file system of kind {kind}"))
+    create().attempt(format_args!("create a file system of kind {kind}"))
 }
 
 /// A copy of all mounts at `path`, restricted by `attributes`, not yet anywhere.
-fn clone_mounts(path: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
-    let mount =
-        open_tree(CWD, path, flags).attempt(format!("clone the mount of {}", path.display()))?;
+fn clone_restricted(path: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
+    let mount = clone_mounts(path)?;
     sys::restrict_mounts(mount.as_fd(), attributes)
-        .attempt(format!("restrict the mount of {}", path.display()))?;
+        .attempt(format_args!("restrict the mount of {}", path.display()))?;
     Ok(mount)
 }
 
-/// Attaches `mount` at `inside`, which is made for it.
-fn place(mount: &OwnedFd, inside: &Path) -> Result<(), Failure> {
-    let what = || format!("make a place for {}", inside.display());
-    let stat = rustix::fs::fstat(mount).attempt(what())?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return place_directory(mount, inside);
-    }
-    if let Some(parent) = inside.parent() {
-        fs::create_dir_all(parent).attempt(what())?;
-    }
-    fs::write(inside, "").attempt(what())?;
-    attach(mount, inside)
+/// A copy of all mounts at `path` with the attributes that they have, not yet anywhere.
+fn clone_mounts(path: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).attempt(format_args!("clone the mount of {}", path.display()))
 }
 
-fn place_directory(mount: &OwnedFd, inside: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(inside).attempt(format!("make a place for {}", inside.display()))?;
-    attach(mount, inside)
+/// Makes at `inside` what `mount` can be attached to.
+fn make_place(mount: &OwnedFd, inside: &Path) -> Result<(), Failure> {
+    let make = || {
+        let stat = rustix::fs::fstat(mount)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return fs::create_dir_all(inside);
+        }
+        fs::write(inside, "").or_else(|_| {
+            fs::create_dir_all(inside.parent().unwrap_or(Path::new("/")))?;
+            fs::write(inside, "")
+        })
+    };
+    make().attempt(format_args!("make a place for {}", inside.display()))
 }
 
 fn attach(mount: &OwnedFd, at: &Path) -> Result<(), Failure> {
     move_mount(mount, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .attempt(format!("mount {}", at.display()))
+        .attempt(format_args!("mount {}", at.display()))
 }

@@ -113,6 +113,27 @@ fn only_its_own_places_can_be_written() {
 }
 
 #[test]
+fn what_is_shown_in_the_midst_of_something_else_is_not_written_there() {
+    let bench = Bench::new();
+    let (outer, inner) = (bench.host().join("outer"), bench.host().join("inner"));
+    fs::create_dir(&outer).unwrap();
+    fs::write(outer.join("file"), "the host's").unwrap();
+    fs::write(&inner, "inner").unwrap();
+    // Whoever builds the sandbox, the host's permissions do not stop him.
+    for (path, mode) in [(bench.host(), 0o755), (&outer, 0o777), (&outer.join("file"), 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut spec = bench.script("cat /opt/outer/file");
+    spec.read_only.push((outer.clone(), "/opt/outer".into()));
+    spec.read_only.push((inner, "/opt/outer/file".into()));
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(text(&outcome), "inner", "{outcome:?}");
+    assert_eq!(fs::read_to_string(outer.join("file")).unwrap(), "the host's");
+}
+
+#[test]
 fn services_of_the_host_cannot_be_reached() {
     let bench = Bench::new();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
