@@ -68,12 +68,13 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// Programs that the checks use, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
     ("setpriv", "util-linux"),
     ("ip", "iproute2"),
+    ("curl", "curl"),
     ("faketime", "faketime"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),

@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 
 use crate::affinity;
+use crate::network::PROXY_PORT;
 use crate::sys::{self, Cloned};
 
 /// Names the variable with the path of a file that only the host has.
 pub const CANARY: &str = "TALKOOT_CANARY";
 /// Names the variable with the port of a service on the host's loopback interface.
 pub const HOST_PORT: &str = "TALKOOT_HOST_PORT";
+/// Set if there is a proxy, which is to be tried instead of all else.
+pub const PROXIED: &str = "TALKOOT_PROXIED";
 /// How many processes the sandbox permits this program.
 pub const PROCESSES: u64 = 24;
 /// What it prints if it reached nothing.
@@ -30,10 +33,11 @@ pub fn main() -> ExitCode {
     if let Some(gate) = env::var_os(FOREIGN_CALL) {
         return foreign_call(&gate);
     }
-    let breaches: Vec<String> = [identity(), files(), network(), calls(), cores(), processes()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let breaches = if env::var_os(PROXIED).is_some() {
+        [network(), proxy()].concat()
+    } else {
+        [identity(), files(), network(), calls(), cores(), processes()].concat()
+    };
     if breaches.is_empty() {
         println!("{VERDICT}");
         return ExitCode::SUCCESS;
@@ -93,7 +97,7 @@ fn files() -> Breaches {
 }
 
 fn network() -> Breaches {
-    let port: u16 = env::var(HOST_PORT).ok().and_then(|port| port.parse().ok()).unwrap_or(0);
+    let port = host_port();
     let own_service = || -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         TcpStream::connect(listener.local_addr()?).map(drop)
@@ -106,6 +110,32 @@ fn network() -> Breaches {
         (route_out.is_ok(), "it has a way to the network"),
         (own_service().is_err(), "it has no loopback interface of its own"),
     ])
+}
+
+fn host_port() -> u16 {
+    env::var(HOST_PORT).ok().and_then(|port| port.parse().ok()).unwrap_or(0)
+}
+
+/// What the proxy answers about a service of the host that the job lists, and about a name that it does not.
+fn proxy() -> Breaches {
+    let service = format!("127.0.0.1:{}", host_port());
+    let mut breaches = Breaches::new();
+    for destination in [service.as_str(), "talkoot.invalid:443"] {
+        match asked_of_proxy(destination) {
+            Ok(answer) if answer.starts_with("HTTP/1.1 403 ") => {}
+            Ok(answer) => breaches.push(format!("the proxy says of {destination}: {answer}")),
+            Err(error) => breaches.push(format!("the proxy does not answer: {error}")),
+        }
+    }
+    breaches
+}
+
+fn asked_of_proxy(destination: &str) -> io::Result<String> {
+    let mut proxy = TcpStream::connect((Ipv4Addr::LOCALHOST, PROXY_PORT))?;
+    proxy.write_all(format!("CONNECT {destination} HTTP/1.1\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    proxy.take(1024).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Calls that no job may make, with arguments that would do no harm.

@@ -20,6 +20,7 @@ mod beneath;
 mod collect;
 mod disk_use;
 mod give_tree;
+mod network;
 mod outcome;
 mod remove_tree;
 mod run;
@@ -46,10 +47,11 @@ pub use beneath::open_beneath;
 pub use collect::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
 pub use disk_use::takes_more_than;
 pub use give_tree::give_tree;
+pub use network::{Destination, MAX_DESTINATIONS, Network, NetworkUse, NotConnected, PROXY_PORT};
 pub use outcome::{Ending, Outcome};
 pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};
-pub use self_test::{Strength, Unavailable, self_test};
+pub use self_test::{Strength, Unavailable, network_self_test, self_test};
 pub use spec::{DEFAULT_HOST_UID, Limits, MAX_SPEC_BYTES, Spec, SpecError};
 
 /// Bytes that stay free on the file system of a work directory for its owner, whoever fills it: no step starts, or goes

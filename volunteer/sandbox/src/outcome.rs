@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkUse;
+
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +24,8 @@ pub struct Outcome {
     pub output: Vec<u8>,
     /// Whether more was written than `output` holds.
     pub output_truncated: bool,
+    /// What it used of the network, if it was permitted some and its proxy could tell.
+    pub network: Option<NetworkUse>,
 }
 
 /// Why a step is over.

@@ -118,6 +118,7 @@ impl Running {
             memory_peak: 0,
             output: Vec::new(),
             output_truncated: true,
+            network: None,
         })
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(super) use crate::helper::{PAUSE, RESUME};
+use crate::network::NetworkUse;
 use crate::outcome::{Ending, Outcome, Report};
 use crate::spec::{MAX_SPEC_BYTES, Spec};
 
@@ -61,6 +62,8 @@ fn encode(spec: &Spec) -> Result<Vec<u8>, StartError> {
 fn spawn(helper: &Helper) -> io::Result<Child> {
     Command::new(&helper.exe)
         .env_clear()
+        // For the proxy: a name stands for itself alone, and the C library's resolver gives up within seconds.
+        .envs([("LOCALDOMAIN", "."), ("RES_OPTIONS", "timeout:3 attempts:2")])
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -183,6 +186,7 @@ impl Listener {
         };
         let wall = self.began.elapsed().saturating_sub(paused);
         let report = self.parse_report(wall, killed);
+        let network = self.lines().find_map(|line| serde_json::from_slice::<NetworkUse>(line).ok());
         let ending = match report.ending {
             failure @ Ending::SandboxFailed { .. } => failure,
             _ if self.truncated => Ending::OutputExceeded,
@@ -195,13 +199,18 @@ impl Listener {
             memory_peak: report.memory_peak,
             output: self.output,
             output_truncated: self.truncated,
+            network,
         }
+    }
+
+    /// What was said on standard error: a report of init or the helper, one of the proxy, words of who failed.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.report.split(|byte| *byte == b'\n')
     }
 
     /// What init said; or, if it said nothing, what must have happened to it.
     fn parse_report(&self, wall: Duration, killed: bool) -> Report {
-        let first_line = self.report.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        if let Ok(report) = serde_json::from_slice(first_line) {
+        if let Some(report) = self.lines().find_map(|line| serde_json::from_slice(line).ok()) {
             return report;
         }
         let ending = if killed {
@@ -251,5 +260,6 @@ fn failed(reason: String) -> Outcome {
         memory_peak: 0,
         output: Vec::new(),
         output_truncated: false,
+        network: None,
     }
 }

@@ -36,9 +36,19 @@ pub fn self_test(helper: &Helper) -> Result<Strength, Unavailable> {
     imp::self_test(helper)
 }
 
+/// Lets a hostile program loose on the proxy of a permitted network, in a sandbox of `helper`: it must answer, and
+/// connect nobody with this machine, whatever the job lists. To be tried where [`self_test`] has passed. Blocks as that.
+pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
+    imp::network_self_test(helper)
+}
+
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use super::{Helper, Strength, Unavailable};
+
+    pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
+        self_test(helper).map(drop)
+    }
 
     pub fn self_test(_: &Helper) -> Result<Strength, Unavailable> {
         let reason = format!("it needs Linux, and this is {}", std::env::consts::OS);
@@ -57,7 +67,8 @@ mod imp {
     use super::{Helper, Strength, Unavailable};
     use crate::affinity;
     use crate::helper::HOSTILE;
-    use crate::hostile::{CANARY, HOST_PORT, PROCESSES, VERDICT};
+    use crate::hostile::{CANARY, HOST_PORT, PROCESSES, PROXIED, VERDICT};
+    use crate::network::{Destination, Network};
     use crate::outcome::{Ending, Outcome};
     use crate::run::Sandbox;
     use crate::spec::{Limits, Spec};
@@ -70,6 +81,20 @@ mod imp {
             .run(&spec)
             .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
         judge(&outcome)
+    }
+
+    pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
+        let bait = Bait::lay().map_err(|error| unavailable(format!("cannot prepare: {error}")))?;
+        let mut spec = hostile_spec(helper, &bait)?;
+        spec.env.insert(PROXIED.to_owned(), "1".to_owned());
+        let port = bait.service.local_addr().map_or(0, |address| address.port());
+        let host = "127.0.0.1".to_owned();
+        let destinations = vec![Destination { host, below: false, port }];
+        spec.permit(Network { destinations, bytes: 1 << 20, down: None, up: None });
+        let outcome = Sandbox::new(helper.clone())
+            .run(&spec)
+            .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
+        judge(&outcome).map(drop)
     }
 
     /// Before Linux 5.14 a limit on processes counted those of the same user outside the sandbox as well.
@@ -176,6 +201,7 @@ mod imp {
                 memory_peak: 0,
                 output: output.into(),
                 output_truncated: false,
+                network: None,
             }
         }
 

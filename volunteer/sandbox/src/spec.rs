@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::affinity::MAX_PROCESSORS;
+use crate::network::{MAX_DESTINATIONS, Network};
 
 /// A specification travels to the helper in one message; argument vectors and environments of honest jobs are a
 /// hundredth of this.
@@ -47,6 +48,8 @@ pub struct Spec {
     /// otherwise: then it is the daemon's own. Jobs that run at the same time need ids of their own, such as
     /// [`DEFAULT_HOST_UID`] plus a slot. Inside it is always 1000.
     pub host_uid: u32,
+    /// What it may reach of the network; nothing, if absent. See [`permit`](Self::permit).
+    pub network: Option<Network>,
 }
 
 /// The limits of a step, over all its processes together.
@@ -109,6 +112,12 @@ pub enum SpecError {
         /// The number.
         number: u32,
     },
+    /// More destinations are named than a step may have.
+    #[error("{count} destinations on the network")]
+    Destinations {
+        /// How many.
+        count: usize,
+    },
     /// A limit is zero or so large that sums would overflow.
     #[error("the limit on {what} is zero or absurd")]
     Limit {
@@ -138,7 +147,16 @@ impl Spec {
             limits: Limits::default(),
             processors: BTreeSet::new(),
             host_uid: DEFAULT_HOST_UID,
+            network: None,
         }
+    }
+
+    /// Lets the step reach `network`, and tells its programs how, unless their variables say otherwise.
+    pub fn permit(&mut self, network: Network) {
+        for (name, value) in Network::environment() {
+            self.env.entry(name).or_insert(value);
+        }
+        self.network = Some(network);
     }
 
     /// Checks everything that can be checked without looking at the machine.
@@ -153,7 +171,10 @@ impl Spec {
         if self.host_uid < 1000 || matches!(self.host_uid, 65_534 | 65_535 | u32::MAX) {
             return Err(SpecError::HostUid { uid: self.host_uid });
         }
-        Ok(())
+        match self.network.as_ref().map(|network| network.destinations.len()) {
+            Some(count) if count > MAX_DESTINATIONS => Err(SpecError::Destinations { count }),
+            _ => Ok(()),
+        }
     }
 
     fn check_strings(&self) -> Result<(), SpecError> {

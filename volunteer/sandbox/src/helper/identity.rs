@@ -53,6 +53,16 @@ impl Identity {
             .attempt("give the output to the job's user")
     }
 
+    /// Becomes the job's user, for a process that stays on the host.
+    pub fn assume_outside(&self) -> Result<(), Failure> {
+        if !self.assumed {
+            return Ok(());
+        }
+        let Self { uid, gid, .. } = *self;
+        rustix::thread::set_thread_res_gid(gid, gid, gid).attempt("become the job's group")?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid).attempt("become the job's user")
+    }
+
     /// Makes [`INSIDE`] of `init`'s namespace mean this identity, and every other id nobody.
     pub fn map_into(&self, init: Pid) -> Result<(), Failure> {
         let process = Path::new("/proc").join(init.as_raw_nonzero().to_string());

@@ -14,17 +14,19 @@ use rustix::process::{
 
 use super::disk::{DiskWatch, Look};
 use super::memory::{self, MemoryWatch};
+use super::proxy::Line;
 use super::{Attempt, Channels, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
 use crate::outcome::{Ending, Report};
 use crate::spec::Spec;
 use crate::sys;
 
-/// Runs the step to its end. The exit code is 0 if the parent has been told how it went.
-pub fn main(spec: &Spec, channels: Channels) -> ! {
+/// Runs the step to its end. The exit code is 0 if the parent has been told how it went. The line to the proxy is open
+/// until then: what that has to tell comes after.
+pub fn main(spec: &Spec, channels: Channels, proxy: Option<Line>) -> ! {
     let Channels { control, output, report: report_to, supervisor } = channels;
     let mut report_to = File::from(report_to);
-    let outcome = enter(spec, &supervisor)
-        .and_then(|()| Watch::start(spec, output, control, supervisor))
+    let outcome = enter(spec, &supervisor, proxy.as_ref())
+        .and_then(|()| Watch::start(spec, output, control, supervisor, proxy.as_ref()))
         .and_then(Watch::run);
     let told = outcome.unwrap_or_else(|failure| Report::failed(failure.to_string()));
     report(&told, &mut report_to);
@@ -32,7 +34,7 @@ pub fn main(spec: &Spec, channels: Channels) -> ! {
 }
 
 /// From a process that has just been cloned to one that stands in the finished sandbox.
-fn enter(spec: &Spec, supervisor: &OwnedFd) -> Result<(), Failure> {
+fn enter(spec: &Spec, supervisor: &OwnedFd, proxy: Option<&Line>) -> Result<(), Failure> {
     sys::reset_signals();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // While the helper maps the user: who this is does not change by that, only what it is called.
@@ -42,6 +44,7 @@ fn enter(spec: &Spec, supervisor: &OwnedFd) -> Result<(), Failure> {
     root::build(pieces, spec.limits.memory / 2)?;
     rustix::system::sethostname(root::HOST_NAME.as_bytes()).attempt("set the host name")?;
     sys::bring_loopback_up().attempt("bring up the loopback interface")?;
+    proxy.map_or(Ok(()), Line::open_port).attempt("open the port of the proxy")?;
     raise_descriptor_limit();
     identity::keep_watching_capabilities()?;
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -63,11 +66,12 @@ fn raise_descriptor_limit() {
 }
 
 /// A job that runs, and what is known about it.
-struct Watch {
+struct Watch<'a> {
     job: Pid,
     job_ends: OwnedFd,
     control: OwnedFd,
     supervisor: OwnedFd,
+    proxy: Option<&'a Line>,
     clock: Clock,
     wall: Duration,
     memory: MemoryWatch,
@@ -83,12 +87,13 @@ const PAUSED_NAP: Duration = Duration::from_millis(100);
 /// Between two looks at memory, since a job can have orphans die as fast as they are reaped. Takes a few milliseconds.
 const MOST_REAPED: usize = 256;
 
-impl Watch {
+impl<'a> Watch<'a> {
     fn start(
         spec: &Spec,
         output: OwnedFd,
         control: OwnedFd,
         supervisor: OwnedFd,
+        proxy: Option<&'a Line>,
     ) -> Result<Self, Failure> {
         let open = |path: &str| {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -108,7 +113,7 @@ impl Watch {
         let job_ends =
             pidfd_open(job, PidfdFlags::empty()).attempt("watch for the end of the job")?;
         let wall = spec.limits.wall;
-        Ok(Self { job, job_ends, control, supervisor, clock, wall, memory, disk })
+        Ok(Self { job, job_ends, control, supervisor, proxy, clock, wall, memory, disk })
     }
 
     fn run(mut self) -> Result<Report, Failure> {
@@ -231,10 +236,16 @@ impl Watch {
         match request[0] {
             PAUSE => {
                 sys::signal_everyone(Signal::STOP);
+                if let Some(proxy) = self.proxy {
+                    proxy.pause();
+                }
                 self.clock.pause();
             }
             RESUME => {
                 self.clock.resume();
+                if let Some(proxy) = self.proxy {
+                    proxy.resume();
+                }
                 sys::signal_everyone(Signal::CONT);
             }
             KILL => return Ok(true),

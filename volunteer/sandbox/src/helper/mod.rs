@@ -9,6 +9,7 @@ mod identity;
 mod init;
 mod job;
 mod memory;
+mod proxy;
 mod root;
 
 use std::fmt::Display;
@@ -92,6 +93,9 @@ fn supervise() -> Result<(), Failure> {
     let spec = receive().attempt("receive the specification")?;
     let identity = Identity::of_job(&spec);
     identity.prepare(&spec)?;
+    let network = spec.network.as_ref();
+    let proxy = network.map(|network| proxy::start(network, &identity)).transpose()?;
+    let (proxy, line) = proxy.unzip();
 
     let (supervisor, mapped) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).attempt("open a pipe to init")?;
@@ -100,12 +104,16 @@ fn supervise() -> Result<(), Failure> {
     match sys::clone_into_namespaces().attempt("create namespaces")? {
         Cloned::Child => {
             drop(mapped);
-            init::main(&spec, channels)
+            init::main(&spec, channels, line)
         }
         Cloned::Parent { child } => {
             let Channels { control, output, report, supervisor } = channels;
-            drop((control, output, supervisor));
+            drop((control, output, supervisor, line));
             stand_by(&identity, child, mapped, &mut File::from(report));
+            if let Some(proxy) = proxy {
+                // It ends with init, and has something to tell before.
+                let _ = rustix::process::waitpid(Some(proxy), WaitOptions::empty());
+            }
             Ok(())
         }
     }
@@ -165,6 +173,7 @@ fn receive() -> io::Result<Spec> {
 
 /// Writes `report` for the parent. If that is gone, there is nobody left to tell.
 fn report(report: &Report, to: &mut dyn Write) {
-    let line = serde_json::to_vec(report).expect("a report has string keys and finite numbers");
-    let _ = to.write_all(&line).and_then(|()| to.write_all(b"\n"));
+    let mut line = serde_json::to_vec(report).expect("a report has string keys and finite numbers");
+    line.push(b'\n');
+    let _ = to.write_all(&line);
 }

@@ -10,6 +10,7 @@ mod cores;
 mod kernel;
 mod life;
 mod limits;
+mod network;
 mod results;
 mod support;
 mod traces;

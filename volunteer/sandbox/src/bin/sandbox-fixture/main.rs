@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod attempts;
+#[cfg(target_os = "linux")]
+mod internet;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
         ["try", what, rest @ ..] => attempts::attempt(what, rest),
         #[cfg(target_os = "linux")]
         ["run", work, rest @ ..] => println!("{}", attempts::run(work, rest)),
+        #[cfg(target_os = "linux")]
+        ["serve", ports @ ..] => internet::serve(ports),
+        #[cfg(target_os = "linux")]
+        ["step"] => internet::step(),
         #[cfg(target_os = "linux")]
         ["on-a-terminal", rest @ ..] => attempts::on_a_terminal(rest),
         ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),

@@ -1,0 +1,63 @@
+//! For tests of the permitted network: servers, and a step that is run where they can be reached.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
+use rustix::process::{WaitOptions, set_child_subreaper, wait};
+use serde_json::json;
+use volunteer_sandbox::{Helper, Outcome, Sandbox, Spec};
+
+/// Answers HTTP at each of `ports` of all addresses, and says when it does.
+pub fn serve(ports: &[&str]) {
+    let listen = |port: &&str| {
+        let port = port.parse::<u16>().expect("a test passes ports");
+        TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).expect("the port is free")
+    };
+    let listeners: Vec<_> = ports.iter().map(listen).collect();
+    println!("ready");
+    let serve = |listener: TcpListener| {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(&client));
+        }
+    };
+    let threads = listeners.into_iter().map(|listener| std::thread::spawn(move || serve(listener)));
+    for thread in threads.collect::<Vec<_>>() {
+        let _ = thread.join();
+    }
+}
+
+/// Says what was asked for, and at which address.
+fn answer(mut client: &TcpStream) -> io::Result<()> {
+    let mut lines = BufReader::new(client).lines();
+    let asked = lines.next().transpose()?.unwrap_or_default();
+    for line in lines {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let mut here = client.local_addr()?;
+    here.set_ip(here.ip().to_canonical());
+    let asked = asked.trim_end_matches(" HTTP/1.1");
+    if asked.ends_with("/endless") {
+        client.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+        loop {
+            client.write_all(&[b'x'; 16 << 10])?;
+        }
+    }
+    let body = format!("{asked} at {here}\n");
+    let length = body.len();
+    write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
+
+/// Runs the step that standard input describes, and prints what became of it, and whether it left a process.
+pub fn step() {
+    set_child_subreaper(Some(rustix::process::getpid())).expect("nobody else cares");
+    let spec: Spec = serde_json::from_reader(io::stdin()).expect("a test passes a specification");
+    let exe = std::env::current_exe().expect("/proc is there");
+    let sandbox = Sandbox::new(Helper { exe, args: vec!["__sandbox".into()] });
+    let outcome = sandbox.run(&spec).expect("it can be started");
+    let left = wait(WaitOptions::NOHANG).is_ok();
+    let Outcome { ending, output, network, .. } = outcome;
+    let output = String::from_utf8_lossy(&output);
+    println!("{}", json!({ "ending": ending, "output": output, "network": network, "left": left }));
+}
