@@ -137,31 +137,24 @@ fn wait(job: &TcpStream, server: &TcpStream, up: &Flow, down: &Flow) -> io::Resu
         flags.set(PollFlags::OUT, !writes.is_empty());
         flags
     };
-    let wanted = [interest(up, down), interest(down, up)];
-    let mut sockets = [PollFd::new(job, wanted[0]), PollFd::new(server, wanted[1])];
+    let wanted = [(job, interest(up, down)), (server, interest(down, up))];
+    // Of a socket that nothing is wanted of one would hear that it has hung up, without end.
+    let watched = wanted.iter().filter(|(_, flags)| !flags.is_empty());
+    let mut watched: Vec<_> = watched.map(|(socket, flags)| PollFd::new(*socket, *flags)).collect();
     let timeout = Timespec::try_from(IDLE).map_err(io::Error::other)?;
-    match poll(&mut sockets, Some(&timeout)) {
+    match poll(&mut watched, Some(&timeout)) {
         Err(rustix::io::Errno::INTR) => return Ok([false; 4]),
         result => result?,
     };
-    let [job, server] = sockets.map(|socket| socket.revents());
+    let mut seen = watched.iter().map(PollFd::revents);
     let broken = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-    // Reading or writing tells what is broken.
-    let can = |events: PollFlags, wanted: PollFlags, flag| {
-        wanted.contains(flag) && events.intersects(flag | broken)
-    };
-    if [(job, wanted[0]), (server, wanted[1])]
-        .iter()
-        .any(|(events, wanted)| wanted.is_empty() && events.intersects(broken))
-    {
-        return Err(io::ErrorKind::ConnectionReset.into());
-    }
-    Ok([
-        can(job, wanted[0], PollFlags::IN),
-        can(job, wanted[0], PollFlags::OUT),
-        can(server, wanted[1], PollFlags::IN),
-        can(server, wanted[1], PollFlags::OUT),
-    ])
+    let [job, server] = wanted.map(|(_, flags)| {
+        let events = if flags.is_empty() { flags } else { seen.next().unwrap_or(flags) };
+        // Reading or writing tells what is broken.
+        [PollFlags::IN, PollFlags::OUT]
+            .map(|flag| flags.contains(flag) && events.intersects(flag | broken))
+    });
+    Ok([job[0], job[1], server[0], server[1]])
 }
 
 #[cfg(test)]
