@@ -15,9 +15,9 @@ pub struct Invalid {
     pub reason: String,
 }
 
-/// The rules that decoders look at: of envelopes inside payloads, facts, requirements, jobs and
-/// encryption keys.
-const RULES_OF_DECODERS: [&str; 8] = ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80"];
+/// The rules that decoders look at: of envelopes inside payloads, facts, requirements, jobs,
+/// destinations and encryption keys.
+const RULES_OF_DECODERS: [&str; 9] = ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80", "S98"];
 
 impl Invalid {
     /// Rule `rule` is broken because of `reason`.

@@ -6,6 +6,7 @@
 
 mod clauses;
 mod needs;
+mod network;
 mod offers;
 mod own_checks;
 mod reader;
@@ -241,6 +242,7 @@ impl JobFile {
                 "step",
                 "limits",
                 "results",
+                "network",
             ],
         )?;
         let name = root.require("name", "name = \"hello-make\"")?;
@@ -254,12 +256,13 @@ impl JobFile {
         let priority = root.optional("priority", USUAL_PRIORITY, priority)?;
         let private = private(&mut root)?;
         let limits = limits(&mut root)?;
-        let requirements = needs::requirements(&mut root, &limits, own)?;
+        let mut requirements = needs::requirements(&mut root, &limits, own)?;
+        let network = network::destinations(&mut root, &mut requirements)?;
         let package = package(&mut root)?;
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
-        let job = JobSpec { environment, steps, limits, artifacts, tap };
+        let job = JobSpec { environment, steps, limits, artifacts, tap, network };
         Ok(Self {
             name,
             builder,

@@ -13,6 +13,7 @@
 
 mod cbor;
 mod comparison;
+mod destination;
 mod encryption;
 mod envelope;
 mod explanation;
@@ -39,6 +40,7 @@ mod vocabulary;
 
 pub use cbor::{CborError, MAX_DEPTH, decode as decode_cbor, encode as encode_cbor};
 pub use comparison::*;
+pub use destination::*;
 pub use encryption::{
     BlobKey, DecryptingReader, DecryptionKey, Encapsulated, EncryptingWriter, EncryptionKey,
     HpkeOpener, HpkeSealer, OpenError, Opener, Purpose, Sealed, Sealer, encrypted_size, padded,

@@ -25,7 +25,7 @@ pub enum FactKind {
 }
 
 /// Facts that stand alone.
-const FACTS: [(&str, FactKind); 28] = [
+const FACTS: [(&str, FactKind); 29] = [
     ("arch", FactKind::Word),
     ("cpu.features", FactKind::Words),
     ("cpu.level", FactKind::Number),
@@ -45,6 +45,7 @@ const FACTS: [(&str, FactKind); 28] = [
     ("machine.cores", FactKind::Number),
     ("machine.memory", FactKind::Bytes),
     ("network", FactKind::Word),
+    ("network.proxy", FactKind::Flag),
     ("os", FactKind::Word),
     ("os.family", FactKind::Word),
     ("sandbox.layers", FactKind::Words),

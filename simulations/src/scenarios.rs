@@ -262,6 +262,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
             limits: Limits::default(),
             artifacts: Vec::new(),
             tap: None,
+            network: Vec::new(),
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,

@@ -240,6 +240,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
             limits: Limits { memory: 1 << 20, disk: 1 << 20, ..Limits::default() },
             artifacts: Vec::new(),
             tap: None,
+            network: Vec::new(),
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::destination::{Destination, MAX_DESTINATIONS};
 use crate::facts::{shortened, validated_on_decoding};
 use crate::invalid::Invalid;
 
@@ -60,6 +61,10 @@ pub struct JobSpec {
     /// The step whose output is TAP, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
+    /// What its connections may lead to; none: it reaches no network. At most [`MAX_DESTINATIONS`], all
+    /// different (S98).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<Destination>,
 }
 validated_on_decoding!(JobSpec, Invalid::from);
 
@@ -153,6 +158,12 @@ pub enum JobSpecError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There are more than [`MAX_DESTINATIONS`].
+    #[error("{0} destinations, at most {MAX_DESTINATIONS} are allowed")]
+    DestinationCount(usize),
+    /// A destination is there twice.
+    #[error("{0} is there already")]
+    DuplicateDestination(Destination),
     /// `tap` names no step.
     #[error("there is no step {0:?} that could write TAP")]
     TapStep(String),
@@ -160,7 +171,11 @@ pub enum JobSpecError {
 
 impl From<JobSpecError> for Invalid {
     fn from(error: JobSpecError) -> Self {
-        Self::new("S44", error.to_string())
+        let rule = match error {
+            JobSpecError::DestinationCount(_) | JobSpecError::DuplicateDestination(_) => "S98",
+            _ => "S44",
+        };
+        Self::new(rule, error.to_string())
     }
 }
 
@@ -188,6 +203,7 @@ impl JobSpec {
         }
         self.limits.validate()?;
         parsed(&self.artifacts)?;
+        check_destinations(&self.network)?;
         match &self.tap {
             Some(tap) if !names.contains(tap.as_str()) => {
                 Err(JobSpecError::TapStep(shortened(tap)))
@@ -291,6 +307,15 @@ fn glob(pattern: &str) -> Result<globset::Glob, globset::Error> {
 
 fn refused(pattern: &str, reason: &impl ToString) -> JobSpecError {
     JobSpecError::Pattern { pattern: shortened(pattern), reason: reason.to_string() }
+}
+
+pub(super) fn check_destinations(destinations: &[Destination]) -> Result<(), JobSpecError> {
+    if destinations.len() > MAX_DESTINATIONS {
+        return Err(JobSpecError::DestinationCount(destinations.len()));
+    }
+    let mut seen = BTreeSet::new();
+    let again = destinations.iter().find(|destination| !seen.insert(*destination));
+    again.map_or(Ok(()), |again| Err(JobSpecError::DuplicateDestination(again.clone())))
 }
 
 pub(super) fn check_pattern(pattern: &str) -> Result<(), JobSpecError> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{DAY, Delegation, ForProject, Private, SealedPackage, check_text, strictly};
 use crate::cbor;
+use crate::destination::Destination;
 use crate::encryption::EncryptionKey;
 use crate::envelope::{Envelope, MAX_STATEMENT_BYTES};
 use crate::invalid::Invalid;
@@ -159,6 +160,9 @@ impl Payload for Offer {
         Invalid::unless(bounded, "S90", "offline leases of over 30 days")?;
         Invalid::unless(self.priority <= MAX_PRIORITY, "S91", "a priority of over 9")?;
         self.requirements.validate()?;
+        let asks = self.requirements.clauses.contains(&Destination::required());
+        let said = asks || self.job.network.is_empty();
+        Invalid::unless(said, "S99", "destinations, and no network.proxy is required")?;
         Ok(self.job.validate()?)
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use capability::{
-    Clause, Fact, Globs, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need, Preference,
-    Problem, Requirements, Resource, Runtime, Step,
+    Clause, Destination, Fact, Globs, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need,
+    Preference, Problem, Requirements, Resource, Runtime, Step,
 };
 use proptest::prelude::*;
 
@@ -74,6 +74,51 @@ fn a_job_can_say_how_long_it_may_be_out_of_reach_and_how_urgent_it_is() {
 }
 
 #[test]
+fn a_job_says_what_it_reaches_and_then_needs_a_machine_that_lets_it() {
+    let job = |first: &str| JobFile::parse(&format!("{first}\n{FULL}"));
+    let file = job("network = [\"Deb.Debian.org:80\", \"*.crates.io\"]").expect("sound");
+    let listed: Vec<_> = file.job.network.iter().map(ToString::to_string).collect();
+    assert_eq!(listed, ["deb.debian.org:80", "*.crates.io:443"]);
+    assert_eq!(file.requirements.clauses.last(), Some(&Destination::required()));
+    assert_sound(&file);
+    let none = job("network = []").expect("sound");
+    assert_eq!(none, JobFile::parse(FULL).expect("sound"));
+
+    let error = |first: &str| job(first).expect_err(first).to_string();
+    assert_eq!(
+        error("network = \"a.example\""),
+        "1:11: network must be an array in brackets, this is of type string"
+    );
+    assert_eq!(
+        error("network = [\"a.example\", \"https://a.example\"]"),
+        "1:25: network[1]: the port of \"https://a.example\" is not a number of 1 to 65535"
+    );
+    assert_eq!(
+        error("network = [\"127.1\"]"),
+        "1:12: network[0]: \"127.1\" is no host, as in deb.debian.org:443, *.crates.io:443, 9.9.9.9:853 or \
+         [2620:fe::fe]:853"
+    );
+    assert_eq!(
+        error("network = [\"a.example\", \"a.example:443\"]"),
+        "1:11: network: a.example:443 is there already"
+    );
+    let wasm = SMALL_WASM.replacen('\n', "\nnetwork = [\"a.example\"]\n", 1);
+    let error = JobFile::parse(&wasm).expect_err("no network there");
+    assert_eq!(
+        error.to_string(),
+        "2:11: network: only the native runtime has a network; write runtimes = [\"native\"]"
+    );
+}
+
+const SMALL_WASM: &str = r#"name = "sieve"
+[requirements]
+runtimes = ["native", "wasm"]
+[[step]]
+name = "run"
+run = ["sieve.wasm"]
+"#;
+
+#[test]
 fn every_field_becomes_a_typed_value() {
     let file = JobFile::parse(FULL).expect("the file is right");
     assert_eq!((file.name.as_str(), file.builder.as_str(), file.tasks), ("hello-make", "gcc", 40));
@@ -96,6 +141,7 @@ fn every_field_becomes_a_typed_value() {
             },
             artifacts: vec!["out/*.txt".to_owned()],
             tap: Some("test".to_owned()),
+            network: Vec::new(),
         }
     );
     assert_eq!(file.requirements.runtimes, [Runtime::Native]);

@@ -211,6 +211,13 @@ fn jobs() -> Vec<Vector> {
     let pattern = |name: &str, comment: &str, pattern: &str| {
         job(name, comment, &|job| *entry(job, "artifacts") = clause([pattern]))
     };
+    let network = |name: &str, comment: &str, destinations: &[&str]| {
+        job(name, comment, &|job| {
+            entries(job).push((Value::from("network"), clause(destinations)));
+        })
+    };
+    let many: Vec<_> = (1..=65).map(|port| format!("a.example:{port}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
     vec![
         job("steps-65", "S44: 65 steps", &|job| {
             let steps = items(entry(job, "steps"));
@@ -258,5 +265,15 @@ fn jobs() -> Vec<Vector> {
         job("patterns-65", "S44: 65 patterns", &|job| {
             *entry(job, "artifacts") = clause(vec!["x"; 65]);
         }),
+        network("destination-capitals", "S98: a host in capitals", &["A.example:443"]),
+        network("destination-no-port", "S98: no port", &["a.example"]),
+        network("destination-port", "S98: port 65,536", &["a.example:65536"]),
+        network("destination-zeroes", "S98: a port that begins with 0", &["a.example:0443"]),
+        network("destination-number", "S98: an address as one number", &["2130706433:443"]),
+        network("destination-wildcard", "S98: a wildcard inside", &["a.*.example:443"]),
+        network("destination-mapped", "S98: an IPv4 address in IPv6", &["[::ffff:9.9.9.9]:443"]),
+        network("destination-long", "S98: an IPv6 address at length", &["[2620:fe:0::fe]:443"]),
+        network("destination-twice", "S98: a destination twice", &["a.example:1", "a.example:1"]),
+        network("destinations-65", "S98: 65 destinations", &many),
     ]
 }

@@ -560,6 +560,9 @@ fn offers() -> Vec<Vector> {
         offer("offer-steps", "S44: no step", &|offer| {
             offer.job = JobSpec { steps: Vec::new(), tap: None, ..offer.job.clone() };
         }),
+        offer("offer-network-unasked", "S99: a destination, and no proxy is required", &|offer| {
+            offer.job.network = vec!["a.example:443".parse().expect("a destination")];
+        }),
         offer("offer-artifacts", "S44: an artifact's pattern that leads out", &|offer| {
             offer.job.artifacts = vec!["../out".into()];
         }),

@@ -195,6 +195,7 @@ pub fn offer() -> Offer {
             limits: Limits::default(),
             artifacts: vec!["out/*.txt".into()],
             tap: Some("check".into()),
+            network: Vec::new(),
         },
         offline_ms: 3 * 24 * 60 * 60 * 1_000,
         priority: 7,

@@ -8,7 +8,7 @@ use capability::statements::{
     BrokerCard, Claim, Ended, Home, Intent, Lease, Ownership, Permissions, Receipt, Registration,
     Renewal, Report, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
 };
-use capability::{Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
+use capability::{Destination, Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
 use ciborium::Value;
 
 use super::Vector;
@@ -20,7 +20,14 @@ use super::samples::{
 
 /// All of them.
 pub fn variants() -> Vec<Vector> {
-    let groups = [least(), choices(), odd(), bounds_of_time(), of_a_later_version()];
+    let groups = [
+        least(),
+        choices(),
+        vec![with_destinations()],
+        odd(),
+        bounds_of_time(),
+        of_a_later_version(),
+    ];
     groups.into_iter().flatten().chain([of_a_mixed_key(), with_a_forged_ad()]).collect()
 }
 
@@ -93,11 +100,23 @@ fn least_offer() -> Vector {
         environment: BTreeMap::new(),
         artifacts: Vec::new(),
         tap: None,
+        network: Vec::new(),
         ..offer.job.clone()
     };
     let mut payload = generic(&encode_cbor(&offer));
     entries(entry(&mut payload, "job")).retain(|(key, _)| key != &Value::from("limits"));
     by_value("offer-least", "an offer without optional keys", Kind::Offer, &payload, MASTER)
+}
+
+/// What a job may list of the network, each in its one spelling.
+fn with_destinations() -> Vector {
+    let mut offer = samples::offer();
+    offer.requirements.clauses.push(Destination::required());
+    let listed = ["deb.debian.org:80", "*.crates.io:443", "a_b-c.xn--p1ai:65535", "9.9.9.9:853"];
+    let listed =
+        listed.into_iter().chain(["[2620:fe::fe]:853", "[2001:db8:0:1:1:1:1:1]:1", "localhost:1"]);
+    offer.job.network = listed.map(|it| it.parse().expect("a destination")).collect();
+    signed("offer-network", "an offer whose job reaches the network", offer, MASTER)
 }
 
 /// Each word of a choice that the samples do not have.

@@ -209,6 +209,7 @@ impl Master {
                 limits: Limits { memory: 1 << 20, disk: 1 << 20, ..Limits::default() },
                 artifacts: Vec::new(),
                 tap: None,
+                network: Vec::new(),
             },
             private: None,
             offline_ms: 0,

@@ -1,5 +1,7 @@
-"""What a volunteer is asked to run (S44)."""
+"""What a volunteer is asked to run (S44, S98)."""
 
+import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from . import shape
@@ -8,6 +10,10 @@ from .refusal import Refused, require
 
 DAY_MS = 24 * 60 * 60 * 1000
 
+_LABEL = r"[a-z0-9_-]{1,63}"
+_HOST = re.compile(rf"(\*\.)?(?=.{{1,253}}\Z)({_LABEL}\.)*(?![0-9]){_LABEL}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+
 
 def read(item: Item, name: str) -> dict[str, Any]:
     """Reads a job, or refuses it."""
@@ -15,6 +21,8 @@ def read(item: Item, name: str) -> dict[str, Any]:
     names = [step["name"] for step in job["steps"]]
     require(len(set(names)) == len(names), "S44", "two steps of one name")
     require(job.get("tap", names[0]) in names, "S44", "`tap` names no step")
+    network = job.get("network", [])
+    require(len(set(network)) == len(network), "S98", "a destination is there twice")
     return job
 
 
@@ -38,6 +46,26 @@ def _variable(item: Item, name: str) -> str:
     variable = shape.word(r"[A-Za-z_][A-Za-z0-9_]{0,63}", "S44")(item, name)
     require(not variable.startswith("TALKOOT_"), "S44", f"{variable} is the volunteer's to set")
     return variable
+
+
+def _destination(item: Item, name: str) -> str:
+    destination = shape.any_text(item, name)
+    host, _, port = destination.rpartition(":")
+    sound = _PORT.fullmatch(port) is not None and int(port) < 1 << 16
+    require(sound and _is_host(host), "S98", f"{name} is no destination")
+    return destination
+
+
+def _is_host(host: str) -> bool:
+    if _HOST.fullmatch(host):
+        return True
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            address = IPv6Address(host[1:-1])
+            return address.ipv4_mapped is None and str(address) == host[1:-1]
+        return str(IPv4Address(host)) == host
+    except ValueError:
+        return False
 
 
 def _pattern(item: Item, name: str) -> str:
@@ -104,5 +132,6 @@ _JOB = shape.record(
         ),
         "artifacts": shape.array(_pattern, 0, 64, "S44"),
         "tap": shape.any_text,
+        "network": shape.array(_destination, 0, 64, "S98"),
     },
 )

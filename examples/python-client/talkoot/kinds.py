@@ -150,6 +150,9 @@ _OFFER = record(
 
 
 def _check_offer(payload: Payload) -> None:
+    if payload["job"].get("network"):
+        asks = requirements.NETWORK_PROXY in payload["requirements"].clauses
+        require(asks, "S99", "destinations, and no `network.proxy` is required")
     if "private" not in payload:
         return
     private = payload["private"]

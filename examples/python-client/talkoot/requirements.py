@@ -68,6 +68,10 @@ class Clause:
         return ()
 
 
+NETWORK_PROXY = Clause("equals", "network.proxy", ("flag", True))
+"""What an offer requires whose job lists destinations (S99)."""
+
+
 @dataclass(frozen=True)
 class Preference:
     """What a job would rather have."""

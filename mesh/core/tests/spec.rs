@@ -530,6 +530,7 @@ fn offer() -> Verified<Offer> {
             limits: Limits::default(),
             artifacts: Vec::new(),
             tap: None,
+            network: Vec::new(),
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

@@ -83,6 +83,7 @@ impl Project {
                 limits: Limits { memory: 1 << 20, disk: 1 << 20, ..Limits::default() },
                 artifacts: Vec::new(),
                 tap: None,
+                network: Vec::new(),
             },
             offline_ms: 0,
             priority: USUAL_PRIORITY,

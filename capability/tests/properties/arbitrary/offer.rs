@@ -111,7 +111,7 @@ fn job() -> impl Strategy<Value = JobSpec> {
             let steps = steps.into_iter().map(|(name, run)| Step { name, run });
             let steps: Vec<_> = steps.collect();
             let tap = tap.map(|index: Index| index.get(&steps).name.clone());
-            JobSpec { environment, steps, limits, artifacts, tap }
+            JobSpec { environment, steps, limits, artifacts, tap, network: Vec::new() }
         },
     )
 }

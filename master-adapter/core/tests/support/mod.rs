@@ -149,6 +149,7 @@ pub fn job(tasks: u32) -> NewJob {
             limits: Limits::default(),
             artifacts: Vec::new(),
             tap: None,
+            network: Vec::new(),
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,

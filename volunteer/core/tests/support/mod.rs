@@ -110,6 +110,7 @@ pub fn offered_by(by: u8, runtime: Runtime, name: &str, tasks: u32, cores: u64) 
             limits: capability::Limits::default(),
             artifacts: Vec::new(),
             tap: None,
+            network: Vec::new(),
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

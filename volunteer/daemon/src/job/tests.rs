@@ -97,6 +97,7 @@ impl Site {
                 limits,
                 artifacts: vec!["out/*".into()],
                 tap: None,
+                network: Vec::new(),
             },
             cores: 1,
         };

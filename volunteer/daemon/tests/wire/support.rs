@@ -338,6 +338,7 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
             limits: Limits { memory: 256 << 20, disk: 16 << 20, ..Limits::default() },
             artifacts: vec!["out/*".into()],
             tap: None,
+            network: Vec::new(),
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

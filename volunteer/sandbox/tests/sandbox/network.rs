@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use volunteer_sandbox::{Destination, Network, Spec, network_self_test};
 
-use crate::support::{Bench, helper, is_root};
+use crate::support::{Bench, fixture, helper, is_root};
 
 /// The world outside: `near` is the volunteer's own, `far` the servers'. All of `far` can be reached from `near`, also
 /// what no job may reach, which the first lines of the script make sure of: a refusal is the proxy's doing.
@@ -67,7 +67,7 @@ fn run(bench: &Bench, script: &str, change: impl FnOnce(&mut Spec)) -> Value {
     let user = if is_root() { "" } else { "unshare --user --map-user=1000 --map-group=1000" };
     let script = format!("{WORLD}\n{user} \"$2\" step");
     world.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]);
-    world.args([script.as_str(), "world"]).arg(place.path()).arg(helper().exe);
+    world.args([script.as_str(), "world"]).arg(place.path()).arg(fixture());
     let mut world = world.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let wire = serde_json::to_vec(&spec).unwrap();
     world.stdin.take().unwrap().write_all(&wire).unwrap();

@@ -53,8 +53,7 @@ fn answer(mut client: &TcpStream) -> io::Result<()> {
 pub fn step() {
     set_child_subreaper(Some(rustix::process::getpid())).expect("nobody else cares");
     let spec: Spec = serde_json::from_reader(io::stdin()).expect("a test passes a specification");
-    let exe = std::env::current_exe().expect("/proc is there");
-    let sandbox = Sandbox::new(Helper { exe, args: vec!["__sandbox".into()] });
+    let sandbox = Sandbox::new(Helper::installed().expect("it is built beside this program"));
     let outcome = sandbox.run(&spec).expect("it can be started");
     let left = wait(WaitOptions::NOHANG).is_ok();
     let Outcome { ending, output, network, .. } = outcome;
