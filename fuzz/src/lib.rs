@@ -6,11 +6,13 @@
 //! `corpus`, and `tests/corpus.rs` runs every law over that on a stable compiler.
 
 mod calls;
+mod proxies;
 mod secrets;
 mod statements;
 mod texts;
 
 pub use calls::{blob_header, call, custody, reconcile};
+pub use proxies::proxy_request;
 pub use secrets::{encrypted, report};
 pub use statements::{matching, payload, statement};
 pub use texts::{job_file, text};
@@ -19,7 +21,7 @@ pub use texts::{job_file, text};
 pub type Law = fn(&[u8]);
 
 /// Every law, by the name of its target and of its folder in `corpus`.
-pub const LAWS: [(&str, Law); 11] = [
+pub const LAWS: [(&str, Law); 12] = [
     ("blob_header", blob_header),
     ("call", call),
     ("custody", custody),
@@ -27,6 +29,7 @@ pub const LAWS: [(&str, Law); 11] = [
     ("job_file", job_file),
     ("matching", matching),
     ("payload", payload),
+    ("proxy_request", proxy_request),
     ("reconcile", reconcile),
     ("report", report),
     ("statement", statement),

@@ -57,9 +57,13 @@ fn greet(mut job: &TcpStream) -> io::Result<Option<Request>> {
         if length == 0 || left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match greeting.take(&piece[..length]) {
-            Next::More => {}
-            Next::Say(answer) => job.write_all(&answer)?,
+        let mut next = greeting.take(&piece[..length]);
+        if let Next::Say(answer) = &next {
+            job.write_all(answer)?;
+            next = greeting.take(&[]);
+        }
+        match next {
+            Next::More | Next::Say(_) => {}
             Next::Connect(request) => return Ok(Some(request)),
             Next::Refuse(answer) => return hang_up(job, &answer).map(|()| None),
         }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::network::{Destination, Network};
-
 /// Bytes of a name at most (RFC 1035).
 const MAX_NAME: usize = 253;
 
@@ -26,26 +24,6 @@ impl fmt::Display for Host {
             Self::Name(name) => f.write_str(name),
             Self::Address(IpAddr::V4(address)) => write!(f, "{address}"),
             Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
-        }
-    }
-}
-
-impl Network {
-    /// Whether a step may be connected with `host` at `port`, wherever that is.
-    pub fn permits(&self, host: &Host, port: u16) -> bool {
-        self.destinations.iter().any(|it| it.port == port && it.is_of(host))
-    }
-}
-
-impl Destination {
-    fn is_of(&self, host: &Host) -> bool {
-        match host {
-            Host::Name(name) if self.below => {
-                name.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.'))
-            }
-            Host::Name(name) => *name == self.host,
-            // Written out, in the one spelling that it has.
-            Host::Address(address) => !self.below && address.to_string() == self.host,
         }
     }
 }
@@ -104,33 +82,6 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Some(expected), "{text}");
         }
-    }
-
-    #[test]
-    fn a_destination_is_met_by_itself_or_by_what_is_below_it() {
-        let network = |host: &str, below| Network {
-            destinations: vec![Destination { host: host.to_owned(), below, port: 443 }],
-            bytes: 0,
-            down: None,
-            up: None,
-        };
-        let check = |host: &str, below, asked: &str, expected| {
-            let asked_host = read(asked.as_bytes()).unwrap();
-            assert_eq!(network(host, below).permits(&asked_host, 443), expected, "{host} {asked}");
-            assert!(!network(host, below).permits(&asked_host, 80));
-        };
-        check("crates.io", false, "Crates.IO.", true);
-        check("crates.io", false, "index.crates.io", false);
-        check("crates.io", false, "evilcrates.io", false);
-        check("crates.io", true, "index.crates.io", true);
-        check("crates.io", true, "a.b.crates.io", true);
-        check("crates.io", true, "crates.io", false);
-        check("crates.io", true, "evilcrates.io", false);
-        check("crates.io", true, "crates.io.evil.example", false);
-        check("8.8.4.4", false, "::ffff:8.8.4.4", true);
-        check("8.8.4.4", false, "8.8.8.8", false);
-        check("2606:4700::1", false, "2606:4700:0::1", true);
-        check("4", true, "8.8.4.4", false);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::address;
 use super::host::Host;
 use super::request::Request;
-use crate::network::Network;
+use crate::network::{Destination, Network};
 
 /// For all addresses of a name together.
 const CONNECTING: Duration = Duration::from_secs(15);
@@ -70,6 +70,26 @@ pub fn reach(network: &Network, request: &Request) -> Result<TcpStream, Refusal>
     connect(&addresses).map_err(Refusal::Unreachable)
 }
 
+impl Network {
+    /// Whether a step may be connected with `host` at `port`, wherever that is.
+    pub fn permits(&self, host: &Host, port: u16) -> bool {
+        self.destinations.iter().any(|it| it.port == port && it.is_of(host))
+    }
+}
+
+impl Destination {
+    fn is_of(&self, host: &Host) -> bool {
+        match host {
+            Host::Name(name) if self.below => {
+                name.strip_suffix(&self.host).is_some_and(|rest| rest.ends_with('.'))
+            }
+            Host::Name(name) => *name == self.host,
+            // Written out, in the one spelling that it has.
+            Host::Address(address) => !self.below && address.to_string() == self.host,
+        }
+    }
+}
+
 fn resolve(host: &Host, port: u16) -> io::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = match host {
         Host::Address(address) => vec![SocketAddr::new(*address, port)],
@@ -107,4 +127,37 @@ fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         }
     }
     Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host;
+    use super::*;
+
+    #[test]
+    fn a_destination_is_met_by_itself_or_by_what_is_below_it() {
+        let network = |host: &str, below| Network {
+            destinations: vec![Destination { host: host.to_owned(), below, port: 443 }],
+            bytes: 0,
+            down: None,
+            up: None,
+        };
+        let check = |host: &str, below, asked: &str, expected| {
+            let asked_host = host::read(asked.as_bytes()).unwrap();
+            assert_eq!(network(host, below).permits(&asked_host, 443), expected, "{host} {asked}");
+            assert!(!network(host, below).permits(&asked_host, 80));
+        };
+        check("crates.io", false, "Crates.IO.", true);
+        check("crates.io", false, "index.crates.io", false);
+        check("crates.io", false, "evilcrates.io", false);
+        check("crates.io", true, "index.crates.io", true);
+        check("crates.io", true, "a.b.crates.io", true);
+        check("crates.io", true, "crates.io", false);
+        check("crates.io", true, "evilcrates.io", false);
+        check("crates.io", true, "crates.io.evil.example", false);
+        check("8.8.4.4", false, "::ffff:8.8.4.4", true);
+        check("8.8.4.4", false, "8.8.8.8", false);
+        check("2606:4700::1", false, "2606:4700:0::1", true);
+        check("4", true, "8.8.4.4", false);
+    }
 }

@@ -62,7 +62,8 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// Takes what has come, in pieces that the caller bounds.
+    /// Takes what has come, in pieces that the caller bounds. After [`Next::Say`] there may be more in what was taken:
+    /// an empty piece asks for it.
     pub fn take(&mut self, piece: &[u8]) -> Next {
         self.bytes.extend_from_slice(piece);
         match self.bytes.first() {
@@ -83,7 +84,7 @@ impl Greeting {
                 read_head(head, rest).map_or_else(malformed, Next::Connect)
             }
             // What begins no method will not begin one later.
-            None if self.bytes.len() <= MAX_HEAD && first.is_ascii_uppercase() => {
+            None if self.bytes.len() < MAX_HEAD + END.len() && first.is_ascii_uppercase() => {
                 self.searched = self.bytes.len().saturating_sub(END.len() - 1);
                 Next::More
             }
@@ -133,7 +134,9 @@ fn socks(bytes: &[u8]) -> Next {
             None => return Next::More,
         },
         (4, rest) => match rest.split_first_chunk::<16>() {
-            Some((address, rest)) => (Some(Host::Address(Ipv6Addr::from(*address).into())), rest),
+            Some((address, rest)) => {
+                (Some(Host::Address(Ipv6Addr::from(*address).to_canonical())), rest)
+            }
             None => return Next::More,
         },
         (3, [length, rest @ ..]) => match rest.split_at_checked((*length).into()) {
@@ -324,6 +327,8 @@ mod tests {
         };
         check(b"\x05\x01\0\x03\x09a.example\x01\xbb", "a.example:443");
         check(b"\x05\x01\0\x01\x08\x08\x04\x04\0\x50", "8.8.4.4:80");
+        let mapped = [&b"\x05\x01\0\x04"[..], &[0; 10], b"\xff\xff\x08\x08\x04\x04\0\x50"];
+        check(&mapped.concat(), "8.8.4.4:80");
         check(
             &[&b"\x05\x01\0\x04"[..], &[0x20; 16], b"\0\x50"].concat(),
             "[2020:2020:2020:2020:2020:2020:2020:2020]:80",
@@ -339,6 +344,16 @@ mod tests {
         ] {
             assert_eq!(ask(request), Next::Refuse(socks_answer(answered)), "{request:?}");
         }
+    }
+
+    #[test]
+    fn a_client_of_socks_need_not_wait_for_the_answer() {
+        let mut greeting = Greeting::default();
+
+        let said = greeting.take(b"\x05\x01\0\x05\x01\0\x03\x09a.example\x01\xbb");
+
+        assert_eq!(said, Next::Say(vec![5, 0]));
+        assert!(matches!(greeting.take(b""), Next::Connect(it) if shown(&it) == "a.example:443"));
     }
 
     #[test]
