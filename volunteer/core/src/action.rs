@@ -1,5 +1,6 @@
 //! What enters the core and what leaves it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use capability::statements::{
@@ -96,6 +97,9 @@ pub enum Input {
     OnDuty,
     /// They are over: nothing new is taken; what is in hand goes on.
     OffDuty,
+    /// The projects that are outside of the hours which the owner lets them have, all of them: nothing new of
+    /// them is taken.
+    OffHours(BTreeSet<ProjectKey>),
     /// Nothing is fetched and nothing handed over, for that reason, or all of it again. Leases are kept
     /// meanwhile, and results wait.
     Quiet(Option<Quiet>),
@@ -514,5 +518,10 @@ fn seen(declined: usize, waiting: usize) -> String {
 /// `time` in its largest unit, rounded up.
 pub(crate) fn in_words(time: Duration) -> String {
     let seconds = time.as_millis().div_ceil(1000);
-    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds.div_ceil(60)),
+        7200..172_800 => format!("{} h", seconds.div_ceil(3600)),
+        _ => format!("{} d", seconds.div_ceil(86_400)),
+    }
 }

@@ -86,6 +86,12 @@ impl Claiming {
 }
 
 impl Plan {
+    /// Whether a task of that builder is planned already.
+    pub(crate) fn has_builder_of(&self, offer: &Offer) -> bool {
+        let mut offers = self.parts.iter().map(|(candidate, _)| &candidate.offered.offer);
+        offers.any(|it| it.project == offer.project && it.builder == offer.builder)
+    }
+
     fn is_for(&self, home: PublicKey) -> bool {
         self.parts.first().is_none_or(|(first, _)| first.offered.home.home == home)
     }
@@ -119,7 +125,8 @@ impl Volunteer {
         let most = self.claims_an_ask();
         while let Some(candidate) = self.fetching.candidates.pop_front() {
             let offered = &candidate.offered;
-            match self.keys.judge(&offered.offer, self.now) {
+            let judged = self.keys.judge(&offered.offer, self.now);
+            match judged.and_then(|()| self.may_begin(&offered.offer)) {
                 Ok(()) if plan.parts.len() < most && plan.is_for(offered.home.home) => {
                     match self.room_beside(&plan, &offered.offer) {
                         0 if plan.parts.is_empty() => (),
@@ -186,7 +193,8 @@ impl Volunteer {
         let most = if self.faults.is_on_trial() { 1 } else { MAX_TASKS_A_CLAIM };
         let tasks = u16::try_from(offer.tasks).unwrap_or(u16::MAX);
         let on_disk = u16::try_from(on_disk).unwrap_or(u16::MAX);
-        room.min(on_disk).min(tasks).min(most.saturating_sub(plan.tasks))
+        let at_once = self.most_of_builder(plan, offer);
+        room.min(on_disk).min(tasks).min(at_once).min(most.saturating_sub(plan.tasks))
     }
 
     /// Claims what is planned; `next` waits until that is answered.
@@ -289,7 +297,8 @@ impl Volunteer {
             }
         }
         if !granted.leases.is_empty() {
-            let writes = self.held.hold(&granted.leases, home);
+            let mut writes = self.held.hold(&granted.leases, home);
+            writes.extend(self.rhythm.writes());
             let commit = self.commit(writes, granted.news);
             let leases = granted.leases.iter().map(Verified::id);
             leases.for_each(|lease| self.unconfirmed.add(commit, lease));
@@ -354,6 +363,7 @@ impl Volunteer {
                 self.leases.hold(lease.id(), group, self.now.mono);
             }
             self.shares.take(lease.id(), &offer, donated);
+            self.follow(lease.id(), &offer);
             let (offer, grounds) = (Arc::clone(&offer), Arc::clone(&grounds));
             self.work.take(lease.clone(), offer, grounds, self.now);
             granted.leases.push(lease);

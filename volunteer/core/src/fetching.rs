@@ -288,6 +288,7 @@ impl Volunteer {
         if !beyond.is_empty() {
             return Err(Decline::Beyond(beyond));
         }
+        self.may_begin(&offered.offer)?;
         match self.policy.unmet(&facts) {
             unmet if unmet.is_empty() => Ok((runtime, self.policy.rank(&facts))),
             unmet => Err(Decline::Policy(unmet)),

@@ -10,7 +10,8 @@
 //!    signatures alone make nobody welcome, the owner's pins do; and then by the owner's policy, which
 //!    is part of nothing that is sent. Among projects the weights that the owner gives them decide, over
 //!    weeks: before another is served, the broker is asked for what the neediest have. What is declined is remembered with its reason, and the broker
-//!    is asked not to show it again. A machine that fails job after job
+//!    is asked not to show it again. A project can have hours of its own, and a builder of it a period in
+//!    which one of its tasks begins. A machine that fails job after job
 //!    takes nothing new for a growing while. When the owner needs the machine, jobs give way: they stand
 //!    still, or as many of them as the owner's share for that time cannot carry.
 //! 3. Every broker is asked about the keys behind it, on connecting and each hour. Without an answer
@@ -50,6 +51,7 @@ mod policy;
 mod presence;
 mod registrations;
 mod returning;
+mod rhythm;
 mod shares;
 mod tail;
 mod traffic;

@@ -200,9 +200,15 @@ impl Offers {
         *self = Self::default();
     }
 
+    /// What was declined for such a reason is to be judged anew.
+    pub fn look_again(&mut self, is_over: impl Fn(&Decline) -> bool) {
+        self.declined.retain(|_, declined| !is_over(&declined.reason));
+    }
+
     /// Forgets what is over.
     pub fn expire(&mut self, now: Now) {
         self.declined.retain(|_, declined| declined.expires > now.wall);
+        self.look_again(|reason| reason.ends().is_some_and(|end| end <= now.wall));
         self.disk_short.retain(|_, short| short.until + DISK_GRACE > now.mono);
     }
 
@@ -257,10 +263,11 @@ impl Offers {
     }
 
     /// When the next offer may be asked for again.
-    pub fn next_wake(&self, now: Mono) -> Option<Mono> {
+    pub fn next_wake(&self, now: Now) -> Option<Mono> {
         let tries = self.left_alone.values().map(|it| it.tries);
-        let waiting = tries.filter(|it| !it.is_over(now));
-        let short = self.disk_short.values().map(|it| it.until).filter(|at| *at > now);
-        waiting.map(|it| it.not_before).chain(short).min()
+        let waiting = tries.filter(|it| !it.is_over(now.mono)).map(|it| it.not_before);
+        let short = self.disk_short.values().map(|it| it.until).filter(|at| *at > now.mono);
+        let declined = self.declined.values().filter_map(|it| it.reason.ends());
+        waiting.chain(short).chain(declined.map(|at| now.mono_at(at))).min()
     }
 }

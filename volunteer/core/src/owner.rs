@@ -117,6 +117,7 @@ impl Volunteer {
         let standings = self.trust.pins().map(|pin| (pin.project, pin.standing));
         self.shares.trust(standings);
         self.commit_accounts();
+        self.bound_rhythm();
         if !changed {
             return;
         }

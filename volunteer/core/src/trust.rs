@@ -1,6 +1,7 @@
 //! Whose work this machine does: the owner's pins, and what they permit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use capability::statements::{Home, Offer};
 use capability::{
@@ -31,6 +32,8 @@ pub struct Pin {
     pub note: String,
     /// What it gets beside others.
     pub standing: Standing,
+    /// At most one task of each of its builders begins in such a period, if there is one.
+    pub every: Option<Duration>,
 }
 
 impl Pin {
@@ -44,6 +47,7 @@ impl Pin {
             bounds: Policy::default(),
             note: String::new(),
             standing: Standing::default(),
+            every: None,
         }
     }
 
@@ -127,12 +131,34 @@ pub enum Decline {
         /// Bytes left of the quota when the offer was seen.
         left: u64,
     },
+    /// A task of its builder has begun, or is about to, and the owner's period for the next one lasts.
+    #[error(
+        "its builder {builder} has had a task lately, and you let the next one begin at {next} at the \
+         earliest"
+    )]
+    TooSoon {
+        /// The builder.
+        builder: String,
+        /// When it is looked at again.
+        next: Timestamp,
+    },
+    /// The owner lets its project have other hours.
+    #[error("outside of the hours that you let its project have")]
+    OffHours,
     /// The package alone is larger than what the job may use.
     #[error("its package is larger than the disk space that the job may use")]
     Package,
 }
 
 impl Decline {
+    /// When it is over by itself, if that is known.
+    pub(crate) fn ends(&self) -> Option<Timestamp> {
+        match self {
+            Self::TooSoon { next, .. } => Some(*next),
+            _ => None,
+        }
+    }
+
     /// When what the broker shows could make the offer welcome. Never, where only pins, policy and
     /// capabilities can.
     pub(crate) fn passes(&self) -> Passes {

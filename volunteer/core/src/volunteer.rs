@@ -1,6 +1,6 @@
 //! The parent: routes inputs, and after each does whatever has become possible or due.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::returning::Unconfirmed;
+use crate::rhythm::{RHYTHM_PREFIX, Rhythm};
 use crate::shares::{SHARE_PREFIX, Shares};
 use crate::traffic::{TRAFFIC_PREFIX, Traffic};
 use crate::trust::Trust;
@@ -69,6 +70,7 @@ pub struct Volunteer {
     pub(crate) machine: Option<Capabilities>,
     pub(crate) trust: Trust,
     pub(crate) shares: Shares,
+    pub(crate) rhythm: Rhythm,
     pub(crate) policy: Policy,
     pub(crate) registrations: Registrations,
     pub(crate) checks: Checks,
@@ -103,6 +105,8 @@ pub struct Volunteer {
     pub(crate) wishes: Wishes,
     /// Whether this is outside of the hours in which the machine works.
     pub(crate) off_duty: bool,
+    /// Projects outside of the hours that the owner lets them have.
+    pub(crate) off_hours: BTreeSet<ProjectKey>,
     /// Why the network is left alone, if it is.
     pub(crate) quiet: Option<Quiet>,
     pub(crate) yielding: Yielding,
@@ -139,7 +143,7 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, what a check has found, a pause, traffic, what ran, or a project's account.
+    /// A lease, what a check has found, a pause, traffic, what ran, a project's account, or when its builders ran.
     #[error(
         "malformed record of a lease, a check, a pause, the traffic, the history or a project's share"
     )]
@@ -165,6 +169,7 @@ impl Volunteer {
             machine: None,
             trust: Trust::default(),
             shares: Shares::default(),
+            rhythm: Rhythm::default(),
             policy: Policy::default(),
             registrations: Registrations::default(),
             checks: Checks::default(),
@@ -193,6 +198,7 @@ impl Volunteer {
             landing: VecDeque::new(),
             wishes: Wishes::default(),
             off_duty: false,
+            off_hours: BTreeSet::new(),
             quiet: None,
             yielding: Yielding::default(),
             traffic: Traffic::default(),
@@ -228,6 +234,7 @@ impl Volunteer {
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
                 SHARE_PREFIX => this.shares.restore(&value)?,
+                RHYTHM_PREFIX => this.rhythm.restore(&value)?,
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
@@ -241,6 +248,7 @@ impl Volunteer {
         self.now = now;
         self.presence.at(now);
         self.shares.at(now.mono);
+        self.keep_rhythm();
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),
@@ -262,6 +270,7 @@ impl Volunteer {
             Input::Resume => self.resume(),
             Input::OnDuty => self.off_duty = false,
             Input::OffDuty => self.off_duty = true,
+            Input::OffHours(projects) => self.hours_changed(projects),
             Input::Quiet(quiet) => self.quiet = quiet,
             Input::Quota(quota) => self.quota_changed(quota),
             Input::GiveWay(preferences) => self.give_way(preferences),
@@ -287,7 +296,7 @@ impl Volunteer {
         wakes.push(self.wishes.next_end().map(|end| self.now.mono_at(end)));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
-            wakes.push(self.offers.next_wake(now));
+            wakes.push(self.offers.next_wake(self.now));
             wakes.push(self.faults.next_wake(now));
             wakes.push(self.fetching.next_wake());
             wakes.push(self.ad.next_wake());

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::action::{Idle, in_words};
 use crate::giving_way::is_full;
+use crate::rhythm::Rest;
 use crate::trust::Decline;
 use crate::volunteer::Volunteer;
 
@@ -33,6 +34,23 @@ pub enum WhyNot {
     Full {
         /// How many.
         jobs: usize,
+    },
+    /// The owner lets it have other hours.
+    #[error("outside of the hours that you let it have: nothing new of it is taken")]
+    OffHours,
+    /// A builder of it has had a task, and the period in which one may begin lasts.
+    #[error(
+        "builder {builder} had a task {} ago; the next may begin in {}",
+        in_words(*ago),
+        in_words(*left)
+    )]
+    Rests {
+        /// Which.
+        builder: String,
+        /// How long ago the task began, or was leased.
+        ago: Duration,
+        /// Until the next may begin.
+        left: Duration,
     },
     /// An offer of it is not wanted.
     #[error("{name} is declined: {reason}")]
@@ -109,6 +127,7 @@ impl Volunteer {
                 if self.machine.is_some() && !offered.any(|it| pin.runtimes.contains(it)) {
                     reasons.push(WhyNot::NoRuntime(pin.runtimes.iter().cloned().collect()));
                 }
+                reasons.extend(self.off_time(project));
                 reasons.extend(self.fullness());
             }
         }
@@ -127,6 +146,18 @@ impl Volunteer {
         (!self.keys.is_confirmed(key, self.now)).then_some(WhyNot::Unconfirmed)
     }
 
+    /// What its owner's hours and periods say against any more of it now.
+    fn off_time(&self, project: ProjectKey) -> Vec<WhyNot> {
+        let off_hours = self.off_hours.contains(&project).then_some(WhyNot::OffHours);
+        let wall = self.now.wall;
+        let every = self.every(project);
+        let resting = every.map(|every| self.rhythm.resting(project, every, wall));
+        let rests = resting.into_iter().flatten().map(|Rest { builder, since, next }| {
+            WhyNot::Rests { builder, ago: wall.since(since), left: next.since(wall) }
+        });
+        off_hours.into_iter().chain(rests).collect()
+    }
+
     fn fullness(&self) -> Option<WhyNot> {
         let full = is_full(self.lent_left()?) || self.work.places() == 0;
         let jobs = self.work.jobs().count();
@@ -136,7 +167,11 @@ impl Volunteer {
     /// The offers of `project` that were shown, and why each is not claimed.
     fn unwanted(&self, project: ProjectKey) -> impl Iterator<Item = WhyNot> {
         let (now, left) = (self.now.mono, self.disk_left());
+        // What is about time is told once for all offers.
+        let is_told =
+            |reason: &Decline| matches!(reason, Decline::OffHours | Decline::TooSoon { .. });
         let declined = self.offers.declined().filter(move |it| it.project == project);
+        let declined = declined.filter(move |it| !is_told(&it.reason));
         let declined = declined.map(|it| WhyNot::Declined {
             offer: it.offer,
             name: it.name.clone(),

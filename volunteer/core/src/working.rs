@@ -72,6 +72,7 @@ impl Volunteer {
             match job.stage {
                 Stage::Waiting => {
                     self.shares.end(*lease, End::Stopped);
+                    self.unfollow(*lease);
                     drop(self.work.remove(*lease, self.now.mono));
                 }
                 Stage::Running => {
@@ -88,6 +89,7 @@ impl Volunteer {
             }
             writes.extend(self.held.end(*lease));
         }
+        writes.extend(self.rhythm.writes());
         if !writes.is_empty() {
             self.commit(writes, Vec::new());
         }
@@ -205,8 +207,10 @@ impl Volunteer {
         for order in self.work.start_ready(self.now.wall) {
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
             self.shares.moves(lease);
+            self.rhythm.begins(lease, self.now.wall);
             self.news(News::Started { lease, task, runtime });
             self.outbox.push(Action::Run(order));
         }
+        self.commit_rhythm();
     }
 }

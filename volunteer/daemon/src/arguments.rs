@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use mesh_shell::config::CommonArgs;
 
 pub use self::owner::{Output, OwnerCommand, OwnerKey};
-pub use self::project::{ProjectCommand, Terms};
+pub use self::project::{Most, ProjectCommand, Terms};
 pub use self::settings::{ConfigCommand, RunArgs};
 use crate::commands::Kind;
 use crate::history::MAX_PAGE;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{BlobHash, PublicKey};
+use capability::{BlobHash, ProjectKey, PublicKey};
 use mesh_core::{CommitId, ReplyId};
 use mesh_net::{Event, Reply};
 use mesh_shell::{
@@ -88,8 +88,9 @@ pub struct EventLoop {
     key_changes: KeyChanges,
     seen: Seen,
     sensors: Sensors,
-    /// Whether the hours for work, and those for the network, held when the core was told last.
-    hold: Option<(bool, bool)>,
+    /// Whether the hours for work, and those for the network, held when the core was told last, and which
+    /// projects were outside of theirs.
+    hold: Option<(bool, bool, BTreeSet<ProjectKey>)>,
     disk_free: u64,
     /// The commit that the disk was given last, unless it is durable.
     landing: Option<CommitId>,
@@ -251,8 +252,8 @@ impl EventLoop {
             "volunteer started"
         );
         self.dial();
-        self.handle(Input::Pins(self.pins.for_core()));
         self.state_preferences();
+        self.handle(Input::Pins(self.pins.for_core()));
         self.watch_owner();
         self.handle(Input::DiskFree(self.disk_free));
         self.take_owner();

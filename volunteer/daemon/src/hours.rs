@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::{Time, Weekday};
-use serde::Deserialize;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Spans of one day: so that the fact `hours` has room for a week of days that are all different.
 const MAX_SPANS: usize = 2;
@@ -17,6 +18,8 @@ const MAX_SPANS: usize = 2;
 const DAY: u16 = 24 * 60;
 const WEEK: u16 = 7 * DAY;
 
+const DAYS: [&str; 7] =
+    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const SHORT_DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// When something is allowed: for each day of the week, from Monday on, the spans that begin on it.
@@ -121,6 +124,47 @@ impl TryFrom<Written> for Hours {
             return Err("these hours are never; `pause` keeps a machine from all work".to_owned());
         }
         Ok(hours)
+    }
+}
+
+/// As on the command line: a span, or what a configuration file has behind `hours =`.
+impl FromStr for Hours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct File {
+            hours: Hours,
+        }
+        let is_value = text.trim_start().starts_with(['[', '{']);
+        if !is_value {
+            return Self::try_from(Written::Daily(OneOrMore::One(text.to_owned())));
+        }
+        let file = toml::from_str::<File>(&format!("hours = {text}"));
+        file.map(|file| file.hours).map_err(|error| error.message().to_owned())
+    }
+}
+
+/// As it can be read again.
+impl Serialize for Hours {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(days) = self;
+        if days.iter().all(|day| *day == days[0]) {
+            return days[0].serialize(serializer);
+        }
+        let mut table = serializer.serialize_map(Some(days.len()))?;
+        DAYS.iter().zip(days).try_for_each(|(name, day)| table.serialize_entry(name, day))?;
+        table.end()
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [] => serializer.serialize_str("never"),
+            [span] => serializer.collect_str(span),
+            spans => serializer.collect_seq(spans.iter().map(Span::to_string)),
+        }
     }
 }
 
@@ -285,6 +329,23 @@ mod tests {
         check("{ mondays = \"always\" }", no_table);
         check("\"never\"", "these hours are never");
         check("{}", "these hours are never");
+    }
+
+    #[test]
+    fn hours_are_read_from_the_command_line_and_survive_a_file() {
+        for text in [
+            "22:00-07:00",
+            "always",
+            "[\"12:00-13:00\", \"22:00-07:00\"]",
+            "{ weekdays = \"18:00-24:00\", saturday = [\"01:00-02:00\", \"12:00-24:00\"] }",
+        ] {
+            let hours: Hours = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            let written = toml::Value::try_from(&hours).expect("TOML");
+            assert_eq!(read(&written.to_string()), Ok(hours), "{text}");
+        }
+        for wrong in ["never", "22-7", "[\"1\"", "{ mondays = \"always\" }"] {
+            assert!(wrong.parse::<Hours>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

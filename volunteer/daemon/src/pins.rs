@@ -6,8 +6,11 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use anyhow::Context;
-use capability::{Clause, Policy, ProjectKey, PublicKey, Runtime};
+use capability::{Clause, Fact, Policy, ProjectKey, PublicKey, Runtime};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
@@ -15,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use volunteer_core::{Pin, Rung, Standing, Weight};
 
 use crate::config::parse_address;
+use crate::hours::Hours;
 
 /// A longer file was not written by hand.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -69,7 +73,24 @@ pub struct Entry {
     /// Whether it gets only what no other project has work for.
     #[serde(default)]
     pub backup: bool,
+    /// At most one task of each of its builders begins in such a period. Default: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// Its builders whose tasks are taken; none are all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builders: Vec<String>,
+    /// When its tasks are taken, of the hours in which the machine works. Default: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Hours>,
 }
+
+/// Builders that can be named at most: as many as a clause of a policy has alternatives.
+const MAX_BUILDERS: usize = 64;
+/// Bytes of the name of a builder at most, as offers may have them.
+const MAX_BUILDER: usize = 64;
+
+/// The longest period between two tasks of a builder.
+const LONGEST_PERIOD: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The last tier.
 pub const MAX_TIER: u8 = 9;
@@ -124,6 +145,12 @@ impl Pins {
         self.projects.iter().map(Entry::for_core).collect()
     }
 
+    /// The projects that are outside of their hours now.
+    pub fn off_hours(&self) -> BTreeSet<ProjectKey> {
+        let is_off = |entry: &&Entry| entry.hours.as_ref().is_some_and(|hours| !hours.hold_now());
+        self.projects.iter().filter(is_off).map(|entry| entry.key).collect()
+    }
+
     /// The brokers of all projects.
     pub fn brokers(&self) -> Vec<Multiaddr> {
         let addresses = self.projects.iter().flat_map(|entry| &entry.brokers);
@@ -148,6 +175,9 @@ impl Entry {
             weight: usual_weight(),
             tier: 0,
             backup: false,
+            every: None,
+            builders: Vec::new(),
+            hours: None,
         }
     }
 
@@ -163,10 +193,11 @@ impl Entry {
             bounds: self.bounds(),
             note: self.note.clone(),
             standing: Standing { rung, weight },
+            every: self.every.map(|every| every.0),
         }
     }
 
-    /// The `max-…` as clauses of a policy, which names their facts otherwise.
+    /// The `max-…` and the builders as clauses of a policy, which names the facts of the former otherwise.
     fn bounds(&self) -> Policy {
         let most = [
             ("duration", self.max_wall.map(|it| it.0.as_secs())),
@@ -178,7 +209,12 @@ impl Entry {
             let fact = fact.parse().expect("the name of a fact");
             Some(Clause::AtMost { fact, amount: amount? })
         };
-        Policy { clauses: most.into_iter().filter_map(clause).collect(), rank: Vec::new() }
+        let builders = (!self.builders.is_empty()).then(|| Clause::OneOf {
+            fact: "builder".parse().expect("the name of a fact"),
+            values: self.builders.iter().map(|builder| Fact::from(builder.as_str())).collect(),
+        });
+        let clauses = most.into_iter().filter_map(clause).chain(builders).collect();
+        Policy { clauses, rank: Vec::new() }
     }
 
     /// Whether it can be.
@@ -193,14 +229,23 @@ impl Entry {
         if self.tier > MAX_TIER {
             return Err(format!("tiers are 0 to {MAX_TIER}, and lower ones come first"));
         }
+        let period = Duration::from_secs(1)..=LONGEST_PERIOD;
+        if self.every.is_some_and(|every| !period.contains(&every.0)) {
+            return Err("`every` is 1s to 366d, or left out".to_owned());
+        }
+        if self.builders.len() > MAX_BUILDERS {
+            return Err(format!("at most {MAX_BUILDERS} builders can be named"));
+        }
+        let is_name = |builder: &String| (1..=MAX_BUILDER).contains(&builder.len());
+        if !self.builders.iter().all(is_name) {
+            return Err(format!("the name of a builder has 1 to {MAX_BUILDER} bytes"));
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use capability::{Facts, SecretKey, Signer};
 
     use super::*;
@@ -218,6 +263,9 @@ mod tests {
             weight: 250,
             tier: 1,
             backup: true,
+            every: Some(Span(Duration::from_secs(86_400))),
+            builders: vec!["nightly".into(), "release".into()],
+            hours: Some("{ weekend = \"22:00-06:00\" }".parse().expect("hours")),
             ..Entry::new(SecretKey::from_seed(&[1; 32]).public().into())
         }
     }
@@ -252,6 +300,16 @@ mod tests {
             );
             assert_eq!(unmet(&Entry::new(entry().key), fact, u64::MAX), 0, "{fact}");
         }
+        let is_wanted = |entry: &Entry, builder: &str| {
+            let mut offer = Facts::new();
+            for fact in ["duration", "memory", "disk", "cores"] {
+                offer.insert(fact, 1_u64).expect("a fact");
+            }
+            offer.insert("builder", builder).expect("a fact");
+            entry.bounds().unmet(&offer).is_empty()
+        };
+        assert!(is_wanted(&entry(), "release") && !is_wanted(&entry(), "each revision"));
+        assert!(is_wanted(&Entry::new(entry().key), "each revision"));
     }
 
     #[test]
@@ -268,6 +326,9 @@ mod tests {
         for (more, expected) in [
             ("weight = 0", "a weight is 1 to 10000, and 100 is usual"),
             ("tier = 10", "tiers are 0 to 9"),
+            ("every = \"0s\"", "`every` is 1s to 366d"),
+            ("builders = [\"\"]", "a builder has 1 to 64 bytes"),
+            ("hours = \"2-3\"", "is not hours of the day"),
             ("brokers = [\"example.org\"]", "is not the address of a broker"),
         ] {
             let failure = read(more).expect_err(more);

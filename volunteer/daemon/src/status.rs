@@ -321,8 +321,15 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
         Decline::Quota { .. } => "wait for the next month, or raise `network-quota`".to_owned(),
         Decline::Beyond(_) => {
             format!(
-                "to let it: talkoot-volunteer project set talkoot:{project} with another --max-…"
+                "to let it: talkoot-volunteer project set talkoot:{project} with another --max-… or \
+                 --builders"
             )
+        }
+        Decline::TooSoon { .. } => {
+            format!("to let it: talkoot-volunteer project set talkoot:{project} --every")
+        }
+        Decline::OffHours => {
+            format!("to let it: talkoot-volunteer project set talkoot:{project} --hours")
         }
         Decline::Policy(_) => "to see what you want: talkoot-volunteer policy".to_owned(),
         Decline::Revoked(_) => {

@@ -77,6 +77,8 @@ fn hint(reason: &WhyNot, project: ProjectKey) -> String {
         WhyNot::Full { .. } => "wait, or donate more; talkoot-volunteer jobs shows what is in hand",
         WhyNot::Declined { reason, .. } => return status::decline_hint(reason, project),
         WhyNot::InVain { .. } => "wait",
+        WhyNot::OffHours => "wait, or give it others: talkoot-volunteer project set --hours",
+        WhyNot::Rests { .. } => "wait, or let it have more: talkoot-volunteer project set --every",
         WhyNot::TooLarge { .. } => "wait until a task in hand has ended, or donate more",
         WhyNot::DiskShort { .. } => "make room on the disk of the state directory",
         WhyNot::NothingSeen => {

@@ -7,6 +7,8 @@ use capability::{ProjectUri, Runtime};
 use clap::{Args, Subcommand};
 use mesh_shell::config::{Bytes, Span};
 
+use crate::hours::Hours;
+
 /// What to do about trust.
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
@@ -79,6 +81,16 @@ pub struct Terms {
     /// Whether it gets only what no other project has work for. Default for a new one: false
     #[arg(long, value_name = "true|false")]
     pub backup: Option<bool>,
+    /// At most one task of each of its builders begins in such a period, such as 24h; any: as many as there are.
+    #[arg(long, value_name = "DURATION|any")]
+    pub every: Option<Most<Span>>,
+    /// Only tasks of these builders of it, such as nightly,release; any: of all.
+    #[arg(long, value_name = "NAMES|any", value_delimiter = ',')]
+    pub builders: Option<Vec<String>>,
+    /// When its tasks are taken, such as 22:00-06:00, or what a configuration has behind `hours =`; any: whenever
+    /// the machine works.
+    #[arg(long, value_name = "HOURS|any")]
+    pub hours: Option<Most<Hours>>,
 }
 
 /// A bound, or that there is none.

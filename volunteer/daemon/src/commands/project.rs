@@ -7,7 +7,7 @@ use mesh_shell::config::{self as shell_config, Bytes, CommonArgs};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, escape, escape_line, outln};
 
 use super::print_json;
-use crate::arguments::{ProjectCommand, RunArgs, Terms};
+use crate::arguments::{Most, ProjectCommand, RunArgs, Terms};
 use crate::config::{self, ROLE, Settings, parse_address};
 use crate::live::Watching;
 use crate::pins::{Entry, Pins};
@@ -81,7 +81,7 @@ fn find(pins: &Pins, wanted: &str) -> Outcome<ProjectKey> {
 
 /// Changes what `terms` name, and prints what the project may do now.
 fn change(entry: &mut Entry, terms: Terms) -> Outcome {
-    let Terms { allow, name, note, weight, tier, backup, .. } = terms;
+    let Terms { allow, name, note, weight, tier, backup, builders, hours, .. } = terms;
     let unknown = allow.iter().flatten().find(|it| matches!(it, Runtime::Other(_)));
     if let Some(unknown) = unknown {
         let message = format!("there is no runtime {unknown}");
@@ -103,6 +103,13 @@ fn change(entry: &mut Entry, terms: Terms) -> Outcome {
     entry.weight = weight.unwrap_or(entry.weight);
     entry.tier = tier.unwrap_or(entry.tier);
     entry.backup = backup.unwrap_or(entry.backup);
+    entry.every = terms.every.map_or(entry.every, |most| most.0);
+    if let Some(builders) = builders {
+        entry.builders = if builders == ["any"] { Vec::new() } else { builders };
+    }
+    if let Some(Most(hours)) = hours {
+        entry.hours = hours;
+    }
     entry.check().map_err(|why| Failure::say(Exit::Usage, why))?;
     print(entry);
     Ok(())
@@ -152,7 +159,8 @@ fn question(entry: &Entry, settings: &Settings) -> String {
             ),
         ),
         ("time", wall),
-        ("hours", settings.hours.as_ref().map_or_else(|| "always".to_owned(), ToString::to_string)),
+        ("hours", hours(entry, settings)),
+        ("how often", how_often(entry)),
         ("it learns", "what `talkoot-volunteer doctor` shows of this machine".to_owned()),
         (
             "also",
@@ -176,6 +184,31 @@ fn question(entry: &Entry, settings: &Settings) -> String {
         .chain(lines.iter().map(line))
         .chain([tail.to_owned()])
         .collect()
+}
+
+/// When its tasks are taken, in words.
+fn hours(entry: &Entry, settings: &Settings) -> String {
+    match (&entry.hours, &settings.hours) {
+        (None, None) => "always".to_owned(),
+        (Some(hours), None) | (None, Some(hours)) => hours.to_string(),
+        (Some(own), Some(all)) => format!("{own}, as far as this machine works then: {all}"),
+    }
+}
+
+/// Of which builders how many tasks are taken, in words.
+fn how_often(entry: &Entry) -> String {
+    let builders = if entry.builders.is_empty() {
+        "each of its builders".to_owned()
+    } else {
+        format!("of its builders {} alone", entry.builders.join(", "))
+    };
+    match entry.every {
+        None => format!("{builders}, as often as there is work"),
+        Some(every) => {
+            let every = humantime::format_duration(every.0);
+            format!("{builders}, and of each at most one task every {every}")
+        }
+    }
 }
 
 /// The key in groups that people can compare.
@@ -208,7 +241,13 @@ fn print(entry: &Entry) {
         entry.max_disk.map(|it| format!("max {} of disk", format_bytes(it.0))),
         entry.max_cores.map(|it| format!("max {it} cores")),
     ];
-    let standing: Vec<_> = [weight, tier, backup].into_iter().chain(most).flatten().collect();
+    let when = [
+        entry.every.map(|it| format!("every {}", humantime::format_duration(it.0))),
+        (!entry.builders.is_empty()).then(|| format!("builders {}", entry.builders.join(", "))),
+        entry.hours.as_ref().map(|it| format!("hours {it}")),
+    ];
+    let standing = [weight, tier, backup].into_iter().chain(most).chain(when);
+    let standing: Vec<_> = standing.flatten().collect();
     let (runtimes, standing) = (runtimes.join(", "), standing.join(", "));
     outln!("{}  {name}  may use: {runtimes}; {standing}", entry.key);
 }

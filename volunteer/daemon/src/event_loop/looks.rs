@@ -81,11 +81,15 @@ impl EventLoop {
     fn keep_hours(&mut self) {
         let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
         let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
-        if self.hold.replace((works, uses)) == Some((works, uses)) {
+        let told = (works, uses, self.pins.off_hours());
+        if self.hold.as_ref() == Some(&told) {
             return;
         }
+        let off_hours = told.2.clone();
+        self.hold = Some(told);
         self.handle(if works { Input::OnDuty } else { Input::OffDuty });
         self.handle(Input::Quiet((!uses).then_some(Quiet::Hours)));
+        self.handle(Input::OffHours(off_hours));
     }
 
     fn take_pins(&mut self) {
@@ -94,6 +98,8 @@ impl EventLoop {
                 tracing::info!(projects = pins.projects.len(), "trusted projects read again");
                 self.pins = pins;
                 self.dial();
+                // Of what is new nothing is taken outside of its hours.
+                self.keep_hours();
                 self.handle(Input::Pins(self.pins.for_core()));
             }
             Err(failure) => {

@@ -247,6 +247,39 @@ fn projects_are_added_listed_and_removed() {
 }
 
 #[test]
+fn when_a_project_has_work_is_bounded_and_freed_by_the_owner() {
+    let directory = with_config("hours = \"18:00-24:00\"");
+    let uri = format!("talkoot:{}", project());
+    let add = ["project", "add", &uri, "--every", "24h", "--hours", "22:00-06:00"];
+    let added = run(directory.path(), &add);
+    let asked = String::from_utf8_lossy(&added.stderr);
+    let hours = "hours      22:00-06:00, as far as this machine works then: 18:00-24:00";
+    let often = "how often  each of its builders, and of each at most one task every 1day";
+    assert!(asked.contains(hours) && asked.contains(often), "{asked}");
+
+    let set =
+        |what: &str, value: &str| run(directory.path(), &["project", "set", &uri, what, value]);
+    assert!(set("--builders", "nightly,release").status.success());
+    let week = r#"{ weekend = "always", monday = ["01:00-02:00", "22:00-06:00"] }"#;
+    assert!(set("--hours", week).status.success());
+    check_fails(&set("--hours", "late"), 2, "is not hours of the day");
+    check_fails(&set("--every", "0s"), 2, "`every` is 1s to 366d");
+    let list = run(directory.path(), &["project", "list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let expected = "every 1day, builders nightly, release, hours mon 01:00-02:00 22:00-06:00, \
+                    sat-sun always";
+    assert!(list.contains(expected), "{list}");
+
+    for what in ["--every", "--builders", "--hours"] {
+        assert!(set(what, "any").status.success(), "{what}");
+    }
+    let list = run(directory.path(), &["project", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    let bounds = ["every", "builders", "hours"].map(|what| list[0].get(what).cloned());
+    assert_eq!(bounds, [None, None, None]);
+}
+
+#[test]
 fn a_project_is_removed_by_the_owners_own_name_if_only_one_has_it() {
     let directory = with_config("");
     let other = SecretKey::from_seed(&[4; 32]).public();
