@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use capability::StatementId;
+use capability::statements::JobResult;
+use capability::{StatementId, Verified};
 use mesh_core::{
-    Answer, Ask, Pass, ReconcileAnswer, ReconcileAsk, decode_answers, decode_bundles,
-    encode_answers, encode_bundles,
+    Answer, Ask, ParcelPart, ParcelReader, Pass, ReconcileAnswer, ReconcileAsk, decode_answers,
+    decode_bundles, encode_answers, encode_bundles,
 };
 
 use crate::statements::Gullible;
@@ -73,6 +74,39 @@ pub fn blob_header(data: &[u8]) {
     if let Ok(answer) = wire::Answer::decode(data) {
         assert_eq!(wire::Answer::decode(&answer.encode()), Ok(answer));
     }
+}
+
+/// Parcels read the same in whatever pieces they come, and hold what they name.
+pub fn parcel(data: &[u8]) {
+    let whole = read_parcel(data, data.len().max(1));
+    assert_eq!(read_parcel(data, 7), whole);
+    if let Ok((statements, content)) = whole {
+        assert!(content <= data.len() && statements <= data.len(), "nothing is made of nothing");
+    }
+}
+
+/// How many statements and bytes of blobs there are in a parcel that comes in such pieces.
+fn read_parcel(data: &[u8], piece: usize) -> Result<(usize, usize), String> {
+    let (mut reader, mut statements, mut content) = (ParcelReader::new(), 0, 0);
+    for piece in data.chunks(piece) {
+        reader.push(piece);
+        while let Some(part) = reader.next_part().map_err(|error| error.to_string())? {
+            match part {
+                ParcelPart::Statements(list) => {
+                    statements += list.len();
+                    for envelope in list {
+                        let result = Verified::<JobResult>::check(&envelope, &Gullible);
+                        let blobs = result.iter().flat_map(|result| result.blobs());
+                        blobs.for_each(|(hash, size)| reader.expect(hash, size));
+                    }
+                }
+                ParcelPart::Bytes(bytes) => content += bytes.len(),
+                ParcelPart::Blob { .. } | ParcelPart::BlobEnd | ParcelPart::End => {}
+            }
+        }
+    }
+    reader.finish().map_err(|error| error.to_string())?;
+    Ok((statements, content))
 }
 
 /// Some ids, others for other input.

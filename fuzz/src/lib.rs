@@ -11,7 +11,7 @@ mod secrets;
 mod statements;
 mod texts;
 
-pub use calls::{blob_header, call, custody, reconcile};
+pub use calls::{blob_header, call, custody, parcel, reconcile};
 pub use proxies::proxy_request;
 pub use secrets::{encrypted, report};
 pub use statements::{matching, payload, statement};
@@ -21,13 +21,14 @@ pub use texts::{job_file, text};
 pub type Law = fn(&[u8]);
 
 /// Every law, by the name of its target and of its folder in `corpus`.
-pub const LAWS: [(&str, Law); 12] = [
+pub const LAWS: [(&str, Law); 13] = [
     ("blob_header", blob_header),
     ("call", call),
     ("custody", custody),
     ("encrypted", encrypted),
     ("job_file", job_file),
     ("matching", matching),
+    ("parcel", parcel),
     ("payload", payload),
     ("proxy_request", proxy_request),
     ("reconcile", reconcile),

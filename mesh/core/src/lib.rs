@@ -14,6 +14,7 @@ mod gossip;
 mod key_change;
 mod listing;
 mod message;
+mod parcel;
 mod pass;
 mod random;
 mod reconcile;
@@ -49,6 +50,10 @@ pub use message::{
     MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_A_PUBLICATION, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS,
     MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, MessageError,
     Offered, Published, Refusal, StoppedTask, Wants,
+};
+pub use parcel::{
+    MAX_STATEMENTS_A_PARCEL, MAX_STATEMENTS_A_PART, PARCEL_HEAD, ParcelError, ParcelPart,
+    ParcelReader, parcel_blob, parcel_end, parcel_lists, parcel_statements,
 };
 pub use pass::{MAX_COLLECTED, Pass, PassError};
 pub use random::{Patience, Random};
