@@ -9,6 +9,7 @@ mod channelling;
 mod forgetting;
 mod learning;
 mod leaving;
+mod lending;
 mod linking;
 mod lists;
 mod obeying;

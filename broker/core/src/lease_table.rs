@@ -19,7 +19,7 @@ use capability::statements::{
 use capability::{
     Envelope, Payload, ProjectKey, PublicKey, Signer, StatementId, Timestamp, Verified, encode_cbor,
 };
-use mesh_core::{Mono, Now, Refusal, StoppedTask, Write};
+use mesh_core::{Loan, Mono, Now, Refusal, StoppedTask, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::Claims;
@@ -276,7 +276,6 @@ impl LeaseTable {
         if tasks.is_empty() {
             return Err(Refusal::NoTask);
         }
-        let term_ms = u64::try_from(LEASE_TERM.as_millis()).unwrap_or(u64::MAX);
         let deadline = offline_deadline(claim, offer, now);
         let offline =
             pool.room_offline().min(MAX_OFFLINE_A_VOLUNTEER.saturating_sub(of_volunteer.offline));
@@ -287,13 +286,70 @@ impl LeaseTable {
             volunteer,
             runtime: claim.runtime.clone(),
             granted: now.wall,
-            term_ms,
+            term_ms: term_ms(),
             deadline: deadline.filter(|_| number < offline),
             expires: offer.expires(),
         };
-        // S51 and S93 are all that a lease can break, and both times are ours; it has some hundred
-        // bytes.
         let leases = tasks.into_iter().enumerate().map(lease).collect();
+        let (leases, writes) = self.sign_and_hold(leases, owner, signer, now);
+        self.claims.remember(claim, leases.iter().map(Verified::id).collect());
+        Ok((leases, writes))
+    }
+
+    /// Offline leases of `offer` for the volunteer of `loan`: those that it has, and of as many more open
+    /// tasks as it lacks. The parent has checked that it may.
+    pub(crate) fn lend(
+        &mut self,
+        loan: &Loan,
+        offer: &Verified<Offer>,
+        signer: &dyn Signer,
+        now: Now,
+    ) -> Result<(Vec<Verified<Lease>>, Vec<Write>), Refusal> {
+        let volunteer = loan.volunteer;
+        let Some(pool) = self.pools.get(&loan.offer) else { return Err(Refusal::UnknownOffer) };
+        let mut lent: Vec<_> = pool.lent(volunteer, &loan.runtime).cloned().collect();
+        lent.truncate(loan.count.into());
+        let of_volunteer = self.by_volunteer.get(&volunteer).copied().unwrap_or_default();
+        let room = MAX_LEASES_A_VOLUNTEER
+            .saturating_sub(of_volunteer.leases)
+            .min(MAX_OFFLINE_A_VOLUNTEER.saturating_sub(of_volunteer.offline))
+            .min(MAX_LEASES.saturating_sub(self.leases));
+        let lacking = usize::from(loan.count) - lent.len();
+        if room == 0 && lacking > 0 && lent.is_empty() {
+            return Err(Refusal::Full("too many live leases of that volunteer".to_owned()));
+        }
+        let holder = Holder { volunteer, owner: None };
+        let tasks = pool.open_for(holder, lacking.min(room), now.mono);
+        if tasks.is_empty() && lent.is_empty() {
+            return Err(Refusal::NoTask);
+        }
+        let lease = |(task, replica)| Lease {
+            project: offer.project,
+            task: TaskId { offer: loan.offer, task, replica },
+            epoch: loan.epoch,
+            volunteer,
+            runtime: loan.runtime.clone(),
+            granted: now.wall,
+            term_ms: term_ms(),
+            deadline: Some(loan.until),
+            expires: offer.expires(),
+        };
+        let leases = tasks.into_iter().map(lease).collect();
+        let (leases, writes) = self.sign_and_hold(leases, None, signer, now);
+        lent.extend(leases);
+        Ok((lent, writes))
+    }
+
+    /// Signs `leases` together; they are live from now on.
+    fn sign_and_hold(
+        &mut self,
+        leases: Vec<Lease>,
+        owner: Option<PublicKey>,
+        signer: &dyn Signer,
+        now: Now,
+    ) -> (Vec<Verified<Lease>>, Vec<Write>) {
+        // S51 and S93 are all that a lease can break, and the times are ours or were looked at; it has some
+        // hundred bytes.
         let leases = Verified::sign_batch(leases, signer);
         let mut writes = Vec::with_capacity(leases.len());
         for lease in &leases {
@@ -301,8 +357,7 @@ impl LeaseTable {
             writes.push(Write::put(record::slot(lease.task), encode_cbor(&record)));
             self.hold(lease.task, lease.clone(), owner, now);
         }
-        self.claims.remember(claim, leases.iter().map(Verified::id).collect());
-        Ok((leases, writes))
+        (leases, writes)
     }
 
     /// Keeps or gives back the leases that `renewal` names; gives those that are not its signer's
@@ -648,6 +703,10 @@ impl RestoredSlot {
             Self::Returned { holder, .. } | Self::Done { holder } => *holder,
         }
     }
+}
+
+fn term_ms() -> u64 {
+    u64::try_from(LEASE_TERM.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// When an offline lease of `offer` that is granted `now` ends; none if the claim wants no such one,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::{Lease, Offer, TaskId};
-use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
+use capability::{ProjectKey, PublicKey, Runtime, StatementId, Timestamp, Verified};
 use mesh_core::Mono;
 use serde::Serialize;
 
@@ -184,6 +184,22 @@ impl Pool {
             Taken::Leased(held) => Some(held),
             _ => None,
         }
+    }
+
+    /// The offline leases that `volunteer` has here in `runtime`, in the order of the tasks.
+    pub(crate) fn lent(
+        &self,
+        volunteer: PublicKey,
+        runtime: &Runtime,
+    ) -> impl Iterator<Item = &Verified<Lease>> {
+        let held = self.taken.values().filter_map(|taken| match taken {
+            Taken::Leased(held) => Some(&held.lease),
+            Taken::Returned { .. } | Taken::Done { .. } => None,
+        });
+        let is_lent = move |lease: &&Verified<Lease>| {
+            lease.volunteer == volunteer && lease.deadline.is_some() && lease.runtime == *runtime
+        };
+        held.filter(is_lent)
     }
 
     /// How long one volunteer may hold a lease, however often it renews it.

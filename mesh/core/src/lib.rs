@@ -46,7 +46,7 @@ pub use key_change::{
 };
 pub use listing::{Listing, NotTaken, draw};
 pub use message::{
-    Answer, Ask, JobNeeds, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
+    Answer, Ask, JobNeeds, Loan, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
     MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_A_PUBLICATION, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS,
     MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, MessageError,
     Offered, Published, Refusal, StoppedTask, Wants,

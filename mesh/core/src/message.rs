@@ -12,7 +12,7 @@ use capability::statements::{
 };
 use capability::{
     CborError, Explanation, ProjectKey, PublicKey, Requirements, Resources, Runtime,
-    StatementError, StatementId, Verified,
+    StatementError, StatementId, Timestamp, Verified,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -113,6 +113,8 @@ pub enum Ask {
         /// The class.
         class: Class,
     },
+    /// A master asks its home for tasks that are carried to a volunteer as a file (C15).
+    Lend(Loan),
     /// Who these projects are, as far as the broker knows: volunteers need a project's checks before
     /// its first offer, which may require what they find.
     Registrations {
@@ -165,6 +167,24 @@ pub struct Wants {
     /// How many milliseconds it waits for such an offer; absent: as long as a proxy between would let it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
+}
+
+/// Tasks that a master has lent to a volunteer without a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Loan {
+    /// Of which offer, which the asker has signed.
+    pub offer: StatementId,
+    /// The epoch whose home is asked.
+    pub epoch: u64,
+    /// To whom.
+    pub volunteer: PublicKey,
+    /// In which runtime they will run.
+    pub runtime: Runtime,
+    /// How many tasks in all, those that it has already included; 1 to 256.
+    pub count: u16,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// What a job needs.

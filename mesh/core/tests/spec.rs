@@ -6,8 +6,8 @@ use std::path::Path;
 
 use capability::statements::{
     Ad, Blob, BrokerCard, Claim, Class, Credit, Delegation, Home, Intent, JobResult, Lease,
-    ListedBroker, Network, Offer, Ownership, Package, Permissions, Receipt, Registration, Renewal,
-    Revocation, Succession, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
+    ListedBroker, MAX_TASKS_A_CLAIM, Network, Offer, Ownership, Package, Permissions, Receipt,
+    Registration, Renewal, Revocation, Succession, TaskId, USUAL_PRIORITY, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, Capabilities, Clause, Ed25519, Encapsulated, EncryptionKey, Envelope, Explanation,
@@ -20,7 +20,7 @@ use cddl_cat::context::BasicContext;
 use cddl_cat::flatten::flatten_from_str;
 use mesh_core::{
     Answer, Ask, Bundle, Cargo, Carries, ChannelAnswer, ChannelKey, ChannelMessage, ChannelOpen,
-    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, MAX_BROKERS_AN_ANSWER,
+    ChannelRefusal, FlowId, HandoverAnswer, JobNeeds, KeyChange, Loan, MAX_BROKERS_AN_ANSWER,
     MAX_BUNDLES_A_FRAME, MAX_CLAIMS_AN_ASK, MAX_COLLECTED, MAX_DATA_BYTES, MAX_FRAME_BYTES,
     MAX_HOPS, MAX_KEYS_AN_ASK, MAX_OFFERS_A_PUBLICATION, MAX_OTHER_BROKERS,
     MAX_REGISTRATIONS_AN_ANSWER, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK, Offered, Pass,
@@ -65,6 +65,14 @@ fn asks_are_as_specified_and_come_back() {
         Ask::Explain(JobNeeds::Requirements(requirements())),
         Ask::Ad { volunteer: volunteer() },
         Ask::Ads { class },
+        Ask::Lend(Loan {
+            offer: offer().id(),
+            epoch: u64::MAX - 1,
+            volunteer: volunteer(),
+            runtime: Runtime::Wasm,
+            count: MAX_TASKS_A_CLAIM,
+            until: EXPIRES,
+        }),
         Ask::Registrations { projects: vec![key(1).public().into(); 15] },
         Ask::Declare { change: revocation() },
         Ask::Declare { change: succession() },

@@ -90,6 +90,10 @@ impl Broker {
                 let ads = if may_know { self.ads.in_class(&class) } else { Vec::new() };
                 self.reply(reply, Answer::Ads(ads));
             }
+            Ask::Lend(loan) => match self.lend(from, &loan, now) {
+                Ok(leases) => self.acknowledge(reply, Answer::Leases(leases)),
+                Err(refusal) => self.refuse(reply, refusal),
+            },
             Ask::Registrations { projects } => {
                 let known = projects.iter().filter_map(|project| self.book.registration(*project));
                 let known = known.take(MAX_REGISTRATIONS_AN_ANSWER).cloned().collect();
@@ -451,7 +455,7 @@ impl Broker {
     }
 
     /// A volunteer whose key is void gets nothing: whoever stole it would.
-    fn may_work(&self, volunteer: PublicKey) -> Result<(), Refusal> {
+    pub(super) fn may_work(&self, volunteer: PublicKey) -> Result<(), Refusal> {
         self.is_welcome(volunteer)?;
         let void = self.book.keys().is_void(volunteer);
         if void { Err(invalid("this volunteer's key was revoked")) } else { Ok(()) }
@@ -488,7 +492,7 @@ impl Broker {
     }
 
     /// The offer, if this broker is its home in `epoch`, and remembers it.
-    fn granted_offer(
+    pub(super) fn granted_offer(
         &self,
         offer: StatementId,
         epoch: u64,
@@ -551,6 +555,6 @@ fn or_refused(answer: Result<Answer, Refusal>) -> Answer {
     answer.unwrap_or_else(Answer::Refused)
 }
 
-fn invalid(why: impl ToString) -> Refusal {
+pub(super) fn invalid(why: impl ToString) -> Refusal {
     Refusal::Invalid(why.to_string())
 }

@@ -116,7 +116,7 @@ impl Broker {
 /// Whether whoever asks that should ask another broker, when this one leaves.
 pub(super) fn is_new_work(ask: &Ask, me: PublicKey) -> bool {
     match ask {
-        Ask::Advertise { .. } | Ask::Pull { .. } | Ask::Publish { .. } => true,
+        Ask::Advertise { .. } | Ask::Pull { .. } | Ask::Publish { .. } | Ask::Lend(_) => true,
         Ask::Claim { home, .. } => *home == me,
         _ => false,
     }

@@ -3,6 +3,7 @@
 mod cost;
 mod custody;
 mod leases;
+mod lending;
 mod mesh;
 mod offline;
 mod publication;

@@ -8,7 +8,7 @@ use capability::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, Ask, JobNeeds, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
+    Answer, Ask, JobNeeds, Loan, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
     MAX_FRAME_BYTES, MAX_OFFERS_A_PUBLICATION, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS,
     MAX_REGISTRATIONS_AN_ANSWER, MAX_SETTLED_RANGES, MAX_STOPPED_AN_ANSWER, MAX_WITHDRAWALS_AN_ASK,
     MessageError, Offered, Published, Refusal, StoppedTask, Wants,
@@ -49,6 +49,7 @@ enum WireAsk {
     Ads {
         class: Class,
     },
+    Lend(Loan),
     Registrations {
         projects: Vec<ProjectKey>,
     },
@@ -149,6 +150,7 @@ impl Ask {
             Self::Explain(needs) => WireAsk::Explain(needs),
             Self::Ad { volunteer } => WireAsk::Ad { volunteer },
             Self::Ads { class } => WireAsk::Ads { class },
+            Self::Lend(loan) => WireAsk::Lend(loan),
             Self::Registrations { projects } => WireAsk::Registrations { projects },
             Self::Stopped { project } => WireAsk::Stopped { project },
             Self::Declare { change } => WireAsk::Declare { change: change.envelope().clone() },
@@ -200,6 +202,10 @@ impl Ask {
             }
             WireAsk::Ad { volunteer } => Self::Ad { volunteer },
             WireAsk::Ads { class } => Self::Ads { class },
+            WireAsk::Lend(loan) => {
+                some_of("tasks", loan.count.into(), MAX_TASKS_A_CLAIM.into())?;
+                Self::Lend(loan)
+            }
             WireAsk::Registrations { projects } => {
                 bounded("projects", projects.len(), MAX_REGISTRATIONS_AN_ANSWER)?;
                 Self::Registrations { projects }
