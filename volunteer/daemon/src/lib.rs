@@ -26,6 +26,7 @@ mod news;
 mod ownership;
 mod page;
 mod pins;
+mod private_directory;
 mod probing;
 mod receipts;
 mod reload;

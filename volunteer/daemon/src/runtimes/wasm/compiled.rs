@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime};
 
 use blake3::{Hash, Hasher};
 
+use crate::private_directory;
+
 /// Bytes that all entries take together, at most: some hundred modules of the size that compilers
 /// make. Those in use count, but stay.
 pub const BOUND: u64 = 256 << 20;
@@ -80,7 +82,7 @@ impl CompiledModules {
     /// # Errors
     /// If the directory cannot be made or listed, or is somebody else's.
     pub fn open(directory: &Path, bound: u64) -> io::Result<Self> {
-        make_private(directory)?;
+        private_directory::make(directory)?;
         let mut found = Vec::new();
         for file in std::fs::read_dir(directory)? {
             let file = file?;
@@ -225,30 +227,6 @@ fn is_left_over(file: &DirEntry) -> bool {
     let modified = file.metadata().and_then(|found| found.modified()).ok();
     let age = modified.and_then(|modified| modified.elapsed().ok());
     temporary && age.is_some_and(|age| age > LONGEST_WRITE)
-}
-
-/// Root may be shown a directory that is a user's, or a link of that user to any other.
-#[cfg(unix)]
-fn make_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    const ROOT: u32 = 0;
-    let own = rustix::process::geteuid().as_raw();
-    let parent = directory.parent().unwrap_or(directory);
-    for (path, owners) in [(parent, [own, ROOT]), (directory, [own, own])] {
-        let found = path.symlink_metadata()?;
-        if !found.is_dir() || !owners.contains(&found.uid()) {
-            let what = format!("{} is no directory of this user", path.display());
-            return Err(io::Error::other(what));
-        }
-    }
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
-}
-
-/// Elsewhere it is as private as the user's other files.
-#[cfg(not(unix))]
-fn make_private(directory: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(directory)
 }
 
 #[cfg(unix)]
