@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use volunteer_sandbox::{Ending, Helper, Sandbox, Spec};
+use volunteer_sandbox::{Cgroups, Ending, Helper, Sandbox, Spec};
 
 use crate::figures::machine;
 use crate::programs::{Common, Programs};
@@ -29,7 +29,10 @@ pub struct SandboxArgs {
 pub fn run(args: &SandboxArgs) -> Result<()> {
     ensure!(args.runs > 0, "no runs, no figures");
     let programs = Programs::make(&args.common)?;
-    let sandbox = Sandbox::new(Helper { exe: programs.path(Helper::NAME) });
+    let mut sandbox = Sandbox::new(Helper { exe: programs.path(Helper::NAME) });
+    if let Ok(groups) = Cgroups::find() {
+        sandbox = sandbox.in_groups(groups);
+    }
     let work = programs.directory().join("work");
     std::fs::create_dir(&work)?;
     let spec = Spec::new(vec!["true".to_owned()], work.clone());

@@ -7,6 +7,9 @@
 //! breaks a limit. Then init kills all that is left, reports, and exits; with it the kernel removes the namespaces,
 //! so neither a process nor a mount stays behind.
 //!
+//! Where a directory of cgroup v2 is the daemon's own, init and all that comes of it are in a control group of the step's
+//! ([`Cgroups`]): it is frozen for a pause, killed in the end, and held to limits by what controllers there are.
+//!
 //! Death travels downwards. The helper dies with the thread that started it, init with the helper, the job with init;
 //! and each of them also reads the end of a pipe from above, since a death signal is lost when credentials change.
 //!
@@ -28,6 +31,12 @@ mod self_test;
 mod spec;
 
 #[cfg(target_os = "linux")]
+mod cgroups;
+#[cfg(not(target_os = "linux"))]
+#[path = "cgroups_elsewhere.rs"]
+mod cgroups;
+
+#[cfg(target_os = "linux")]
 mod hostile;
 #[cfg(target_os = "linux")]
 mod processes;
@@ -44,6 +53,7 @@ pub mod helper;
 
 pub use affinity::{processors, stay_on};
 pub use beneath::open_beneath;
+pub use cgroups::{Cgroups, NoCgroups};
 pub use collect::{CollectCaps, CollectError, Collected, Collection, Refused, collect};
 pub use disk_use::takes_more_than;
 pub use give_tree::give_tree;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::cgroups::{Cgroups, Group};
 use crate::outcome::{Ending, Outcome};
 use crate::spec::{Spec, SpecError};
 
@@ -47,6 +48,7 @@ pub type Observer = Box<dyn FnMut(&[u8]) + Send>;
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     helper: Helper,
+    groups: Option<Cgroups>,
 }
 
 /// Why a step could not even be attempted.
@@ -70,15 +72,33 @@ pub enum StartError {
         /// The cause.
         source: io::Error,
     },
+    /// No control group could be made for it.
+    #[error("cannot make a control group")]
+    Group(#[source] io::Error),
     /// This system has no sandbox.
     #[error("there is no sandbox on this system")]
     Unavailable,
 }
 
 impl Sandbox {
-    /// A sandbox whose steps run under `helper`.
+    /// A sandbox whose steps run under `helper`, and are paused by signals.
     pub fn new(helper: Helper) -> Self {
-        Self { helper }
+        Self { helper, groups: None }
+    }
+
+    /// The same, with a control group for each step, by which it is paused.
+    pub fn in_groups(self, groups: Cgroups) -> Self {
+        Self { groups: Some(groups), ..self }
+    }
+
+    /// What its helper is.
+    pub fn helper(&self) -> &Helper {
+        &self.helper
+    }
+
+    /// Below what each step has a control group, if it has.
+    pub fn groups(&self) -> Option<&Cgroups> {
+        self.groups.as_ref()
     }
 
     /// Starts `spec`, and answers once its helper has been started. Live output goes to `observer`.
@@ -86,7 +106,7 @@ impl Sandbox {
     /// Blocks for the milliseconds that starting a process takes. Safe to call from any thread.
     pub fn start(&self, spec: &Spec, observer: Option<Observer>) -> Result<Running, StartError> {
         spec.validate()?;
-        imp::start(&self.helper, spec, observer)
+        imp::start(self, spec, observer)
     }
 
     /// Starts `spec` and waits for its end.
@@ -142,6 +162,10 @@ pub struct Handle {
 struct State {
     /// What init listens to. Closing it ends the step.
     control: Option<std::process::ChildStdin>,
+    /// Init and the job are in it, if there are control groups.
+    group: Option<Group>,
+    /// Whether it stands still by its group.
+    frozen: bool,
     paused_since: Option<Instant>,
     paused: Duration,
     killed: bool,
@@ -152,13 +176,13 @@ impl Handle {
     pub fn kill(&self) {
         let mut state = self.lock();
         state.killed = true;
-        state.control = None;
+        state.end();
     }
 
     /// Stops all its processes where they are. The clock of its wall time stands still meanwhile.
     pub fn pause(&self) {
         let mut state = self.lock();
-        if state.paused_since.is_none() && state.ask(imp::PAUSE) {
+        if state.paused_since.is_none() && (state.freeze() || state.ask(&[imp::PAUSE])) {
             state.paused_since = Some(Instant::now());
         }
     }
@@ -167,8 +191,13 @@ impl Handle {
     pub fn resume(&self) {
         let mut state = self.lock();
         if let Some(since) = state.paused_since.take() {
-            state.paused += since.elapsed();
-            state.ask(imp::RESUME);
+            let stood_still = since.elapsed();
+            state.paused += stood_still;
+            if state.frozen {
+                state.thaw(stood_still);
+            } else {
+                state.ask(&[imp::RESUME]);
+            }
         }
     }
 
@@ -180,9 +209,39 @@ impl Handle {
 
 impl State {
     /// Answers whether init will hear.
-    fn ask(&mut self, request: u8) -> bool {
+    fn ask(&mut self, request: &[u8]) -> bool {
         use io::Write;
-        self.control.as_mut().is_some_and(|control| control.write_all(&[request]).is_ok())
+        self.control.as_mut().is_some_and(|control| control.write_all(request).is_ok())
+    }
+
+    /// Answers whether init and the job stand still, or will in some milliseconds. Nobody in there knows.
+    fn freeze(&mut self) -> bool {
+        let group = self.group.as_ref().filter(|_| self.control.is_some());
+        self.frozen = group.is_some_and(|group| group.freeze().is_ok());
+        self.frozen
+    }
+
+    /// Init, which did not see the time go by, must hear of it before it looks at the clock again.
+    fn thaw(&mut self, stood_still: Duration) {
+        let milliseconds = u64::try_from(stood_still.as_millis()).unwrap_or(u64::MAX);
+        let told = [&[imp::FROZEN][..], &milliseconds.to_be_bytes()].concat();
+        self.ask(&told);
+        self.let_go();
+    }
+
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.frozen)
+            && let Some(group) = &self.group
+        {
+            // Fails only if there is no such group any more. Should it not, the end kills those who still stand.
+            let _ = group.thaw();
+        }
+    }
+
+    /// Has init end the step, which it cannot while it is frozen.
+    fn end(&mut self) {
+        self.control = None;
+        self.let_go();
     }
 
     fn paused(&self) -> Duration {
@@ -196,12 +255,13 @@ mod imp;
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{Helper, Observer, Running, Spec, StartError};
+    use super::{Observer, Running, Sandbox, Spec, StartError};
 
+    pub const FROZEN: u8 = b'f';
     pub const PAUSE: u8 = b'p';
     pub const RESUME: u8 = b'r';
 
-    pub fn start(_: &Helper, _: &Spec, _: Option<Observer>) -> Result<Running, StartError> {
+    pub fn start(_: &Sandbox, _: &Spec, _: Option<Observer>) -> Result<Running, StartError> {
         Err(StartError::Unavailable)
     }
 }

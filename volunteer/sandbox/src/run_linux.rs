@@ -1,5 +1,6 @@
 //! The thread of a step.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
@@ -10,20 +11,24 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub(super) use crate::helper::{PAUSE, RESUME};
+use crate::cgroups::Group;
+pub(super) use crate::helper::{FROZEN, PAUSE, RESUME};
 use crate::network::NetworkUse;
 use crate::outcome::{Ending, Outcome, Report};
-use crate::spec::{MAX_SPEC_BYTES, Spec};
+use crate::spec::{MAX_SPEC_BYTES, Order, Spec};
 
-use super::{Handle, Helper, Observer, Running, StartError, State};
+use super::{Handle, Helper, Observer, Running, Sandbox, StartError, State};
 
 /// Starts the step on a thread of its own.
 pub fn start(
-    helper: &Helper,
+    sandbox: &Sandbox,
     spec: &Spec,
     observer: Option<Observer>,
 ) -> Result<Running, StartError> {
-    let message = encode(spec)?;
+    let group = sandbox.groups.as_ref().map(|groups| groups.begin(&spec.limits));
+    let group = group.transpose().map_err(StartError::Group)?;
+    let message = encode(spec, group.as_ref())?;
+    let helper = &sandbox.helper;
     let cannot = |source| StartError::Spawn { program: helper.exe.clone(), source };
     let (started, starts) = mpsc::channel();
     let (own_helper, limits) = (helper.clone(), spec.limits);
@@ -36,7 +41,14 @@ pub fn start(
             }
         };
         let control = child.stdin.take();
-        let state = State { control, paused_since: None, paused: Duration::ZERO, killed: false };
+        let state = State {
+            control,
+            group,
+            frozen: false,
+            paused_since: None,
+            paused: Duration::ZERO,
+            killed: false,
+        };
         let handle = Handle { state: Arc::new(Mutex::new(state)) };
         hand_over(&handle, &message);
         // The caller waits for this.
@@ -49,9 +61,11 @@ pub fn start(
     Ok(Running { handle, thread: Some(thread) })
 }
 
-fn encode(spec: &Spec) -> Result<Vec<u8>, StartError> {
+fn encode(spec: &Spec, group: Option<&Group>) -> Result<Vec<u8>, StartError> {
     let refused = |reason: String| StartError::Encode { reason };
-    let json = serde_json::to_vec(spec).map_err(|error| refused(error.to_string()))?;
+    let group = group.map(|group| group.path().to_owned());
+    let order = Order { spec: Cow::Borrowed(spec), group };
+    let json = serde_json::to_vec(&order).map_err(|error| refused(error.to_string()))?;
     if json.len() > MAX_SPEC_BYTES {
         return Err(refused(format!("{} bytes long", json.len())));
     }
@@ -89,6 +103,7 @@ struct Listener {
     wall: Duration,
     /// When the step was told to end, if it was.
     ended: Option<Instant>,
+    most_memory: u64,
     most_output: usize,
     output: Vec<u8>,
     truncated: bool,
@@ -118,6 +133,7 @@ impl Listener {
             began: Instant::now(),
             wall: limits.wall,
             ended: None,
+            most_memory: limits.memory,
             most_output: usize::try_from(limits.output).unwrap_or(usize::MAX),
             output: Vec::new(),
             truncated: false,
@@ -150,7 +166,7 @@ impl Listener {
         }
         if kept.len() < piece.len() && !self.truncated {
             self.truncated = true;
-            self.handle.lock().control = None;
+            self.handle.lock().end();
         }
     }
 
@@ -179,13 +195,20 @@ impl Listener {
     fn finish(mut self) -> Outcome {
         // Both its streams are closed: it is ending, if it has not ended.
         let _ = self.child.wait();
-        let (killed, paused) = {
+        let (killed, paused, group) = {
             let mut state = self.handle.lock();
             state.control = None;
-            (state.killed, state.paused())
+            (state.killed, state.paused(), state.group.take())
         };
         let wall = self.began.elapsed().saturating_sub(paused);
-        let report = self.parse_report(wall, killed);
+        let mut report = self.parse_report(wall, killed);
+        if let Some(group) = group.filter(Group::ran_out_of_memory) {
+            // The kernel has killed all of it, init with its report.
+            report.ending = Ending::MemoryExceeded;
+            report.wall = report.wall.max(wall);
+            report.cpu = report.cpu.max(group.cpu());
+            report.memory_peak = report.memory_peak.max(self.most_memory);
+        }
         let network = self.lines().find_map(|line| serde_json::from_slice::<NetworkUse>(line).ok());
         let ending = match report.ending {
             failure @ Ending::SandboxFailed { .. } => failure,

@@ -2,20 +2,24 @@
 
 use std::fmt;
 
-use crate::run::Helper;
+use crate::run::Sandbox;
 
 /// How well native jobs are contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Strength {
-    /// Namespaces, Landlock, seccomp and resource limits hold. Memory is watched by init, not by a cgroup.
+    /// Namespaces, Landlock, seccomp and resource limits hold. Memory is watched by init, a pause is made of signals.
     Native,
+    /// Each step has a control group besides, which is frozen for a pause. [`Cgroups::layers`](crate::Cgroups::layers)
+    /// tells what else it holds.
+    NativeInGroups,
 }
 
 impl fmt::Display for Strength {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Native => formatter.write_str("native"),
+            Self::NativeInGroups => formatter.write_str("native in control groups"),
         }
     }
 }
@@ -28,29 +32,29 @@ pub struct Unavailable {
     pub reason: String,
 }
 
-/// Lets a hostile program loose in a sandbox of `helper`, and answers what strength it met.
+/// Lets a hostile program loose in `sandbox`, and answers what strength it met.
 ///
 /// The whole way is tried, with the helper that jobs will have: asking for single settings of the kernel has proved
 /// misleading. Takes a fraction of a second on a machine at rest, a minute at most. Blocks.
-pub fn self_test(helper: &Helper) -> Result<Strength, Unavailable> {
-    imp::self_test(helper)
+pub fn self_test(sandbox: &Sandbox) -> Result<Strength, Unavailable> {
+    imp::self_test(sandbox)
 }
 
-/// Lets a hostile program loose on the proxy of a permitted network, in a sandbox of `helper`: it must answer, and
+/// Lets a hostile program loose on the proxy of a permitted network, in `sandbox`: it must answer, and
 /// connect nobody with this machine, whatever the job lists. To be tried where [`self_test`] has passed. Blocks as that.
-pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
-    imp::network_self_test(helper)
+pub fn network_self_test(sandbox: &Sandbox) -> Result<(), Unavailable> {
+    imp::network_self_test(sandbox)
 }
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{Helper, Strength, Unavailable};
+    use super::{Sandbox, Strength, Unavailable};
 
-    pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
-        self_test(helper).map(drop)
+    pub fn network_self_test(sandbox: &Sandbox) -> Result<(), Unavailable> {
+        self_test(sandbox).map(drop)
     }
 
-    pub fn self_test(_: &Helper) -> Result<Strength, Unavailable> {
+    pub fn self_test(_: &Sandbox) -> Result<Strength, Unavailable> {
         let reason = format!("it needs Linux, and this is {}", std::env::consts::OS);
         Err(Unavailable { reason })
     }
@@ -64,37 +68,37 @@ mod imp {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::{Helper, Strength, Unavailable};
+    use super::{Sandbox, Strength, Unavailable};
     use crate::affinity;
     use crate::helper::HOSTILE;
     use crate::hostile::{CANARY, HOST_PORT, PROCESSES, PROXIED, VERDICT};
     use crate::network::{Destination, Network};
     use crate::outcome::{Ending, Outcome};
-    use crate::run::Sandbox;
     use crate::spec::{Limits, Spec};
 
-    pub fn self_test(helper: &Helper) -> Result<Strength, Unavailable> {
+    pub fn self_test(sandbox: &Sandbox) -> Result<Strength, Unavailable> {
         check_kernel()?;
         let bait = Bait::lay().map_err(|error| unavailable(format!("cannot prepare: {error}")))?;
-        let spec = hostile_spec(helper, &bait)?;
-        let outcome = Sandbox::new(helper.clone())
+        let spec = hostile_spec(sandbox, &bait)?;
+        let outcome = sandbox
             .run(&spec)
             .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
-        judge(&outcome)
+        judge(&outcome)?;
+        Ok(if sandbox.groups().is_some() { Strength::NativeInGroups } else { Strength::Native })
     }
 
-    pub fn network_self_test(helper: &Helper) -> Result<(), Unavailable> {
+    pub fn network_self_test(sandbox: &Sandbox) -> Result<(), Unavailable> {
         let bait = Bait::lay().map_err(|error| unavailable(format!("cannot prepare: {error}")))?;
-        let mut spec = hostile_spec(helper, &bait)?;
+        let mut spec = hostile_spec(sandbox, &bait)?;
         spec.env.insert(PROXIED.to_owned(), "1".to_owned());
         let port = bait.service.local_addr().map_or(0, |address| address.port());
         let host = "127.0.0.1".to_owned();
         let destinations = vec![Destination { host, below: false, port }];
         spec.permit(Network { destinations, bytes: 1 << 20, down: None, up: None });
-        let outcome = Sandbox::new(helper.clone())
+        let outcome = sandbox
             .run(&spec)
             .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
-        judge(&outcome).map(drop)
+        judge(&outcome)
     }
 
     /// Before Linux 5.14 a limit on processes counted those of the same user outside the sandbox as well.
@@ -123,12 +127,12 @@ mod imp {
         }
     }
 
-    fn hostile_spec(helper: &Helper, bait: &Bait) -> Result<Spec, Unavailable> {
+    fn hostile_spec(sandbox: &Sandbox, bait: &Bait) -> Result<Spec, Unavailable> {
         let program = Path::new("/opt/hostile");
         let work = bait.directory.path().join("work");
         let command = vec![program.display().to_string(), HOSTILE.to_owned()];
         let mut spec = Spec::new(command, work);
-        spec.read_only = vec![(helper.exe.clone(), program.to_owned())];
+        spec.read_only = vec![(sandbox.helper().exe.clone(), program.to_owned())];
         spec.toolchain = false;
         spec.limits = Limits {
             // On a busy machine a job has to wait for its turn.
@@ -148,11 +152,11 @@ mod imp {
         Ok(spec)
     }
 
-    fn judge(outcome: &Outcome) -> Result<Strength, Unavailable> {
+    fn judge(outcome: &Outcome) -> Result<(), Unavailable> {
         let said = String::from_utf8_lossy(&outcome.output);
         match &outcome.ending {
             // The word as well, lest a program that does something else should pass.
-            Ending::Exited { code: 0 } if said.trim() == VERDICT => Ok(Strength::Native),
+            Ending::Exited { code: 0 } if said.trim() == VERDICT => Ok(()),
             Ending::Exited { .. } => {
                 Err(unavailable(format!("the self-test got through: {}", said.trim())))
             }

@@ -1,5 +1,7 @@
 //! What to run, and within which limits.
 
+#[cfg(target_os = "linux")]
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -50,6 +52,16 @@ pub struct Spec {
     pub host_uid: u32,
     /// What it may reach of the network; nothing, if absent. See [`permit`](Self::permit).
     pub network: Option<Network>,
+}
+
+/// What the helper is told.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order<'a> {
+    /// What to run.
+    pub spec: Cow<'a, Spec>,
+    /// The directory of the control group for it.
+    pub group: Option<PathBuf>,
 }
 
 /// The limits of a step, over all its processes together.

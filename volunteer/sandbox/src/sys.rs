@@ -2,7 +2,7 @@
 //! self-test's are free of `unsafe`.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -18,25 +18,39 @@ pub enum Cloned {
     },
 }
 
-/// Clones this process, which must have one thread, into one of each kind of namespace that the sandbox uses.
-pub fn clone_into_namespaces() -> io::Result<Cloned> {
+/// Clones this process, which must have one thread, into one of each kind of namespace that the sandbox uses but that of
+/// control groups, and into the control group `group`.
+pub fn clone_into_namespaces(group: Option<&OwnedFd>) -> io::Result<Cloned> {
     let namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
-    // The kernel's `clone_args`, version 0: flags first, the exit signal fifth, all else zero.
-    let mut arguments = [0_u64; 8];
+        | libc::CLONE_NEWUTS;
+    // The kernel's `clone_args`, version 2: flags first, the exit signal fifth, the group last, all else zero.
+    let mut arguments = [0_u64; 11];
     arguments[0] = u64::from(namespaces.cast_unsigned());
     arguments[4] = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(group) = group {
+        arguments[0] |= CLONE_INTO_CGROUP;
+        arguments[10] = u64::from(group.as_raw_fd().cast_unsigned());
+    }
     #[expect(unsafe_code, reason = "no safe wrapper exists")]
     // SAFETY: without CLONE_VM and a new stack this is a fork. The process has one thread, so that no lock can be
     // left held in the child. The arguments outlive the call, and their size is passed.
     let answer =
         unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
     cloned(answer)
+}
+
+/// Of the kernel's `sched.h`; too wide for the type that the bindings give it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes the control group of this process the top of all that it and its children see of them.
+pub fn hide_control_groups() -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no safe wrapper exists")]
+    // SAFETY: takes a number, and leaves memory and descriptors alone.
+    done(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into())
 }
 
 /// Forks this process, which must have one thread.

@@ -2,15 +2,14 @@
 
 use std::sync::OnceLock;
 
-use volunteer_sandbox::{Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec};
+use volunteer_sandbox::{
+    Cgroups, Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec, self_test,
+};
 
 use super::{Control, Step, StepEnd};
 
-/// What keeps a sandboxed job in, as the ad says it.
-pub const STRENGTH: &str = "namespaces+landlock+seccomp";
-
-/// The same as words, so that jobs can require one.
-pub const LAYERS: [&str; 3] = ["namespaces", "landlock", "seccomp"];
+/// What keeps a job in wherever there is a sandbox, as words that jobs can require.
+const LAYERS: [&str; 3] = ["namespaces", "landlock", "seccomp"];
 
 /// The sandbox, if this machine has one.
 #[derive(Debug)]
@@ -27,6 +26,17 @@ impl Isolation {
     /// The sandbox, after its self-test. The first call blocks for up to a minute.
     pub fn sandbox(&self) -> Result<&Sandbox, String> {
         self.tested.get_or_init(test).as_ref().map_err(Clone::clone)
+    }
+
+    /// What keeps a job in, if there is a sandbox: the fact `sandbox.layers`.
+    pub fn layers(&self) -> Result<Vec<String>, String> {
+        let groups = self.sandbox()?.groups().map(Cgroups::layers);
+        Ok(LAYERS.map(str::to_owned).into_iter().chain(groups.into_iter().flatten()).collect())
+    }
+
+    /// The same as the ad says it.
+    pub fn strength(&self) -> Result<String, String> {
+        Ok(self.layers()?.join("+"))
     }
 
     /// Starts `spec` in it; `observer` is told what it writes.
@@ -49,8 +59,19 @@ impl Isolation {
 
 fn test() -> Result<Sandbox, String> {
     let helper = Helper::installed().map_err(|error| format!("no sandbox: {error}"))?;
-    volunteer_sandbox::self_test(&helper).map_err(|unavailable| unavailable.to_string())?;
-    Ok(Sandbox::new(helper))
+    let sandbox = Sandbox::new(helper);
+    match Cgroups::find() {
+        Ok(groups) => {
+            let grouped = sandbox.clone().in_groups(groups);
+            match self_test(&grouped) {
+                Ok(_) => return Ok(grouped),
+                Err(reason) => tracing::warn!(%reason, "control groups are of no use here"),
+            }
+        }
+        Err(reason) => tracing::debug!(%reason, "jobs have no control groups"),
+    }
+    self_test(&sandbox).map_err(|unavailable| unavailable.to_string())?;
+    Ok(sandbox)
 }
 
 fn wait(running: Running) -> StepEnd {
@@ -71,15 +92,5 @@ impl Control for Sandboxed {
 
     fn resume(&self) {
         self.0.resume();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn people_and_jobs_are_told_the_same_layers() {
-        assert_eq!(STRENGTH, LAYERS.join("+"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use capability::{Fact, Facts, FactsError, Runtime};
 use volunteer_sandbox::{DEFAULT_HOST_UID, Spec};
 
-use super::isolation::{Isolation, LAYERS, STRENGTH};
+use super::isolation::Isolation;
 use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder, cpu};
 use crate::live::LiveTail;
 use crate::probing::{Probing, Survey};
@@ -32,12 +32,13 @@ impl JobRuntime for Native {
     }
 
     fn self_test(&self) -> Result<String, String> {
-        self.isolation.sandbox().map(|_| STRENGTH.to_owned())
+        self.isolation.strength()
     }
 
     fn measure(&self) -> Result<Measured, String> {
         let survey = self.probing.survey(&self.isolation)?;
-        let facts = facts(&survey).map_err(|error| error.to_string())?;
+        let layers = self.isolation.layers()?;
+        let facts = facts(&survey, &layers).map_err(|error| error.to_string())?;
         // A second probe would find the same system.
         let _ = self.system.set(survey.system().to_owned());
         let Survey { lost, asked, .. } = survey;
@@ -59,10 +60,10 @@ impl JobRuntime for Native {
     }
 }
 
-fn facts(survey: &Survey) -> Result<Facts, FactsError> {
+fn facts(survey: &Survey, layers: &[String]) -> Result<Facts, FactsError> {
     let mut facts = survey.facts()?;
     cpu::state(&mut facts)?;
-    facts.insert("sandbox.layers", LAYERS.into_iter().collect::<Fact>())?;
+    facts.insert("sandbox.layers", layers.iter().map(String::as_str).collect::<Fact>())?;
     facts.insert("network", NO_NETWORK)?;
     Ok(facts)
 }

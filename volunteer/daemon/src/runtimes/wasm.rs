@@ -20,7 +20,7 @@ use volunteer_sandbox::{Ending, Limits};
 use self::compiled::{BOUND, CompiledModules};
 use self::compiling::Compiling;
 use self::errand::Errand;
-use super::isolation::{Isolation, LAYERS, STRENGTH};
+use super::isolation::Isolation;
 use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder};
 use crate::live::LiveTail;
 
@@ -91,10 +91,6 @@ impl Wasm {
         }
     }
 
-    fn has_sandbox(&self) -> bool {
-        self.isolation.sandbox().is_ok()
-    }
-
     /// Runs a guest that does nothing.
     fn try_empty(&self, what: &str, guest: &[u8]) -> Result<(), String> {
         let work =
@@ -129,13 +125,14 @@ impl JobRuntime for Wasm {
         TRIALS.iter().try_for_each(|(what, guest)| self.try_empty(what, guest))?;
         // A second test would find the same.
         let _ = self.engine.set(engine);
-        Ok(if self.has_sandbox() { format!("wasm+{STRENGTH}") } else { BARE_STRENGTH.to_owned() })
+        let sandboxed = self.isolation.strength().map(|strength| format!("wasm+{strength}"));
+        Ok(sandboxed.unwrap_or_else(|_| BARE_STRENGTH.to_owned()))
     }
 
     fn measure(&self) -> Result<Measured, String> {
         let engine = self.engine.get().ok_or("the runner was not asked")?;
-        let layers: &[&str] = if self.has_sandbox() { &LAYERS } else { &["process"] };
-        let facts = engine.facts(layers).map_err(|error| error.to_string())?;
+        let layers = self.isolation.layers().unwrap_or_else(|_| vec!["process".to_owned()]);
+        let facts = engine.facts(&layers).map_err(|error| error.to_string())?;
         Ok(Measured { facts, ..Measured::default() })
     }
 
@@ -167,7 +164,7 @@ impl Engine {
     }
 
     /// What a module finds, behind `layers` beside the engine itself.
-    fn facts(&self, layers: &[&str]) -> Result<Facts, FactsError> {
+    fn facts(&self, layers: &[String]) -> Result<Facts, FactsError> {
         let Self { runner, engine, version, features, .. } = self;
         let texts = [
             ("os", "wasi"),
@@ -185,7 +182,7 @@ impl Engine {
         }
         facts.insert("wasi.versions", WASI.into_iter().collect::<Fact>())?;
         facts.insert("wasm.features", features.iter().map(String::as_str).collect::<Fact>())?;
-        let layers = ["wasm"].iter().chain(layers).copied();
+        let layers = std::iter::once("wasm").chain(layers.iter().map(String::as_str));
         facts.insert("sandbox.layers", layers.collect::<Fact>())?;
         Ok(facts)
     }
@@ -204,7 +201,7 @@ mod tests {
             compatibility: String::new(),
             features: vec!["simd128".to_owned(), "bulk-memory".to_owned()],
         };
-        let facts = engine.facts(&["process"]).expect("within all limits");
+        let facts = engine.facts(&["process".to_owned()]).expect("within all limits");
         assert_eq!(
             facts.get("wasm.features"),
             Some(&["bulk-memory", "simd128"].into_iter().collect())
@@ -239,7 +236,7 @@ mod tests {
             compatibility: String::new(),
             features: Vec::new(),
         };
-        let facts = engine.facts(&["process"]).expect("within all limits");
+        let facts = engine.facts(&["process".to_owned()]).expect("within all limits");
         assert_eq!(facts.get("wasi"), Some(&Fact::from("preview1")));
         let versions = ["preview1", "preview2"].into_iter().collect();
         assert_eq!(facts.get("wasi.versions"), Some(&versions));

@@ -15,7 +15,7 @@ use rustix::process::{
 use super::disk::{DiskWatch, Look};
 use super::memory::{self, MemoryWatch};
 use super::proxy::Line;
-use super::{Attempt, Channels, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
+use super::{Attempt, Channels, FROZEN, Failure, KILL, PAUSE, RESUME, identity, job, report, root};
 use crate::outcome::{Ending, Report};
 use crate::spec::Spec;
 use crate::sys;
@@ -36,6 +36,7 @@ pub fn main(spec: &Spec, channels: Channels, proxy: Option<Line>) -> ! {
 /// From a process that has just been cloned to one that stands in the finished sandbox.
 fn enter(spec: &Spec, supervisor: &OwnedFd, proxy: Option<&Line>) -> Result<(), Failure> {
     sys::reset_signals();
+    sys::hide_control_groups().attempt("make a namespace of control groups")?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // While the helper maps the user: who this is does not change by that, only what it is called.
     let pieces = root::gather(spec)?;
@@ -148,11 +149,14 @@ impl<'a> Watch<'a> {
                     return Ok(Ending::SandboxFailed { reason });
                 }
             }
-            let Some(left) = self.wall.checked_sub(self.clock.elapsed()) else {
-                return Ok(Ending::TimedOut);
-            };
-            if self.nap(self.rest(left)).attempt("listen to the parent")? {
-                return Ok(Ending::Killed);
+            let left = self.wall.checked_sub(self.clock.elapsed());
+            let rest = left.map_or(Duration::ZERO, |left| self.rest(left));
+            match self.nap(rest).attempt("listen to the parent")? {
+                Heard::End => return Ok(Ending::Killed),
+                // There may be more of what the parent has to say about the time.
+                Heard::Request => {}
+                Heard::Nothing if left.is_none() => return Ok(Ending::TimedOut),
+                Heard::Nothing => {}
             }
         }
     }
@@ -201,14 +205,14 @@ impl<'a> Watch<'a> {
                 Some(false) => return Ok(ending),
                 None => {}
             }
-            if self.nap(Duration::ZERO).attempt("listen to the parent")? {
+            if self.nap(Duration::ZERO).attempt("listen to the parent")? == Heard::End {
                 return Ok(Ending::Killed);
             }
         }
     }
 
-    /// Sleeps until something happens, `nap` at most. Answers whether the parent wants an end, or is gone.
-    fn nap(&mut self, nap: Duration) -> io::Result<bool> {
+    /// Sleeps until something happens, `nap` at most.
+    fn nap(&mut self, nap: Duration) -> io::Result<Heard> {
         let mut watched = [
             PollFd::new(&self.control, PollFlags::IN),
             PollFd::new(&self.supervisor, PollFlags::empty()),
@@ -217,21 +221,21 @@ impl<'a> Watch<'a> {
         let timeout = Timespec::try_from(nap).map_err(io::Error::other)?;
         match poll(&mut watched, Some(&timeout)) {
             // Somebody has stopped and continued init.
-            Err(Errno::INTR) => return Ok(false),
+            Err(Errno::INTR) => return Ok(Heard::Nothing),
             result => result?,
         };
         let [asked, orphaned, _] = watched.map(|one| !one.revents().is_empty());
         if orphaned {
-            return Ok(true);
+            return Ok(Heard::End);
         }
-        if asked { self.obey() } else { Ok(false) }
+        if asked { self.obey() } else { Ok(Heard::Nothing) }
     }
 
-    /// Does what the parent asks. Answers whether that is to end.
-    fn obey(&mut self) -> io::Result<bool> {
+    /// Does what the parent asks.
+    fn obey(&mut self) -> io::Result<Heard> {
         let mut request = [0];
         if rustix::io::read(self.control.as_fd(), &mut request)? == 0 {
-            return Ok(true);
+            return Ok(Heard::End);
         }
         match request[0] {
             PAUSE => {
@@ -248,11 +252,27 @@ impl<'a> Watch<'a> {
                 }
                 sys::signal_everyone(Signal::CONT);
             }
-            KILL => return Ok(true),
+            FROZEN => {
+                // Written together with the request, so that they are there.
+                let mut milliseconds = [0; 8];
+                rustix::io::read(self.control.as_fd(), &mut milliseconds)?;
+                self.clock.stood_still(Duration::from_millis(u64::from_be_bytes(milliseconds)));
+            }
+            KILL => return Ok(Heard::End),
             _ => {}
         }
-        Ok(false)
+        Ok(Heard::Request)
     }
+}
+
+/// What the parent has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// Something that has been done.
+    Request,
+    /// That the step is to end. It is the same if the parent is gone.
+    End,
 }
 
 fn ending(status: WaitStatus) -> Ending {
@@ -284,6 +304,12 @@ impl Clock {
     fn pause(&mut self) {
         self.before = self.elapsed();
         self.running_since = None;
+    }
+
+    /// Leaves out a time that has gone by without this process.
+    fn stood_still(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.running_since = self.running_since.map(|since| (since + time).min(now));
     }
 
     fn resume(&mut self) {

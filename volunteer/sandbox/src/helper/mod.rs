@@ -16,14 +16,16 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::hostile;
 use crate::outcome::Report;
-use crate::spec::{MAX_SPEC_BYTES, Spec};
+use crate::spec::{MAX_SPEC_BYTES, Order};
 use crate::sys::{self, Cloned};
 
 use identity::Identity;
@@ -37,6 +39,9 @@ pub(crate) const KILL: u8 = b'k';
 pub(crate) const PAUSE: u8 = b'p';
 /// Lets them go on.
 pub(crate) const RESUME: u8 = b'r';
+/// Says that all of them and init were frozen, for as many milliseconds as the next eight bytes tell, most significant
+/// first.
+pub(crate) const FROZEN: u8 = b'f';
 
 /// Runs the step that standard input describes, and reports to standard error. Never returns inside the sandbox.
 ///
@@ -90,7 +95,8 @@ fn supervise() -> Result<(), Failure> {
     sys::close_inherited().attempt("close inherited descriptors")?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .attempt("tie the helper to its parent")?;
-    let spec = receive().attempt("receive the specification")?;
+    let Order { spec, group } = receive().attempt("receive the specification")?;
+    let group = group.map(open_group).transpose()?;
     let identity = Identity::of_job(&spec);
     identity.prepare(&spec)?;
     let network = spec.network.as_ref();
@@ -101,9 +107,9 @@ fn supervise() -> Result<(), Failure> {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).attempt("open a pipe to init")?;
     let channels = take_channels(supervisor).attempt("take over standard streams")?;
     identity.own_output(&channels)?;
-    match sys::clone_into_namespaces().attempt("create namespaces")? {
+    match sys::clone_into_namespaces(group.as_ref()).attempt("create namespaces")? {
         Cloned::Child => {
-            drop(mapped);
+            drop((mapped, group));
             init::main(&spec, channels, line)
         }
         Cloned::Parent { child } => {
@@ -117,6 +123,13 @@ fn supervise() -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// The directory of a control group, as the kernel wants it of whoever clones into it.
+fn open_group(path: PathBuf) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty())
+        .attempt(format_args!("open the control group {}", path.display()))
 }
 
 /// Maps the job's user for init, waits for its end, and reports for it if it could not.
@@ -155,7 +168,7 @@ fn take_channels(supervisor: OwnedFd) -> io::Result<Channels> {
 }
 
 /// Reads the specification: its length in four bytes, most significant first, and as many bytes of JSON.
-fn receive() -> io::Result<Spec> {
+fn receive() -> io::Result<Order<'static>> {
     // Unbuffered, so that no byte of what follows is taken.
     let mut input = File::from(rustix::io::dup(io::stdin())?);
     let mut length = [0; 4];
@@ -166,9 +179,9 @@ fn receive() -> io::Result<Spec> {
     }
     let mut bytes = vec![0; length];
     input.read_exact(&mut bytes)?;
-    let spec: Spec = serde_json::from_slice(&bytes)?;
-    spec.validate().map_err(io::Error::other)?;
-    Ok(spec)
+    let order: Order<'static> = serde_json::from_slice(&bytes)?;
+    order.spec.validate().map_err(io::Error::other)?;
+    Ok(order)
 }
 
 /// Writes `report` for the parent. If that is gone, there is nobody left to tell.

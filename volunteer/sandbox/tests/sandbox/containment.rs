@@ -1,22 +1,28 @@
 //! What a job must not reach.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use volunteer_sandbox::{Ending, Helper, Strength, self_test};
 
 use crate::support::{
-    Bench, FIXTURE, NOBODY_ELSE, PROGRAMS, SET_USER_ID, alone, fixture, helper, is_root, text,
+    Bench, FIXTURE, NOBODY_ELSE, PROGRAMS, SET_USER_ID, alone, by_signals, fixture, groups, helper,
+    is_root, sandbox, text,
 };
 
 #[test]
 fn the_self_test_passes() {
-    assert_eq!(self_test(&helper()), Ok(Strength::Native));
+    assert_eq!(self_test(&by_signals()), Ok(Strength::Native));
+    if groups().is_some() {
+        assert_eq!(self_test(&sandbox()), Ok(Strength::NativeInGroups));
+    }
 }
 
 #[test]
@@ -45,21 +51,57 @@ fn everything_holds_for_a_caller_without_privileges() {
     let listed = Command::new(&tests).arg("--list").output().unwrap().stdout;
     let all = String::from_utf8(listed).unwrap().matches(": test\n").count();
 
+    let group = DelegatedGroup::to(NOBODY_ELSE);
     let _alone = alone();
-    let output = Command::new(tests)
+    // In a control group that is this user's before it begins.
+    let mut waiting = Command::new("sh")
+        .args(["-c", "read go && exec \"$0\""])
+        .arg(tests)
         .env(PROGRAMS, directory.path())
         .env(SET_USER_ID, of_root)
         .env("TMPDIR", &scratch)
         .current_dir("/")
         .uid(NOBODY_ELSE)
         .gid(NOBODY_ELSE)
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    group.take_in(waiting.id());
+    waiting.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let output = waiting.wait_with_output().unwrap();
 
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let none_skipped = format!("ok. {all} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
     assert!(said.contains(&none_skipped), "{said}");
+}
+
+/// A control group as systemd would give it to a user's service.
+struct DelegatedGroup(PathBuf);
+
+impl DelegatedGroup {
+    fn to(user: u32) -> Self {
+        let name = format!("talkoot-test-{}", std::process::id());
+        let group = Self(groups().expect("for root").base().join(name));
+        fs::create_dir(&group.0).unwrap();
+        for file in ["", "cgroup.procs"] {
+            std::os::unix::fs::chown(group.0.join(file), Some(user), Some(user)).unwrap();
+        }
+        group
+    }
+
+    fn take_in(&self, process: u32) {
+        fs::write(self.0.join("cgroup.procs"), process.to_string()).unwrap();
+    }
+}
+
+impl Drop for DelegatedGroup {
+    fn drop(&mut self) {
+        let removed = fs::remove_dir(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
 }
 
 #[test]

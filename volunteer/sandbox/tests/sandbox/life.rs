@@ -5,9 +5,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use volunteer_sandbox::{Ending, Helper, Sandbox, StartError, self_test};
+use volunteer_sandbox::{Cgroups, Ending, Helper, Sandbox, StartError, self_test};
 
-use crate::support::{Bench, FIXTURE, eventually, fixture, is_running, sandbox, text};
+use crate::support::{
+    Bench, FIXTURE, by_signals, eventually, fixture, groups, groups_of, is_running, sandbox, text,
+};
 use crate::traces::{naps_of, processes_with_mounts_of};
 
 #[test]
@@ -173,15 +175,30 @@ fn nothing_outlives_a_daemon_that_is_killed() {
 
     eventually("the end of all processes", || processes_with_mounts_of(bench.name()).is_empty());
     assert!(!is_running(&word));
+    if let Some(groups) = groups() {
+        assert_eq!(groups_of(daemon.id(), &groups).len(), 1);
+        // As the next daemon does.
+        Cgroups::find().unwrap();
+        assert_eq!(groups_of(daemon.id(), &groups), [""; 0]);
+    }
 }
 
 #[test]
 fn a_paused_step_stands_still_and_its_clock_too() {
+    check_pause(&sandbox());
+}
+
+#[test]
+fn a_pause_by_signals_is_one_too() {
+    check_pause(&by_signals());
+}
+
+fn check_pause(sandbox: &Sandbox) {
     let bench = Bench::new();
     let mut spec = bench.script("while :; do echo x >>ticks; done");
     spec.limits.wall = Duration::from_secs(2);
     let ticks = || fs::metadata(bench.work().join("ticks")).map_or(0, |meta| meta.len());
-    let running = sandbox().start(&spec, None).unwrap();
+    let running = sandbox.start(&spec, None).unwrap();
     let handle = running.handle();
     eventually("progress", || ticks() > 0);
 
@@ -209,7 +226,7 @@ fn a_paused_step_is_looked_at_now_and_then_however_near_its_limit() {
     spec.limits.memory = 160 << 20;
     let (told, held) = mpsc::channel();
     let observer = Box::new(move |_: &[u8]| told.send(()).unwrap());
-    let running = sandbox().start(&spec, Some(observer)).unwrap();
+    let running = by_signals().start(&spec, Some(observer)).unwrap();
     held.recv().unwrap();
 
     running.handle().pause();
@@ -257,8 +274,7 @@ fn a_helper_that_is_none_is_found_out() {
     assert!(matches!(missing, Err(StartError::Spawn { .. })), "{missing:?}");
     let other = sandbox_of("/bin/true").run(&spec).unwrap();
     assert!(matches!(other.ending, Ending::SandboxFailed { .. }), "{other:?}");
-    let other = Helper { exe: "/bin/true".into() };
-    assert!(self_test(&other).is_err());
+    assert!(self_test(&sandbox_of("/bin/true")).is_err());
 }
 
 #[test]
@@ -274,12 +290,12 @@ fn a_work_directory_that_is_none_is_refused() {
 }
 
 /// An argument of `sleep` that no other process on this machine has.
-fn unique(seconds: &str) -> String {
+pub fn unique(seconds: &str) -> String {
     format!("{seconds}.{}", std::process::id())
 }
 
 /// Kills the parent of init, whose child has `word` among its arguments.
-fn kill_helper_of(word: &str) {
+pub fn kill_helper_of(word: &str) {
     let parent = |process: u32| -> u32 {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();

@@ -7,6 +7,7 @@
 
 mod containment;
 mod cores;
+mod groups;
 mod kernel;
 mod life;
 mod limits;

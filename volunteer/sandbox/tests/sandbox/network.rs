@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use volunteer_sandbox::{Destination, Network, Spec, network_self_test};
 
-use crate::support::{Bench, fixture, helper, is_root};
+use crate::support::{Bench, fixture, is_root, sandbox};
 
 /// The world outside: `near` is the volunteer's own, `far` the servers'. All of `far` can be reached from `near`, also
 /// what no job may reach, which the first lines of the script make sure of: a refusal is the proxy's doing.
@@ -107,7 +107,7 @@ fn refused(ran: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn the_self_test_of_the_proxy_passes() {
-    assert_eq!(network_self_test(&helper()), Ok(()));
+    assert_eq!(network_self_test(&sandbox()), Ok(()));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! A work directory with a sandbox around it, and what one wants to ask of a finished step.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::traces::{names_in, processes_with_mounts_of};
-use volunteer_sandbox::{Ending, Helper, Outcome, Sandbox, Spec};
+use volunteer_sandbox::{Cgroups, Ending, Helper, Outcome, Sandbox, Spec};
 
 /// Names the folder of the helper and the fixture for a copy of these tests, which runs from another directory.
 pub const PROGRAMS: &str = "TALKOOT_TEST_PROGRAMS";
@@ -124,8 +124,39 @@ fn slot() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// With control groups if there are any.
 pub fn sandbox() -> Sandbox {
+    match groups() {
+        Some(groups) => by_signals().in_groups(groups),
+        None => by_signals(),
+    }
+}
+
+/// Without control groups, so that a pause is made of signals.
+pub fn by_signals() -> Sandbox {
     Sandbox::new(helper())
+}
+
+/// Below what steps have control groups. Root has them, and hands some on to those who repeat its tests.
+pub fn groups() -> Option<Cgroups> {
+    static FOUND: OnceLock<Option<Cgroups>> = OnceLock::new();
+    let find = || match Cgroups::find() {
+        Ok(groups) => Some(groups),
+        Err(reason) => {
+            let must = is_root() || std::env::var_os(PROGRAMS).is_some();
+            assert!(!must, "{reason}");
+            assert!(std::env::var_os("CI").is_none(), "CI runs as root");
+            eprintln!("NOT RUN in control groups: {reason}");
+            None
+        }
+    };
+    FOUND.get_or_init(find).clone()
+}
+
+/// The control groups that `process` has made and not removed.
+pub fn groups_of(process: u32, groups: &Cgroups) -> Vec<String> {
+    let prefix = format!("talkoot-job-{process}-");
+    names_in(groups.base()).into_iter().filter(|name| name.starts_with(&prefix)).collect()
 }
 
 pub fn helper() -> Helper {

@@ -205,7 +205,10 @@ pub fn run(work: &str, command: &[&str]) -> String {
     spec.read_only = vec![(this, "/opt/fixture".into())];
     let helper =
         volunteer_sandbox::Helper::installed().expect("it is built, or copied, together with this");
-    let outcome = volunteer_sandbox::Sandbox::new(helper).run(&spec).expect("it starts");
+    let bare = volunteer_sandbox::Sandbox::new(helper);
+    let groups = volunteer_sandbox::Cgroups::find();
+    let sandbox = groups.map_or(bare.clone(), |groups| bare.in_groups(groups));
+    let outcome = sandbox.run(&spec).expect("it starts");
     format!("{:?} {:?}", outcome.ending, String::from_utf8_lossy(&outcome.output))
 }
 

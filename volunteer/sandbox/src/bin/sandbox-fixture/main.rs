@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         ["step"] => internet::step(),
         #[cfg(target_os = "linux")]
         ["on-a-terminal", rest @ ..] => attempts::on_a_terminal(rest),
+        #[cfg(target_os = "linux")]
+        ["wake-itself-up"] => linux::wake_itself_up(),
         ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),
         ["fill-unlinked", directory, file_bytes] => fill(directory, number(file_bytes), true),
         ["spread", threads] => spread(number(threads)),
@@ -148,7 +150,8 @@ fn reach(address: &str, sockets: &[&str]) {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io;
+    use std::fs::File;
+    use std::io::{self, Write};
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixStream};
     use std::time::Duration;
@@ -253,6 +256,30 @@ mod linux {
         let held = vec![1; bytes];
         std::thread::sleep(SEEN);
         held
+    }
+
+    /// Has a timer continue this process a thousand times a second, and writes to `ticks` whenever it runs.
+    pub fn wake_itself_up() {
+        // A timer stops that nobody listens to.
+        extern "C" fn listen(_: libc::c_int) {}
+        let every = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let times = libc::itimerspec { it_interval: every, it_value: every };
+        #[expect(unsafe_code, reason = "no safe wrapper exists")]
+        // SAFETY: plain data for which all zeroes are valid; what the pointers lead to outlives the calls; the handler does
+        // nothing.
+        let set = unsafe {
+            libc::signal(libc::SIGCONT, listen as *const () as libc::sighandler_t);
+            let mut event: libc::sigevent = std::mem::zeroed();
+            (event.sigev_notify, event.sigev_signo) = (libc::SIGEV_SIGNAL, libc::SIGCONT);
+            let mut timer: libc::timer_t = std::ptr::null_mut();
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
+                | libc::timer_settime(timer, 0, &raw const times, std::ptr::null_mut())
+        };
+        assert_eq!(set, 0, "everybody may have timers");
+        let mut ticks = File::create("ticks").expect("the work directory is writable");
+        while ticks.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn connect(socket: &str) -> io::Result<UnixStream> {
