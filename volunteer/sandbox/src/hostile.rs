@@ -20,6 +20,8 @@ pub const CANARY: &str = "TALKOOT_CANARY";
 pub const HOST_PORT: &str = "TALKOOT_HOST_PORT";
 /// Set if there is a proxy, which is to be tried instead of all else.
 pub const PROXIED: &str = "TALKOOT_PROXIED";
+/// Names the variable with the path of a file that only the image has, if there is one.
+pub const IN_IMAGE: &str = "TALKOOT_IN_IMAGE";
 /// How many processes the sandbox permits this program.
 pub const PROCESSES: u64 = 24;
 /// What it prints if it reached nothing.
@@ -87,6 +89,11 @@ fn files() -> Breaches {
         if File::options().append(true).open(path).is_ok() {
             breaches.push(format!("it writes {path}"));
         }
+    }
+    if let Ok(path) = env::var(IN_IMAGE)
+        && let Err(error) = fs::read(&path)
+    {
+        breaches.push(format!("it cannot read {path} of its image: {error}"));
     }
     for path in ["/work/a", "/tmp/a", "/home/job/a", "/dev/shm/a", "/dev/null"] {
         if let Err(error) = fs::write(path, "a") {

@@ -61,7 +61,7 @@ pub use network::{Destination, MAX_DESTINATIONS, Network, NetworkUse, NotConnect
 pub use outcome::{Ending, Outcome};
 pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};
-pub use self_test::{Strength, Unavailable, network_self_test, self_test};
+pub use self_test::{MARK, Strength, Unavailable, network_self_test, self_test, self_test_in};
 pub use spec::{DEFAULT_HOST_UID, Limits, MAX_SPEC_BYTES, Spec, SpecError};
 
 /// Bytes that stay free on the file system of a work directory for its owner, whoever fills it: no step starts, or goes

@@ -1,6 +1,7 @@
 //! Finding out what this machine's sandbox is worth before anybody relies on it.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::run::Sandbox;
 
@@ -37,7 +38,7 @@ pub struct Unavailable {
 /// The whole way is tried, with the helper that jobs will have: asking for single settings of the kernel has proved
 /// misleading. Takes a fraction of a second on a machine at rest, a minute at most. Blocks.
 pub fn self_test(sandbox: &Sandbox) -> Result<Strength, Unavailable> {
-    imp::self_test(sandbox)
+    imp::self_test(sandbox, None)
 }
 
 /// Lets a hostile program loose on the proxy of a permitted network, in `sandbox`: it must answer, and
@@ -46,15 +47,24 @@ pub fn network_self_test(sandbox: &Sandbox) -> Result<(), Unavailable> {
     imp::network_self_test(sandbox)
 }
 
+/// The same with the files of an image in place of the host's: a directory that has at [`MARK`] some text, which the
+/// hostile program must see, and neither `/usr` nor any `/lib`, so that its own libraries can be shown to it.
+pub fn self_test_in(sandbox: &Sandbox, root: &Path) -> Result<Strength, Unavailable> {
+    imp::self_test(sandbox, Some(root))
+}
+
+/// What the hostile program looks for in an image.
+pub const MARK: &str = "etc/talkoot-image";
+
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{Sandbox, Strength, Unavailable};
+    use super::{Path, Sandbox, Strength, Unavailable};
 
     pub fn network_self_test(sandbox: &Sandbox) -> Result<(), Unavailable> {
-        self_test(sandbox).map(drop)
+        self_test(sandbox, None).map(drop)
     }
 
-    pub fn self_test(_: &Sandbox) -> Result<Strength, Unavailable> {
+    pub fn self_test(_: &Sandbox, _: Option<&Path>) -> Result<Strength, Unavailable> {
         let reason = format!("it needs Linux, and this is {}", std::env::consts::OS);
         Err(Unavailable { reason })
     }
@@ -65,21 +75,23 @@ mod imp {
     use std::fs;
     use std::io;
     use std::net::TcpListener;
-    use std::path::Path;
     use std::time::Duration;
 
-    use super::{Sandbox, Strength, Unavailable};
+    use super::{MARK, Path, Sandbox, Strength, Unavailable};
     use crate::affinity;
     use crate::helper::HOSTILE;
-    use crate::hostile::{CANARY, HOST_PORT, PROCESSES, PROXIED, VERDICT};
+    use crate::hostile::{CANARY, HOST_PORT, IN_IMAGE, PROCESSES, PROXIED, VERDICT};
     use crate::network::{Destination, Network};
     use crate::outcome::{Ending, Outcome};
     use crate::spec::{Limits, Spec};
 
-    pub fn self_test(sandbox: &Sandbox) -> Result<Strength, Unavailable> {
+    pub fn self_test(sandbox: &Sandbox, root: Option<&Path>) -> Result<Strength, Unavailable> {
         check_kernel()?;
         let bait = Bait::lay().map_err(|error| unavailable(format!("cannot prepare: {error}")))?;
-        let spec = hostile_spec(sandbox, &bait)?;
+        let mut spec = hostile_spec(sandbox, &bait)?;
+        if let Some(root) = root {
+            show_image(root, &mut spec);
+        }
         let outcome = sandbox
             .run(&spec)
             .map_err(|error| unavailable(format!("cannot start the helper: {error}")))?;
@@ -150,6 +162,17 @@ mod imp {
         spec.env.insert(HOST_PORT.to_owned(), port.to_string());
         spec.env.insert(CANARY.to_owned(), canary);
         Ok(spec)
+    }
+
+    /// Puts `root` in place of the host's files, but for the libraries that the hostile program needs.
+    fn show_image(root: &Path, spec: &mut Spec) {
+        spec.root = Some(root.to_owned());
+        spec.env.insert(IN_IMAGE.to_owned(), format!("/{MARK}"));
+        let libraries = ["/", "/usr"]
+            .map(Path::new)
+            .into_iter()
+            .flat_map(|parent| ["lib", "lib32", "lib64", "libx32"].map(|name| parent.join(name)));
+        spec.read_only.extend(libraries.filter(|it| it.is_dir()).map(|it| (it.clone(), it)));
     }
 
     fn judge(outcome: &Outcome) -> Result<(), Unavailable> {

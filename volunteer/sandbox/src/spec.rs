@@ -37,7 +37,11 @@ pub struct Spec {
     pub cwd: PathBuf,
     /// Files or directories of the host, and the absolute paths at which the job sees them, read only.
     pub read_only: Vec<(PathBuf, PathBuf)>,
-    /// Whether the job gets the host's programs: `/usr`, `/bin`, `/sbin`, the `/lib` directories, and those files of
+    /// Directory on the host with the files of an image, which the job gets in place of the host's: what is at its top,
+    /// read only, but for `/dev`, `/proc`, `/sys`, `/tmp`, `/work` and `/home/job`, which are the sandbox's own. It
+    /// brings its `/etc`. Nothing may change it before the step has ended.
+    pub root: Option<PathBuf>,
+    /// Without a [`root`](Self::root), whether the job gets the host's programs: `/usr`, `/bin`, `/sbin`, the `/lib` directories, and those files of
     /// `/etc` that compilers and TLS libraries read. Without it, it gets the shared libraries and the loader's cache
     /// only, which a dynamically linked program in [`read_only`](Self::read_only) needs.
     pub toolchain: bool,
@@ -155,6 +159,7 @@ impl Spec {
             work,
             cwd: PathBuf::new(),
             read_only: Vec::new(),
+            root: None,
             toolchain: true,
             limits: Limits::default(),
             processors: BTreeSet::new(),
@@ -204,7 +209,8 @@ impl Spec {
     }
 
     fn check_paths(&self) -> Result<(), SpecError> {
-        for path in self.read_only.iter().map(|(host, _)| host).chain([&self.work]) {
+        let hosts = self.read_only.iter().map(|(host, _)| host);
+        for path in hosts.chain([&self.work]).chain(&self.root) {
             if !path.is_absolute() {
                 return Err(SpecError::NotAbsolute { path: path.clone() });
             }
@@ -292,6 +298,7 @@ mod tests {
         check(|spec| spec.command.push("a\0b".into()));
         check(|spec| drop(spec.env.insert("A=B".into(), String::new())));
         check(|spec| spec.work = "relative".into());
+        check(|spec| spec.root = Some("relative".into()));
         check(|spec| spec.cwd = "../etc".into());
         check(|spec| spec.cwd = "/etc".into());
         check(|spec| spec.read_only.push(("/bin/sh".into(), "/proc/sh".into())));

@@ -6,6 +6,7 @@
 mod disk;
 mod filter;
 mod identity;
+mod image;
 mod init;
 mod job;
 mod memory;

@@ -17,6 +17,7 @@ use rustix::mount::{
     mount_change, move_mount, open_tree, unmount,
 };
 
+use super::image::{self, Entry};
 use super::{Attempt, Failure};
 use crate::spec::Spec;
 use crate::sys;
@@ -30,6 +31,8 @@ pub struct Pieces {
     others: Vec<Piece>,
     /// Links at the top, such as `/bin`, and what they hold.
     links: Vec<(PathBuf, PathBuf)>,
+    /// Whether `/etc` is one of them, and whole.
+    has_etc: bool,
 }
 
 struct Piece {
@@ -106,7 +109,10 @@ pub fn gather(spec: &Spec) -> Result<Pieces, Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .attempt("cut the mounts off from the host's")?;
     let mut pieces = Pieces::default();
-    pieces.add_system(spec.toolchain)?;
+    match &spec.root {
+        Some(root) => pieces.add_image(root)?,
+        None => pieces.add_system(spec.toolchain)?,
+    }
     for (host, inside) in &spec.read_only {
         pieces.add(host, inside)?;
     }
@@ -119,6 +125,17 @@ pub fn gather(spec: &Spec) -> Result<Pieces, Failure> {
 }
 
 impl Pieces {
+    fn add_image(&mut self, root: &Path) -> Result<(), Failure> {
+        self.has_etc = true;
+        for entry in image::entries(root).attempt("look into the image")? {
+            match entry {
+                Entry::Shown { host, inside } => self.add(&host, &inside)?,
+                Entry::Link { link, target } => self.links.push((link, target)),
+            }
+        }
+        Ok(())
+    }
+
     fn add_system(&mut self, toolchain: bool) -> Result<(), Failure> {
         if toolchain {
             self.add_if_there(Path::new("/usr"))?;
@@ -172,7 +189,7 @@ const READ_ONLY: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 ///
 /// `scratch` is the size of what the job may write outside its work directory.
 pub fn build(pieces: Pieces, scratch: u64) -> Result<(), Failure> {
-    let Pieces { read_only, mut others, links } = pieces;
+    let Pieces { read_only, mut others, links, has_etc } = pieces;
     let proc = file_system("proc", &[])?;
     enter_new_root(scratch)?;
     others.extend(make_scratch()?);
@@ -185,7 +202,9 @@ pub fn build(pieces: Pieces, scratch: u64) -> Result<(), Failure> {
         symlink(target, link).attempt(format_args!("make the link {}", link.display()))?;
     }
     make_device_links()?;
-    write_etc()?;
+    if !has_etc {
+        write_etc()?;
+    }
     for Piece { mount, inside } in &read_only {
         attach(mount, inside)?;
     }

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use volunteer_sandbox::{Ending, Helper, Strength, self_test};
+use volunteer_sandbox::{Ending, Helper, MARK, Strength, self_test, self_test_in};
 
 use crate::support::{
     Bench, FIXTURE, NOBODY_ELSE, PROGRAMS, SET_USER_ID, alone, by_signals, fixture, groups, helper,
@@ -23,6 +23,50 @@ fn the_self_test_passes() {
     if groups().is_some() {
         assert_eq!(self_test(&sandbox()), Ok(Strength::NativeInGroups));
     }
+}
+
+#[test]
+fn the_self_test_passes_in_an_image_and_fails_where_that_is_not_seen() {
+    let bench = Bench::new();
+    let root = bench.host().join("root");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    let error = self_test_in(&by_signals(), &root).unwrap_err();
+    assert!(error.reason.contains("it cannot read /etc/talkoot-image"), "{error}");
+
+    fs::write(root.join(MARK), "an image").unwrap();
+
+    assert_eq!(self_test_in(&by_signals(), &root), Ok(Strength::Native));
+}
+
+#[test]
+fn an_image_takes_the_place_of_the_hosts_files_and_its_links_stay_inside() {
+    let bench = Bench::new();
+    fs::write(bench.host().join("secret"), "secret").unwrap();
+    let root = bench.host().join("root");
+    for directory in ["bin", "etc", "home/job", "home/tool", "proc", "tmp", "work"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+        fs::write(root.join(directory).join("its"), "x").unwrap();
+    }
+    fs::copy("/bin/sh", root.join("bin/sh")).unwrap();
+    let link = |target: &std::path::Path, name: &str| {
+        std::os::unix::fs::symlink(target, root.join(name)).unwrap();
+    };
+    link(bench.host(), "host");
+    link("/etc/shadow".as_ref(), "etc/shadow");
+    link("/proc/1/root".as_ref(), "real");
+    let mut spec = bench.script(
+        "echo /*/its /home/*/its; for it in /host/secret /real/etc /etc/shadow /etc/alternatives; \
+         do [ -e $it ] && echo sees $it; done; for it in / /etc /bin /home /home/tool; do \
+         ( >$it/new ) 2>/dev/null && echo writes $it; done; echo end",
+    );
+    spec.root = Some(root.canonicalize().unwrap());
+    spec.read_only = ["/lib", "/lib64", "/usr/lib"].map(|it| (it.into(), it.into())).into();
+    spec.read_only.retain(|(host, _)| host.is_dir());
+
+    let outcome = bench.run(&spec);
+
+    let expected = "/bin/its /etc/its /home/tool/its\nend\n";
+    assert_eq!(text(&outcome), expected, "{outcome:?}");
 }
 
 #[test]
