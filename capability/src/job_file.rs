@@ -5,6 +5,7 @@
 //! a single file shows is found here, before anything is signed.
 
 mod clauses;
+mod image;
 mod needs;
 mod network;
 mod offers;
@@ -23,6 +24,7 @@ use crate::quantity::{format_bytes, parse_bytes, parse_duration};
 use crate::requirements::Requirements;
 use crate::statement::Verified;
 use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, MAX_RECIPIENTS, Registration, USUAL_PRIORITY};
+pub use image::{Image, ImageDigest, MAX_IMAGE_PATH};
 pub(crate) use offers::policy;
 use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
@@ -238,6 +240,7 @@ impl JobFile {
                 "requirements",
                 "prefer",
                 "package",
+                "container",
                 "environment",
                 "step",
                 "limits",
@@ -262,7 +265,8 @@ impl JobFile {
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
-        let job = JobSpec { environment, steps, limits, artifacts, tap, network };
+        let image = image(&mut root, &requirements.runtimes)?;
+        let job = JobSpec { environment, steps, limits, artifacts, tap, network, image };
         Ok(Self {
             name,
             builder,
@@ -363,7 +367,7 @@ fn runtimes(field: Field<'_>) -> Result<Vec<Runtime>, JobFileError> {
         runtimes.push(runtime);
     }
     if runtimes.is_empty() {
-        return Err(place.refuse("name at least one of native, wasm"));
+        return Err(place.refuse("name at least one of native, wasm, container"));
     }
     Ok(runtimes)
 }
@@ -495,6 +499,26 @@ fn arguments(
     Ok(run)
 }
 
+/// The image of a job for the runtime `container`.
+fn image(root: &mut Section<'_>, runtimes: &[Runtime]) -> Result<Option<Image>, JobFileError> {
+    const EXAMPLE: &str = "[container] with image = \"image\" and digest = \"sha256:…\"";
+    if !runtimes.contains(&Runtime::Container) {
+        let refused = |field: Field<'_>| {
+            field.key_place().refuse("it is for jobs with \"container\" among their runtimes")
+        };
+        return root.take("container").map_or(Ok(None), |field| Err(refused(field)));
+    }
+    let mut section = root.require("container", EXAMPLE)?.section(&["image", "digest"])?;
+    let path = section.require("image", "image = \"image\", an OCI layout in the package")?;
+    let path_place = path.place();
+    // A layout is a directory, which people like to end with a slash.
+    let path = path.string()?.trim_end_matches('/').to_owned();
+    let digest = section.require("digest", "digest = \"sha256:…\", that of its manifest")?;
+    let image = Image { path, digest: digest.parse(str::parse)? };
+    image.validate().map_err(|error| path_place.refuse(error))?;
+    Ok(Some(image))
+}
+
 fn results(
     root: &mut Section<'_>,
     steps: &[Step],
@@ -507,7 +531,10 @@ fn results(
     Ok((artifacts, tap))
 }
 
-const RUNTIMES: Words<'_> = Words { known: &["native", "wasm"], aliases: &[] };
+const RUNTIMES: Words<'_> = Words {
+    known: &["native", "wasm", "container"],
+    aliases: &[("docker", "container"), ("podman", "container"), ("oci", "container")],
+};
 
 /// Rust's names, and what others call the same.
 const OPERATING_SYSTEMS: Words<'_> = Words {

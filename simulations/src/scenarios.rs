@@ -263,6 +263,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
             artifacts: Vec::new(),
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,

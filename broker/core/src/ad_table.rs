@@ -250,7 +250,7 @@ pub(crate) fn fits_in(
 pub(crate) fn shard_of(runtime: &Runtime, capabilities: &Capabilities) -> Option<Shard> {
     match runtime {
         Runtime::Wasm => Some(Shard::wasm()),
-        Runtime::Native => Shard::of_platform(&capabilities.platform),
+        Runtime::Native | Runtime::Container => Shard::of_platform(&capabilities.platform),
         Runtime::Other(_) => None,
     }
 }

@@ -241,6 +241,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
             artifacts: Vec::new(),
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

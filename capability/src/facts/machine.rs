@@ -76,6 +76,8 @@ pub enum Runtime {
     Native,
     /// WebAssembly modules.
     Wasm,
+    /// Programs of the machine's own platform, in the same sandbox with the files of an image as root.
+    Container,
     /// A runtime that this version does not know; nothing here can run it.
     Other(OtherRuntime),
 }
@@ -170,13 +172,14 @@ impl fmt::Display for Platform {
 
 impl Runtime {
     /// The runtimes of this version.
-    pub const KNOWN: [Self; 2] = [Self::Native, Self::Wasm];
+    pub const KNOWN: [Self; 3] = [Self::Native, Self::Wasm, Self::Container];
 
     /// The runtime's name on the wire and in job files.
     pub fn name(&self) -> &str {
         match self {
             Self::Native => "native",
             Self::Wasm => "wasm",
+            Self::Container => "container",
             Self::Other(OtherRuntime(name)) => name,
         }
     }
@@ -195,6 +198,7 @@ impl FromStr for Runtime {
         match name {
             "native" => Ok(Self::Native),
             "wasm" => Ok(Self::Wasm),
+            "container" => Ok(Self::Container),
             other if is_word(other) => Ok(Self::Other(OtherRuntime(other.to_owned()))),
             other => Err(FactsError::Word(shortened(other))),
         }

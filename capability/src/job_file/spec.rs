@@ -6,6 +6,7 @@ use std::time::Duration;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::image::{Image, MAX_IMAGE_PATH};
 use crate::destination::{Destination, MAX_DESTINATIONS};
 use crate::facts::{shortened, validated_on_decoding};
 use crate::invalid::Invalid;
@@ -65,6 +66,9 @@ pub struct JobSpec {
     /// different (S98).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network: Vec<Destination>,
+    /// The image whose files are the root of its steps in the runtime `container`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 validated_on_decoding!(JobSpec, Invalid::from);
 
@@ -167,12 +171,21 @@ pub enum JobSpecError {
     /// `tap` names no step.
     #[error("there is no step {0:?} that could write TAP")]
     TapStep(String),
+    /// The path of an image leads out of the package, or nowhere.
+    #[error(
+        "{0:?} is not the path of an image: 1 to {MAX_IMAGE_PATH} bytes, relative to the package, without empty parts, `.` or `..`"
+    )]
+    ImagePath(String),
+    /// The digest of an image is of another form.
+    #[error("{0:?} is not the digest of an image: write sha256: and 64 digits of 0-9 and a-f")]
+    ImageDigest(String),
 }
 
 impl From<JobSpecError> for Invalid {
     fn from(error: JobSpecError) -> Self {
-        let rule = match error {
+        let rule = match &error {
             JobSpecError::DestinationCount(_) | JobSpecError::DuplicateDestination(_) => "S98",
+            JobSpecError::ImagePath(_) | JobSpecError::ImageDigest(_) => "S113",
             _ => "S44",
         };
         Self::new(rule, error.to_string())
@@ -204,6 +217,7 @@ impl JobSpec {
         self.limits.validate()?;
         parsed(&self.artifacts)?;
         check_destinations(&self.network)?;
+        self.image.as_ref().map_or(Ok(()), Image::validate)?;
         match &self.tap {
             Some(tap) if !names.contains(tap.as_str()) => {
                 Err(JobSpecError::TapStep(shortened(tap)))

@@ -142,6 +142,7 @@ fn every_field_becomes_a_typed_value() {
             artifacts: vec!["out/*.txt".to_owned()],
             tap: Some("test".to_owned()),
             network: Vec::new(),
+            image: None,
         }
     );
     assert_eq!(file.requirements.runtimes, [Runtime::Native]);

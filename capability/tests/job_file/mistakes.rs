@@ -99,9 +99,13 @@ fn a_wrong_word_is_told_with_the_nearest() {
         (
             "[\"native\"]",
             "[\"docker\"]",
-            "11:13: requirements.runtimes[0] cannot be \"docker\"; known are native, wasm",
+            "11:13: requirements.runtimes[0] cannot be \"docker\"; did you mean \"container\"?",
         ),
-        ("[\"native\"]", "[]", "11:12: requirements.runtimes: name at least one of native, wasm"),
+        (
+            "[\"native\"]",
+            "[]",
+            "11:12: requirements.runtimes: name at least one of native, wasm, container",
+        ),
         (
             "[\"native\"]",
             "[\"native\", \"native\"]",
@@ -314,4 +318,39 @@ fn a_preference_that_orders_nothing_is_told() {
             "8:10: prefer[0].weight: 0 is not between 1 and 1000",
         ),
     ]);
+}
+
+#[test]
+fn a_job_has_an_image_if_it_runs_in_one_and_only_then() {
+    let job = |runtime: &str, container: &str| {
+        JobFile::parse(&format!(
+            "name = \"it\"\n[requirements]\nruntimes = [\"{runtime}\"]\n{container}\n\
+             [[step]]\nname = \"all\"\nrun = [\"make\"]\n"
+        ))
+    };
+    let digest = format!("sha256:{}", "0f".repeat(32));
+    let table = |image: &str, digest: &str| {
+        format!("[container]\nimage = \"{image}\"\ndigest = \"{digest}\"")
+    };
+    let image = job("container", &table("images/debian/", &digest)).expect("sound").job.image;
+    let image = image.expect("it has one");
+    assert_eq!((image.path.as_str(), image.digest.to_string()), ("images/debian", digest.clone()));
+    for (runtime, container, expected) in [
+        ("container", String::new(), "container is missing; write for example [container] with"),
+        ("native", table("image", &digest), "for jobs with \"container\" among their runtimes"),
+        (
+            "container",
+            table("../image", &digest),
+            "5:9: container.image: \"../image\" is not the path",
+        ),
+        (
+            "container",
+            table("image", "latest"),
+            "6:10: container.digest: \"latest\" is not the digest",
+        ),
+        ("container", "[container]\nimage = \"i\"".to_owned(), "container.digest is missing"),
+    ] {
+        let error = job(runtime, &container).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

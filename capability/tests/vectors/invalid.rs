@@ -7,8 +7,8 @@ use capability::statements::{
     Private, Receipt, Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
-    Clause, Envelope, FactName, JobSpec, Kind, Payload, Preference, PublicKey, Requirements,
-    Runtime, Verified, encode_cbor,
+    Clause, Envelope, FactName, Image, ImageDigest, JobSpec, Kind, Payload, Preference, PublicKey,
+    Requirements, Runtime, Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -562,6 +562,10 @@ fn offers() -> Vec<Vector> {
         }),
         offer("offer-network-unasked", "S99: a destination, and no proxy is required", &|offer| {
             offer.job.network = vec!["a.example:443".parse().expect("a destination")];
+        }),
+        offer("offer-image", "S113: an image outside of the package", &|offer| {
+            let digest = ImageDigest::from_bytes([0xab; 32]);
+            offer.job.image = Some(Image { path: "../image".into(), digest });
         }),
         offer("offer-artifacts", "S44: an artifact's pattern that leads out", &|offer| {
             offer.job.artifacts = vec!["../out".into()];

@@ -196,6 +196,7 @@ pub fn offer() -> Offer {
             artifacts: vec!["out/*.txt".into()],
             tap: Some("check".into()),
             network: Vec::new(),
+            image: None,
         },
         offline_ms: 3 * 24 * 60 * 60 * 1_000,
         priority: 7,

@@ -8,7 +8,10 @@ use capability::statements::{
     BrokerCard, Claim, Ended, Home, Intent, Lease, Ownership, Permissions, Receipt, Registration,
     Renewal, Report, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
 };
-use capability::{Destination, Envelope, JobSpec, Kind, Payload, Verified, encode_cbor};
+use capability::{
+    Destination, Envelope, Image, ImageDigest, JobSpec, Kind, Payload, Runtime, Verified,
+    encode_cbor,
+};
 use ciborium::Value;
 
 use super::Vector;
@@ -28,7 +31,11 @@ pub fn variants() -> Vec<Vector> {
         bounds_of_time(),
         of_a_later_version(),
     ];
-    groups.into_iter().flatten().chain([of_a_mixed_key(), with_a_forged_ad()]).collect()
+    groups
+        .into_iter()
+        .flatten()
+        .chain([offer_of_an_image(), of_a_mixed_key(), with_a_forged_ad()])
+        .collect()
 }
 
 fn signed<T: Payload>(name: &str, comment: &str, payload: T, seed: u8) -> Vector {
@@ -117,6 +124,15 @@ fn with_destinations() -> Vector {
         listed.into_iter().chain(["[2620:fe::fe]:853", "[2001:db8:0:1:1:1:1:1]:1", "localhost:1"]);
     offer.job.network = listed.map(|it| it.parse().expect("a destination")).collect();
     signed("offer-network", "an offer whose job reaches the network", offer, MASTER)
+}
+
+/// One whose steps have an image as their root.
+fn offer_of_an_image() -> Vector {
+    let mut offer = samples::offer();
+    offer.requirements.runtimes = vec![Runtime::Container];
+    let digest = ImageDigest::from_bytes([0xab; 32]);
+    offer.job.image = Some(Image { path: "images/debian".into(), digest });
+    signed("offer-image", "an offer for the runtime container", offer, MASTER)
 }
 
 /// Each word of a choice that the samples do not have.

@@ -210,6 +210,7 @@ impl Master {
                 artifacts: Vec::new(),
                 tap: None,
                 network: Vec::new(),
+                image: None,
             },
             private: None,
             offline_ms: 0,

@@ -539,6 +539,7 @@ fn offer() -> Verified<Offer> {
             artifacts: Vec::new(),
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

@@ -84,6 +84,7 @@ impl Project {
                 artifacts: Vec::new(),
                 tap: None,
                 network: Vec::new(),
+                image: None,
             },
             offline_ms: 0,
             priority: USUAL_PRIORITY,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Check, Offer, Package, Permissions, Registration};
 use capability::{
-    BlobHash, Clause, FactName, JobSpec, Limits, Preference, Requirements, Resource, Runtime, Step,
+    BlobHash, Clause, FactName, Image, ImageDigest, JobSpec, Limits, Preference, Requirements,
+    Resource, Runtime, Step,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -106,12 +107,15 @@ fn job() -> impl Strategy<Value = JobSpec> {
                 processes,
             });
     let pattern = "[a-z]{1,8}(/(\\*\\*|[a-z*?]{1,8}|\\[!?[a-f]\\]|\\{a,[b-d]\\})){0,3}";
-    (environment, steps, limits, vec(pattern, 0..5), option::of(any::<Index>())).prop_map(
-        |(environment, steps, limits, artifacts, tap)| {
+    let image = ("[a-z]{1,8}(/[^/\\x00.]{1,8}){0,2}", any::<[u8; 32]>())
+        .prop_map(|(path, hash)| Image { path, digest: ImageDigest::from_bytes(hash) });
+    let tap = option::of(any::<Index>());
+    (environment, steps, limits, vec(pattern, 0..5), tap, option::of(image)).prop_map(
+        |(environment, steps, limits, artifacts, tap, image)| {
             let steps = steps.into_iter().map(|(name, run)| Step { name, run });
             let steps: Vec<_> = steps.collect();
             let tap = tap.map(|index: Index| index.get(&steps).name.clone());
-            JobSpec { environment, steps, limits, artifacts, tap, network: Vec::new() }
+            JobSpec { environment, steps, limits, artifacts, tap, network: Vec::new(), image }
         },
     )
 }

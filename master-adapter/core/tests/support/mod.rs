@@ -150,6 +150,7 @@ pub fn job(tasks: u32) -> NewJob {
             artifacts: Vec::new(),
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,

@@ -111,6 +111,7 @@ pub fn offered_by(by: u8, runtime: Runtime, name: &str, tasks: u32, cores: u64) 
             artifacts: Vec::new(),
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

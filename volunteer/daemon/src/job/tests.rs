@@ -98,6 +98,7 @@ impl Site {
                 artifacts: vec!["out/*".into()],
                 tap: None,
                 network: Vec::new(),
+                image: None,
             },
             cores: 1,
         };

@@ -160,7 +160,7 @@ pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
                 Some(Arc::new(Native::new(Arc::clone(&isolation), Arc::clone(&probing))))
             }
             Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation), &settings.cache))),
-            Runtime::Other(_) => None,
+            Runtime::Container | Runtime::Other(_) => None,
         }
     };
     settings.runtimes.iter().filter_map(runtime).collect()

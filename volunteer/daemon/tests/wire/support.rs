@@ -339,6 +339,7 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
             artifacts: vec!["out/*".into()],
             tap: None,
             network: Vec::new(),
+            image: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,
