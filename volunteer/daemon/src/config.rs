@@ -78,6 +78,8 @@ pub struct Config {
     offline: OfflineSetting,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
+    /// Bytes that unpacked images may take, all together, beside the donated disk space. Default: 4 GiB.
+    image_cache: Bytes,
     /// Whether projects may watch what their running jobs write. Default: true.
     live: bool,
     /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
@@ -151,7 +153,8 @@ impl Default for Config {
             max_temperature: None,
             in_use: InUse::default(),
             offline: OfflineSetting::default(),
-            runtimes: vec![Runtime::Native, Runtime::Wasm],
+            runtimes: vec![Runtime::Native, Runtime::Wasm, Runtime::Container],
+            image_cache: Bytes(4 << 30),
             live: true,
             policy: None,
             tools: Vec::new(),
@@ -197,6 +200,8 @@ pub struct Settings {
     pub offline: Offline,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
+    /// Bytes that unpacked images may take, all together.
+    pub image_cache: u64,
     /// Whether jobs may be watched while they run.
     pub watching: Watching,
     /// What is wanted of offers.

@@ -9,6 +9,7 @@
 #![deny(clippy::print_stdout, reason = "`println!` panics when nobody reads")]
 
 mod amounts;
+mod archive;
 mod arguments;
 mod commands;
 mod config;
@@ -17,6 +18,7 @@ mod event_loop;
 mod face;
 mod history;
 mod hours;
+mod images;
 mod in_hand;
 mod job;
 mod live;
@@ -46,6 +48,7 @@ use crate::arguments::Arguments;
 use crate::probing::Memory;
 
 pub use crate::config::Settings;
+pub use crate::images::{Images, Root};
 pub use crate::job::{Executor, Place, Ran, Reins};
 pub use crate::live::LiveTail;
 pub use crate::runtimes::{Control, JobRuntime, Measured, Slot, Step, StepEnd, StepOrder};
@@ -73,8 +76,12 @@ impl Equipment {
 
 /// The program, with the command line that it was started with.
 pub fn main(equipment: Equipment) -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == probing::PROBER) {
+    let first = std::env::args_os().nth(1);
+    if first.as_ref().is_some_and(|argument| argument == probing::PROBER) {
         return probing::prober();
+    }
+    if first.is_some_and(|argument| argument == images::UNPACKER) {
+        return images::unpacker(std::env::args().skip(2));
     }
     mesh_shell::finish(commands::run(Arguments::parse(), equipment))
 }

@@ -15,7 +15,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 24] = [
+const SETTINGS: [(&str, &str, Option<&str>); 25] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -36,7 +36,8 @@ const SETTINGS: [(&str, &str, Option<&str>); 24] = [
     ("max-temperature", "any", None),
     ("in-use", "nothing is looked at", None),
     ("offline", "\"auto\"", None),
-    ("runtimes", "native, wasm", None),
+    ("runtimes", "native, wasm, container", None),
+    ("image-cache", "4 GiB", None),
     ("live", "true", Some("live")),
     ("policy", "every offer of a trusted project will do", None),
     ("tool", "none", None),

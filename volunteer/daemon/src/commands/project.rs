@@ -85,7 +85,8 @@ fn change(entry: &mut Entry, terms: Terms) -> Outcome {
     let unknown = allow.iter().flatten().find(|it| matches!(it, Runtime::Other(_)));
     if let Some(unknown) = unknown {
         let message = format!("there is no runtime {unknown}");
-        return Err(Failure::say(Exit::Usage, message).hint("--allow takes native, wasm or both"));
+        return Err(Failure::say(Exit::Usage, message)
+            .hint("--allow takes native, wasm and container, with commas between them"));
     }
     if let Some(runtimes) = allow {
         entry.runtimes = runtimes;
@@ -140,7 +141,11 @@ fn question(entry: &Entry, settings: &Settings) -> String {
     let bytes =
         |most: Option<Bytes>, donated: String| most.map_or(donated, |most| format_bytes(most.0));
     let native = entry.runtimes.contains(&Runtime::Native);
-    let with = if native { "the programs below /usr of this machine" } else { "WebAssembly alone" };
+    let with = match (native, entry.runtimes.contains(&Runtime::Container)) {
+        (true, _) => "the programs below /usr of this machine",
+        (false, true) => "programs that they bring in images",
+        (false, false) => "WebAssembly alone",
+    };
     let wall = entry.max_wall.map_or_else(
         || "as long as they ask for".to_owned(),
         |most| format!("{} each at most", humantime::format_duration(most.0)),

@@ -60,6 +60,7 @@ pub(super) fn settle(
         network_down: pace("network-down", file.network_down)?,
         network_up: pace("network-up", file.network_up)?,
         runtimes: file.runtimes,
+        image_cache: file.image_cache.0,
         watching: if flags.live.unwrap_or(file.live) {
             Watching::Allowed
         } else {

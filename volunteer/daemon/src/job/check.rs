@@ -45,6 +45,7 @@ fn run_in(
         command: &order.check.command,
         environment: &[].into(),
         work,
+        root: None,
         limits: limits(&order.limits, order.limits.wall()),
         slot,
         tail: None,

@@ -7,7 +7,7 @@ mod desk;
 mod executor;
 mod outgoing;
 mod said;
-mod unpack;
+pub(crate) mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,9 @@ use self::outgoing::Outgoing;
 use self::said::Hearing;
 pub use self::said::Said;
 use self::unpack::UnpackError;
+use crate::images::{Hold, ImageError, Root, Wanted};
 use crate::live::LiveTail;
-use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepOrder};
+use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepOrder, job_uid};
 
 /// Length of a reason in bytes, as results allow it.
 const MAX_REASON: usize = 256;
@@ -42,6 +43,7 @@ const MAX_STEPS: usize = 64;
 
 /// The names of what is reported like a step but is none of the job's.
 const UNPACKING: &str = "package";
+const IMAGE: &str = "image";
 const BRINGING_BACK: &str = "artifacts";
 
 /// Where jobs live.
@@ -184,7 +186,7 @@ pub fn run<G>(
     let mut job =
         Job { order, runtime, slot, reins, place, work: home.join("work"), steps: vec![] };
     let ended = match job.unpack() {
-        Ok(()) => job.run_steps(),
+        Ok(()) => job.run_in_image(),
         Err(error) => job.not_unpacked(&error),
     };
     reins.tail.finish();
@@ -239,7 +241,41 @@ impl Job<'_> {
         if error.is_limit() { Ended::Limit("disk".to_owned()) } else { Ended::Failed }
     }
 
-    fn run_steps(&mut self) -> Ended {
+    /// Runs the steps, after their root was provided if the runtime has images for that.
+    fn run_in_image(&mut self) -> Ended {
+        let Some(images) = self.runtime.images() else { return self.run_steps(None) };
+        let Some(image) = &self.order.job.image else {
+            return self.without_image(&ImageError::Refused("the job names no image".to_owned()));
+        };
+        let limits = limits(&self.order.job.limits, self.order.job.limits.wall());
+        let host_uid = job_uid(self.slot);
+        let wanted = Wanted { image, package: &self.work, limits, host_uid };
+        let take = |control| self.reins.take(control);
+        let hold = Hold { goes_on: &|| self.reins.go_on(), take: &take };
+        match images.provide(&wanted, &hold) {
+            Ok(root) => {
+                let said = root.about.left_out.join("\n");
+                if !said.is_empty() {
+                    self.steps.push((report(IMAGE, Some(0), String::new()), said.into_bytes()));
+                }
+                self.run_steps(Some(&root))
+            }
+            Err(error) => self.without_image(&error),
+        }
+    }
+
+    fn without_image(&mut self, error: &ImageError) -> Ended {
+        let reason = short(&error.to_string());
+        let ended = match error {
+            ImageError::Refused(_) => Ended::Failed,
+            ImageError::Limit(what) => Ended::Limit((*what).to_owned()),
+            ImageError::Stopped | ImageError::Machine(_) => return Ended::Machine(reason),
+        };
+        self.steps.push((report(IMAGE, None, reason), Vec::new()));
+        ended
+    }
+
+    fn run_steps(&mut self, root: Option<&Root>) -> Ended {
         let environment = self.environment();
         let mut left = self.order.job.limits.wall();
         for step in &self.order.job.steps {
@@ -251,6 +287,7 @@ impl Job<'_> {
                 command: &step.run,
                 environment: &environment,
                 work: &self.work,
+                root,
                 limits: limits(&self.order.job.limits, left),
                 slot: self.slot,
                 tail: Some(&self.reins.tail),

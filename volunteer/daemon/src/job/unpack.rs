@@ -4,32 +4,21 @@
 //! Regular files and directories with plain relative names, nothing twice, no links. Since nothing
 //! else is ever made below the target, no name can lead out of it.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use capability::OpenError;
 use mesh_store::BlobError;
-use tar::{Archive, EntryType, PaxExtensions};
+use tar::EntryType;
 use thiserror::Error;
+
+use crate::archive::{self, ArchiveError, ENTRY_BYTES, Entry, plain_path, refused, shown};
 
 /// Files and directories in one package at most; a checkout of Linux has 90,000.
 const MAX_ENTRIES: usize = 100_000;
-
-/// Length of a name in bytes, as Linux has it.
-const MAX_NAME: u64 = 4096;
-
-/// Bytes of the extended header of one file: a name, and some times and ids that nobody reads.
-const MAX_EXTENSION: u64 = 64 << 10;
-
-/// Bytes of disk space that an entry and a directory take beside their content, about.
-const ENTRY_BYTES: u64 = 4096;
-
-/// Directories in one another.
-const MAX_DEPTH: usize = 64;
 
 /// A package could not be unpacked.
 #[derive(Debug, Error)]
@@ -43,17 +32,9 @@ pub enum UnpackError {
     /// The blob is encrypted, and the offer's key for it is of no use here.
     #[error("cannot open the key of the private package")]
     Private(#[source] OpenError),
-    /// No tar archive, or one that ends too early.
-    #[error("the package is not a sound tar archive")]
-    Malformed(#[source] io::Error),
-    /// An entry has something that packages do not have.
-    #[error("{name:?} in the package is refused: {reason}")]
-    Refused {
-        /// The entry, shortened.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    /// It is no archive that a package may be, or its owner wants it no longer.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// There are more than [`MAX_ENTRIES`].
     #[error("over {MAX_ENTRIES} files in the package")]
     TooMany,
@@ -63,9 +44,6 @@ pub enum UnpackError {
         /// The limit.
         limit: u64,
     },
-    /// The owner of the machine has stopped it.
-    #[error("stopped by the owner of the machine")]
-    Stopped,
     /// The disk.
     #[error("cannot write {name:?}")]
     Write {
@@ -85,7 +63,7 @@ impl UnpackError {
                 | Self::Package(_)
                 | Self::Private(_)
                 | Self::Write { .. }
-                | Self::Stopped
+                | Self::Archive(ArchiveError::Stopped)
         )
     }
 
@@ -106,40 +84,7 @@ pub fn unpack(
 ) -> Result<(), UnpackError> {
     let goes_on: &dyn Fn() -> bool = &goes_on;
     let mut unpacking = Unpacking { target, left: limit, limit, entries: 0, goes_on };
-    let mut archive = Archive::new(package);
-    // Raw: the reader would gather names of any length in memory.
-    let entries = archive.entries().map_err(UnpackError::Malformed)?.raw(true);
-    let mut long_name = None;
-    for entry in entries {
-        if !goes_on() {
-            return Err(UnpackError::Stopped);
-        }
-        let mut entry = entry.map_err(UnpackError::Malformed)?;
-        let kind = entry.header().entry_type();
-        match kind {
-            EntryType::GNULongName => {
-                let mut name = read_all(&mut entry, MAX_NAME + 1)?;
-                while name.last() == Some(&0) {
-                    name.pop();
-                }
-                long_name = Some(name);
-            }
-            EntryType::XHeader => {
-                let extension = read_all(&mut entry, MAX_EXTENSION)?;
-                long_name = name_in(&extension)?.or(long_name);
-            }
-            // Comments of `git archive`.
-            EntryType::XGlobalHeader => drop(read_all(&mut entry, MAX_EXTENSION)?),
-            _ => {
-                let name =
-                    long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
-                let mode = entry.header().mode().map_err(UnpackError::Malformed)?;
-                let size = entry.header().entry_size().map_err(UnpackError::Malformed)?;
-                unpacking.add(&name, kind, mode, size, &mut entry)?;
-            }
-        }
-    }
-    Ok(())
+    archive::each(package, goes_on, |entry| unpacking.add(entry))
 }
 
 struct Unpacking<'a> {
@@ -151,21 +96,15 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    fn add(
-        &mut self,
-        name: &[u8],
-        kind: EntryType,
-        mode: u32,
-        size: u64,
-        content: &mut impl Read,
-    ) -> Result<(), UnpackError> {
+    fn add(&mut self, entry: Entry<'_>) -> Result<(), UnpackError> {
+        let Entry { name, kind, mode, size, content, .. } = entry;
         self.count()?;
-        let path = plain_path(name)?;
+        let path = plain_path(&name)?;
         match kind {
             EntryType::Directory => self.directory(&path),
             EntryType::Regular => self.file(&path, mode & 0o100 != 0, size, content),
-            EntryType::Symlink | EntryType::Link => Err(refused(name, "it is a link")),
-            _ => Err(refused(name, "it is neither a file nor a directory")),
+            EntryType::Symlink | EntryType::Link => Err(refused(&name, "it is a link").into()),
+            _ => Err(refused(&name, "it is neither a file nor a directory").into()),
         }
     }
 
@@ -198,10 +137,10 @@ impl Unpacking<'_> {
         path: &Path,
         executable: bool,
         size: u64,
-        content: &mut impl Read,
+        content: &mut dyn Read,
     ) -> Result<(), UnpackError> {
         let name = path.as_os_str().as_bytes();
-        let Some(parent) = path.parent() else { return Err(refused(name, "it has no name")) };
+        let parent = path.parent().ok_or_else(|| refused(name, "it has no name"))?;
         self.charge(size)?;
         self.make_directories(parent)?;
         let mode = if executable { 0o755 } else { 0o644 };
@@ -210,7 +149,7 @@ impl Unpacking<'_> {
         let mut file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(refused(name, "it is there twice"));
+                return Err(refused(name, "it is there twice").into());
             }
             Err(error) => return Err(unwritable(path)(error)),
         };
@@ -229,7 +168,7 @@ impl Unpacking<'_> {
                 Ok(()) => self.count()?,
                 Err(error) if is_taken(&error) => {
                     if !directory.is_dir() {
-                        return Err(taken());
+                        return Err(taken().into());
                     }
                 }
                 Err(error) => return Err(unwritable(path)(error)),
@@ -240,7 +179,7 @@ impl Unpacking<'_> {
 }
 
 fn copy(
-    content: &mut impl Read,
+    content: &mut dyn Read,
     file: &mut File,
     path: &Path,
     size: u64,
@@ -250,12 +189,12 @@ fn copy(
     let mut left = size;
     while left > 0 {
         if !goes_on() {
-            return Err(UnpackError::Stopped);
+            return Err(ArchiveError::Stopped.into());
         }
         let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = content.read(&mut buffer[..want]).map_err(UnpackError::Malformed)?;
+        let read = content.read(&mut buffer[..want]).map_err(ArchiveError::Malformed)?;
         if read == 0 {
-            return Err(UnpackError::Malformed(io::ErrorKind::UnexpectedEof.into()));
+            return Err(ArchiveError::Malformed(io::ErrorKind::UnexpectedEof.into()).into());
         }
         io::Write::write_all(file, &buffer[..read]).map_err(unwritable(path))?;
         left -= read as u64;
@@ -263,71 +202,14 @@ fn copy(
     Ok(())
 }
 
-/// The path that `name` spells, if it stays where it is put.
-fn plain_path(name: &[u8]) -> Result<PathBuf, UnpackError> {
-    if name.is_empty() || name.len() as u64 > MAX_NAME || name.contains(&0) {
-        return Err(refused(name, "its name is empty, too long or has a NUL"));
-    }
-    let mut plain = PathBuf::new();
-    for component in Path::new(OsStr::from_bytes(name)).components() {
-        match component {
-            Component::Normal(part) => plain.push(part),
-            Component::CurDir => {}
-            Component::ParentDir => return Err(refused(name, "its name leads out by \"..\"")),
-            Component::RootDir | Component::Prefix(_) => {
-                return Err(refused(name, "its name is absolute"));
-            }
-        }
-    }
-    if plain.components().count() > MAX_DEPTH {
-        return Err(refused(name, "it is too deep"));
-    }
-    Ok(plain)
-}
-
-/// The name in an extended header, if it has one.
-fn name_in(extension: &[u8]) -> Result<Option<Vec<u8>>, UnpackError> {
-    let mut name = None;
-    for pair in PaxExtensions::new(extension) {
-        let pair = pair.map_err(UnpackError::Malformed)?;
-        match pair.key_bytes() {
-            b"path" => name = Some(pair.value_bytes().to_vec()),
-            // Sizes above 8 GiB and holes are no package's.
-            b"size" => return Err(refused(b"an extended header", "it changes the size of a file")),
-            key if key.starts_with(b"GNU.sparse") => {
-                return Err(refused(b"an extended header", "it makes a file sparse"));
-            }
-            _ => {}
-        }
-    }
-    Ok(name)
-}
-
-fn read_all(entry: &mut impl Read, limit: u64) -> Result<Vec<u8>, UnpackError> {
-    let mut bytes = Vec::new();
-    entry.take(limit + 1).read_to_end(&mut bytes).map_err(UnpackError::Malformed)?;
-    if bytes.len() as u64 > limit {
-        return Err(refused(b"a header", "it is too long"));
-    }
-    Ok(bytes)
-}
-
 /// Whether something is in the way that is no directory.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
 }
 
-fn refused(name: &[u8], reason: &'static str) -> UnpackError {
-    UnpackError::Refused { name: shown(name), reason }
-}
-
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> UnpackError {
     let name = shown(path.as_os_str().as_bytes());
     move |source| UnpackError::Write { name, source }
-}
-
-fn shown(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).chars().take(80).collect()
 }
 
 #[cfg(test)]
@@ -432,7 +314,10 @@ mod tests {
         let target = tempfile::tempdir().expect("a directory");
         let compressed = [&b"\x1f\x8b\x08\0\0\0\0\0\x02\x03"[..], &[0; 2048]].concat();
         let result = unpack(compressed.as_slice(), target.path(), 1 << 40, || true);
-        assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(UnpackError::Archive(ArchiveError::Malformed(_)))),
+            "{result:?}"
+        );
 
         // 8 GiB announced in a header of half a kibibyte.
         let mut package = Package::default().file("large", b"");
@@ -469,7 +354,7 @@ mod tests {
         package.resize(package.len() + 1024, 0);
         let target = tempfile::tempdir().expect("a directory");
         let result = unpack(package.as_slice(), target.path(), 1 << 20, goes_on);
-        assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
+        assert!(matches!(result, Err(UnpackError::Archive(ArchiveError::Stopped))), "{result:?}");
         assert!(target.path().join("a").exists() && !target.path().join("b").exists());
 
         asked.set(0);
@@ -477,7 +362,7 @@ mod tests {
         let package = Package::default().file("a", &[7; 1 << 20]).0;
         let target = tempfile::tempdir().expect("a directory");
         let result = unpack(package.as_slice(), target.path(), 2 << 20, goes_on);
-        assert!(matches!(result, Err(UnpackError::Stopped)), "{result:?}");
+        assert!(matches!(result, Err(UnpackError::Archive(ArchiveError::Stopped))), "{result:?}");
         let written = fs::metadata(target.path().join("a")).expect("begun").len();
         assert_eq!(written, 128 << 10, "two pieces");
     }
@@ -488,10 +373,13 @@ mod tests {
         package.0.truncate(1024);
         let target = tempfile::tempdir().expect("a directory");
         let result = unpack(package.0.as_slice(), target.path(), 1 << 20, || true);
-        assert!(matches!(result, Err(UnpackError::Malformed(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(UnpackError::Archive(ArchiveError::Malformed(_)))),
+            "{result:?}"
+        );
         assert!(matches!(
             unpack(&[1; 4096][..], target.path(), 1 << 20, || true),
-            Err(UnpackError::Malformed(_))
+            Err(UnpackError::Archive(ArchiveError::Malformed(_)))
         ));
     }
 

@@ -1,5 +1,6 @@
 //! The ways in which this machine runs steps, behind one trait.
 
+mod container;
 mod cpu;
 mod isolation;
 mod native;
@@ -16,13 +17,16 @@ use std::time::{Duration, Instant};
 use capability::{Facts, Runtime, RuntimeFacts, Runtimes};
 use volunteer_sandbox::{Ending, Limits};
 
+use self::container::Container;
 use self::native::Native;
 use self::wasm::Wasm;
 use crate::config::Settings;
+use crate::images::{Images, Root};
 use crate::live::LiveTail;
 use crate::probing::{Lost, Memory, Probing};
 
 pub use self::isolation::Isolation;
+pub use self::native::job_uid;
 pub use self::own::{Label, MAX_LABELS, Own};
 pub use self::slot::Slot;
 
@@ -49,6 +53,11 @@ pub trait JobRuntime: Send + Sync {
     /// The operating system as a job sees it, for people.
     fn system(&self) -> String;
 
+    /// What provides the images of jobs, if they bring their root.
+    fn images(&self) -> Option<&Images> {
+        None
+    }
+
     /// Starts a step. Blocks for some milliseconds.
     ///
     /// # Errors
@@ -65,6 +74,8 @@ pub struct StepOrder<'a> {
     pub environment: &'a BTreeMap<String, String>,
     /// Directory that keeps its content between the steps of a job.
     pub work: &'a Path,
+    /// What it has as its root, if jobs bring that.
+    pub root: Option<&'a Root>,
     /// What ends it before its time.
     pub limits: Limits,
     /// What it has for itself among what runs at the same time.
@@ -160,7 +171,12 @@ pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
                 Some(Arc::new(Native::new(Arc::clone(&isolation), Arc::clone(&probing))))
             }
             Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation), &settings.cache))),
-            Runtime::Container | Runtime::Other(_) => None,
+            Runtime::Container => Some(Arc::new(Container::new(
+                Arc::clone(&isolation),
+                &settings.cache,
+                settings.image_cache,
+            ))),
+            Runtime::Other(_) => None,
         }
     };
     settings.runtimes.iter().filter_map(runtime).collect()

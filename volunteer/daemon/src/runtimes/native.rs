@@ -70,7 +70,7 @@ fn facts(survey: &Survey, layers: &[String]) -> Result<Facts, FactsError> {
 
 /// The user that the job in `slot` runs under if the daemon is root's. The one before them all is
 /// for probes, of which one runs at a time.
-pub(super) fn job_uid(slot: &Slot) -> u32 {
+pub fn job_uid(slot: &Slot) -> u32 {
     DEFAULT_HOST_UID + 1 + slot.number
 }
 

@@ -100,6 +100,7 @@ impl Wasm {
             command: &["empty.wasm".to_owned()],
             environment: &[].into(),
             work: work.path(),
+            root: None,
             limits: PROBE_LIMITS,
             // No job runs yet.
             slot: &Slot::default(),

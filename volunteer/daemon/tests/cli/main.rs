@@ -12,6 +12,7 @@ use mesh_shell::{Clock, statement_text};
 use serde_json::Value;
 
 mod exec;
+mod image;
 mod service;
 mod terminal;
 mod why;
