@@ -109,7 +109,7 @@ fn a_blob_is_taken_once_whole_and_as_it_was_named() {
 
 #[test]
 fn absurd_lengths_and_counts_are_refused_before_anything_is_read() {
-    for length in [&[0xff, 0xff, 0xff][..], &[0x80, 0x80, 0x01], &[0xff, 0xff, 0x7f], &[0x80, 0]] {
+    for length in [&[0xff, 0xff, 0xff][..], &[0x81, 0x80, 0x40], &[0xff, 0xff, 0x7f], &[0x80, 0]] {
         let file = [PARCEL_HEAD, length].concat();
         assert!(refusal(&file).contains("length"), "{length:?}");
     }
