@@ -400,6 +400,7 @@ impl Core for MasterNode {
                 Effect::ReplyHandover { reply: reply.0, answers }
             }
             Action::Submitted { result, .. } => Effect::Submitted { offer: result.ok() },
+            Action::Imported { .. } => unreachable!("nobody carries files here"),
             Action::Cancelled { .. } => unreachable!("nobody cancels a job here"),
             Action::News(Told::Accepted { task, result, .. }) => {
                 Effect::News(News::Accepted { task, result: result.id() })

@@ -27,7 +27,7 @@ pub use job_ids::JobIds;
 pub use jobs::{Job, JobState, MAX_JOBS, MAX_TASKS_IN_ALL, NewJob, Settled, SubmitError};
 pub use judge::{Inside, MAX_AGAIN};
 pub use master::{MIN_FREE_DISK, Master, standing_offers};
-pub use message::{Action, Arrival, CancelError, Input, News, RevokedKey};
+pub use message::{Action, Arrival, CancelError, Fate, Input, News, RevokedKey};
 pub use records::{
     JOB_ID_PREFIX, JUDGED_PREFIX, OFFER_PREFIX, RestoreError, accepted_in, given_up, name_in,
     offer_key,

@@ -153,6 +153,7 @@ impl Master {
             Input::Handover { from, arrivals, reply } => {
                 self.take_over(from, arrivals, reply, now);
             }
+            Input::Import { arrivals, reply } => self.import(arrivals, reply, now),
             Input::HandedOver { outcomes } => self.handed_over(outcomes, now),
             Input::Committed(id) => self.committed(id),
             Input::DiskFree { bytes } => self.disk_full = bytes < MIN_FREE_DISK,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use capability::statements::{Credit, JobResult, Report, TaskId};
+use capability::statements::{Credit, JobResult, Receipt, Report, TaskId};
 use capability::{BlobHash, Explanation, PublicKey, StatementId, Verified};
 use mesh_core::{
     Answer, Ask, Bundle, CallFailed, CallId, Commit, CommitId, Declared, Handover, HandoverAnswer,
@@ -34,6 +34,22 @@ pub struct Arrival {
     /// Blobs of the bundle that are not in the blob store. They are asked for only if the result
     /// counts, so that strangers cannot fill the disk.
     pub missing: Vec<BlobHash>,
+}
+
+/// What became of a result that somebody has brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// It is judged.
+    Judged {
+        /// What its volunteer is to hear.
+        receipt: Verified<Receipt>,
+        /// Whether it had been judged before, and nothing has changed.
+        known: bool,
+    },
+    /// These blobs must come first.
+    Missing(Vec<BlobHash>),
+    /// It was not judged; why, for people.
+    Refused(String),
 }
 
 /// Something that happened outside.
@@ -82,6 +98,13 @@ pub enum Input {
         /// Answered by [`Action::ReplyHandover`].
         reply: ReplyId,
     },
+    /// Somebody brings results in a parcel. They are judged as those of a handover, together.
+    Import {
+        /// What came.
+        arrivals: Vec<Arrival>,
+        /// Answered by [`Action::Imported`].
+        reply: ReplyId,
+    },
     /// What became of an [`Action::HandOver`] or of a part of it; every bundle gets exactly one.
     HandedOver {
         /// By the names of the bundles, whether the peer has taken them.
@@ -121,6 +144,13 @@ pub enum Action {
         reply: ReplyId,
         /// The answers, in the order of what came.
         answers: Vec<HandoverAnswer>,
+    },
+    /// Answer an import; what it says is durable here.
+    Imported {
+        /// Which.
+        reply: ReplyId,
+        /// What became of each result, in the order of what came.
+        fates: Vec<Fate>,
     },
     /// Answer a submission; with `Ok` the offer is durable here.
     Submitted {
@@ -197,7 +227,7 @@ pub enum News {
         owner: Option<PublicKey>,
         /// The volunteer's broker, by which it came.
         via: PublicKey,
-        /// The broker that handed it over.
+        /// The broker that handed it over; this adapter itself, if it came in a parcel.
         from: PublicKey,
     },
     /// A result does not count.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use capability::PublicKey;
+use capability::{PublicKey, Runtime};
 use clap::{Args, Parser, Subcommand};
 use mesh_shell::config::CommonArgs;
 
@@ -130,6 +130,53 @@ pub enum Command {
     Results {
         /// The offer's name, or its first characters.
         offer: String,
+        /// How to reach the adapter, and how to print.
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Lend tasks of a job to a machine without a network: writes a file for it to take with
+    /// `talkoot-volunteer job import`. Nobody else is given these tasks meanwhile. The same again writes the same
+    /// tasks.
+    Lend {
+        /// The offer's name, or its first characters.
+        offer: String,
+        /// The node key of the machine, as `talkoot-volunteer owner show` prints it there.
+        #[arg(long = "for", value_name = "NODE-KEY")]
+        volunteer: PublicKey,
+        /// How many tasks, those that it has of the job already included; 1 to 256.
+        #[arg(
+            long,
+            default_value_t = 1,
+            value_name = "COUNT",
+            value_parser = clap::value_parser!(u16).range(1..=256)
+        )]
+        tasks: u16,
+        /// The runtime that they are to run in. Default: the job's first.
+        #[arg(long, value_name = "RUNTIME")]
+        runtime: Option<Runtime>,
+        /// For how many days, 1 to 30; then others are given what has not come back. Never longer than the offer.
+        #[arg(
+            long,
+            default_value_t = 7,
+            value_name = "DAYS",
+            value_parser = clap::value_parser!(u8).range(1..=30)
+        )]
+        days: u8,
+        /// The file to write.
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        output: PathBuf,
+        /// Where the adapter listens; where the last one did by default.
+        #[arg(long, env = "TALKOOT_HTTP", value_name = "ADDRESS")]
+        http: Option<SocketAddr>,
+    },
+    /// Hand in results that somebody has brought as a file, as `talkoot-volunteer results export` wrote it.
+    /// Exit code 3 if not all of them could be judged.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Where to write the receipts, for `talkoot-volunteer results --take`.
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        output: Option<PathBuf>,
         /// How to reach the adapter, and how to print.
         #[command(flatten)]
         client: ClientArgs,

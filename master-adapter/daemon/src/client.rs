@@ -15,7 +15,9 @@ use ureq::{Agent, Body};
 
 use crate::config::DEFAULT_HTTP;
 use crate::identity::Identity;
-use crate::model::{Complaint, JobView, NewJobRequest, Submitted, TaskView};
+use crate::model::{
+    Complaint, ImportView, JobView, LendRequest, NewJobRequest, Submitted, TaskView,
+};
 
 /// The adapter is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,6 +104,19 @@ impl Client {
         // An adapter that does not want it says so before a gigabyte is on its way, and is heard.
         let request = request.header("Expect", "100-continue");
         self.read(request.header("Authorization", self.token.authorization()).send(package))
+    }
+
+    /// A parcel with tasks of a job, lent to a machine.
+    pub fn lend(&self, offer: &str, asked: &LendRequest) -> Outcome<impl Read + use<>> {
+        let request = self.agent.post(self.url(&format!("/jobs/{offer}/lend")));
+        let request = request.header("Authorization", self.token.authorization());
+        Ok(self.check(request.send_json(asked))?.into_body().into_reader())
+    }
+
+    /// Hands in a parcel of results.
+    pub fn import(&self, parcel: File) -> Outcome<ImportView> {
+        let request = self.agent.post(self.url("/import"));
+        self.read(request.header("Authorization", self.token.authorization()).send(parcel))
     }
 
     /// Submits a job.

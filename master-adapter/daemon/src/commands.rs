@@ -2,6 +2,8 @@
 
 mod explain;
 mod follow;
+mod import;
+mod lend;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,6 +23,8 @@ use crate::show;
 
 pub use explain::explain;
 pub use follow::follow;
+pub use import::import;
+pub use lend::{Lent, lend};
 
 /// How often the adapter is asked what is new.
 const POLL: Duration = Duration::from_millis(250);

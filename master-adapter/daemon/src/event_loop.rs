@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use capability::statements::TaskId;
-use capability::{HpkeOpener, PublicKey, StatementId};
-use master_core::{Action, Arrival, CancelError, Input, Inside, Master, News, SubmitError};
-use mesh_core::{Answer, Ask, Bundle, CallFailed, HandoverAnswer, ReplyId};
+use capability::statements::{JobResult, TaskId};
+use capability::{HpkeOpener, PublicKey, StatementId, Verified};
+use master_core::{
+    Action, Arrival, CancelError, Fate, Input, Inside, JobState, Master, News, SubmitError,
+};
+use mesh_core::{Answer, Ask, Bundle, CallFailed, Cargo, HandoverAnswer, ReplyId};
 use mesh_net::{Event, Multiaddr, Protocol, Reply};
 use mesh_shell::{
     Clock, Durable, Exit, Failure, Incoming, KeyChanges, Link, Outcome, Termination, Watch, chain,
@@ -50,6 +52,7 @@ enum Waiting {
     Handover(Reply, Incoming),
     Submission(oneshot::Sender<Result<StatementId, SubmitError>>),
     Cancellation(StatementId, oneshot::Sender<Result<(), CancelError>>),
+    Import(oneshot::Sender<Vec<Fate>>),
 }
 
 /// What the loop listens to.
@@ -234,6 +237,17 @@ impl EventLoop {
                 let reply = self.wait(Waiting::Cancellation(offer, reply));
                 Input::Cancel { offer, reply }
             }
+            Command::Import { results, reply } => {
+                let arrivals = results.into_iter().map(|result| self.arrival(unsent(result)));
+                let arrivals = arrivals.collect();
+                Input::Import { arrivals, reply: self.wait(Waiting::Import(reply)) }
+            }
+            Command::Standing { job, reply } => {
+                let job = self.master.job(job).filter(|job| job.state() == JobState::Open);
+                let offer = job.map(|job| job.offer().clone());
+                // A client that has hung up needs no answer.
+                return drop(reply.send(offer.zip(self.master.home().cloned())));
+            }
             Command::AskHome { ask, reply } => return self.ask_home(ask, reply),
             Command::Watch { task, reply } => return self.watch(task, reply),
         };
@@ -299,6 +313,12 @@ impl EventLoop {
                         && let Err(error) = reply.send(incoming.answer(answers))
                     {
                         tracing::debug!(%error, "the answer to a handover was not sent");
+                    }
+                }
+                Action::Imported { reply, fates } => {
+                    if let Some(Waiting::Import(reply)) = self.waiting.remove(&reply) {
+                        // Whoever has brought them may have gone, and can bring them again.
+                        let _ = reply.send(fates);
                     }
                 }
                 Action::Submitted { reply, result } => self.submitted(reply, result),
@@ -369,6 +389,12 @@ impl EventLoop {
     fn show(&self, change: impl FnOnce(&mut Board)) {
         change(&mut self.board.write().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// A result that no broker has handed over. Its receipt goes to the home of its lease.
+fn unsent(result: Verified<JobResult>) -> Bundle {
+    let via = result.lease.signer();
+    Bundle { cargo: Cargo::Result(result), via }
 }
 
 /// Where errands and commits report.

@@ -29,7 +29,7 @@ use mesh_shell::{
 
 use cli::{BrokerArgs, Cli, ClientArgs, Command};
 use client::Client;
-use commands::{Follow, Form};
+use commands::{Follow, Form, Lent};
 use config::Config;
 use identity::{Description, Identity};
 use keys::{Heir, Rotated};
@@ -74,6 +74,13 @@ fn run(cli: Cli) -> Outcome {
         Command::Status { client: args } => commands::status(&client(&args)?, args.form()),
         Command::Results { offer, client: args } => {
             commands::results(&client(&args)?, &offer, args.form())
+        }
+        Command::Lend { offer, volunteer, tasks, runtime, days, output, http } => {
+            let lent = Lent { offer: &offer, volunteer, runtime, tasks, days };
+            commands::lend(&Client::new(&identity, http)?, lent, &output)
+        }
+        Command::Import { file, output, client: args } => {
+            commands::import(&client(&args)?, &file, output.as_deref(), args.form())
         }
         Command::Logs { offer, task, step, replica, follow: true, client: args } => {
             commands::follow(&client(&args)?, &offer, task, replica, step.as_deref())

@@ -1,6 +1,7 @@
 //! What the REST interface says, for both of its ends.
 
 mod explained;
+mod imported;
 mod live;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use explained::{
     Advice, CompareRequest, ComparisonView, ExplainRequest, ExplanationView, JobInQuestion,
     NeedView,
 };
+pub use imported::{FateView, ImportView, ImportedView, LendRequest};
 pub use live::LiveEvent;
 
 /// `GET /api/v1/project`.

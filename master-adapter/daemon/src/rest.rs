@@ -5,6 +5,8 @@
 //! that a browser would interpret.
 
 mod explain;
+mod import;
+mod lend;
 mod private;
 mod watch;
 
@@ -18,10 +20,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::statements::{BlobPart, Log, MAX_PACKAGE_BYTES, Package, Registration, TaskId};
+use capability::statements::{
+    BlobPart, Home, JobResult, Log, MAX_PACKAGE_BYTES, Offer, Package, Registration, TaskId,
+};
 use capability::{BlobHash, JobFile, PublicKey, StatementId, Verified};
 use futures::StreamExt;
-use master_core::{CancelError, NewJob, SubmitError};
+use master_core::{CancelError, Fate, NewJob, SubmitError};
 use mesh_core::{Answer, Ask};
 use mesh_shell::{ApiToken, Clock, Storage, chain};
 use mesh_store::{BlobError, BlobWriter};
@@ -93,6 +97,20 @@ pub enum Command {
         /// Told when it is durable.
         reply: oneshot::Sender<Result<(), CancelError>>,
     },
+    /// Tell the offer of a job that is open, and its home.
+    Standing {
+        /// The job.
+        job: StatementId,
+        /// Told; nothing, if there is no such job or no home.
+        reply: oneshot::Sender<Option<(Verified<Offer>, Verified<Home>)>>,
+    },
+    /// Judge results that somebody has brought.
+    Import {
+        /// The results.
+        results: Vec<Verified<JobResult>>,
+        /// Told, when it is durable, what became of each.
+        reply: oneshot::Sender<Vec<Fate>>,
+    },
     /// Ask the project's home broker, which changes nothing here.
     AskHome {
         /// What.
@@ -134,6 +152,8 @@ pub fn routes(api: Api) -> Router {
         .route("/jobs/{offer}", axum::routing::delete(cancel_job))
         .route("/explain", post(explain::explain))
         .route("/compare", post(explain::compare_one))
+        .route("/import", post(import::import))
+        .route("/jobs/{offer}/lend", post(lend::lend))
         .route("/jobs/{offer}/tasks/{task}/log", get(show_log))
         .route("/jobs/{offer}/tasks/{task}/artifact", get(show_artifact))
         .route_layer(middleware::from_fn_with_state(api.clone(), need_token));

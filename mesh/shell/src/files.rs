@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use capability::format_bytes;
+use tempfile::NamedTempFile;
 
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 
@@ -32,20 +33,42 @@ pub fn read_text(path: &Path, what: &str, limit: usize) -> Outcome<String> {
 /// Writes `bytes` to `path`, with the access rights `mode`, so that whoever reads finds the old
 /// contents or the new, and never half of them. Makes the directory if there is none.
 pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Outcome {
-    write(path, bytes, mode)
-        .with_context(|| format!("cannot write {}", path.display()))
-        .or_exit(Exit::State)
+    let write = |file: &mut File| file.write_all(bytes).with_context(|| cannot_write(path));
+    write_by(path, mode, |file| write(file).or_exit(Exit::State))
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let directory = directory_of(path);
+/// The same of what `write` writes. If that fails nothing has changed.
+///
+/// # Errors
+/// What `write` says, or that the disk does not take it.
+pub fn write_by<T>(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> Outcome<T>,
+) -> Outcome<T> {
+    let failed = |error: io::Error| {
+        Failure::new(Exit::State, anyhow::Error::new(error).context(cannot_write(path)))
+    };
+    let mut file = begin(directory_of(path)).map_err(failed)?;
+    let written = write(file.as_file_mut())?;
+    persist(file, path, mode).map_err(failed)?;
+    Ok(written)
+}
+
+fn begin(directory: &Path) -> io::Result<NamedTempFile> {
     std::fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
+    NamedTempFile::new_in(directory)
+}
+
+fn persist(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 /// The directory that `path` is in; of a bare name it is the current one.

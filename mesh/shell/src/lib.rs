@@ -22,6 +22,7 @@ pub mod logs;
 mod network;
 pub mod out;
 pub mod package;
+mod parcel_file;
 mod session;
 mod signals;
 pub mod spans;
@@ -35,7 +36,7 @@ pub use dialer::{Dialer, random_seed};
 pub use dirs::{default_config, default_state};
 pub use escape::{escape, escape_json, escape_line, whole_characters};
 pub use exit::{Exit, Failure, OrExit, Outcome, finish};
-pub use files::{Watch, read_text, write_whole};
+pub use files::{Watch, read_text, write_by, write_whole};
 pub use handover::Incoming;
 pub use key_changes::{
     KEY_CHANGE_LIFETIME, KeyChanges, describe_key_change, key_change_readings, log_declared,
@@ -43,6 +44,10 @@ pub use key_changes::{
 pub use learned::Learning;
 pub use link::{AskFailed, BlobFailed, Link, chain, peer_key, public_key};
 pub use network::{NetworkList, NetworkSettings, describe_network};
+pub use parcel_file::{
+    ParcelFailed, ParcelFile, ParcelWriter, Unpacked, copy_parcel, open_blob, reader_of,
+    written_body,
+};
 pub use session::{Session, SessionError};
 pub use signals::Termination;
 pub use statement_file::{read_statement, statement_text};

@@ -384,7 +384,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
-fn blob_name(hash: BlobHash) -> blake3::Hash {
+pub(crate) fn blob_name(hash: BlobHash) -> blake3::Hash {
     blake3::Hash::from_bytes(*hash.as_bytes())
 }
 

@@ -9,7 +9,7 @@ use mesh_core::{Bundle, Cargo, Duty, HandoverAnswer, Now, ReplyId, Write};
 use super::{MAX_RECEIPTS_WAITING, Master};
 use crate::jobs::{Job, JobState, Settled};
 use crate::judge::{Court, Finding};
-use crate::message::{Action, Arrival, News};
+use crate::message::{Action, Arrival, Fate, News};
 use crate::records::{
     AcceptedRecord, GivenUpRecord, JudgedRecord, Judgement, SettledRecord, delegation_key,
     given_up_key, state_key,
@@ -36,8 +36,26 @@ impl Changes {
 enum Ruling {
     /// An answer, and nothing else.
     Answer(HandoverAnswer),
-    /// A receipt, to be signed and sent by the broker `via`.
-    Receipt { payload: Receipt, via: PublicKey },
+    /// A receipt, to be signed and sent by the broker `via`; whether its result was judged before.
+    Receipt { payload: Receipt, via: PublicKey, known: bool },
+}
+
+/// The same, with the receipt signed.
+enum Outcome {
+    Answer(HandoverAnswer),
+    Receipt(Heard),
+}
+
+struct Heard {
+    receipt: Verified<Receipt>,
+    via: PublicKey,
+    known: bool,
+}
+
+/// What came, judged together, and what that changes.
+struct Hearing {
+    outcomes: Vec<Outcome>,
+    changes: Changes,
 }
 
 impl Master {
@@ -50,31 +68,76 @@ impl Master {
         reply: ReplyId,
         now: Now,
     ) {
-        let (mut changes, mut answers) = (Changes::default(), Vec::new());
-        let (mut receipts, mut vias) = (Vec::new(), Vec::new());
+        let hearing = self.hear(from, arrivals, now);
+        let answer = |outcome: &Outcome| match outcome {
+            Outcome::Answer(answer) => answer.clone(),
+            Outcome::Receipt(_) => HandoverAnswer::Taken,
+        };
+        let answers = hearing.outcomes.iter().map(answer).collect();
+        let answered = Action::ReplyHandover { reply, answers };
+        self.conclude(hearing, answered, |_| true);
+    }
+
+    /// The same of what somebody has brought in a parcel. Who brings it carries the receipts back; the
+    /// home has one of all that is new, and with it settles the task.
+    pub(super) fn import(&mut self, arrivals: Vec<Arrival>, reply: ReplyId, now: Now) {
+        let hearing = self.hear(self.authority.node(), arrivals, now);
+        let fate = |outcome: &Outcome| match outcome {
+            Outcome::Receipt(Heard { receipt, known, .. }) => {
+                Fate::Judged { receipt: receipt.clone(), known: *known }
+            }
+            Outcome::Answer(HandoverAnswer::Missing(blobs)) => Fate::Missing(blobs.clone()),
+            Outcome::Answer(HandoverAnswer::Refused(why)) => Fate::Refused(why.clone()),
+            Outcome::Answer(HandoverAnswer::Taken) => unreachable!("what is taken has a receipt"),
+        };
+        let fates = hearing.outcomes.iter().map(fate).collect();
+        self.conclude(hearing, Action::Imported { reply, fates }, |heard| !heard.known);
+    }
+
+    /// Rules on all that came, and signs the receipts together.
+    fn hear(&mut self, from: PublicKey, arrivals: Vec<Arrival>, now: Now) -> Hearing {
+        let (mut changes, mut rulings) = (Changes::default(), Vec::with_capacity(arrivals.len()));
+        let mut receipts = Vec::new();
         for arrival in arrivals {
-            answers.push(match self.rule_on(from, arrival, receipts.len(), &mut changes, now) {
-                Ruling::Answer(answer) => answer,
-                Ruling::Receipt { payload, via } => {
+            let ruling = self.rule_on(from, arrival, receipts.len(), &mut changes, now);
+            rulings.push(match ruling {
+                Ruling::Answer(answer) => Err(answer),
+                Ruling::Receipt { payload, via, known } => {
                     receipts.push(payload);
-                    vias.push(via);
-                    HandoverAnswer::Taken
+                    Ok((via, known))
                 }
             });
         }
-        let answered = Action::ReplyHandover { reply, answers };
-        if receipts.is_empty() {
-            return self.outbox.push(answered);
+        let mut receipts = Verified::sign_batch(receipts, self.authority.signer()).into_iter();
+        let outcome = |ruling| match ruling {
+            Err(answer) => Outcome::Answer(answer),
+            Ok((via, known)) => {
+                let receipt = receipts.next().expect("one was signed for each");
+                Outcome::Receipt(Heard { receipt, via, known })
+            }
+        };
+        Hearing { outcomes: rulings.into_iter().map(outcome).collect(), changes }
+    }
+
+    /// Takes custody of the receipts that are `sent`, and says `told` once all of it is durable.
+    fn conclude(&mut self, hearing: Hearing, told: Action, sent: impl Fn(&Heard) -> bool) {
+        let Hearing { outcomes, changes } = hearing;
+        let mut is_heard = false;
+        for outcome in outcomes {
+            let Outcome::Receipt(heard) = outcome else { continue };
+            is_heard = true;
+            if sent(&heard) {
+                let bundle = Bundle { cargo: Cargo::Receipt(heard.receipt), via: heard.via };
+                let taken = self.custody.take(bundle, Duty::Carrier);
+                taken.expect("its bound was checked before anything was judged");
+            }
         }
-        let receipts = Verified::sign_batch(receipts, self.authority.signer());
-        for (receipt, via) in receipts.into_iter().zip(vias) {
-            let bundle = Bundle { cargo: Cargo::Receipt(receipt), via };
-            let taken = self.custody.take(bundle, Duty::Carrier);
-            taken.expect("its bound was checked before anything was judged");
+        if !is_heard {
+            return self.outbox.push(told);
         }
         let Changes { judged, mut writes, news } = changes;
         writes.extend(self.judged.put(judged.into_iter().map(|it| (it.size(), it))).0);
-        self.commit(writes, [answered].into_iter().chain(news).collect(), Vec::new());
+        self.commit(writes, [told].into_iter().chain(news).collect(), Vec::new());
     }
 
     /// What becomes of one bundle, after `before` receipts of the same handover.
@@ -120,7 +183,8 @@ impl Master {
     ) -> Ruling {
         let via = arrival.bundle.via;
         if let Some(judgement) = self.judgements.get(&result.id()) {
-            return Ruling::Receipt { payload: self.receipt(result.id(), judgement), via };
+            let payload = self.receipt(result.id(), judgement);
+            return Ruling::Receipt { payload, via, known: true };
         }
         let court = Court {
             authority: &self.authority,
@@ -145,7 +209,7 @@ impl Master {
         };
         let payload = self.receipt(result.id(), &judgement);
         self.apply(result, &finding, judgement, from, arrival, changes);
-        Ruling::Receipt { payload, via }
+        Ruling::Receipt { payload, via, known: false }
     }
 
     /// Changes the state as `finding` says. A rejection changes nothing and is not remembered: it

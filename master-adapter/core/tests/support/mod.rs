@@ -385,7 +385,7 @@ impl Bench {
         self.master.home().expect("a durable home").clone()
     }
 
-    fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Option<T> {
+    pub fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Option<T> {
         let (index, picked) = self
             .seen
             .iter()

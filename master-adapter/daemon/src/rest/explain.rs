@@ -101,7 +101,7 @@ impl Api {
         }
     }
 
-    async fn ask_home(&self, ask: Ask) -> Result<(PublicKey, Answer), Problem> {
+    pub(super) async fn ask_home(&self, ask: Ask) -> Result<(PublicKey, Answer), Problem> {
         let (reply, answer) = oneshot::channel();
         self.command(Command::AskHome { ask, reply }).await?;
         Ok(answer.await.map_err(|_| ending())??)
