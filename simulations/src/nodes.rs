@@ -311,6 +311,9 @@ impl Core for VolunteerNode {
                 Action::ReplyHandover { reply, answers } => {
                     Effect::ReplyHandover { reply: reply.0, answers }
                 }
+                Action::ReceiptsTaken { .. } | Action::BroughtJudged { .. } => {
+                    unreachable!("nobody carries files here")
+                }
                 Action::Fetch { from, hash, .. } => Effect::Fetch { from, hash },
                 Action::Run(order) => Effect::Run(Box::new(order)),
                 Action::Stop { lease } => Effect::Stop { lease },

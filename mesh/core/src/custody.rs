@@ -235,6 +235,11 @@ impl Custody {
         Some(&self.entry(id)?.bundle)
     }
 
+    /// Whether the statement is in custody here, durably.
+    pub fn is_durable(&self, id: StatementId) -> bool {
+        self.order.get(&id).is_some_and(|order| *order < self.queues.durable_up_to())
+    }
+
     /// To whom the bundle of that name is being handed over.
     pub fn in_hand(&self, id: StatementId) -> Option<PublicKey> {
         self.queues.under_way_to(*self.order.get(&id)?)

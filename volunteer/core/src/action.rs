@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use capability::statements::{
-    Artifact, Blob, Check, Ended, Ownership, Package, SealedPackage, StepReport, TaskId, Verdict,
+    Artifact, Blob, Check, Ended, Ownership, Package, Receipt, SealedPackage, StepReport, TaskId,
+    Verdict,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, JobSpec, Limits, Policy, ProjectKey, PublicKey, Runtime,
@@ -16,10 +17,12 @@ use mesh_core::{
 };
 use thiserror::Error;
 
+use crate::brought::{Brought, NotTaken, TakenWork};
 use crate::check_finding::CheckFinding;
 use crate::giving_way::{Cause, GiveWay, Sample};
 use crate::owner::{Pause, Quiet};
 use crate::presence::Offline;
+use crate::returning::ReceiptFate;
 use crate::trust::{Decline, Pin};
 use crate::volunteer::DISK_RESERVE;
 
@@ -50,6 +53,20 @@ pub enum Input {
         /// What, checked.
         bundles: Vec<Bundle>,
         /// To be named in [`Action::ReplyHandover`].
+        reply: ReplyId,
+    },
+    /// Somebody has brought receipts as a file; they are sound.
+    Receipts {
+        /// At most as many as a handover has.
+        receipts: Vec<Verified<Receipt>>,
+        /// To be named in [`Action::ReceiptsTaken`].
+        reply: ReplyId,
+    },
+    /// Somebody has brought work as a file, the package of which is among the blobs.
+    Brought {
+        /// What.
+        work: Box<Brought>,
+        /// To be named in [`Action::BroughtJudged`].
         reply: ReplyId,
     },
     /// An [`Action::HandOver`] has ended, or has for some of its bundles.
@@ -213,6 +230,20 @@ pub enum Action {
         /// The answers, in the order of the bundles.
         answers: Vec<HandoverAnswer>,
     },
+    /// Answer an [`Input::Receipts`]; what it says is durable.
+    ReceiptsTaken {
+        /// Which.
+        reply: ReplyId,
+        /// What became of each, in their order.
+        fates: Vec<ReceiptFate>,
+    },
+    /// Answer an [`Input::Brought`]; what is taken is durable.
+    BroughtJudged {
+        /// Which.
+        reply: ReplyId,
+        /// How much of it is taken, or why nothing is.
+        result: Result<TakenWork, NotTaken>,
+    },
     /// Bring a package here, unless it is here already, and tell [`Input::Fetched`].
     Fetch {
         /// From this broker.
@@ -287,6 +318,13 @@ pub enum News {
         lease: StatementId,
         /// The task.
         task: TaskId,
+    },
+    /// Work that somebody has brought is taken, durably.
+    Brought {
+        /// The offer.
+        offer: StatementId,
+        /// How many tasks of it are new.
+        leases: usize,
     },
     /// A claim brought nothing; the offer is left alone for a while.
     NotGranted {

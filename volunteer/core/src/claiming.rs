@@ -20,7 +20,7 @@ use crate::work::needs;
 
 /// Bytes of a lease at most: some ids, times and a branch of hashes take one. Its result carries it
 /// home, and needs room for what else there is to say.
-const MAX_LEASE_BYTES: usize = 4096;
+pub(crate) const MAX_LEASE_BYTES: usize = 4096;
 
 /// Bytes of a claim at most, beside the ad and the ownership in it; and of a question beside its claims.
 const CLAIM_MARGIN: usize = 1024;
@@ -370,7 +370,7 @@ impl Volunteer {
         }
     }
 
-    fn may_work_on(&self, offer: &Verified<Offer>, runtime: &Runtime) -> bool {
+    pub(crate) fn may_work_on(&self, offer: &Verified<Offer>, runtime: &Runtime) -> bool {
         self.trust.permits_offer(offer, runtime) && !self.keys.is_void(offer)
     }
 

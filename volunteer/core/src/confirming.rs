@@ -47,6 +47,11 @@ impl Volunteer {
             return;
         }
         self.commit(writes, Vec::new());
+        self.heed_key_changes(news);
+    }
+
+    /// Tells of `news` about keys, and gives up what they have ended.
+    pub(crate) fn heed_key_changes(&mut self, news: Vec<KeyChange>) {
         for change in news {
             let signer = change.signer();
             match change {
@@ -83,8 +88,9 @@ impl Volunteer {
         let Some((_, project)) = over.first().copied() else { return false };
         self.leases.answered(due, &due.leases);
         let count = u64::try_from(over.len()).unwrap_or(u64::MAX);
-        let write = self.ledger.count_withdrawn(project, count);
-        self.commit(vec![write], Vec::new());
+        let mut writes = vec![self.ledger.count_withdrawn(project, count)];
+        writes.extend(self.brought.end_offer(due.group.offer));
+        self.commit(writes, Vec::new());
         let leases: Vec<_> = over.into_iter().map(|(lease, _)| lease).collect();
         self.give_up(&leases, "the project has withdrawn its job");
         true

@@ -271,17 +271,27 @@ impl Volunteer {
 
     /// The runtime in which `machine` would take the offer and how welcome it is, or why it does not.
     fn assess(&self, offered: &Offered, machine: &Capabilities) -> Result<(Runtime, u64), Decline> {
-        let runtime = self.trust.judge(offered, machine, self.now.wall)?;
-        let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
-        if !offered.offer.admits(self.me) {
-            return Err(Decline::NotForUs);
-        }
+        let suiting = self.suits(offered, machine)?;
         if let Some(seconds) = offered.home_unseen {
             return Err(Decline::HomeUnseen { minutes: 1 << (seconds / 60).max(1).ilog2() });
         }
         let package = self.work.package_lacking(&offered.offer);
         if let Some(left) = self.quota_for_packages().filter(|left| *left < package) {
             return Err(Decline::Quota { package, left });
+        }
+        Ok(suiting)
+    }
+
+    /// The same, as far as the network does not matter.
+    pub(crate) fn suits(
+        &self,
+        offered: &Offered,
+        machine: &Capabilities,
+    ) -> Result<(Runtime, u64), Decline> {
+        let runtime = self.trust.judge(offered, machine, self.now.wall)?;
+        let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
+        if !offered.offer.admits(self.me) {
+            return Err(Decline::NotForUs);
         }
         let facts = describe(offered, pin);
         let beyond = pin.bounds.unmet(&facts);

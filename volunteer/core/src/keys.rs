@@ -145,6 +145,22 @@ impl Keys {
         heard
     }
 
+    /// Somebody has brought what a broker told. What finds no room here is told by brokers again.
+    pub fn brought(&mut self, changes: Vec<KeyChange>, now: Now) -> Heard {
+        let mut heard = Heard::default();
+        let Some(pinned) = &self.pinned else { return heard };
+        let relied = Relied { pinned, delegates: &self.delegates };
+        for change in changes {
+            drop(self.changes.hear(change, relied, now.wall, &mut heard));
+        }
+        heard
+    }
+
+    /// Whether the owner's pins are known.
+    pub fn knows_pins(&self) -> bool {
+        self.pinned.is_some()
+    }
+
     /// `broker` has not answered, or not to the question.
     pub fn unanswered(&mut self, broker: PublicKey, now: Mono) {
         let Some(inquiry) = self.inquiries.get_mut(&broker) else { return };

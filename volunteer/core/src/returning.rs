@@ -1,6 +1,7 @@
 //! Results on their way home, and their receipts on the way back.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 
 use capability::statements::{Blob, Ended, JobResult, Log, Receipt, Report, StepReport};
 use capability::{
@@ -23,6 +24,23 @@ const MAX_RECEIPT_BYTES: usize = 8 << 10;
 /// Signature, key and path that come around a result, at most: a leaf of the largest batch has a path
 /// of 16 hashes.
 const ENVELOPE_BYTES: usize = 1 << 10;
+
+/// Why a receipt for a result that waits here is not taken.
+const DOES_NOT_HOLD: &str =
+    "it does not hold: it has expired, is about another task, or its signer's key was revoked";
+
+/// What becomes of a receipt that somebody has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptFate {
+    /// The result is discharged, and the receipt kept.
+    Taken,
+    /// There was one for that result before; nothing has changed.
+    Known,
+    /// No result here waits for it.
+    NotAwaited,
+    /// It is not taken; why.
+    Refused(&'static str),
+}
 
 /// Leases that are not acted upon before their commit is durable.
 #[derive(Debug, Default)]
@@ -57,6 +75,7 @@ impl Volunteer {
             let past = self.past(&job, &outcome);
             let (result, left) = self.sayable_result(&job, outcome);
             writes.extend(self.held.end(job.lease.id()));
+            writes.extend(self.brought.end(job.lease.id()));
             ways.push((past, self.known_primary.unwrap_or_else(|| job.lease.signer())));
             results.push(result);
             unsaid.extend(left);
@@ -196,7 +215,11 @@ impl Volunteer {
         let mut answers = Vec::new();
         let mut released = Vec::new();
         for bundle in bundles {
-            answers.push(match self.takable(bundle) {
+            let taken = match bundle.cargo {
+                Cargo::Receipt(receipt) => self.takable(&receipt).map(|()| receipt),
+                Cargo::Result(_) => Err("a volunteer carries nothing for others"),
+            };
+            answers.push(match taken {
                 Ok(receipt) => {
                     released.extend(self.settle(receipt));
                     HandoverAnswer::Taken
@@ -204,25 +227,48 @@ impl Volunteer {
                 Err(why) => HandoverAnswer::Refused(why.to_owned()),
             });
         }
-        let reply = Action::ReplyHandover { reply, answers };
+        self.tell_of_receipts(Action::ReplyHandover { reply, answers }, released);
+    }
+
+    /// The same of receipts that somebody has brought as a file.
+    pub(crate) fn take_receipts(&mut self, receipts: Vec<Verified<Receipt>>, reply: ReplyId) {
+        let mut fates = Vec::new();
+        let mut released = Vec::new();
+        for receipt in receipts {
+            let (result, is_known) = (receipt.result, self.ledger.knows(receipt.result));
+            fates.push(match self.takable(&receipt) {
+                Err(why) => ReceiptFate::Refused(why),
+                Ok(()) if is_known => ReceiptFate::Known,
+                Ok(()) if self.result(result).is_none() => ReceiptFate::NotAwaited,
+                Ok(()) => match self.settle(receipt) {
+                    settled if settled.is_empty() => ReceiptFate::Refused(DOES_NOT_HOLD),
+                    settled => {
+                        released.extend(settled);
+                        ReceiptFate::Taken
+                    }
+                },
+            });
+        }
+        self.tell_of_receipts(Action::ReceiptsTaken { reply, fates }, released);
+    }
+
+    /// Says `told`, and does what follows, once what was entered is durable.
+    fn tell_of_receipts(&mut self, told: Action, released: Vec<Action>) {
         if released.is_empty() && self.outbox.uncommitted() == 0 {
-            return self.outbox.push(reply);
+            return self.outbox.push(told);
         }
         // What a receipt repeats may not be durable yet.
         let writes = self.ledger.writes();
-        self.commit(writes, [reply].into_iter().chain(released).collect());
+        self.commit(writes, [told].into_iter().chain(released).collect());
     }
 
-    fn takable(&self, bundle: Bundle) -> Result<Verified<Receipt>, &'static str> {
-        let Cargo::Receipt(receipt) = bundle.cargo else {
-            return Err("a volunteer carries nothing for others");
-        };
+    fn takable(&self, receipt: &Verified<Receipt>) -> Result<(), &'static str> {
         if receipt.volunteer != self.me {
             Err("that receipt is for another volunteer")
         } else if receipt.envelope().as_bytes().len() > MAX_RECEIPT_BYTES {
             Err("that receipt is larger than receipts are")
         } else {
-            Ok(receipt)
+            Ok(())
         }
     }
 
@@ -285,12 +331,23 @@ impl Volunteer {
     /// Whether a result in custody or a task needs the blob.
     pub fn needs_blob(&self, hash: &BlobHash) -> bool {
         let mut in_custody = self.custody.bundles().flat_map(Bundle::blobs);
-        self.work.needs_package(hash) || in_custody.any(|(blob, _)| blob == *hash)
+        self.work.needs_package(hash)
+            || self.brought.needs_package(hash)
+            || in_custody.any(|(blob, _)| blob == *hash)
     }
 
     /// How many results wait for their receipts.
     pub fn undelivered(&self) -> usize {
         self.custody.len()
+    }
+
+    /// The results that wait for their receipts and are durable, in the order of their ids, those after
+    /// `last`: what anybody can carry to their masters.
+    pub fn results(&self, last: Option<StatementId>) -> impl Iterator<Item = &Verified<JobResult>> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let bundles = self.custody.bundles_from(from);
+        let durable = bundles.filter(|bundle| self.custody.is_durable(bundle.id()));
+        durable.filter_map(|bundle| self.result(bundle.id()))
     }
 
     fn result(&self, id: StatementId) -> Option<&Verified<JobResult>> {

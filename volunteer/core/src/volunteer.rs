@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
+use crate::brought::{BROUGHT_PREFIX, Waiting};
 use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
@@ -93,6 +94,8 @@ pub struct Volunteer {
     pub(crate) leases: Leases,
     /// The same, as they are durable.
     pub(crate) held: Held,
+    /// Work that somebody has brought, and that is not done.
+    pub(crate) brought: Waiting,
     pub(crate) custody: Custody,
     /// Of results that wait for their receipts, the brokers that have taken them last.
     pub(crate) takers: BTreeMap<StatementId, PublicKey>,
@@ -189,6 +192,7 @@ impl Volunteer {
             work: Work::default(),
             leases: Leases::default(),
             held: Held::default(),
+            brought: Waiting::default(),
             custody: Custody::new(CustodyLimits::default()),
             takers: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
@@ -230,6 +234,7 @@ impl Volunteer {
                 CHECK_PREFIX => this.checks.restore(&value)?,
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
+                BROUGHT_PREFIX => this.brought.restore(&value, verifier)?,
                 HISTORY_PREFIX => this.history.restore(&key, &value)?,
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
@@ -238,6 +243,7 @@ impl Volunteer {
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
+        this.brought.assemble();
         this.forget_what_was_judged();
         this.give_back_what_was_held();
         Ok(this)
@@ -254,6 +260,8 @@ impl Volunteer {
             Input::BrokerDown { peer } => self.broker_down(peer),
             Input::Answered { call, answer } => self.answered(call, answer),
             Input::Handover { bundles, reply, .. } => self.take_over(bundles, reply),
+            Input::Receipts { receipts, reply } => self.take_receipts(receipts, reply),
+            Input::Brought { work, reply } => self.take_brought(*work, reply),
             Input::HandedOver { to, outcomes } => self.handed_over(to, outcomes),
             Input::Pins(pins) => self.pins_changed(pins),
             Input::Policy(policy) => self.policy_changed(policy),
@@ -306,6 +314,8 @@ impl Volunteer {
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.next_end()));
         wakes.push(leases.filter(|at| *at > now).min());
+        wakes.push(self.brought.next_end(self.now.wall).map(|end| self.now.mono_at(end)));
+        wakes.push(self.faults.next_wake(now).filter(|_| self.brought.len() > 0));
         // Whatever was due at `now` has been done, or waits for an input that will come.
         wakes.into_iter().flatten().filter(|at| *at > now).min()
     }
@@ -320,6 +330,7 @@ impl Volunteer {
         self.ask_about_keys();
         self.declare();
         self.fetch_packages();
+        self.begin_brought();
         self.start_jobs();
         self.hold_jobs();
         self.leave_what_stands_still();
@@ -447,6 +458,7 @@ impl Volunteer {
         while let Some((_, mark)) = self.landing.pop_front_if(|(commit, _)| *commit <= id) {
             self.custody.made_durable(mark);
         }
+        self.brought.made_durable(id);
         for lease in self.unconfirmed.confirmed(id) {
             self.work.made_durable(lease);
         }

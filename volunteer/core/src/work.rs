@@ -279,6 +279,13 @@ impl Work {
         size
     }
 
+    /// The package of a task that was taken on is here, without having been fetched.
+    pub fn brought(&mut self, hash: BlobHash, now: Mono) {
+        if let Some(package) = self.packages.get_mut(&hash) {
+            (package.state, package.last_use) = (PackageState::Here, now);
+        }
+    }
+
     /// A package could not be fetched. Gives the leases that wait for it once there is no hope left.
     pub fn not_fetched(&mut self, hash: BlobHash, now: Mono) -> Vec<StatementId> {
         let Some(package) = self.packages.get_mut(&hash) else { return Vec::new() };

@@ -61,11 +61,13 @@ impl Volunteer {
         }
     }
 
-    /// Gives the leases up. Those that run are stopped, and their outcome will not matter.
+    /// Gives the leases up. Those that run are stopped, and their outcome will not matter. Work that was
+    /// brought waits again, if it may run here another time: nobody else has it.
     pub(crate) fn give_up(&mut self, leases: &[StatementId], reason: &'static str) {
         let mut by_offer: BTreeMap<StatementId, usize> = BTreeMap::new();
         let mut writes = Vec::new();
         for lease in leases {
+            let is_kept = self.keeps_brought(*lease);
             let Some(job) = self.work.job_mut(*lease) else { continue };
             let offer = job.lease.task.offer;
             let offline_group = job.offline_group();
@@ -82,12 +84,16 @@ impl Volunteer {
                 }
                 Stage::Stopping => continue,
             }
+            if is_kept {
+                continue;
+            }
             *by_offer.entry(offer).or_default() += 1;
             match offline_group {
                 Some(group) => self.leases.release_of(*lease, group, Leaving::GivenUp),
                 None => self.leases.release(*lease),
             }
             writes.extend(self.held.end(*lease));
+            writes.extend(self.brought.end(*lease));
         }
         writes.extend(self.rhythm.writes());
         if !writes.is_empty() {

@@ -22,7 +22,7 @@ use crate::history::MAX_PAGE;
 /// Runs jobs of the projects that you trust, in a sandbox, when you can spare the machine.
 ///
 /// Exit codes: 0 done; 1 the job of `exec` failed, or a receipt is not sound; 2 usage; 3 a wrong
-/// configuration, key file, list of receipts or name of a project; 4 no network, no daemon, or a port in
+/// configuration, key file, list of receipts, file of work or name of a project; 4 no network, no daemon, or a port in
 /// use; 5 state or disk; 6 no runtime works here, not for the job of `doctor --job`, or your policy says no.
 #[derive(Debug, Parser)]
 #[command(name = "talkoot-volunteer", version)]
@@ -84,6 +84,12 @@ pub enum Command {
         /// Which daemon, and how to show it.
         #[command(flatten)]
         shown: Shown,
+    },
+    /// Jobs that come by other means than a network.
+    Job {
+        /// What to do with one.
+        #[command(subcommand)]
+        command: JobCommand,
     },
     /// What a running job writes.
     Logs(LogsArgs),
@@ -164,7 +170,15 @@ pub struct Shown {
 
 /// What of the results.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ResultsArgs {
+    /// What to do with them; without it, show them.
+    #[command(subcommand)]
+    pub command: Option<ResultsCommand>,
+    /// Take the receipts in a list that somebody has brought, as `talkoot-master import -o` wrote it: the
+    /// results that they are for need not be kept any more. Exit code 3 if not all of them are taken.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["verify", "receipts"])]
+    pub take: Option<PathBuf>,
     /// Write the receipts that are kept here to a file, as the projects have signed them; - is standard
     /// output. Anybody can check it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["verify", "json"])]
@@ -176,6 +190,42 @@ pub struct ResultsArgs {
     /// How to show it.
     #[command(flatten)]
     pub shown: Shown,
+}
+
+/// What to do with a job.
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// Takes the work in a file that `talkoot-master lend` wrote for this machine, as if a broker had shown and
+    /// granted it. The daemon runs it, with a broker or without. Exit code 6 if the owner or the machine are
+    /// against it.
+    Import {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Take it although it was made over a day ago and no broker has told since whether the keys behind it
+        /// still hold.
+        #[arg(long)]
+        unconfirmed: bool,
+        /// Which daemon, and how to show it.
+        #[command(flatten)]
+        shown: Shown,
+    },
+}
+
+/// What to do with results.
+#[derive(Debug, Subcommand)]
+pub enum ResultsCommand {
+    /// Writes the results that wait for their receipts, with logs and artifacts, to a file that anybody can
+    /// hand in for this machine: talkoot-master import. What is in it only their projects can read; they stay
+    /// here until a receipt comes.
+    Export {
+        /// Where to.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Which daemon, and how to show it.
+        #[command(flatten)]
+        shown: Shown,
+    },
 }
 
 /// What of the history.

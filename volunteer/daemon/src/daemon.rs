@@ -122,7 +122,7 @@ async fn serve(
     let metrics = Metrics::new(&registry);
     let routes = http::common(registry, http::Readiness::default())
         .merge(page::routes())
-        .merge(face::routes(key.public(), questions, token));
+        .merge(face::routes(key.public(), questions, Arc::clone(storage.blobs()), token));
     let web = Web::serve(listener, routes);
 
     let parts = Parts {

@@ -20,7 +20,7 @@ use mesh_shell::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
-use volunteer_core::{Input, Volunteer};
+use volunteer_core::{Input, NotTaken, ReceiptFate, TakenWork, Volunteer};
 
 use crate::Equipment;
 use crate::config::Settings;
@@ -96,6 +96,8 @@ pub struct EventLoop {
     landing: Option<CommitId>,
     /// Whoever is to be told that a wish is durable, by the commit that it became part of.
     wishing: VecDeque<(CommitId, oneshot::Sender<()>)>,
+    /// Whoever has brought something.
+    bringing: BTreeMap<ReplyId, Bringing>,
     /// Handovers that the core has not answered.
     handovers: BTreeMap<ReplyId, (Reply, Incoming)>,
     next_reply: u64,
@@ -113,6 +115,12 @@ pub struct EventLoop {
     ran: mpsc::UnboundedReceiver<Ran>,
     probed: Channel<Vec<Probe>>,
     durable: Channel<Durable>,
+}
+
+/// Who has brought something, and waits for what becomes of it.
+enum Bringing {
+    Receipts(oneshot::Sender<Vec<ReceiptFate>>),
+    Work(oneshot::Sender<Result<TakenWork, NotTaken>>),
 }
 
 /// What the command line changes in the state directory.
@@ -195,6 +203,7 @@ impl EventLoop {
             pins,
             landing: None,
             wishing: VecDeque::new(),
+            bringing: BTreeMap::new(),
             handovers: BTreeMap::new(),
             next_reply: 0,
             unneeded: BTreeSet::new(),
@@ -259,6 +268,11 @@ impl EventLoop {
         self.take_owner();
         self.take_key_changes();
         self.probe();
+    }
+
+    fn next_reply(&mut self) -> ReplyId {
+        self.next_reply += 1;
+        ReplyId(self.next_reply)
     }
 
     fn handle(&mut self, input: Input) {

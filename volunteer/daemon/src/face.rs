@@ -1,5 +1,6 @@
 //! The daemon's HTTP face on loopback: status as JSON, and the owner's wishes, for who shows the token.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -9,24 +10,34 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use capability::statements::Receipt;
+use capability::statements::{JobResult, Receipt};
 use capability::{ProjectKey, PublicKey, StatementId, Timestamp, Verified};
 use mesh_shell::ApiToken;
+use mesh_store::BlobStore;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
-use volunteer_core::{Input, MAX_NOTE, Pause, Tail};
+use volunteer_core::{Brought, Input, MAX_NOTE, NotTaken, Pause, ReceiptFate, Tail, TakenWork};
 
 use crate::history::{HistoryPage, PageAsked};
 use crate::log_events::{self, Extent};
 use crate::receipts;
 use crate::status::{Advice, Status};
 use crate::why::JobGrounds;
+use crate::{brought, carried};
 
 /// What the event loop is asked.
 pub enum Question {
     /// Everything.
     Status(oneshot::Sender<Status>),
+    /// Some of the results that wait for their receipts, those after the one of that id; none at the end.
+    Results(Option<StatementId>, oneshot::Sender<Vec<Verified<JobResult>>>),
+    /// Somebody has brought receipts; told, when it is durable, what became of each.
+    TakeReceipts(Vec<Verified<Receipt>>, oneshot::Sender<Vec<ReceiptFate>>),
+    /// Whether work that somebody brings would be taken.
+    JudgeBrought(Box<Brought>, oneshot::Sender<Result<TakenWork, NotTaken>>),
+    /// It is brought, and its package among the blobs; told when what is taken is durable.
+    TakeBrought(Box<Brought>, oneshot::Sender<Result<TakenWork, NotTaken>>),
     /// The receipts that are kept, the oldest first.
     Receipts(oneshot::Sender<Vec<Verified<Receipt>>>),
     /// A page of what ran.
@@ -48,10 +59,17 @@ pub enum Question {
 /// The tail of a job; nothing if too many read it already.
 pub type Tailed = Option<watch::Receiver<Tail>>;
 
-type Questions = mpsc::Sender<Question>;
+/// The way to the event loop.
+pub type Questions = mpsc::Sender<Question>;
 
-/// The routes of the volunteer `me`; they ask the event loop by `questions` what who shows `token` asks.
-pub fn routes(me: PublicKey, questions: Questions, token: ApiToken) -> Router {
+/// The routes of the volunteer `me`, whose blobs are in `blobs`; they ask the event loop by `questions` what who
+/// shows `token` asks.
+pub fn routes(
+    me: PublicKey,
+    questions: Questions,
+    blobs: Arc<BlobStore>,
+    token: ApiToken,
+) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/projects/{project}/why", get(why_not))
@@ -63,6 +81,8 @@ pub fn routes(me: PublicKey, questions: Questions, token: ApiToken) -> Router {
         .route("/api/v1/resume", post(|state| wish(state, Input::Resume)))
         .route("/api/v1/drain", post(drain))
         .route("/api/v1/stop", post(|state| wish(state, Input::Quit)))
+        .merge(brought::routes(Arc::clone(&blobs)))
+        .merge(carried::routes(blobs))
         .route_layer(middleware::from_fn_with_state(token, need_token))
         .with_state(questions)
 }
@@ -236,7 +256,8 @@ async fn history(State(questions): State<Questions>, Query(asked): Query<PageAsk
     }
 }
 
-async fn ask<T>(
+/// What the event loop answers; nothing if it ends.
+pub async fn ask<T>(
     questions: &Questions,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Option<T> {

@@ -11,6 +11,8 @@
 mod amounts;
 mod archive;
 mod arguments;
+mod brought;
+mod carried;
 mod commands;
 mod config;
 mod daemon;

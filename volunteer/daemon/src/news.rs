@@ -24,6 +24,9 @@ pub fn log(news: &News) {
             tracing::info!(offer, project, name, %reason, "offer declined");
         }
         News::Leased { task, .. } => of(task, |offer, task| tracing::info!(offer, task, "leased")),
+        News::Brought { offer, leases } => {
+            tracing::info!(offer = offer.short(), leases, "work brought");
+        }
         News::NotGranted { offer, reason } => {
             tracing::debug!(offer = offer.short(), reason, "nothing granted");
         }

@@ -64,6 +64,9 @@ pub struct Status {
     pub obstacle: Option<Advice>,
     /// The tasks in hand.
     pub jobs: Vec<JobStatus>,
+    /// Tasks that somebody has brought as a file, and that have not begun.
+    #[serde(default)]
+    pub brought_waiting: usize,
     /// Results that wait for their receipts.
     pub undelivered: usize,
     /// Trusted projects.
@@ -237,6 +240,7 @@ pub fn status(
         idle: core.idle().map(|idle| advice(&idle, settings)),
         obstacle: core.obstacle().map(|obstacle| advice(&obstacle, settings)),
         jobs: core.jobs().map(|job| in_hand::status(core, &job, executor)).collect(),
+        brought_waiting: core.brought_waiting(),
         undelivered: core.undelivered(),
         projects: projects(core),
         declined: core.declined().map(declined).collect(),

@@ -70,6 +70,9 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
             say!("check of {}: {}", project.title(), check.outcome());
         }
     }
+    if status.brought_waiting > 0 {
+        say!("brought, and not begun: {} tasks", status.brought_waiting);
+    }
     say!("results waiting for receipts: {}", status.undelivered);
     if let Some(complaint) = &status.config_complaint {
         say!("configuration: not read, the former one holds: {complaint}");
@@ -163,6 +166,21 @@ fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
     let post = agent().post(&url).header("authorization", token(common, whom)?.authorization());
     accepted(post.send(body)).map(drop)
+}
+
+/// Its answer to `body`, which somebody has brought, however long that takes.
+pub fn bring(
+    common: &CommonArgs,
+    whom: &Whom,
+    path: &str,
+    body: impl ureq::AsSendBody,
+) -> Outcome<Box<dyn Read>> {
+    let config = ureq::Agent::config_builder().timeout_connect(Some(TIMEOUT));
+    let agent: ureq::Agent = config.http_status_as_error(false).build().into();
+    let url = format!("http://{}/api/v1/{path}", address(common, whom)?);
+    let post = agent.post(&url).header("authorization", token(common, whom)?.authorization());
+    let answer = accepted(post.send(body))?;
+    Ok(Box::new(answer.into_with_config().limit(MAX_LIST_BYTES).reader()))
 }
 
 /// The answer, if it is no refusal.

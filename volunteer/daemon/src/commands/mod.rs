@@ -1,6 +1,8 @@
 //! The commands: what each does with the parsed command line.
 
 mod ask;
+mod brought;
+mod carried;
 mod completions;
 mod config;
 mod doctor;
@@ -26,7 +28,7 @@ use mesh_shell::{
 };
 
 pub use self::service::Kind;
-use crate::arguments::{Arguments, Command, ResultsArgs};
+use crate::arguments::{Arguments, Command, JobCommand, ResultsArgs, ResultsCommand};
 use crate::config::ROLE;
 use crate::reload::Source;
 use crate::{Equipment, daemon};
@@ -48,6 +50,9 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Config { command } => config::run(&common, command),
         Command::Status(shown) => ask::status(&common, &shown),
         Command::Jobs { long, shown } => jobs::jobs(&common, long, &shown),
+        Command::Job { command: JobCommand::Import { file, unconfirmed, shown } } => {
+            brought::import(&common, &shown, &file, unconfirmed)
+        }
         Command::Logs(arguments) => job_log::print(&common, &arguments),
         Command::Why { what, shown } => why::why(&common, what.as_deref(), &shown),
         Command::Results(asked) => results(&common, &asked),
@@ -65,7 +70,13 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
 }
 
 fn results(common: &CommonArgs, asked: &ResultsArgs) -> Outcome {
-    let ResultsArgs { receipts, verify, shown } = asked;
+    let ResultsArgs { command, take, receipts, verify, shown } = asked;
+    if let Some(ResultsCommand::Export { file, shown }) = command {
+        return carried::export(common, shown, file);
+    }
+    if let Some(file) = take {
+        return carried::take(common, shown, file);
+    }
     match (receipts, verify) {
         (Some(file), _) => receipts::export(common, shown, file),
         (None, Some(file)) => receipts::verify(common, shown, file.as_deref()),

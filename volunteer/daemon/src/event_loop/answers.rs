@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use volunteer_core::Input;
 
-use super::{EventLoop, QUIT_TIME};
+use super::{Bringing, EventLoop, QUIT_TIME};
+use crate::carried::RESULTS_A_PAGE;
 use crate::face::Question;
 use crate::history;
 use crate::runtimes::Probe;
@@ -18,6 +19,23 @@ impl EventLoop {
         match question {
             // Whoever asked may have gone.
             Question::Status(answer) => drop(answer.send(self.status())),
+            Question::Results(last, answer) => {
+                let results = self.core.results(last).take(RESULTS_A_PAGE);
+                drop(answer.send(results.cloned().collect()));
+            }
+            Question::TakeReceipts(receipts, answer) => {
+                let reply = self.next_reply();
+                self.bringing.insert(reply, Bringing::Receipts(answer));
+                self.handle(Input::Receipts { receipts, reply });
+            }
+            Question::JudgeBrought(work, answer) => {
+                drop(answer.send(self.core.judge_brought(&work)));
+            }
+            Question::TakeBrought(work, answer) => {
+                let reply = self.next_reply();
+                self.bringing.insert(reply, Bringing::Work(answer));
+                self.handle(Input::Brought { work, reply });
+            }
             Question::Receipts(answer) => {
                 drop(answer.send(self.core.receipts().cloned().collect()));
             }

@@ -5,7 +5,7 @@ use mesh_shell::{Link, chain};
 use tokio::time::Instant;
 use volunteer_core::{Action, Input, News};
 
-use super::{EventLoop, QUIT_TIME};
+use super::{Bringing, EventLoop, QUIT_TIME};
 use crate::news;
 use crate::status::blob_name;
 
@@ -28,6 +28,17 @@ impl EventLoop {
                 if let Some((reply, incoming)) = self.handovers.remove(&reply) {
                     // The peer may have gone; it will offer them again.
                     let _ = reply.send(incoming.answer(answers));
+                }
+            }
+            Action::ReceiptsTaken { reply, fates } => {
+                if let Some(Bringing::Receipts(answer)) = self.bringing.remove(&reply) {
+                    // Whoever has brought them may have gone, here as below.
+                    let _ = answer.send(fates);
+                }
+            }
+            Action::BroughtJudged { reply, result } => {
+                if let Some(Bringing::Work(answer)) = self.bringing.remove(&reply) {
+                    let _ = answer.send(result);
                 }
             }
             Action::Fetch { from, hash, size } => self.errand(move |link| async move {

@@ -1,7 +1,7 @@
 //! What happens outside: in the network, in jobs, in runtimes that are tried.
 
 use capability::{Capabilities, Platform, PublicKey};
-use mesh_core::{HandoverAnswer, ReplyId};
+use mesh_core::HandoverAnswer;
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{Incoming, chain, public_key, spans};
 use volunteer_core::Input;
@@ -48,8 +48,7 @@ impl EventLoop {
             Ok(checked) => {
                 let (incoming, bundles) = Incoming::new(checked, |_| Vec::new());
                 let _span = spans::of_bundles(&bundles, from).entered();
-                let id = ReplyId(self.next_reply);
-                self.next_reply += 1;
+                let id = self.next_reply();
                 self.handovers.insert(id, (reply, incoming));
                 self.handle(Input::Handover { from, bundles, reply: id });
             }
