@@ -88,6 +88,8 @@ kinds! {
     Request = 17, "request";
     /// Where a network begins.
     Network = 18, "network";
+    /// Whom a curator vouches for.
+    List = 19, "list";
 }
 
 impl fmt::Display for Kind {

@@ -3,6 +3,7 @@
 mod check;
 mod key_change;
 mod lease;
+mod list;
 mod machine;
 mod network;
 mod of_kind;
@@ -21,6 +22,7 @@ pub use check::{
 pub(crate) use check::{FAMILY as CHECK_FAMILY, PROJECT_CHARACTERS};
 pub use key_change::{MAX_NODES, Ownership, Revocation, Succession};
 pub use lease::{Claim, Intent, Lease, MAX_TASKS_A_CLAIM, Renewal};
+pub use list::{List, ListedProject, MAX_LISTED};
 pub use machine::{Ad, BrokerCard, Class, ClassCount, Summary};
 pub use network::{ListedBroker, Network};
 pub use of_kind::OfKind;

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use super::{
-    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, Network, Offer, Ownership, Receipt,
-    Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
+    Ad, BrokerCard, Claim, Delegation, Home, JobResult, Lease, List, Network, Offer, Ownership,
+    Receipt, Registration, Renewal, Request, Revocation, Succession, Summary, Withdrawal,
 };
 use crate::statement::{Kind, Payload};
 
@@ -39,6 +39,7 @@ impl Kind {
             Self::Ownership => it.of::<Ownership>(),
             Self::Request => it.of::<Request>(),
             Self::Network => it.of::<Network>(),
+            Self::List => it.of::<List>(),
         }
     }
 }

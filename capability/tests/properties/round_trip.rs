@@ -84,4 +84,5 @@ reads_the_same_again! {
     an_ownership_reads_the_same_again: arbitrary::ownership(), VOLUNTEER;
     a_request_reads_the_same_again: arbitrary::request(), VOLUNTEER;
     a_network_reads_the_same_again: arbitrary::network(), VOLUNTEER;
+    a_list_reads_the_same_again: arbitrary::list(), VOLUNTEER;
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use capability::statements::{
-    Check, Claim, Delegation, Home, Lease, ListedBroker, Network, Offer, Ownership, Permissions,
-    Private, Receipt, Recipient, Revocation, Succession, Verdict,
+    Check, Claim, Delegation, Home, Lease, List, ListedBroker, ListedProject, Network, Offer,
+    Ownership, Permissions, Private, Receipt, Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
     Clause, Envelope, FactName, Image, ImageDigest, JobSpec, Kind, Payload, Preference, PublicKey,
-    Requirements, Runtime, Verified, encode_cbor,
+    Requirements, Runtime, SecretKey, Signer, Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -354,6 +354,7 @@ fn contents() -> Vec<Vector> {
     vectors.extend(leases_and_results());
     vectors.extend(key_changes());
     vectors.extend(networks());
+    vectors.extend(lists());
     vectors
 }
 
@@ -385,6 +386,49 @@ fn networks() -> Vec<Vector> {
         by("network-name", "S10: a name of 65 bytes", &|it| it.name = "x".repeat(65)),
         by("network-address", "S10: an address of 257 bytes", &|it| {
             it.brokers[0].addresses[0] = "x".repeat(257);
+        }),
+    ]
+}
+
+fn lists() -> Vec<Vector> {
+    let with = |change: &dyn Fn(&mut List)| {
+        let mut list = samples::list();
+        change(&mut list);
+        list
+    };
+    let by =
+        |name, comment, change: &dyn Fn(&mut List)| signed(name, comment, &with(change), OWNER);
+    let of = |count: u16| {
+        let listed = |n: u16| {
+            let mut seed = [7; 32];
+            seed[..2].copy_from_slice(&n.to_le_bytes());
+            let key = SecretKey::from_seed(&seed).public().into();
+            ListedProject { key, name: "x".into(), brokers: Vec::new(), keywords: Vec::new() }
+        };
+        (0..count).map(listed).collect()
+    };
+    vec![
+        by("list-nameless", "S106: no name", &|it| it.name.clear()),
+        by("list-of-257", "S106: 257 projects", &|it| it.projects = of(257)),
+        by("list-twice", "S106: a project twice", &|it| it.projects[1].key = it.projects[0].key),
+        by("list-project-nameless", "S106: a project without a name", &|it| {
+            it.projects[0].name.clear();
+        }),
+        by("list-brokers", "S106: a project with 5 brokers", &|it| {
+            it.projects[0].brokers = vec!["/ip4/192.0.2.1/tcp/4077".into(); 5];
+        }),
+        by("list-keywords", "S106: a project with 9 keywords", &|it| {
+            it.projects[0].keywords = vec!["word".into(); 9];
+        }),
+        by("list-name", "S10: a name of 65 bytes", &|it| it.name = "x".repeat(65)),
+        by("list-project-name", "S10: a project's name of 65 bytes", &|it| {
+            it.projects[0].name = "x".repeat(65);
+        }),
+        by("list-address", "S10: an address of 257 bytes", &|it| {
+            it.projects[0].brokers[0] = "x".repeat(257);
+        }),
+        by("list-keyword", "S10: a keyword of 33 bytes", &|it| {
+            it.projects[0].keywords[0] = "x".repeat(33);
         }),
     ]
 }

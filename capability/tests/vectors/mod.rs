@@ -48,6 +48,7 @@ pub fn valid() -> Vec<Vector> {
         sound(samples::ownership(), OWNER),
         sound(samples::request(), VOLUNTEER),
         sound(samples::network(), OWNER),
+        sound(samples::list(), OWNER),
     ];
     let batch = Verified::sign_batch((0..3).map(samples::withdrawal).collect(), &secret(MASTER));
     vectors.extend(batch.iter().zip(0..).map(|(leaf, index): (&Verified<Withdrawal>, u8)| {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use capability::statements::{
     Ad, Artifact, Blob, BlobPart, BrokerCard, Check, Claim, Class, ClassCount, Credit, Delegation,
-    Ended, Home, Intent, JobResult, Lease, ListedBroker, Log, Network, Offer, Ownership, Package,
-    Permissions, Private, Receipt, Registration, Renewal, Report, Request, Revocation, StepReport,
-    Succession, Summary, TaskId, Verdict, Withdrawal,
+    Ended, Home, Intent, JobResult, Lease, List, ListedBroker, ListedProject, Log, Network, Offer,
+    Ownership, Package, Permissions, Private, Receipt, Registration, Renewal, Report, Request,
+    Revocation, StepReport, Succession, Summary, TaskId, Verdict, Withdrawal,
 };
 use capability::{
     BlobHash, BlobKey, Capabilities, Clause, DecryptionKey, EncryptingWriter, EncryptionKey,
@@ -359,6 +359,29 @@ pub fn network() -> Network {
         name: "example".into(),
         seq: 1_800_000_000_000,
         brokers: vec![at(public(BROKER), "one"), at(public(OTHER), "two")],
+        expires: NOW + 30 * 24 * HOUR,
+    }
+}
+
+pub fn list() -> List {
+    let (tree, sky) = (PublicKey::into(public(PROJECT)), PublicKey::into(public(OTHER)));
+    List {
+        name: "science".into(),
+        seq: 1_800_000_000_000,
+        projects: vec![
+            ListedProject {
+                key: tree,
+                name: "tree-sorter".into(),
+                brokers: vec!["/dns4/one.example.org/tcp/4077".into()],
+                keywords: vec!["botany".into(), "sorting".into()],
+            },
+            ListedProject {
+                key: sky,
+                name: "sky survey".into(),
+                brokers: Vec::new(),
+                keywords: Vec::new(),
+            },
+        ],
         expires: NOW + 30 * 24 * HOUR,
     }
 }

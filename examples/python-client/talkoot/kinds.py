@@ -1,4 +1,4 @@
-"""The 18 kinds of statements: shape, bounds, and how long they may live."""
+"""The 19 kinds of statements: shape, bounds, and how long they may live."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -303,6 +303,27 @@ def _check_network(payload: Payload) -> None:
     require(len(set(keys)) == len(keys), "S96", "a broker twice")
 
 
+_LISTED_PROJECT = record(
+    {"key": KEY, "name": NAME},
+    {"brokers": array(text(256), 0, 4, "S106"), "keywords": array(text(32), 0, 8, "S106")},
+)
+_LIST = record(
+    {
+        "name": NAME,
+        "seq": unsigned(),
+        "projects": array(_LISTED_PROJECT, 0, 256, "S106"),
+        "expires": TIME,
+    }
+)
+
+
+def _check_list(payload: Payload) -> None:
+    named = [payload, *payload["projects"]]
+    require(all(it["name"] != "" for it in named), "S106", "an empty name")
+    keys = [project["key"] for project in payload["projects"]]
+    require(len(set(keys)) == len(keys), "S106", "a project twice")
+
+
 _REQUEST = record({"audience": KEY, "nonce": unsigned(), "expires": TIME, "body": shape.octets()})
 
 AD = Kind(1, "ad", DAY_MS, _AD)
@@ -319,6 +340,7 @@ SUCCESSION = Kind(15, "succession", 366 * DAY_MS, _SUCCESSION)
 OWNERSHIP = Kind(16, "ownership", 366 * DAY_MS, _OWNERSHIP)
 REQUEST = Kind(17, "request", MINUTE_MS, _REQUEST)
 NETWORK = Kind(18, "network", 366 * DAY_MS, _NETWORK, _check_network)
+LIST = Kind(19, "list", 366 * DAY_MS, _LIST, _check_list)
 
 ALL = (
     AD,
@@ -339,6 +361,7 @@ ALL = (
     OWNERSHIP,
     REQUEST,
     NETWORK,
+    LIST,
 )
 
 BY_NUMBER = {kind.number: kind for kind in ALL}

@@ -5,8 +5,8 @@ mod offer;
 mod result;
 
 use capability::statements::{
-    Claim, Delegation, Home, Intent, Lease, ListedBroker, Network, Ownership, Renewal, Request,
-    Revocation, Succession, TaskId, Withdrawal,
+    Claim, Delegation, Home, Intent, Lease, List, ListedBroker, ListedProject, Network, Ownership,
+    Renewal, Request, Revocation, Succession, TaskId, Withdrawal,
 };
 use capability::{
     DecryptionKey, EncryptionKey, Envelope, ProjectKey, PublicKey, Runtime, SecretKey, Signer,
@@ -207,6 +207,24 @@ pub fn network() -> impl Strategy<Value = Network> {
         name,
         seq,
         brokers,
+        expires,
+    })
+}
+
+pub fn list() -> impl Strategy<Value = List> {
+    let rest = ("[a-z]{1,64}", vec(text(64), 0..=4), vec(text(32), 0..=8));
+    let listed = |(key, (name, brokers, keywords)): (PublicKey, _)| ListedProject {
+        key: key.into(),
+        name,
+        brokers,
+        keywords,
+    };
+    let projects = btree_map(key(), rest, 0..=32)
+        .prop_map(move |projects| projects.into_iter().map(listed).collect());
+    ("[a-z]{1,64}", number(), projects, time()).prop_map(|(name, seq, projects, expires)| List {
+        name,
+        seq,
+        projects,
         expires,
     })
 }
