@@ -44,7 +44,7 @@ pub use key_change::{
     KeyChange, MAX_KEY_CHANGE_BYTES, MAX_KEYS_AN_ASK, MAX_REVOCATIONS_A_SIGNER,
     MAX_SUCCESSIONS_A_SIGNER,
 };
-pub use listing::{Listing, NotTaken, draw};
+pub use listing::{Listing, NotTaken, Replaced, draw};
 pub use message::{
     Answer, Ask, JobNeeds, Loan, MAX_BROKERS_AN_ANSWER, MAX_CLAIMS_AN_ASK, MAX_EXCEPTIONS,
     MAX_FRAME_BYTES, MAX_HOPS, MAX_OFFERS_A_PUBLICATION, MAX_OFFERS_AN_ANSWER, MAX_OTHER_BROKERS,

@@ -1,14 +1,33 @@
-//! Which list of brokers holds, of those that are signed in the name of a network's founder.
+//! Which list holds, of those that one key has signed: of brokers, by a network's founder; of projects, by a
+//! curator.
 
-use capability::statements::{ListedBroker, Network};
+use capability::statements::{List, ListedBroker, Network};
 use capability::{Payload, PublicKey, StatementError, Timestamp, Verified};
 use thiserror::Error;
 
-/// The newest list of one founder (S97).
+/// A statement of which each replaces those before it, wherever it comes from.
+pub trait Replaced: Payload {
+    /// Its place among those of its signer; the highest holds.
+    fn seq(&self) -> u64;
+}
+
+impl Replaced for Network {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl Replaced for List {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// The newest list of one signer (S97, S107).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listing {
-    founder: PublicKey,
-    newest: Option<Verified<Network>>,
+pub struct Listing<P = Network> {
+    signer: PublicKey,
+    newest: Option<Verified<P>>,
 }
 
 /// A list was not taken.
@@ -16,7 +35,7 @@ pub struct Listing {
 pub enum NotTaken {
     /// Another key signed it.
     #[error("another key signed it, {signer}")]
-    OtherFounder {
+    OtherSigner {
         /// Which.
         signer: PublicKey,
     },
@@ -33,34 +52,34 @@ pub enum NotTaken {
     },
 }
 
-impl Listing {
-    /// Lists of `founder`; none is known yet.
-    pub fn new(founder: PublicKey) -> Self {
-        Self { founder, newest: None }
+impl<P: Replaced> Listing<P> {
+    /// Lists of `signer`; none is known yet.
+    pub fn new(signer: PublicKey) -> Self {
+        Self { signer, newest: None }
     }
 
     /// Whose lists these are.
-    pub fn founder(&self) -> PublicKey {
-        self.founder
+    pub fn signer(&self) -> PublicKey {
+        self.signer
     }
 
-    /// Takes `list` if it is the founder's, holds, and is later than what is known. Says whether it is
+    /// Takes `list` if it is the signer's, holds, and is later than what is known. Says whether it is
     /// news; the same once more is none, and no mistake.
     ///
     /// # Errors
     /// Why it is not taken.
-    pub fn take(&mut self, list: Verified<Network>, now: Timestamp) -> Result<bool, NotTaken> {
+    pub fn take(&mut self, list: Verified<P>, now: Timestamp) -> Result<bool, NotTaken> {
         let signer = list.signer();
-        if signer != self.founder {
-            return Err(NotTaken::OtherFounder { signer });
+        if signer != self.signer {
+            return Err(NotTaken::OtherSigner { signer });
         }
-        let place = |list: &Verified<Network>| (list.seq, list.expires(), list.id());
+        let place = |list: &Verified<P>| (list.seq(), list.expires(), list.id());
         if let Some(known) = &self.newest {
             if known.id() == list.id() {
                 return Ok(false);
             }
             if place(known) > place(&list) {
-                return Err(NotTaken::Earlier { found: list.seq, known: known.seq });
+                return Err(NotTaken::Earlier { found: list.seq(), known: known.seq() });
             }
         }
         list.current(now).map_err(NotTaken::NotCurrent)?;
@@ -70,17 +89,24 @@ impl Listing {
 
     /// Remembers `list`, of an earlier run, though it may have expired since: so that none before it
     /// is taken.
-    pub fn remember(&mut self, list: Verified<Network>) {
-        if list.signer() == self.founder {
+    pub fn remember(&mut self, list: Verified<P>) {
+        if list.signer() == self.signer {
             self.newest = Some(list);
         }
     }
 
     /// The newest list, if it holds at `now`.
-    pub fn current(&self, now: Timestamp) -> Option<&Verified<Network>> {
+    pub fn current(&self, now: Timestamp) -> Option<&Verified<P>> {
         self.newest.as_ref().filter(|list| list.current(now).is_ok())
     }
 
+    /// The newest list, whether it holds or not.
+    pub fn newest(&self) -> Option<&Verified<P>> {
+        self.newest.as_ref()
+    }
+}
+
+impl Listing {
     /// The brokers of the newest list, if it holds at `now`, in an order of `who`'s own: so that not
     /// all begin with the same.
     pub fn brokers(&self, who: PublicKey, now: Timestamp) -> Vec<&ListedBroker> {

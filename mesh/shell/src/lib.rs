@@ -25,6 +25,7 @@ pub mod package;
 mod parcel_file;
 mod session;
 mod signals;
+mod signed_list;
 pub mod spans;
 mod statement_file;
 mod statement_list;
@@ -50,6 +51,7 @@ pub use parcel_file::{
 };
 pub use session::{Session, SessionError};
 pub use signals::Termination;
+pub use signed_list::{Followed, SignedList, read_list};
 pub use statement_file::{read_statement, statement_text};
 pub use statement_list::{Listed, MAX_LIST_BYTES, MAX_LISTED, StatementList};
 pub use storage::{Durable, Storage, disk_failure, for_peer, store_in};

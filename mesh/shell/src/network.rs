@@ -1,27 +1,17 @@
-//! The list of brokers that a network's founder publishes: found in files and told by brokers, kept in the
-//! state directory.
-//!
-//! Where a list comes from does not matter, since it is signed. So a file may be fetched by whatever
-//! the machine's owner likes; it is read again when it changes.
+//! The list of brokers that a network's founder publishes: found in files and told by brokers.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use capability::statements::{ListedBroker, Network};
-use capability::{Ed25519, PublicKey, Timestamp, Verified};
-use mesh_core::Listing;
+use capability::{PublicKey, Timestamp, Verified};
 use mesh_net::{Multiaddr, can_dial};
 
 use crate::exit::{Exit, Failure, Outcome};
-use crate::files::{Watch, write_whole};
-use crate::link::{chain, peer_key};
-use crate::statement_file::{read_statement, statement_text};
+use crate::link::peer_key;
+use crate::signed_list::{Followed, SignedList};
 
 /// Files of one network at most.
 const MAX_FILES: usize = 8;
-
-/// Lists that are remembered as refused, so that each is named once.
-const MAX_REFUSED: usize = 256;
 
 /// Whose network it is, and where its list may be found beside brokers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,59 +51,19 @@ impl NetworkSettings {
     }
 }
 
-/// The newest list that was found, and the search for a newer one.
-#[derive(Debug)]
-pub struct NetworkList {
-    listing: Listing,
-    files: Vec<(Watch, PathBuf)>,
-    kept: PathBuf,
-    /// What was refused and said, by where it came from.
-    refused: BTreeSet<String>,
-}
+/// The newest list of a network that was found, and the search for a newer one.
+pub type NetworkList = SignedList<Network>;
 
 impl NetworkList {
     /// What an earlier run has left in the state directory `state`, and what is in the files now.
     pub fn open(settings: NetworkSettings, state: &Path, now: Timestamp) -> Self {
-        let mut listing = Listing::new(settings.founder);
-        let kept = state.join("network.statement");
-        if kept.exists() {
-            match read(&kept) {
-                Ok(list) => listing.remember(list),
-                Err(reason) => {
-                    tracing::warn!(file = %kept.display(), reason, "network list not read");
-                }
-            }
-        }
-        let files = settings.files.into_iter().map(|file| (Watch::unseen(file.clone()), file));
-        let files = files.collect();
-        let mut this = Self { listing, files, kept, refused: BTreeSet::new() };
-        this.look(now);
-        this
+        let NetworkSettings { founder, files } = settings;
+        Self::follow(founder, files, state.join("network.statement"), now)
     }
 
     /// Whose lists these are.
     pub fn founder(&self) -> PublicKey {
-        self.listing.founder()
-    }
-
-    /// What is known.
-    pub fn listing(&self) -> &Listing {
-        &self.listing
-    }
-
-    /// Reads the files that have changed; says whether there was news in them.
-    pub fn look(&mut self, now: Timestamp) -> bool {
-        let files = self.files.iter_mut();
-        let changed = files.filter_map(|(watch, file)| watch.has_changed().then(|| file.clone()));
-        let mut is_news = false;
-        for file in changed.collect::<Vec<_>>() {
-            let from = file.display().to_string();
-            match read(&file) {
-                Ok(list) => is_news |= self.take(list, &from, now),
-                Err(reason) => self.refuse(&from, &reason),
-            }
-        }
-        is_news
+        self.listing().signer()
     }
 
     /// Takes what the broker `from` has told; says whether it is news.
@@ -124,56 +74,17 @@ impl NetworkList {
     /// Where the list's brokers can be dialled, in an order of the node `me`'s own; each address ends
     /// with the key that must be there (S97).
     pub fn addresses(&self, me: PublicKey, now: Timestamp) -> Vec<(PublicKey, Multiaddr)> {
-        let brokers = self.listing.brokers(me, now).into_iter();
+        let brokers = self.listing().brokers(me, now).into_iter();
         let addresses = brokers.flat_map(|broker| {
             addresses_of(broker).into_iter().map(|address| (broker.key, address))
         });
         addresses.filter(|(_, address)| can_dial(address)).collect()
     }
-
-    fn take(&mut self, list: Verified<Network>, from: &str, now: Timestamp) -> bool {
-        let (name, seq, brokers) = (list.name.clone(), list.seq, list.brokers.len());
-        match self.listing.take(list.clone(), now) {
-            Ok(false) => false,
-            Ok(true) => {
-                tracing::info!(name, seq, brokers, from, "network list taken");
-                self.keep(&list);
-                true
-            }
-            Err(error) => {
-                self.refuse(from, &chain(&error));
-                false
-            }
-        }
-    }
-
-    /// Says so, once.
-    fn refuse(&mut self, from: &str, reason: &str) {
-        if self.refused.len() >= MAX_REFUSED {
-            self.refused.clear();
-        }
-        if self.refused.insert(format!("{from}: {reason}")) {
-            tracing::warn!(from, reason, "network list refused");
-        }
-    }
-
-    fn keep(&self, list: &Verified<Network>) {
-        let text = statement_text(&describe_network(list), list.envelope());
-        if let Err(failure) = write_whole(&self.kept, text.as_bytes(), 0o644) {
-            tracing::warn!(reason = %failure, "network list not kept");
-        }
-    }
 }
 
 /// What a list is, in one line for people.
 pub fn describe_network(list: &Verified<Network>) -> String {
-    let (brokers, expires) = (list.brokers.len(), list.expires);
-    format!("network {} of {}: {brokers} brokers, until {expires}", list.name, list.signer())
-}
-
-fn read(file: &Path) -> Result<Verified<Network>, String> {
-    let envelope = read_statement(file).map_err(|failure| failure.to_string())?;
-    Verified::check(&envelope, &Ed25519).map_err(|error| chain(&error))
+    Network::describe(list)
 }
 
 /// The addresses of `broker` with its peer id at their ends. One that names somebody else is passed
@@ -193,6 +104,7 @@ mod tests {
     use capability::{SecretKey, Signer};
 
     use super::*;
+    use crate::statement_file::statement_text;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 

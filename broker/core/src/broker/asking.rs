@@ -121,7 +121,7 @@ impl Broker {
             Ask::Brokers { of, network } => {
                 let cards = directory::cards_for(from, &of, &self.routes, now.wall);
                 // Rule C61: of the one founder whom the operator has named.
-                let known = self.network.as_ref().filter(|it| network == Some(it.founder()));
+                let known = self.network.as_ref().filter(|it| network == Some(it.signer()));
                 let network = known.and_then(|it| it.current(now.wall)).cloned();
                 self.reply(reply, Answer::Brokers { cards, network });
             }
