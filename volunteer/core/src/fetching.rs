@@ -290,6 +290,7 @@ impl Volunteer {
     ) -> Result<(Runtime, u64), Decline> {
         let runtime = self.trust.judge(offered, machine, self.now.wall)?;
         let pin = self.trust.pin(&offered.offer.project).ok_or(Decline::NotPinned)?;
+        self.judge_voucher(pin)?;
         if !offered.offer.admits(self.me) {
             return Err(Decline::NotForUs);
         }

@@ -1,13 +1,13 @@
 //! What has become of the keys that this volunteer goes by, and how lately a broker was asked.
 //!
-//! It goes by the projects that it pinned, and by the delegates whose offers it would take. Every
+//! It goes by the projects that it pinned, by the curators of its lists, and by the delegates whose offers it would take. Every
 //! broker is asked about them, since one alone could withhold that a key is void.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::Offer;
-use capability::{KeyBook, MAX_CLOCK_SKEW, ProjectKey, PublicKey, Timestamp, Verified, Verifier};
+use capability::{KeyBook, MAX_CLOCK_SKEW, PublicKey, Timestamp, Verified, Verifier};
 use mesh_core::{KeyChange, MAX_KEYS_AN_ASK, Mono, Now, Write};
 
 use crate::backoff::Backoff;
@@ -59,9 +59,9 @@ impl Keys {
         Ok(self.changes.restore(value, verifier)?)
     }
 
-    /// From now on these projects are pinned, and no others.
-    pub fn pin(&mut self, projects: impl Iterator<Item = ProjectKey>, now: Now) {
-        self.pinned = Some(projects.map(PublicKey::from).collect());
+    /// From now on these projects and curators are pinned, and no others.
+    pub fn pin(&mut self, keys: impl Iterator<Item = PublicKey>, now: Now) {
+        self.pinned = Some(keys.collect());
         let all: Vec<_> = self.watched().collect();
         self.told.retain(|key, _| all.contains(key));
         self.missed.retain(|(_, key), _| all.contains(key));

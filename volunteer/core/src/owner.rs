@@ -112,7 +112,10 @@ impl Volunteer {
         let changed = trust != self.trust;
         self.trust = trust;
         // The first pins may be none, and a former process may have known more projects.
-        self.keys.pin(self.trust.pins().map(|pin| pin.project), self.now);
+        let projects = self.trust.pins().map(|pin| pin.project.into());
+        let vouchers = self.trust.pins().filter_map(|pin| pin.voucher.as_ref());
+        let curators = vouchers.map(|voucher| voucher.curator);
+        self.keys.pin(projects.chain(curators), self.now);
         self.forget_strangers();
         let standings = self.trust.pins().map(|pin| (pin.project, pin.standing));
         self.shares.trust(standings);

@@ -32,7 +32,8 @@ pub(crate) fn describe(offered: &Offered, pin: &Pin) -> Facts {
     let Offer { name, builder, requirements, job, .. } = &**offer;
     let mut facts = describe_job([name, builder], offer.tasks, requirements, &job.limits);
     state(&mut facts, "project-key", offer.project.to_string());
-    if !pin.name.is_empty() {
+    // A curator's word for it is not the owner's.
+    if !pin.name.is_empty() && pin.voucher.is_none() {
         state(&mut facts, "project", pin.name.as_str());
     }
     state(&mut facts, "package", offer.package.size);

@@ -11,6 +11,7 @@ use capability::{
 use mesh_core::Offered;
 use thiserror::Error;
 
+use crate::lists::Voucher;
 use crate::policy::may_pass;
 use crate::shares::Standing;
 use crate::work::needs;
@@ -20,7 +21,7 @@ use crate::work::needs;
 pub struct Pin {
     /// The key that is trusted.
     pub project: ProjectKey,
-    /// What the owner calls it.
+    /// What the owner calls it, or the curator of the list.
     pub name: String,
     /// Runtimes that its jobs may use.
     pub runtimes: BTreeSet<Runtime>,
@@ -34,6 +35,8 @@ pub struct Pin {
     pub standing: Standing,
     /// At most one task of each of its builders begins in such a period, if there is one.
     pub every: Option<Duration>,
+    /// The list by which it is trusted, unless the owner pinned it.
+    pub voucher: Option<Voucher>,
 }
 
 impl Pin {
@@ -48,10 +51,11 @@ impl Pin {
             note: String::new(),
             standing: Standing::default(),
             every: None,
+            voucher: None,
         }
     }
 
-    /// The owner's own word for it, or the beginning of its key.
+    /// The owner's own word for it, or the curator's, or the beginning of its key.
     pub fn title(&self) -> String {
         if self.name.is_empty() { self.project.short() } else { self.name.clone() }
     }
@@ -141,6 +145,20 @@ pub enum Decline {
         builder: String,
         /// When it is looked at again.
         next: Timestamp,
+    },
+    /// The list by which its project is trusted does not hold any more.
+    #[error("the list {list}, by which you trust it, ended at {expires}")]
+    ListOver {
+        /// The list.
+        list: String,
+        /// When it ended.
+        expires: Timestamp,
+    },
+    /// The curator's key is void.
+    #[error("the key that signed the list {list}, by which you trust it, was revoked")]
+    CuratorVoid {
+        /// The list.
+        list: String,
     },
     /// The owner lets its project have other hours.
     #[error("outside of the hours that you let its project have")]

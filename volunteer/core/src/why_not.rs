@@ -26,6 +26,9 @@ pub enum WhyNot {
     /// No broker has told lately whether its key still holds.
     #[error("no broker has told within a day whether its key still holds")]
     Unconfirmed,
+    /// The list by which it is trusted is a ground for nothing new.
+    #[error("{0}")]
+    ListFails(Decline),
     /// None of those that it may use works.
     #[error("it may use {}, and this machine offers none of that", names(.0))]
     NoRuntime(Vec<Runtime>),
@@ -122,6 +125,7 @@ impl Volunteer {
             None => reasons.push(WhyNot::NotPinned),
             Some(pin) => {
                 reasons.extend(self.doubt(project));
+                reasons.extend(self.judge_voucher(pin).err().map(WhyNot::ListFails));
                 let mut offered = self.machine.iter().flat_map(|it| it.runtimes.keys());
                 // Before the probes have ended nobody can tell.
                 if self.machine.is_some() && !offered.any(|it| pin.runtimes.contains(it)) {
@@ -167,9 +171,16 @@ impl Volunteer {
     /// The offers of `project` that were shown, and why each is not claimed.
     fn unwanted(&self, project: ProjectKey) -> impl Iterator<Item = WhyNot> {
         let (now, left) = (self.now.mono, self.disk_left());
-        // What is about time is told once for all offers.
-        let is_told =
-            |reason: &Decline| matches!(reason, Decline::OffHours | Decline::TooSoon { .. });
+        // What is about no offer by itself is told once for all.
+        let is_told = |reason: &Decline| {
+            matches!(
+                reason,
+                Decline::OffHours
+                    | Decline::TooSoon { .. }
+                    | Decline::ListOver { .. }
+                    | Decline::CuratorVoid { .. }
+            )
+        };
         let declined = self.offers.declined().filter(move |it| it.project == project);
         let declined = declined.filter(move |it| !is_told(&it.reason));
         let declined = declined.map(|it| WhyNot::Declined {

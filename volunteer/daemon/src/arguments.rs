@@ -1,5 +1,6 @@
 //! The command line.
 
+mod list;
 mod owner;
 mod project;
 mod settings;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use mesh_shell::config::CommonArgs;
 
+pub use self::list::ListCommand;
 pub use self::owner::{Output, OwnerCommand, OwnerKey};
 pub use self::project::{Most, ProjectCommand, Terms};
 pub use self::settings::{ConfigCommand, RunArgs};
@@ -52,6 +54,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: ProjectCommand,
+    },
+    /// Whose choice of projects you trust, and how a curator signs one.
+    List {
+        /// What to do about it.
+        #[command(subcommand)]
+        command: ListCommand,
     },
     /// Whose this machine is: an owner key vouches for the node keys of all machines of yours.
     Owner {

@@ -26,6 +26,7 @@ use crate::Equipment;
 use crate::config::Settings;
 use crate::face::Question;
 use crate::job::{Executor, Place, Ran};
+use crate::lists::Lists;
 use crate::metrics::Metrics;
 use crate::ownership::Ownerships;
 use crate::pins::Pins;
@@ -84,6 +85,7 @@ pub struct EventLoop {
     runtimes: Vec<Arc<dyn JobRuntime>>,
     probes: Vec<Probe>,
     pins: Pins,
+    lists: Lists,
     owner: Ownerships,
     key_changes: KeyChanges,
     seen: Seen,
@@ -170,6 +172,7 @@ impl EventLoop {
         let runtimes = (equipment.runtimes)(&settings);
         let (done, ran) = mpsc::unbounded_channel();
         let owner = Ownerships::in_state(&settings.state);
+        let (settings_state, clock) = (settings.state.clone(), place.clock);
         let key_changes = KeyChanges::in_state(&settings.state);
         Self {
             key: link.key(),
@@ -200,6 +203,7 @@ impl EventLoop {
             link,
             runtimes,
             probes: Vec::new(),
+            lists: Lists::follow(&pins, &settings_state, clock.now().wall),
             pins,
             landing: None,
             wishing: VecDeque::new(),
@@ -262,7 +266,7 @@ impl EventLoop {
         );
         self.dial();
         self.state_preferences();
-        self.handle(Input::Pins(self.pins.for_core()));
+        self.handle(Input::Pins(self.lists.all_pins(&self.pins)));
         self.watch_owner();
         self.handle(Input::DiskFree(self.disk_free));
         self.take_owner();

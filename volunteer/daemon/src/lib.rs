@@ -23,6 +23,7 @@ mod hours;
 mod images;
 mod in_hand;
 mod job;
+mod lists;
 mod live;
 mod log_events;
 mod metrics;

@@ -6,14 +6,14 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use capability::{Clause, Fact, Policy, ProjectKey, PublicKey, Runtime};
-use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use volunteer_core::{Pin, Rung, Standing, Weight};
 
@@ -24,31 +24,78 @@ use crate::hours::Hours;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Pins {
+    /// Projects that the owner removed although a list names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<ProjectKey>,
     /// One entry a project.
     #[serde(default, rename = "project")]
     pub projects: Vec<Entry>,
+    /// One entry a curator.
+    #[serde(default, rename = "list", skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<ListEntry>,
 }
 
 /// One project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Entry {
     /// The key that is trusted.
     pub key: ProjectKey,
     /// What the owner calls it.
     #[serde(default)]
     pub name: String,
-    /// Runtimes that its jobs may use.
-    pub runtimes: Vec<Runtime>,
     /// Addresses of brokers that know it.
     #[serde(default)]
     pub brokers: Vec<String>,
     /// Keys that the project delegated to once, and that are not accepted any more.
     #[serde(default)]
     pub revoked: Vec<PublicKey>,
+    /// The owner's own words.
+    #[serde(default)]
+    pub note: String,
+    /// What its jobs may do.
+    #[serde(flatten)]
+    pub allowed: Allowed,
+    #[serde(flatten, skip_serializing)]
+    unknown: Unknown,
+}
+
+/// One list of projects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListEntry {
+    /// The curator's key.
+    pub key: PublicKey,
+    /// What the owner calls it.
+    #[serde(default)]
+    pub name: String,
+    /// Where newer ones come.
+    pub file: PathBuf,
+    /// Of its projects those of which the curator uses one of these words; none are all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
+    /// The owner's own words.
+    #[serde(default)]
+    pub note: String,
+    /// What jobs of each project on it may do.
+    #[serde(flatten)]
+    pub allowed: Allowed,
+    #[serde(flatten, skip_serializing)]
+    unknown: Unknown,
+}
+
+/// Fields that are none.
+type Unknown = BTreeMap<String, IgnoredAny>;
+
+/// What jobs of a project may do, and what it gets of the machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Allowed {
+    /// Runtimes that its jobs may use.
+    pub runtimes: Vec<Runtime>,
     /// The longest time that its jobs may ask for. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wall: Option<Span>,
@@ -61,9 +108,6 @@ pub struct Entry {
     /// The most cores that one of them may ask for. Default: what is donated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cores: Option<NonZeroU32>,
-    /// The owner's own words.
-    #[serde(default)]
-    pub note: String,
     /// How much of the machine it gets beside others of its tier, in hundredths of the usual.
     #[serde(default = "usual_weight")]
     pub weight: u16,
@@ -83,6 +127,9 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
 }
+
+/// Lists that can be trusted at most: with what is on them there are some thousands of projects.
+const MAX_LISTS: usize = 8;
 
 /// Builders that can be named at most: as many as a clause of a policy has alternatives.
 const MAX_BUILDERS: usize = 64;
@@ -127,9 +174,12 @@ impl Pins {
             Failure::say(Exit::Input, format!("{shown}: {}", line.unwrap_or_default()))
                 .hint("correct the file, or remove it and add your projects again")
         })?;
-        for entry in &pins.projects {
-            entry.check().map_err(|why| Failure::say(Exit::Input, format!("{shown}: {why}")))?;
-        }
+        let projects = pins.projects.iter().map(Entry::check);
+        projects
+            .chain(pins.lists.iter().map(ListEntry::check))
+            .chain([pins.check()])
+            .collect::<Result<(), _>>()
+            .map_err(|why| Failure::say(Exit::Input, format!("{shown}: {why}")))?;
         Ok(pins)
     }
 
@@ -140,21 +190,11 @@ impl Pins {
         write_whole(&path, text.as_bytes(), 0o600)
     }
 
-    /// As the core wants them.
-    pub fn for_core(&self) -> Vec<Pin> {
-        self.projects.iter().map(Entry::for_core).collect()
-    }
-
-    /// The projects that are outside of their hours now.
-    pub fn off_hours(&self) -> BTreeSet<ProjectKey> {
-        let is_off = |entry: &&Entry| entry.hours.as_ref().is_some_and(|hours| !hours.hold_now());
-        self.projects.iter().filter(is_off).map(|entry| entry.key).collect()
-    }
-
-    /// The brokers of all projects.
-    pub fn brokers(&self) -> Vec<Multiaddr> {
-        let addresses = self.projects.iter().flat_map(|entry| &entry.brokers);
-        addresses.filter_map(|address| address.parse().ok()).collect()
+    fn check(&self) -> Result<(), String> {
+        if self.lists.len() > MAX_LISTS {
+            return Err(format!("at most {MAX_LISTS} lists can be trusted"));
+        }
+        Ok(())
     }
 }
 
@@ -164,14 +204,73 @@ impl Entry {
         Self {
             key,
             name: String::new(),
-            runtimes: vec![Runtime::Native, Runtime::Wasm],
             brokers: Vec::new(),
             revoked: Vec::new(),
+            note: String::new(),
+            allowed: Allowed::default(),
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// As the core wants it.
+    pub fn for_core(&self) -> Pin {
+        self.allowed.for_core(Pin {
+            name: self.name.clone(),
+            revoked: self.revoked.iter().copied().collect(),
+            note: self.note.clone(),
+            ..Pin::of(self.key)
+        })
+    }
+
+    /// Whether it can be.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn check(&self) -> Result<(), String> {
+        refuse_unknown(&self.unknown)?;
+        for address in &self.brokers {
+            parse_address(address)?;
+        }
+        self.allowed.check()
+    }
+}
+
+impl ListEntry {
+    /// The list of a curator of which nothing is known but the key and the file.
+    pub fn new(key: PublicKey, file: PathBuf) -> Self {
+        Self {
+            key,
+            name: String::new(),
+            file,
+            keywords: Vec::new(),
+            note: String::new(),
+            allowed: Allowed::default(),
+            unknown: Unknown::new(),
+        }
+    }
+
+    /// Whether it can be.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn check(&self) -> Result<(), String> {
+        refuse_unknown(&self.unknown)?;
+        self.allowed.check()
+    }
+}
+
+fn refuse_unknown(unknown: &Unknown) -> Result<(), String> {
+    unknown.keys().next().map_or(Ok(()), |field| Err(format!("unknown field `{field}`")))
+}
+
+impl Default for Allowed {
+    fn default() -> Self {
+        Self {
+            runtimes: vec![Runtime::Native, Runtime::Wasm],
             max_wall: None,
             max_memory: None,
             max_disk: None,
             max_cores: None,
-            note: String::new(),
             weight: usual_weight(),
             tier: 0,
             backup: false,
@@ -180,21 +279,26 @@ impl Entry {
             hours: None,
         }
     }
+}
 
-    fn for_core(&self) -> Pin {
+impl Allowed {
+    /// `pin` with these terms.
+    pub fn for_core(&self, pin: Pin) -> Pin {
         let rung = Rung { backup: self.backup, tier: self.tier };
         // A file with another weight was refused.
         let weight = Weight::try_from(self.weight).unwrap_or_default();
         Pin {
-            project: self.key,
-            name: self.name.clone(),
             runtimes: self.runtimes.iter().cloned().collect(),
-            revoked: self.revoked.iter().copied().collect(),
             bounds: self.bounds(),
-            note: self.note.clone(),
             standing: Standing { rung, weight },
             every: self.every.map(|every| every.0),
+            ..pin
         }
+    }
+
+    /// Whether these are not the hours in which anything is taken.
+    pub fn is_off_hours(&self) -> bool {
+        self.hours.as_ref().is_some_and(|hours| !hours.hold_now())
     }
 
     /// The `max-…` and the builders as clauses of a policy, which names the facts of the former otherwise.
@@ -217,14 +321,7 @@ impl Entry {
         Policy { clauses, rank: Vec::new() }
     }
 
-    /// Whether it can be.
-    ///
-    /// # Errors
-    /// For people.
-    pub fn check(&self) -> Result<(), String> {
-        for address in &self.brokers {
-            parse_address(address)?;
-        }
+    fn check(&self) -> Result<(), String> {
         Weight::try_from(self.weight).map_err(|error| error.to_string())?;
         if self.tier > MAX_TIER {
             return Err(format!("tiers are 0 to {MAX_TIER}, and lower ones come first"));
@@ -253,19 +350,21 @@ mod tests {
     fn entry() -> Entry {
         Entry {
             name: "sweep".into(),
-            runtimes: vec![Runtime::Wasm],
             brokers: vec!["/ip4/127.0.0.1/tcp/4077".into()],
-            max_wall: Some(Span(Duration::from_secs(5400))),
-            max_memory: Some(Bytes(3 << 29)),
-            max_disk: Some(Bytes(12_345_678)),
-            max_cores: NonZeroU32::new(2),
             note: "a \"quoted\" note".into(),
-            weight: 250,
-            tier: 1,
-            backup: true,
-            every: Some(Span(Duration::from_secs(86_400))),
-            builders: vec!["nightly".into(), "release".into()],
-            hours: Some("{ weekend = \"22:00-06:00\" }".parse().expect("hours")),
+            allowed: Allowed {
+                runtimes: vec![Runtime::Wasm],
+                max_wall: Some(Span(Duration::from_secs(5400))),
+                max_memory: Some(Bytes(3 << 29)),
+                max_disk: Some(Bytes(12_345_678)),
+                max_cores: NonZeroU32::new(2),
+                weight: 250,
+                tier: 1,
+                backup: true,
+                every: Some(Span(Duration::from_secs(86_400))),
+                builders: vec!["nightly".into(), "release".into()],
+                hours: Some("{ weekend = \"22:00-06:00\" }".parse().expect("hours")),
+            },
             ..Entry::new(SecretKey::from_seed(&[1; 32]).public().into())
         }
     }
@@ -275,7 +374,14 @@ mod tests {
         let state = tempfile::tempdir().expect("a directory");
         assert_eq!(Pins::load(state.path()).expect("nothing there"), Pins::default());
 
-        let pins = Pins { projects: vec![entry()] };
+        let curator = SecretKey::from_seed(&[2; 32]).public();
+        let list = ListEntry {
+            keywords: vec!["sky".into()],
+            allowed: entry().allowed,
+            ..ListEntry::new(curator, "/var/lists/science".into())
+        };
+        let removed = vec![SecretKey::from_seed(&[3; 32]).public().into()];
+        let pins = Pins { removed, projects: vec![entry(), entry()], lists: vec![list] };
         pins.save(state.path()).expect("written");
 
         assert_eq!(Pins::load(state.path()).expect("sound"), pins);
@@ -289,7 +395,7 @@ mod tests {
                 offer.insert(fact, 1_u64).expect("a fact");
             }
             offer.insert(fact, amount).expect("a fact");
-            entry.bounds().unmet(&offer).len()
+            entry.allowed.bounds().unmet(&offer).len()
         };
         let most = [("duration", 5400), ("memory", 3 << 29), ("disk", 12_345_678), ("cores", 2)];
         for (fact, most) in most {
@@ -306,7 +412,7 @@ mod tests {
                 offer.insert(fact, 1_u64).expect("a fact");
             }
             offer.insert("builder", builder).expect("a fact");
-            entry.bounds().unmet(&offer).is_empty()
+            entry.allowed.bounds().unmet(&offer).is_empty()
         };
         assert!(is_wanted(&entry(), "release") && !is_wanted(&entry(), "each revision"));
         assert!(is_wanted(&Entry::new(entry().key), "each revision"));
@@ -321,11 +427,12 @@ mod tests {
             std::fs::write(Pins::path(state.path()), text).expect("written");
             Pins::load(state.path())
         };
-        let former = read("").expect("no weight").projects.remove(0);
+        let former = read("").expect("no weight").projects.remove(0).allowed;
         assert_eq!((former.weight, former.tier, former.backup), (100, 0, false));
         for (more, expected) in [
             ("weight = 0", "a weight is 1 to 10000, and 100 is usual"),
             ("tier = 10", "tiers are 0 to 9"),
+            ("wieght = 10", "unknown field `wieght`"),
             ("every = \"0s\"", "`every` is 1s to 366d"),
             ("builders = [\"\"]", "a builder has 1 to 64 bytes"),
             ("hours = \"2-3\"", "is not hours of the day"),

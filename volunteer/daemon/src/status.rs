@@ -332,6 +332,13 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
         Decline::TooSoon { .. } => {
             format!("to let it: talkoot-volunteer project set talkoot:{project} --every")
         }
+        Decline::ListOver { .. } => {
+            "ask the curator for a newer list, or trust the project itself: project add".to_owned()
+        }
+        Decline::CuratorVoid { .. } => {
+            "ask the curator for the new key; talkoot-volunteer list remove ends this list"
+                .to_owned()
+        }
         Decline::OffHours => {
             format!("to let it: talkoot-volunteer project set talkoot:{project} --hours")
         }

@@ -16,6 +16,9 @@ pub struct JobGrounds {
     pub job: JobStatus,
     /// The owner's own words about its project.
     pub note: String,
+    /// The list by which the project is trusted, if it is by one.
+    #[serde(default)]
+    pub list: Option<String>,
     /// Runtimes that the project could use then.
     pub permitted: Vec<Runtime>,
     /// Its requirements in its runtime, each with the fact beside it.
@@ -43,6 +46,10 @@ pub fn grounds(core: &Volunteer, job: &JobView<'_>, executor: &dyn Executor) -> 
     JobGrounds {
         job: in_hand::status(core, job, executor),
         note: core.trust().pin(&job.project).map(|pin| pin.note.clone()).unwrap_or_default(),
+        list: core
+            .trust()
+            .pin(&job.project)
+            .and_then(|pin| Some(pin.voucher.as_ref()?.list.clone())),
         permitted: permitted.into_iter().collect(),
         requirements,
         policy: policy.iter().map(clause).collect(),
@@ -75,7 +82,9 @@ fn hint(reason: &WhyNot, project: ProjectKey) -> String {
             "talkoot-volunteer doctor says what is missing; project set --allow lets it use others"
         }
         WhyNot::Full { .. } => "wait, or donate more; talkoot-volunteer jobs shows what is in hand",
-        WhyNot::Declined { reason, .. } => return status::decline_hint(reason, project),
+        WhyNot::Declined { reason, .. } | WhyNot::ListFails(reason) => {
+            return status::decline_hint(reason, project);
+        }
         WhyNot::InVain { .. } => "wait",
         WhyNot::OffHours => "wait, or give it others: talkoot-volunteer project set --hours",
         WhyNot::Rests { .. } => "wait, or let it have more: talkoot-volunteer project set --every",

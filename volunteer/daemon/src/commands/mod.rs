@@ -11,6 +11,7 @@ mod history;
 mod init;
 mod job_log;
 mod jobs;
+mod list;
 mod owner;
 mod policy;
 mod project;
@@ -43,6 +44,7 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
             daemon::run(Source::new(common, flags)?, equipment)
         }
         Command::Project { command } => project::run(&common, command),
+        Command::List { command } => list::run(&common, command),
         Command::Owner { command } => {
             owner::run(&shell_config::state_dir(ROLE, common.state.as_deref())?, command)
         }

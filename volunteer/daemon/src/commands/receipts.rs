@@ -77,9 +77,9 @@ impl Known {
 
     /// What the owner calls the project of `sum`, or its key.
     fn title(&self, sum: &Sum) -> String {
-        let mut pins = self.pins.iter().flat_map(Pins::for_core);
-        let pin = pins.find(|pin| pin.project == sum.project && !pin.name.is_empty());
-        pin.map_or_else(|| sum.project.to_string(), |pin| pin.name)
+        let mut pins = self.pins.iter().flat_map(|pins| &pins.projects);
+        let pin = pins.find(|pin| pin.key == sum.project && !pin.name.is_empty());
+        pin.map_or_else(|| sum.project.to_string(), |pin| pin.name.clone())
     }
 }
 

@@ -141,10 +141,11 @@ fn why_job(common: &CommonArgs, shown: &Shown, job: &JobStatus) -> Outcome {
 }
 
 fn print_grounds(grounds: &JobGrounds) {
-    let JobGrounds { job, note, permitted, requirements, policy, rank } = grounds;
+    let JobGrounds { job, note, list, permitted, requirements, policy, rank } = grounds;
     let permitted: Vec<_> = permitted.iter().map(ToString::to_string).collect();
     let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
-    say!("you trust {}{note}: it may use {}", job.project, permitted.join(", "));
+    let by = list.as_ref().map(|list| format!(" by the list {list}")).unwrap_or_default();
+    say!("you trust {}{by}{note}: it may use {}", job.project, permitted.join(", "));
     match requirements.as_ref().and_then(|it| it.inside.as_ref()) {
         Some(inside) if inside.clauses.is_empty() => {
             say!("it requires the {} runtime alone", job.runtime);

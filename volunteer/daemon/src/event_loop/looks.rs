@@ -6,6 +6,7 @@ use volunteer_core::{Input, Quiet};
 use super::EventLoop;
 use crate::config::Settings;
 use crate::hours::Hours;
+use crate::lists::Lists;
 use crate::news;
 use crate::pins::Pins;
 use crate::runtimes;
@@ -15,6 +16,9 @@ impl EventLoop {
     pub(super) fn look(&mut self) {
         if self.seen.pins.has_changed() {
             self.take_pins();
+        }
+        if self.lists.look(self.clock.now().wall) {
+            self.trust();
         }
         if self.seen.owner.has_changed() {
             self.take_owner();
@@ -81,7 +85,7 @@ impl EventLoop {
     fn keep_hours(&mut self) {
         let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
         let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
-        let told = (works, uses, self.pins.off_hours());
+        let told = (works, uses, self.lists.off_hours(&self.pins));
         if self.hold.as_ref() == Some(&told) {
             return;
         }
@@ -96,16 +100,22 @@ impl EventLoop {
         match Pins::load(&self.settings.state) {
             Ok(pins) => {
                 tracing::info!(projects = pins.projects.len(), "trusted projects read again");
+                self.lists = Lists::follow(&pins, &self.settings.state, self.clock.now().wall);
                 self.pins = pins;
-                self.dial();
-                // Of what is new nothing is taken outside of its hours.
-                self.keep_hours();
-                self.handle(Input::Pins(self.pins.for_core()));
+                self.trust();
             }
             Err(failure) => {
                 tracing::warn!(reason = %failure, "trusted projects not read, the former ones hold");
             }
         }
+    }
+
+    /// Whom the pins and the lists name is trusted from now on.
+    fn trust(&mut self) {
+        self.dial();
+        // Of what is new nothing is taken outside of its hours.
+        self.keep_hours();
+        self.handle(Input::Pins(self.lists.all_pins(&self.pins)));
     }
 
     /// No job depends on it, so that a damaged file is told of and stops nothing.
@@ -131,7 +141,7 @@ impl EventLoop {
 
     pub(super) fn dial(&mut self) {
         let own = &self.settings.brokers;
-        self.dialer.want(if own.is_empty() { self.pins.brokers() } else { own.clone() });
+        self.dialer.want(if own.is_empty() { self.lists.brokers(&self.pins) } else { own.clone() });
     }
 
     /// Tries the runtimes beside the loop.

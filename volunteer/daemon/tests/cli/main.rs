@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod exec;
 mod image;
+mod lists;
 mod service;
 mod terminal;
 mod why;

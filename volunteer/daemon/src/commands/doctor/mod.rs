@@ -169,7 +169,7 @@ fn projects(
             declined: declined.collect(),
             checks: checks.map(|check| Tried::new(check, machine, remedies)).collect(),
             name: entry.name.clone(),
-            runtimes: entry.runtimes.iter().map(|it| (it.clone(), obstacle(it))).collect(),
+            runtimes: entry.allowed.runtimes.iter().map(|it| (it.clone(), obstacle(it))).collect(),
             key,
         }
     };
