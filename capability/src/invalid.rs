@@ -16,9 +16,9 @@ pub struct Invalid {
 }
 
 /// The rules that decoders look at: of envelopes inside payloads, facts, requirements, jobs,
-/// destinations, images and encryption keys.
-const RULES_OF_DECODERS: [&str; 10] =
-    ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80", "S98", "S113"];
+/// destinations, checkpoints, images and encryption keys.
+const RULES_OF_DECODERS: [&str; 11] =
+    ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80", "S98", "S109", "S113"];
 
 impl Invalid {
     /// Rule `rule` is broken because of `reason`.

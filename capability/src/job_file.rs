@@ -6,6 +6,7 @@
 
 mod clauses;
 mod image;
+mod limits;
 mod needs;
 mod network;
 mod offers;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use crate::facts::Runtime;
 use crate::key::PublicKey;
-use crate::quantity::{format_bytes, parse_bytes, parse_duration};
+use crate::quantity::parse_duration;
 use crate::requirements::Requirements;
 use crate::statement::Verified;
 use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, MAX_RECIPIENTS, Registration, USUAL_PRIORITY};
@@ -29,9 +30,10 @@ pub(crate) use offers::policy;
 use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
 pub use spec::{
-    Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_NAME, MAX_OUTPUT,
-    MAX_PATTERN, MAX_PATTERNS, MAX_PROCESSES, MAX_STEPS, MAX_VARIABLE, MAX_VARIABLES, MAX_WALL,
-    RESERVED_VARIABLES, Step, TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
+    Checkpoint, Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_FUEL,
+    MAX_NAME, MAX_OUTPUT, MAX_PATTERN, MAX_PATTERNS, MAX_PROCESSES, MAX_STEPS, MAX_VARIABLE,
+    MAX_VARIABLES, MAX_WALL, MIN_CHECKPOINT, RESERVED_VARIABLES, Step, TASK_COUNT_VARIABLE,
+    TASK_INDEX_VARIABLE, USUAL_CHECKPOINT_BYTES,
 };
 use spec::{check_arguments, check_name, check_pattern, check_variable};
 
@@ -244,6 +246,7 @@ impl JobFile {
                 "environment",
                 "step",
                 "limits",
+                "checkpoint",
                 "results",
                 "network",
             ],
@@ -258,15 +261,18 @@ impl JobFile {
             root.optional("offline", Duration::ZERO, |field| duration(field, MAX_OFFLINE))?;
         let priority = root.optional("priority", USUAL_PRIORITY, priority)?;
         let private = private(&mut root)?;
-        let limits = limits(&mut root)?;
+        let (limits, fuel) = limits::limits(&mut root)?;
         let mut requirements = needs::requirements(&mut root, &limits, own)?;
         let network = network::destinations(&mut root, &mut requirements)?;
+        limits::check_fuel(fuel, &requirements.runtimes)?;
+        let checkpoint = limits::checkpoint(&mut root, limits.disk)?;
         let package = package(&mut root)?;
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
         let image = image(&mut root, &requirements.runtimes)?;
-        let job = JobSpec { environment, steps, limits, artifacts, tap, network, image };
+        let job =
+            JobSpec { environment, steps, limits, artifacts, tap, network, image, checkpoint };
         Ok(Self {
             name,
             builder,
@@ -327,31 +333,6 @@ fn duration(field: Field<'_>, max: Duration) -> Result<Duration, JobFileError> {
         return Err(place.refuse(format_args!("it must be above zero and at most {max}")));
     }
     Ok(duration)
-}
-
-fn bytes(field: Field<'_>, max: u64) -> Result<u64, JobFileError> {
-    let place = field.place();
-    match field.parse_amount(parse_bytes)? {
-        0 => Err(place.refuse("it must be above zero")),
-        bytes if bytes > max => {
-            Err(place.refuse(format_args!("it must be at most {}", format_bytes(max))))
-        }
-        bytes => Ok(bytes),
-    }
-}
-
-fn limits(root: &mut Section<'_>) -> Result<Limits, JobFileError> {
-    let mut section = root.section("limits", &["wall", "memory", "disk", "output", "processes"])?;
-    let default = Limits::default();
-    let wall = section.optional("wall", default.wall(), |field| duration(field, MAX_WALL))?;
-    Ok(Limits {
-        wall_ms: u64::try_from(wall.as_millis()).expect("a day of milliseconds fits"),
-        memory: section.optional("memory", default.memory, |field| bytes(field, u64::MAX))?,
-        disk: section.optional("disk", default.disk, |field| bytes(field, u64::MAX))?,
-        output: section.optional("output", default.output, |field| bytes(field, MAX_OUTPUT))?,
-        processes: section
-            .optional("processes", default.processes, |field| field.count(MAX_PROCESSES))?,
-    })
 }
 
 fn runtimes(field: Field<'_>) -> Result<Vec<Runtime>, JobFileError> {

@@ -316,10 +316,11 @@ impl Core for VolunteerNode {
                 }
                 Action::Fetch { from, hash, .. } => Effect::Fetch { from, hash },
                 Action::Run(order) => Effect::Run(Box::new(order)),
-                Action::Stop { lease } => Effect::Stop { lease },
-                // No owner pauses here, and no project has checks; blobs are dropped by what the core
+                Action::Stop { lease } | Action::PutBy { lease } => Effect::Stop { lease },
+                // No job keeps checkpoints, no owner pauses here, and no project has checks; blobs are dropped by what the core
                 // still keeps.
-                Action::Suspend { .. }
+                Action::DropCheckpoint { .. }
+                | Action::Suspend { .. }
                 | Action::Proceed { .. }
                 | Action::RunCheck(_)
                 | Action::StopCheck

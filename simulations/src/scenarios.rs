@@ -264,6 +264,7 @@ fn job(tasks: u32, replicas: u16) -> NewJob {
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,

@@ -242,6 +242,7 @@ fn publication(master: &Client, home: PublicKey, package: Package) -> (Ask, Veri
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,
@@ -312,6 +313,7 @@ fn result(volunteer: &Client, lease: &Verified<Lease>) -> Verified<JobResult> {
         ownership: None,
         started: now,
         finished: now,
+        resumed: 0,
     };
     let sealer = HpkeSealer::new([1; 32]);
     let result = JobResult::new(lease, Vec::new(), &report, encryption().public(), &sealer);

@@ -1,9 +1,10 @@
 //! The parts of a job file that say what a machine must have, and what it had better have.
 
 use super::clauses::{self, Subject, bounded, version};
+use super::limits::bytes;
 use super::own_checks::OwnChecks;
 use super::reader::{Section, Words};
-use super::{ARCHITECTURES, JobFileError, Limits, OPERATING_SYSTEMS, bytes, runtimes};
+use super::{ARCHITECTURES, JobFileError, Limits, OPERATING_SYSTEMS, runtimes};
 use crate::facts::{FactName, shortened};
 use crate::requirements::{Clause, MAX_NESTING, Requirements, Resource};
 use crate::vocabulary::{CPU_FEATURES, FactKind, fact_kind, misspelt_tool, nearest_fact};

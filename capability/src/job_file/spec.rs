@@ -32,8 +32,15 @@ pub const MAX_PATTERN: usize = 256;
 pub const MAX_WALL: Duration = Duration::from_hours(24);
 /// Output of one step in bytes: logs are for people, and travel through brokers.
 pub const MAX_OUTPUT: u64 = 16 << 20;
+/// Shortest time between two checkpoints that a volunteer asks for: each is written to its disk.
+pub const MIN_CHECKPOINT: Duration = Duration::from_secs(10);
+/// Of a job that says nothing of how large its checkpoint may be.
+pub const USUAL_CHECKPOINT_BYTES: u64 = 64 << 20;
 /// Processes and threads of a job; Linux's own limit for a system is 4 Mi.
 pub const MAX_PROCESSES: u32 = 1 << 16;
+
+/// Units of fuel of a job: what the engine can count.
+pub const MAX_FUEL: u64 = i64::MAX as u64;
 
 /// Environment variable that tells a task which one of the job's tasks it is, from 0.
 pub const TASK_INDEX_VARIABLE: &str = "TALKOOT_TASK_INDEX";
@@ -69,6 +76,9 @@ pub struct JobSpec {
     /// The image whose files are the root of its steps in the runtime `container`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
+    /// Whether it keeps checkpoints, from which it goes on where it was interrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 validated_on_decoding!(JobSpec, Invalid::from);
 
@@ -81,6 +91,26 @@ pub struct Step {
     /// The program and its arguments. In a wasm runtime the program is a `.wasm` file of the
     /// package.
     pub run: Vec<String>,
+}
+
+/// How a job keeps checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Checkpoint {
+    /// How often it is asked for one, in milliseconds: from [`MIN_CHECKPOINT`] to [`MAX_WALL`].
+    pub every_ms: u64,
+    /// Bytes of one, at most. Two of them are set aside of the disk space of [`Limits`], so that half of that
+    /// must be more.
+    #[serde(default = "usual_checkpoint", skip_serializing_if = "is_usual_checkpoint")]
+    pub size: u64,
+}
+
+fn usual_checkpoint() -> u64 {
+    USUAL_CHECKPOINT_BYTES
+}
+
+fn is_usual_checkpoint(size: &u64) -> bool {
+    *size == USUAL_CHECKPOINT_BYTES
 }
 
 /// What one task may use.
@@ -97,6 +127,10 @@ pub struct Limits {
     pub output: u64,
     /// Processes and threads at a time, at most [`MAX_PROCESSES`].
     pub processes: u32,
+    /// Units of fuel for all steps together, an instruction each, roughly; unmetered if absent. For jobs of
+    /// the runtime `wasm` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
 }
 
 /// A job breaks a limit.
@@ -168,6 +202,19 @@ pub enum JobSpecError {
     /// A destination is there twice.
     #[error("{0} is there already")]
     DuplicateDestination(Destination),
+    /// Checkpoints are asked for too often or too seldom.
+    #[error("checkpoints every {0} ms, {min} to {max} are allowed", min = MIN_CHECKPOINT.as_millis(), max = MAX_WALL.as_millis())]
+    CheckpointTime(u64),
+    /// Two checkpoints would leave nothing of the disk space.
+    #[error(
+        "checkpoints of {size} bytes, of which two are kept, leave nothing of {disk} bytes of disk space"
+    )]
+    CheckpointSize {
+        /// Bytes of one.
+        size: u64,
+        /// The job's disk space.
+        disk: u64,
+    },
     /// `tap` names no step.
     #[error("there is no step {0:?} that could write TAP")]
     TapStep(String),
@@ -186,6 +233,7 @@ impl From<JobSpecError> for Invalid {
         let rule = match &error {
             JobSpecError::DestinationCount(_) | JobSpecError::DuplicateDestination(_) => "S98",
             JobSpecError::ImagePath(_) | JobSpecError::ImageDigest(_) => "S113",
+            JobSpecError::CheckpointTime(_) | JobSpecError::CheckpointSize { .. } => "S109",
             _ => "S44",
         };
         Self::new(rule, error.to_string())
@@ -215,6 +263,7 @@ impl JobSpec {
             }
         }
         self.limits.validate()?;
+        self.checkpoint.map_or(Ok(()), |it| it.validate(self.limits.disk))?;
         parsed(&self.artifacts)?;
         check_destinations(&self.network)?;
         self.image.as_ref().map_or(Ok(()), Image::validate)?;
@@ -235,6 +284,33 @@ impl JobSpec {
     }
 }
 
+impl Checkpoint {
+    /// Time between two that a volunteer asks for.
+    pub fn every(&self) -> Duration {
+        Duration::from_millis(self.every_ms)
+    }
+
+    /// What is set aside for checkpoints of a job's disk space, in bytes: for the last one, and for the next
+    /// while it is written.
+    pub fn reserve(&self) -> u64 {
+        self.size.saturating_mul(2)
+    }
+
+    /// Whether it suits a job with `disk` bytes of disk space (S109).
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub(super) fn validate(&self, disk: u64) -> Result<(), JobSpecError> {
+        if !(MIN_CHECKPOINT..=MAX_WALL).contains(&self.every()) {
+            return Err(JobSpecError::CheckpointTime(self.every_ms));
+        }
+        if self.size == 0 || self.reserve() >= disk {
+            return Err(JobSpecError::CheckpointSize { size: self.size, disk });
+        }
+        Ok(())
+    }
+}
+
 impl Step {
     fn validate(&self) -> Result<(), JobSpecError> {
         check_name(&self.name)?;
@@ -245,7 +321,14 @@ impl Step {
 impl Default for Limits {
     /// Enough to build and test a small project; whoever needs more says so.
     fn default() -> Self {
-        Self { wall_ms: 600_000, memory: 1 << 30, disk: 1 << 30, output: 1 << 20, processes: 256 }
+        Self {
+            wall_ms: 600_000,
+            memory: 1 << 30,
+            disk: 1 << 30,
+            output: 1 << 20,
+            processes: 256,
+            fuel: None,
+        }
     }
 }
 
@@ -264,6 +347,8 @@ impl Limits {
             ("disk", self.disk, u64::MAX),
             ("output", self.output, MAX_OUTPUT),
             ("processes", u64::from(self.processes), u64::from(MAX_PROCESSES)),
+            // Unmetered, which no number says.
+            ("fuel", self.fuel.unwrap_or(1), MAX_FUEL),
         ]
         .into_iter()
         .find(|(_, value, max)| !(1..=*max).contains(value))

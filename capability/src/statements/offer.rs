@@ -10,6 +10,7 @@ use crate::cbor;
 use crate::destination::Destination;
 use crate::encryption::EncryptionKey;
 use crate::envelope::{Envelope, MAX_STATEMENT_BYTES};
+use crate::facts::Runtime;
 use crate::invalid::Invalid;
 use crate::job_file::JobSpec;
 use crate::key::{BlobHash, ProjectKey, PublicKey, StatementId, Verifier};
@@ -163,6 +164,9 @@ impl Payload for Offer {
         let asks = self.requirements.clauses.contains(&Destination::required());
         let said = asks || self.job.network.is_empty();
         Invalid::unless(said, "S99", "destinations, and no network.proxy is required")?;
+        let metered = self.job.limits.fuel.is_some();
+        let wasm_alone = self.requirements.runtimes.iter().all(|it| *it == Runtime::Wasm);
+        Invalid::unless(!metered || wasm_alone, "S111", "fuel in another runtime than wasm")?;
         Ok(self.job.validate()?)
     }
 

@@ -58,6 +58,13 @@ pub struct Report {
     pub started: Timestamp,
     /// When the last one ended.
     pub finished: Timestamp,
+    /// How often the job went on from a checkpoint of its own (S110).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How a task ended.
@@ -92,6 +99,9 @@ pub struct StepReport {
     pub cpu_ms: u64,
     /// Peak memory in bytes.
     pub memory: u64,
+    /// Units of fuel that it used, if that was metered (S112).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// Standard output and error as they came.
     pub log: Log,
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use capability::{
-    Clause, Destination, Fact, Globs, JobFile, JobSpec, JobSpecError, Limits, MAX_JOB_FILE, Need,
-    Preference, Problem, Requirements, Resource, Runtime, Step,
+    Checkpoint, Clause, Destination, Fact, Globs, JobFile, JobSpec, JobSpecError, Limits,
+    MAX_JOB_FILE, Need, Preference, Problem, Requirements, Resource, Runtime, Step,
 };
 use proptest::prelude::*;
 
@@ -138,11 +138,13 @@ fn every_field_becomes_a_typed_value() {
                 disk: 256 << 20,
                 output: 2 << 20,
                 processes: 64,
+                fuel: None,
             },
             artifacts: vec!["out/*.txt".to_owned()],
             tap: Some("test".to_owned()),
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         }
     );
     assert_eq!(file.requirements.runtimes, [Runtime::Native]);
@@ -565,4 +567,67 @@ fn amounts_of_bytes_and_tools_of_somebodys_own_can_be_required() {
     assert!(
         matches!(job.requirements.rank[..], [Preference::More { enough, .. }] if enough == 64 << 30)
     );
+}
+
+#[test]
+fn a_job_that_keeps_checkpoints_and_is_metered_says_so() {
+    let text = r#"
+        name = "long"
+        checkpoint = { every = "10m", size = "8 MiB" }
+        [requirements]
+        runtimes = ["wasm"]
+        [limits]
+        fuel = 5_000_000_000
+        [[step]]
+        name = "count"
+        run = ["count.wasm"]
+    "#;
+    let job = JobFile::parse(text).expect("the file is right").job;
+    assert_eq!(job.checkpoint, Some(Checkpoint { every_ms: 600_000, size: 8 << 20 }));
+    assert_eq!(job.limits.fuel, Some(5_000_000_000));
+    let usual = JobFile::parse(&text.replace(", size = \"8 MiB\"", "")).expect("right").job;
+    assert_eq!(usual.checkpoint.map(|it| it.size), Some(64 << 20));
+}
+
+#[test]
+fn checkpoints_and_fuel_that_cannot_be_are_told_with_their_line() {
+    let file = |checkpoint: &str, runtimes: &str, limits: &str| {
+        let text = format!(
+            "name = \"long\"\ncheckpoint = {checkpoint}\n[requirements]\nruntimes = {runtimes}\n\
+             [limits]\n{limits}\n[[step]]\nname = \"count\"\nrun = [\"count.wasm\"]\n"
+        );
+        JobFile::parse(&text).expect_err("it is wrong").to_string()
+    };
+    let good = "{ every = \"10m\" }";
+    let wasm = "[\"wasm\"]";
+    for (checkpoint, runtimes, limits, expected) in [
+        (
+            "{}",
+            wasm,
+            "",
+            "2:14: checkpoint.every is missing; write for example checkpoint = { every = \"10m\" }",
+        ),
+        ("{ every = \"1s\" }", wasm, "", "2:24: checkpoint.every: it must be at least 10s"),
+        (
+            "{ every = \"10m\", files = [] }",
+            wasm,
+            "",
+            "2:31: unknown field \"files\"; known are every, size",
+        ),
+        (
+            good,
+            wasm,
+            "disk = \"128 MiB\"",
+            "2:14: checkpoint: two checkpoints of 64 MiB leave nothing of limits.disk, 128 MiB; lower its size, or raise limits.disk",
+        ),
+        (good, wasm, "fuel = 0", "6:8: limits.fuel: it must be 1 to 9223372036854775807"),
+        (
+            good,
+            "[\"wasm\", \"native\"]",
+            "fuel = 1",
+            "6:8: limits.fuel: nobody meters the fuel of native; write requirements.runtimes = [\"wasm\"], or leave it out",
+        ),
+    ] {
+        assert_eq!(file(checkpoint, runtimes, limits), expected);
+    }
 }

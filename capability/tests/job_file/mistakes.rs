@@ -29,7 +29,7 @@ fn a_wrong_name_of_a_field_is_told_with_the_nearest() {
         (
             "wall",
             "timeout",
-            "34:1: unknown field \"timeout\"; known are wall, memory, disk, output, processes",
+            "34:1: unknown field \"timeout\"; known are wall, memory, disk, output, processes, fuel",
         ),
         ("shell", "shel", "31:1: unknown field \"shel\"; did you mean \"shell\"?"),
     ]);

@@ -7,8 +7,8 @@ use capability::statements::{
     Ownership, Permissions, Private, Receipt, Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
-    Clause, Envelope, FactName, Image, ImageDigest, JobSpec, Kind, Payload, Preference, PublicKey,
-    Requirements, Runtime, SecretKey, Signer, Verified, encode_cbor,
+    Checkpoint, Clause, Envelope, FactName, Image, ImageDigest, JobSpec, Kind, Payload, Preference,
+    PublicKey, Requirements, Runtime, SecretKey, Signer, Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -610,6 +610,16 @@ fn offers() -> Vec<Vector> {
         offer("offer-image", "S113: an image outside of the package", &|offer| {
             let digest = ImageDigest::from_bytes([0xab; 32]);
             offer.job.image = Some(Image { path: "../image".into(), digest });
+        }),
+        offer("offer-checkpoint", "S109: a checkpoint every second", &|offer| {
+            offer.job.checkpoint = Some(Checkpoint { every_ms: 1_000, size: 1 });
+        }),
+        offer("offer-checkpoint-size", "S109: checkpoints that leave no disk space", &|offer| {
+            let size = offer.job.limits.disk / 2;
+            offer.job.checkpoint = Some(Checkpoint { every_ms: 60_000, size });
+        }),
+        offer("offer-fuel", "S111: fuel in another runtime than wasm", &|offer| {
+            offer.job.limits.fuel = Some(1);
         }),
         offer("offer-artifacts", "S44: an artifact's pattern that leads out", &|offer| {
             offer.job.artifacts = vec!["../out".into()];

@@ -197,6 +197,7 @@ pub fn offer() -> Offer {
             tap: Some("check".into()),
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         offline_ms: 3 * 24 * 60 * 60 * 1_000,
         priority: 7,
@@ -286,6 +287,7 @@ pub fn report() -> Report {
         wall_ms: 1_200,
         cpu_ms: 1_100,
         memory: 30 << 20,
+        fuel: None,
         log,
     };
     Report {
@@ -302,6 +304,7 @@ pub fn report() -> Report {
         ownership: Some(Verified::sign(ownership(), &secret(OWNER)).envelope().clone()),
         started: NOW,
         finished: NOW + Duration::from_secs(3),
+        resumed: 0,
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capability::statements::{
-    BrokerCard, Claim, Ended, Home, Intent, Lease, Ownership, Permissions, Receipt, Registration,
-    Renewal, Report, Revocation, Summary, USUAL_PRIORITY, Verdict, Withdrawal,
+    BrokerCard, Claim, Ended, Home, Intent, JobResult, Lease, Offer, Ownership, Permissions,
+    Receipt, Registration, Renewal, Report, Revocation, Summary, USUAL_PRIORITY, Verdict,
+    Withdrawal,
 };
 use capability::{
-    Destination, Envelope, Image, ImageDigest, JobSpec, Kind, Payload, Runtime, Verified,
-    encode_cbor,
+    Checkpoint, Destination, Envelope, Image, ImageDigest, JobSpec, Kind, Payload, Runtime,
+    Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -108,6 +109,7 @@ fn least_offer() -> Vector {
         artifacts: Vec::new(),
         tap: None,
         network: Vec::new(),
+        checkpoint: None,
         ..offer.job.clone()
     };
     let mut payload = generic(&encode_cbor(&offer));
@@ -135,6 +137,20 @@ fn offer_of_an_image() -> Vector {
     signed("offer-image", "an offer for the runtime container", offer, MASTER)
 }
 
+fn metered() -> Offer {
+    let mut offer = samples::offer();
+    offer.requirements.runtimes = vec![Runtime::Wasm];
+    offer.job.limits.fuel = Some(5_000_000_000);
+    offer.job.checkpoint = Some(Checkpoint { every_ms: 600_000, size: 1 << 20 });
+    offer
+}
+
+fn resumed() -> JobResult {
+    let mut report = Report { resumed: 2, runtime: Runtime::Wasm, ..samples::report() };
+    report.steps.iter_mut().for_each(|step| step.fuel = Some(4_999));
+    samples::result_of(&report, samples::blobs())
+}
+
 /// Each word of a choice that the samples do not have.
 fn choices() -> Vec<Vector> {
     let ended = |name: &str, ended: Ended| {
@@ -156,6 +172,8 @@ fn choices() -> Vec<Vector> {
         ended("result-machine", Ended::Machine("no room on the disk".into())),
         receipt("receipt-rejected", "a rejection", Verdict::Rejected("late".into())),
         receipt("receipt-again", "a task that is open again", Verdict::Again("no log".into())),
+        signed("offer-metered", "fuel, and checkpoints", metered(), MASTER),
+        signed("result-resumed", "a result of a job that went on twice", resumed(), VOLUNTEER),
         signed("renewal-release", "leases given back", release, VOLUNTEER),
         signed("renewal-lost", "leases given back by a process that was killed", lost, VOLUNTEER),
         signed("lease-online", "a lease without a deadline", online, BROKER),

@@ -211,6 +211,7 @@ impl Master {
                 tap: None,
                 network: Vec::new(),
                 image: None,
+                checkpoint: None,
             },
             private: None,
             offline_ms: 0,

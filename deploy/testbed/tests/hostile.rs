@@ -172,6 +172,7 @@ fn passed() -> Report {
         wall_ms: 1,
         cpu_ms: 1,
         memory: 1 << 20,
+        fuel: None,
         log: Log::Inline(Vec::new()),
     };
     Report {
@@ -185,6 +186,7 @@ fn passed() -> Report {
         ownership: None,
         started: now(),
         finished: now(),
+        resumed: 0,
     }
 }
 

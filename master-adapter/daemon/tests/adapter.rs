@@ -217,6 +217,7 @@ fn owned_result(
         wall_ms: 1200,
         cpu_ms: 900,
         memory: 1 << 20,
+        fuel: None,
         log: Log::Inline(log.to_vec()),
     };
     let report = Report {
@@ -230,6 +231,7 @@ fn owned_result(
         ownership,
         started: offer.issued,
         finished: offer.issued,
+        resumed: 0,
     };
     let sealer = HpkeSealer::new([1; 32]);
     let result = JobResult::new(&lease, Vec::new(), &report, offer.recipient(), &sealer);

@@ -540,6 +540,7 @@ fn offer() -> Verified<Offer> {
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

@@ -324,6 +324,7 @@ fn outcome(order: &Order, ended: Ended, artifact: BlobHash, now: Timestamp) -> O
         wall_ms: 1000,
         cpu_ms: 900,
         memory: 1 << 20,
+        fuel: None,
         log: Log::Inline(b"done\n".to_vec()),
     };
     Outcome {
@@ -339,5 +340,6 @@ fn outcome(order: &Order, ended: Ended, artifact: BlobHash, now: Timestamp) -> O
         system: "simulated".to_owned(),
         started: now,
         finished: now,
+        resumed: 0,
     }
 }

@@ -96,6 +96,14 @@ pub enum Input {
         /// Whether it is here, or why not, for people.
         fetched: Result<(), String>,
     },
+    /// Of those that [`crate::Volunteer::resumable`] names, the leases whose checkpoints and packages are here.
+    /// Comes once, after the first pins.
+    TakeUp(Vec<StatementId>),
+    /// A checkpoint of a job that runs is durable here.
+    Checkpointed {
+        /// Under which lease it runs.
+        lease: StatementId,
+    },
     /// Some [`Action::Run`]s have ended, by themselves or by [`Action::Stop`]: under which lease each,
     /// and what happened. Their results are signed together.
     Ran(Vec<(StatementId, Outcome)>),
@@ -131,7 +139,8 @@ pub enum Input {
         /// When what still runs is stopped and given back.
         until: Option<Timestamp>,
     },
-    /// The process is to end soon: jobs are stopped and their leases released.
+    /// The process is to end soon: jobs are stopped and their leases released, but those that keep checkpoints are
+    /// put by.
     Quit,
     /// The time given by [`crate::Volunteer::next_wake`] has come.
     Wake,
@@ -158,6 +167,8 @@ pub struct Outcome {
     pub started: Timestamp,
     /// When the last one ended.
     pub finished: Timestamp,
+    /// How often it went on from a checkpoint.
+    pub resumed: u32,
 }
 
 /// How a check ended.
@@ -260,6 +271,17 @@ pub enum Action {
         /// Which.
         lease: StatementId,
     },
+    /// End a run after a moment for a last checkpoint; [`Input::Ran`] still comes, and what was kept of it is
+    /// for the next process.
+    PutBy {
+        /// Which.
+        lease: StatementId,
+    },
+    /// Nothing needs a run's checkpoint any more.
+    DropCheckpoint {
+        /// Which.
+        lease: StatementId,
+    },
     /// Make a run stand still.
     Suspend {
         /// Which.
@@ -332,6 +354,13 @@ pub enum News {
         offer: StatementId,
         /// Why.
         reason: String,
+    },
+    /// A job of a former process is taken up, to go on from its checkpoint.
+    TakenUp {
+        /// The lease.
+        lease: StatementId,
+        /// The task.
+        task: TaskId,
     },
     /// A run begins.
     Started {

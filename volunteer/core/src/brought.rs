@@ -429,7 +429,7 @@ impl Volunteer {
             self.shares.take(id, &offered.offer, donated);
             let package = offered.offer.package.hash;
             self.work.take(lease, Arc::new(offered.offer), grounds, self.now);
-            self.work.brought(package, self.now.mono);
+            self.work.is_here(package, self.now.mono);
             // It is, together with all that came with it.
             self.work.made_durable(id);
         }

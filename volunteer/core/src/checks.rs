@@ -27,8 +27,14 @@ use crate::working::MAX_RECORD;
 pub(crate) const CHECK_PREFIX: u8 = b'k';
 
 /// What ends a check before its time (S36), unless less is donated.
-const LIMITS: Limits =
-    Limits { wall_ms: 10_000, memory: 256 << 20, disk: 16 << 20, output: 64 << 10, processes: 64 };
+const LIMITS: Limits = Limits {
+    wall_ms: 10_000,
+    memory: 256 << 20,
+    disk: 16 << 20,
+    output: 64 << 10,
+    processes: 64,
+    fuel: None,
+};
 
 /// Bytes of the ad that all checks' facts have together, a quarter of it: what projects make their
 /// checks say must not keep a machine from advertising.

@@ -9,7 +9,7 @@ use crate::policy::describe;
 use crate::volunteer::Volunteer;
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grounds {
     /// Runtimes that the owner's pin let the project use.
     pub permitted: BTreeSet<Runtime>,

@@ -19,6 +19,7 @@
 //! 4. The claim of a good offer asks for as many tasks as fit. Leases that come are durable before
 //!    they are worked on, renewed until their results are on their way, and released when they are
 //!    given up, also by a process that was killed with leases in hand.
+//!    A job of which the shell has taken a checkpoint goes on in the next process, if its lease holds.
 //! 5. A result's report is sealed to the master's adapter, so that no broker learns what became of the
 //!    task. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
 //!    sent again by every new primary, and now and then.
@@ -52,6 +53,7 @@ mod owner;
 mod policy;
 mod presence;
 mod registrations;
+mod resuming;
 mod returning;
 mod rhythm;
 mod shares;

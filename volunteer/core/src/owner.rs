@@ -138,6 +138,7 @@ impl Volunteer {
         if self.measured.as_ref() != Some(&machine) {
             self.measured = Some(machine);
             self.checks_changed();
+            self.charge_resumed();
         }
     }
 
@@ -180,14 +181,18 @@ impl Volunteer {
         }
         self.end_pause();
         self.wishes.stay = Stay::Draining { until };
-        self.give_up(&self.waiting(), "the owner drains the machine");
+        let mut fresh = self.waiting();
+        fresh.retain(|lease| !self.is_recorded(*lease));
+        self.give_up(&fresh, "the owner drains the machine");
     }
 
     pub(crate) fn quit(&mut self) {
         self.wishes.stay = Stay::Quitting;
         self.stop_check();
-        let all: Vec<_> = self.work.jobs().map(|(lease, _)| *lease).collect();
-        self.give_up(&all, "the volunteer leaves");
+        let all = self.work.jobs().map(|(lease, _)| *lease);
+        let (kept, others): (Vec<_>, Vec<_>) = all.partition(|lease| self.can_be_put_by(*lease));
+        self.put_by(&kept);
+        self.give_up(&others, "the volunteer leaves");
     }
 
     /// Ends a pause, or a drain, whose time is over.

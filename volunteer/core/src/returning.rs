@@ -76,6 +76,7 @@ impl Volunteer {
             let (result, left) = self.sayable_result(&job, outcome);
             writes.extend(self.held.end(job.lease.id()));
             writes.extend(self.brought.end(job.lease.id()));
+            writes.extend(self.end_resuming(job.lease.id()));
             ways.push((past, self.known_primary.unwrap_or_else(|| job.lease.signer())));
             results.push(result);
             unsaid.extend(left);
@@ -99,10 +100,12 @@ impl Volunteer {
         self.drop_blobs(std::mem::take(&mut outcome.leftover));
         let job = self.work.remove(lease, self.now.mono)?;
         self.resources_freed();
-        let is_stopped = job.stage == Stage::Stopping;
+        let in_time = self.ended_in_time(lease, &outcome.ended);
+        let is_stopped = job.stage == Stage::Stopping && !in_time;
         self.shares.end(lease, if is_stopped { End::Stopped } else { End::ByItself });
         if is_stopped {
-            // Its lease was released when it was told to stop.
+            // Its lease was released when it was told to stop, unless it was put by.
+            self.end_stopped(&job);
             self.drop_blobs(hashes(&outcome.blobs));
             let past = self.past(&job, &outcome);
             self.history.enter(past);
@@ -125,8 +128,9 @@ impl Volunteer {
 
     /// The result of `job`, and the blobs of `outcome` that do not go with it.
     fn sayable_result(&self, job: &Job, outcome: Outcome) -> (JobResult, Vec<BlobHash>) {
-        let Outcome { ended, steps, artifacts, blobs, key, system, started, finished, .. } =
-            outcome;
+        let Outcome {
+            ended, steps, artifacts, blobs, key, system, started, finished, resumed, ..
+        } = outcome;
         let platform = self.machine.as_ref().map(|machine| machine.platform.clone());
         let mut report = Report {
             ended,
@@ -139,6 +143,7 @@ impl Volunteer {
             ownership: self.vouched(),
             started,
             finished,
+            resumed,
         };
         if let Err(invalid) = report.validate(&blobs) {
             // A runtime reports what cannot be said: that is this machine's fault.
@@ -331,9 +336,10 @@ impl Volunteer {
     /// Whether a result in custody or a task needs the blob.
     pub fn needs_blob(&self, hash: &BlobHash) -> bool {
         let mut in_custody = self.custody.bundles().flat_map(Bundle::blobs);
-        self.work.needs_package(hash)
+        let in_hand = self.work.needs_package(hash)
             || self.brought.needs_package(hash)
-            || in_custody.any(|(blob, _)| blob == *hash)
+            || self.resuming.needs_package(hash);
+        in_hand || in_custody.any(|(blob, _)| blob == *hash)
     }
 
     /// How many results wait for their receipts.
@@ -377,6 +383,7 @@ fn too_large() -> StepReport {
         wall_ms: 0,
         cpu_ms: 0,
         memory: 0,
+        fuel: None,
         log: Log::Inline(Vec::new()),
     }
 }

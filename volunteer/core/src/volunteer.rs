@@ -33,6 +33,7 @@ use crate::offers::Offers;
 use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
+use crate::resuming::{RESUMING_PREFIX, Resuming};
 use crate::returning::Unconfirmed;
 use crate::rhythm::{RHYTHM_PREFIX, Rhythm};
 use crate::shares::{SHARE_PREFIX, Shares};
@@ -96,6 +97,7 @@ pub struct Volunteer {
     pub(crate) held: Held,
     /// Work that somebody has brought, and that is not done.
     pub(crate) brought: Waiting,
+    pub(crate) resuming: Resuming,
     pub(crate) custody: Custody,
     /// Of results that wait for their receipts, the brokers that have taken them last.
     pub(crate) takers: BTreeMap<StatementId, PublicKey>,
@@ -193,6 +195,7 @@ impl Volunteer {
             leases: Leases::default(),
             held: Held::default(),
             brought: Waiting::default(),
+            resuming: Resuming::default(),
             custody: Custody::new(CustodyLimits::default()),
             takers: BTreeMap::new(),
             unconfirmed: Unconfirmed::default(),
@@ -216,7 +219,7 @@ impl Volunteer {
     }
 
     /// Takes up what a former process had made durable: results in custody are sent again, leases
-    /// whose work died with it are released, checks that have run need not run again.
+    /// whose work died with it are released unless [`Input::TakeUp`] is to say so, checks that have run need not run again.
     ///
     /// # Errors
     /// The first record that cannot be read.
@@ -233,6 +236,7 @@ impl Volunteer {
                 REGISTRATION_PREFIX => this.registrations.restore(&value, verifier)?,
                 CHECK_PREFIX => this.checks.restore(&value)?,
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
+                RESUMING_PREFIX => this.resuming.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
                 BROUGHT_PREFIX => this.brought.restore(&value, verifier)?,
                 HISTORY_PREFIX => this.history.restore(&key, &value)?,
@@ -269,6 +273,8 @@ impl Volunteer {
             Input::Offline(offline) => self.presence.offline = offline,
             Input::Declare(changes) => self.declarations.set(changes),
             Input::Capabilities(machine) => self.machine_changed(machine),
+            Input::TakeUp(leases) => self.take_up(&leases),
+            Input::Checkpointed { lease } => self.checkpointed(lease),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
             Input::Ran(runs) => self.ran(runs),
             Input::Checked(end) => self.checked(end),

@@ -280,7 +280,7 @@ impl Work {
     }
 
     /// The package of a task that was taken on is here, without having been fetched.
-    pub fn brought(&mut self, hash: BlobHash, now: Mono) {
+    pub fn is_here(&mut self, hash: BlobHash, now: Mono) {
         if let Some(package) = self.packages.get_mut(&hash) {
             (package.state, package.last_use) = (PackageState::Here, now);
         }
@@ -348,6 +348,11 @@ impl Job {
     pub fn next_end(&self) -> Timestamp {
         let deadline = self.lease.deadline.filter(|_| !self.lapsed);
         deadline.unwrap_or(self.lease.expires)
+    }
+
+    /// Why it goes on.
+    pub fn set_grounds(&mut self, grounds: Grounds) {
+        self.grounds = Arc::new(grounds);
     }
 
     /// It is at another stage from `now` on.

@@ -53,12 +53,14 @@ impl Volunteer {
             }
             _ => return self.leases.unanswered(due, self.now.mono),
         };
-        for lease in self.leases.answered(due, &lapsed) {
+        let lapsed = self.leases.answered(due, &lapsed);
+        for lease in lapsed.iter().copied() {
             let Some(job) = self.work.job_mut(lease) else { continue };
             job.lapsed = true;
             let task = job.lease.task;
             self.news(News::Lapsed { lease, task });
         }
+        self.confirm_resumed(&due.leases, &lapsed);
     }
 
     /// Gives the leases up. Those that run are stopped, and their outcome will not matter. Work that was
@@ -94,6 +96,7 @@ impl Volunteer {
             }
             writes.extend(self.held.end(*lease));
             writes.extend(self.brought.end(*lease));
+            writes.extend(self.end_resuming(*lease));
         }
         writes.extend(self.rhythm.writes());
         if !writes.is_empty() {
@@ -181,7 +184,9 @@ impl Volunteer {
             Cargo::Receipt(_) => None,
         });
         let done: BTreeSet<_> = results.collect();
-        for (lease, group) in leases.into_iter().filter(|(lease, _)| !done.contains(lease)) {
+        let gone = |lease| !done.contains(&lease) && !self.resuming.is_former(lease);
+        let gone: Vec<_> = leases.into_iter().filter(|(lease, _)| gone(*lease)).collect();
+        for (lease, group) in gone {
             self.leases.release_of(lease, group, Leaving::Lost);
         }
         // Should the release get lost now, the leases lapse by themselves.
@@ -207,7 +212,8 @@ impl Volunteer {
     }
 
     pub(crate) fn start_jobs(&mut self) {
-        if self.stands_still() {
+        // What was taken up waits until it is known what runs here.
+        if self.stands_still() || self.machine.is_none() {
             return;
         }
         for order in self.work.start_ready(self.now.wall) {

@@ -10,7 +10,7 @@ use volunteer_core::{Fate, Input, MAX_HISTORY, Outcome, PastRun, Pin};
 
 fn step(wall_ms: u64, cpu_ms: u64, memory: u64) -> StepReport {
     let (name, ending, log) = ("a".into(), String::new(), Log::Inline(Vec::new()));
-    StepReport { name, exit: Some(0), ending, wall_ms, cpu_ms, memory, log }
+    StepReport { name, exit: Some(0), ending, wall_ms, cpu_ms, memory, fuel: None, log }
 }
 
 /// The whole history, the newest first.

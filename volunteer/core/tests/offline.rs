@@ -69,7 +69,8 @@ fn a_result_whose_offer_has_expired_meanwhile_is_let_go_with_its_blobs_and_told_
     let blob = Blob { hash: BlobHash::of(b"log"), size: encrypted_size(600) };
     let log = Log::Blob(BlobPart { blob: 0, size: 600, hash: BlobHash::of(b"plain") });
     let (name, ending) = ("a".into(), String::new());
-    let step = StepReport { name, exit: Some(0), ending, wall_ms: 0, cpu_ms: 0, memory: 0, log };
+    let (wall_ms, cpu_ms, memory, fuel) = (0, 0, 0, None);
+    let step = StepReport { name, exit: Some(0), ending, wall_ms, cpu_ms, memory, fuel, log };
     let (steps, blobs) = (vec![step], vec![blob]);
     bench.ran(lease.id(), Outcome { steps, blobs, ..outcome(Ended::Passed) });
     bench.pass(22 * HOUR);

@@ -222,6 +222,7 @@ fn a_report_of_many_inline_logs_is_not_more_than_a_statement() {
         wall_ms: 0,
         cpu_ms: 0,
         memory: 0,
+        fuel: None,
         log: Log::Inline(vec![7; MAX_INLINE_LOG_BYTES]),
     };
     let mut said = outcome(Ended::Passed);

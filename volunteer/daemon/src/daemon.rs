@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use capability::{DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, KEY_BYTES, SecretKey, Signer};
+use capability::{
+    BlobHash, DecryptionKey, Ed25519, HpkeOpener, HpkeSealer, KEY_BYTES, SecretKey, Signer,
+    StatementId,
+};
 use mesh_net::Role;
 use mesh_shell::http::Web;
 use mesh_shell::{
@@ -18,10 +21,11 @@ use volunteer_core::{Identity, Volunteer};
 use crate::Equipment;
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Parts};
-use crate::job::{self, Place};
+use crate::job::{self, Checkpoints, Place};
 use crate::metrics::Metrics;
 use crate::pins::Pins;
 use crate::reload::Source;
+use crate::status::blob_name;
 use crate::{face, page};
 
 /// Blobs take at least that much, whatever is donated to jobs: the largest package.
@@ -100,9 +104,11 @@ async fn serve(
             .hint("the state was written by another version, or damaged")
     })?;
     remove_unneeded(storage.blobs(), &core)?;
+    let (checkpoints, resumed) = checkpoints(&settings.state, storage.blobs(), &core)?;
     let place = Place {
         directory: settings.state.join("jobs"),
         blobs: Arc::clone(storage.blobs()),
+        checkpoints: Some(checkpoints.clone()),
         opener: Arc::new(HpkeOpener::new([encryption])),
         clock,
     };
@@ -133,6 +139,8 @@ async fn serve(
         core,
         link,
         place,
+        checkpoints,
+        resumed,
         events,
         asked,
         termination,
@@ -153,10 +161,28 @@ fn announce_http(state: &Path, address: SocketAddr) -> Outcome {
     Ok(())
 }
 
+/// The checkpoints of former processes, and the leases of which they can be gone on with; all others are removed.
+fn checkpoints(
+    state: &Path,
+    blobs: &BlobStore,
+    core: &Volunteer,
+) -> Outcome<(Checkpoints, Vec<StatementId>)> {
+    let path = state.join("checkpoints");
+    let failed = || format!("cannot look after {}", path.display());
+    let checkpoints = Checkpoints::open(path.clone()).with_context(failed).or_exit(Exit::State)?;
+    let is_here = |hash: &BlobHash| matches!(blobs.has(&blob_name(hash)), Ok(Some(_)));
+    let resumed = core
+        .resumable()
+        .filter(|(lease, package)| checkpoints.of(*lease).is_of_use() && is_here(package));
+    let resumed: Vec<_> = resumed.map(|(lease, _)| lease).collect();
+    checkpoints.keep(&resumed).with_context(failed).or_exit(Exit::State)?;
+    Ok((checkpoints, resumed))
+}
+
 /// Removes blobs that a former process had stored and that no result needs.
 fn remove_unneeded(blobs: &BlobStore, core: &Volunteer) -> Outcome {
     for (name, _) in blobs.list().or_exit(Exit::State)? {
-        let hash = capability::BlobHash::from_bytes(*name.as_bytes());
+        let hash = BlobHash::from_bytes(*name.as_bytes());
         if !core.needs_blob(&hash) {
             blobs.remove(&name).or_exit(Exit::State)?;
         }

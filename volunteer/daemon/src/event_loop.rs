@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{BlobHash, ProjectKey, PublicKey};
+use capability::{BlobHash, ProjectKey, PublicKey, StatementId};
 use mesh_core::{CommitId, ReplyId};
 use mesh_net::{Event, Reply};
 use mesh_shell::{
@@ -25,7 +25,7 @@ use volunteer_core::{Input, NotTaken, ReceiptFate, TakenWork, Volunteer};
 use crate::Equipment;
 use crate::config::Settings;
 use crate::face::Question;
-use crate::job::{Executor, Place, Ran};
+use crate::job::{Checkpoints, Executor, Place, Ran};
 use crate::lists::Lists;
 use crate::metrics::Metrics;
 use crate::ownership::Ownerships;
@@ -62,6 +62,10 @@ pub struct Parts {
     pub link: Link,
     /// Where jobs live.
     pub place: Place,
+    /// What is kept for jobs to go on from.
+    pub checkpoints: Checkpoints,
+    /// The leases of a former process whose jobs can go on.
+    pub resumed: Vec<StatementId>,
     /// What the network tells.
     pub events: mpsc::Receiver<Event>,
     /// What the page and the command line ask.
@@ -82,6 +86,9 @@ pub struct EventLoop {
     clock: Clock,
     dialer: Dialer,
     executor: Box<dyn Executor>,
+    checkpoints: Checkpoints,
+    /// Leases of a former process, until the core has taken them up.
+    resumed: Vec<StatementId>,
     runtimes: Vec<Arc<dyn JobRuntime>>,
     probes: Vec<Probe>,
     pins: Pins,
@@ -164,6 +171,8 @@ impl EventLoop {
             core,
             link,
             place,
+            checkpoints,
+            resumed,
             events,
             asked,
             termination,
@@ -187,6 +196,8 @@ impl EventLoop {
                 }),
             ),
             executor: (equipment.executor)(place, &runtimes, done),
+            checkpoints,
+            resumed,
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
                 owner: Watch::new(owner.path().to_path_buf()),
@@ -267,6 +278,8 @@ impl EventLoop {
         self.dial();
         self.state_preferences();
         self.handle(Input::Pins(self.lists.all_pins(&self.pins)));
+        let resumed = std::mem::take(&mut self.resumed);
+        self.handle(Input::TakeUp(resumed));
         self.watch_owner();
         self.handle(Input::DiskFree(self.disk_free));
         self.take_owner();

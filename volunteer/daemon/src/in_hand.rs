@@ -45,6 +45,9 @@ pub struct JobStatus {
     pub expires: String,
     /// Whether the lease has lapsed meanwhile.
     pub lapsed: bool,
+    /// Whether it would go on from a checkpoint if the daemon ended now.
+    #[serde(default)]
+    pub goes_on: bool,
     /// What ends it before its time.
     pub limits: LimitsStatus,
     /// What it reaches of the network.
@@ -89,6 +92,15 @@ pub struct ProgressStatus {
     /// What it says that it is doing; may be empty.
     #[serde(default)]
     pub message: String,
+    /// How often it went on from a checkpoint.
+    #[serde(default)]
+    pub resumed: u32,
+    /// Seconds since the last checkpoint of this process was taken.
+    #[serde(default)]
+    pub checkpoint_age_s: Option<u64>,
+    /// Why the last one was refused, if it was.
+    #[serde(default)]
+    pub checkpoint_refused: Option<String>,
 }
 
 /// `job`, which `executor` may run.
@@ -118,6 +130,7 @@ pub fn status(core: &Volunteer, job: &JobView<'_>, executor: &dyn Executor) -> J
         term_s: job.term.as_secs(),
         expires: job.expires.to_string(),
         lapsed: job.lapsed,
+        goes_on: core.would_go_on(job.lease),
         limits: limits(job.offer),
         network: NO_NETWORK.to_owned(),
         progress: progress.filter(|it| it.begun > 0).map(|it| self::progress(it, job.offer)),
@@ -138,7 +151,7 @@ fn limits(offer: &Offer) -> LimitsStatus {
 }
 
 fn progress(progress: Progress, offer: &Offer) -> ProgressStatus {
-    let Progress { begun, step, cpu, memory, said } = progress;
+    let Progress { begun, step, cpu, memory, said, resumed, kept, refused } = progress;
     let Said { fraction, message } = said.unwrap_or_default();
     ProgressStatus {
         step: begun,
@@ -148,5 +161,8 @@ fn progress(progress: Progress, offer: &Offer) -> ProgressStatus {
         memory,
         fraction,
         message,
+        resumed,
+        checkpoint_age_s: kept.map(|at| at.elapsed().as_secs()),
+        checkpoint_refused: refused,
     }
 }

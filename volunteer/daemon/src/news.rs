@@ -30,6 +30,9 @@ pub fn log(news: &News) {
         News::NotGranted { offer, reason } => {
             tracing::debug!(offer = offer.short(), reason, "nothing granted");
         }
+        News::TakenUp { task, .. } => {
+            of(task, |offer, task| tracing::info!(offer, task, "taken up from its checkpoint"));
+        }
         News::Started { task, runtime, .. } => {
             of(task, |offer, task| tracing::info!(offer, task, %runtime, "started"));
         }

@@ -85,6 +85,7 @@ impl Project {
                 tap: None,
                 network: Vec::new(),
                 image: None,
+                checkpoint: None,
             },
             offline_ms: 0,
             priority: USUAL_PRIORITY,

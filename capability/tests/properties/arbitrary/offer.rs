@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Check, Offer, Package, Permissions, Registration};
 use capability::{
-    BlobHash, Clause, FactName, Image, ImageDigest, JobSpec, Limits, Preference, Requirements,
-    Resource, Runtime, Step,
+    BlobHash, Checkpoint, Clause, FactName, Image, ImageDigest, JobSpec, Limits, Preference,
+    Requirements, Resource, Runtime, Step,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -105,17 +105,24 @@ fn job() -> impl Strategy<Value = JobSpec> {
                 disk,
                 output,
                 processes,
+                fuel: None,
             });
     let pattern = "[a-z]{1,8}(/(\\*\\*|[a-z*?]{1,8}|\\[!?[a-f]\\]|\\{a,[b-d]\\})){0,3}";
     let image = ("[a-z]{1,8}(/[^/\\x00.]{1,8}){0,2}", any::<[u8; 32]>())
         .prop_map(|(path, hash)| Image { path, digest: ImageDigest::from_bytes(hash) });
-    let tap = option::of(any::<Index>());
-    (environment, steps, limits, vec(pattern, 0..5), tap, option::of(image)).prop_map(
-        |(environment, steps, limits, artifacts, tap, image)| {
+    let checkpoint = option::of((10_000..=86_400_000_u64, 1..=u64::MAX));
+    let (artifacts, tap) = (vec(pattern, 0..5), option::of(any::<Index>()));
+    (environment, steps, limits, artifacts, tap, checkpoint, option::of(image)).prop_map(
+        |(environment, steps, limits, artifacts, tap, checkpoint, image)| {
             let steps = steps.into_iter().map(|(name, run)| Step { name, run });
             let steps: Vec<_> = steps.collect();
             let tap = tap.map(|index: Index| index.get(&steps).name.clone());
-            JobSpec { environment, steps, limits, artifacts, tap, network: Vec::new(), image }
+            let room = (limits.disk - 1) / 2;
+            let checkpoint = checkpoint
+                .filter(|_| room > 0)
+                .map(|(every_ms, size)| Checkpoint { every_ms, size: size % room + 1 });
+            let network = Vec::new();
+            JobSpec { environment, steps, limits, artifacts, tap, network, image, checkpoint }
         },
     )
 }

@@ -25,15 +25,16 @@ fn ended() -> impl Strategy<Value = Ended> {
 fn step() -> impl Strategy<Value = StepReport> {
     let log =
         prop_oneof![vec(any::<u8>(), 0..200).prop_map(Log::Inline), part().prop_map(Log::Blob),];
-    let times = (number(), number(), number());
-    (text(16), option::of(any::<i32>()), text(32), times, log).prop_map(
-        |(name, exit, ending, (wall_ms, cpu_ms, memory), log)| StepReport {
+    let used = (number(), number(), number(), option::of(number()));
+    (text(16), option::of(any::<i32>()), text(32), used, log).prop_map(
+        |(name, exit, ending, (wall_ms, cpu_ms, memory, fuel), log)| StepReport {
             name,
             exit,
             ending,
             wall_ms,
             cpu_ms,
             memory,
+            fuel,
             log,
         },
     )
@@ -86,7 +87,7 @@ pub fn report() -> impl Strategy<Value = (Report, Vec<Blob>)> {
     let lists = (vec(step(), 0..5), vec(artifact(), 0..5));
     let place = (platform(), text(32), runtime());
     let ownership = option::of(Just(()).prop_map(|()| owned()));
-    let times = (time(), time());
+    let times = (time(), time(), any::<u32>());
     (ended(), lists, any::<[u8; 32]>(), place, ownership, times).prop_map(
         |(ended, (steps, artifacts), key, (platform, system, runtime), ownership, times)| {
             let mut report = Report {
@@ -100,6 +101,7 @@ pub fn report() -> impl Strategy<Value = (Report, Vec<Blob>)> {
                 ownership,
                 started: times.0,
                 finished: times.1,
+                resumed: times.2,
             };
             let blobs = number_blobs(&mut report);
             (report, blobs)

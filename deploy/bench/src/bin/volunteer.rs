@@ -61,6 +61,7 @@ impl Executor for AtOnce {
             wall_ms: 1,
             cpu_ms: 1,
             memory: 1 << 20,
+            fuel: None,
             log: Log::Inline(Vec::new()),
         };
         let outcome = Outcome {
@@ -74,6 +75,7 @@ impl Executor for AtOnce {
             system: String::new(),
             started: now,
             finished: now,
+            resumed: 0,
         };
         // The loop may be over by now.
         let _ = self.done.send(Ran { lease: order.lease, outcome, storing: None });

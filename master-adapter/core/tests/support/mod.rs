@@ -151,6 +151,7 @@ pub fn job(tasks: u32) -> NewJob {
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         lifetime: 7 * DAY,
         offline: Duration::ZERO,
@@ -480,6 +481,7 @@ impl Draft {
             wall_ms: 10,
             cpu_ms: self.cpu_ms,
             memory: 1 << 20,
+            fuel: None,
             log: Log::Inline(b"1..1\nok 1\n".to_vec()),
         };
         let report = Report {
@@ -493,6 +495,7 @@ impl Draft {
             ownership: self.ownership.map(|it| it.envelope().clone()),
             started: self.offer.issued,
             finished: self.offer.issued,
+            resumed: 0,
         };
         let result = JobResult::new(&lease, blobs(&report), &report, self.to, &TestKeys);
         Verified::sign(result, &self.sender)

@@ -112,6 +112,7 @@ pub fn offered_by(by: u8, runtime: Runtime, name: &str, tasks: u32, cores: u64) 
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,
@@ -144,6 +145,7 @@ pub fn outcome(ended: Ended) -> Outcome {
         system: String::new(),
         started,
         finished,
+        resumed: 0,
     }
 }
 

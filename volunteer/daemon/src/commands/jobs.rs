@@ -61,6 +61,9 @@ pub fn print(job: &JobStatus) {
     if let Some(said) = job.progress.as_ref().and_then(said) {
         say!("  says       {said}");
     }
+    if let Some(kept) = job.progress.as_ref().and_then(|progress| kept(job, progress)) {
+        say!("  checkpoint {kept}");
+    }
     say!("  held       {}", held(job));
     say!("  permitted  {runtime} runtime, network: {}", job.network);
     say!(
@@ -112,6 +115,17 @@ fn step_and_said(progress: &ProgressStatus) -> String {
         Some(said) => format!("{}; {said}", step(progress)),
         None => step(progress),
     }
+}
+
+/// What there is to say of its checkpoints.
+fn kept(job: &JobStatus, progress: &ProgressStatus) -> Option<String> {
+    let resumed =
+        (progress.resumed > 0).then(|| format!("went on from one {} times", progress.resumed));
+    let age = progress.checkpoint_age_s.map(|age| format!("the last one {} ago", span(age)));
+    let refused = progress.checkpoint_refused.as_ref().map(|why| format!("refused: {why}"));
+    let goes_on = job.goes_on.then(|| "would go on after a restart".to_owned());
+    let parts: Vec<_> = [resumed, age, refused, goes_on].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// How far the job itself says that it is, if it says anything.

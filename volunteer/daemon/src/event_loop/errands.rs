@@ -56,6 +56,14 @@ impl EventLoop {
             Action::Stop { lease } => {
                 self.executor.reins(lease).into_iter().for_each(|it| it.stop());
             }
+            Action::PutBy { lease } => {
+                self.executor.reins(lease).into_iter().for_each(|it| it.put_by());
+            }
+            Action::DropCheckpoint { lease } => {
+                if let Err(error) = self.checkpoints.of(lease).remove() {
+                    tracing::warn!(%error, "checkpoint not removed");
+                }
+            }
             Action::Suspend { lease } => {
                 self.executor.reins(lease).into_iter().for_each(|it| it.pause());
             }

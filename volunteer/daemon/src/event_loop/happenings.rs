@@ -1,13 +1,13 @@
 //! What happens outside: in the network, in jobs, in runtimes that are tried.
 
-use capability::{Capabilities, Platform, PublicKey};
+use capability::{Capabilities, Platform, PublicKey, StatementId};
 use mesh_core::HandoverAnswer;
 use mesh_net::{Event, IncomingBlob, Protocol, Reply};
 use mesh_shell::{Incoming, chain, public_key, spans};
 use volunteer_core::Input;
 
 use super::EventLoop;
-use crate::job::Ran;
+use crate::job::{Ran, Reins};
 use crate::live;
 use crate::probing::Lost;
 use crate::runtimes::{self, Probe};
@@ -63,6 +63,7 @@ impl EventLoop {
 
     /// All jobs that have ended by now: what is ready is signed together.
     pub(super) fn jobs_ended(&mut self, first: Ran) {
+        self.tell_checkpoints();
         let (mut runs, mut storing) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(ran) = next {
@@ -75,6 +76,15 @@ impl EventLoop {
         // The core knows now which blobs the jobs have left.
         drop(storing);
         self.handle(Input::Wake);
+    }
+
+    /// Tells the core of which jobs there is a checkpoint now.
+    pub(super) fn tell_checkpoints(&mut self) {
+        let has_news = |lease: &StatementId| {
+            self.executor.reins(*lease).is_some_and(Reins::has_news_of_checkpoint)
+        };
+        let leases: Vec<_> = self.core.jobs().map(|job| job.lease).filter(has_news).collect();
+        leases.into_iter().for_each(|lease| self.handle(Input::Checkpointed { lease }));
     }
 
     pub(super) fn take_probes(&mut self, probes: Vec<Probe>) {

@@ -33,6 +33,7 @@ impl EventLoop {
         self.handle(Input::DiskFree(self.disk_free));
         self.keep_hours();
         self.sample();
+        self.tell_checkpoints();
     }
 
     fn sample(&mut self) {

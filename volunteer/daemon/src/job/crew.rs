@@ -124,5 +124,6 @@ fn not_run(place: &Place, reason: &str) -> Outcome {
         system: String::new(),
         started: now,
         finished: now,
+        resumed: 0,
     }
 }

@@ -2,9 +2,11 @@
 
 mod bring_back;
 mod check;
+mod checkpoints;
 mod crew;
 mod desk;
 mod executor;
+mod keeping;
 mod outgoing;
 mod said;
 pub(crate) mod unpack;
@@ -12,12 +14,12 @@ pub(crate) mod unpack;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use capability::statements::{Artifact, Blob, Ended, Log, StepReport};
 use capability::{
-    BlobHash, BlobKey, DecryptingReader, KEY_BYTES, Limits as JobLimits, Opener,
-    TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE, Timestamp,
+    BlobHash, BlobKey, DecryptingReader, JobSpec, KEY_BYTES, Limits as JobLimits, Opener,
+    TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
 };
 use mesh_shell::{Clock, chain};
 use mesh_store::BlobStore;
@@ -25,8 +27,11 @@ use volunteer_core::{Order, Outcome};
 use volunteer_sandbox::{Collected, Ending, Limits, remove_tree};
 
 use self::bring_back::{BringBackError, Found};
+pub use self::checkpoints::Checkpoints;
+use self::checkpoints::{Attempts, Kept};
 pub use self::crew::Crew;
 pub use self::executor::{Executor, Ran};
+use self::keeping::{Keeper, Nap};
 use self::outgoing::Outgoing;
 use self::said::Hearing;
 pub use self::said::Said;
@@ -45,6 +50,7 @@ const MAX_STEPS: usize = 64;
 const UNPACKING: &str = "package";
 const IMAGE: &str = "image";
 const BRINGING_BACK: &str = "artifacts";
+const KEEPING: &str = "checkpoint";
 
 /// Where jobs live.
 #[derive(Clone)]
@@ -53,6 +59,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// Packages come from here, logs and artifacts go there.
     pub blobs: Arc<BlobStore>,
+    /// Checkpoints go there; none are kept without.
+    pub checkpoints: Option<Checkpoints>,
     /// Opens what is sealed to this volunteer.
     pub opener: Arc<dyn Opener>,
     /// For the times in results.
@@ -63,7 +71,7 @@ pub struct Place {
 #[derive(Default)]
 pub struct Reins {
     state: Mutex<Reined>,
-    /// Rung when it is stopped or resumed.
+    /// Rung when it is stopped, resumed or put by, and when it has ended.
     moves: Condvar,
     tail: LiveTail,
 }
@@ -73,6 +81,11 @@ struct Reined {
     step: Option<Box<dyn Control>>,
     stopped: bool,
     paused: bool,
+    /// Whether somebody sees to its checkpoints.
+    keeping: bool,
+    put_by: bool,
+    /// Whether there is a checkpoint that the core has not heard of.
+    unheard: bool,
     progress: Progress,
     hearing: Hearing,
 }
@@ -90,6 +103,12 @@ pub struct Progress {
     pub memory: u64,
     /// What the job itself says of it.
     pub said: Option<Said>,
+    /// How often it went on from a checkpoint.
+    pub resumed: u32,
+    /// When its last checkpoint was taken.
+    pub kept: Option<Instant>,
+    /// Why a checkpoint was refused last.
+    pub refused: Option<String>,
 }
 
 impl Reins {
@@ -99,6 +118,59 @@ impl Reins {
         state.stopped = true;
         state.step.iter().for_each(|step| step.kill());
         self.moves.notify_all();
+    }
+
+    /// Ends the job after a moment for a last checkpoint, which is kept.
+    pub fn put_by(&self) {
+        let mut state = self.lock();
+        state.put_by = true;
+        let keeping = state.keeping;
+        self.moves.notify_all();
+        drop(state);
+        if !keeping {
+            self.stop();
+        }
+    }
+
+    fn is_put_by(&self) -> bool {
+        self.lock().put_by
+    }
+
+    /// Whether there is a checkpoint that nobody has asked about.
+    pub fn has_news_of_checkpoint(&self) -> bool {
+        std::mem::take(&mut self.lock().unheard)
+    }
+
+    /// Waits until there is something to do for the checkpoints of a job, `tick` at most.
+    fn nap(&self, tick: Duration) -> Nap {
+        let waits = |state: &mut Reined| state.keeping && !state.put_by;
+        let napped = self.moves.wait_timeout_while(self.lock(), tick, waits);
+        let (state, _) = napped.unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            Reined { keeping: false, .. } => Nap::Over,
+            Reined { put_by: true, paused, .. } => Nap::PutBy { still: *paused },
+            Reined { paused, .. } => Nap::Goes { still: *paused },
+        }
+    }
+
+    fn keep(&self, keeping: bool) {
+        self.lock().keeping = keeping;
+        self.moves.notify_all();
+    }
+
+    /// A checkpoint is durable.
+    fn kept(&self) {
+        let mut state = self.lock();
+        state.unheard = true;
+        (state.progress.kept, state.progress.refused) = (Some(Instant::now()), None);
+    }
+
+    fn refused(&self, reason: &str) {
+        self.lock().progress.refused = Some(reason.to_owned());
+    }
+
+    fn resumed(&self, resumed: u32) {
+        self.lock().progress.resumed = resumed;
     }
 
     /// Makes it stand still, and what it begins next too.
@@ -119,7 +191,7 @@ impl Reins {
     /// Stands still as long as the job is paused; says whether it goes on, and was not stopped. Whatever
     /// the daemon itself does for a job asks here before each piece of it.
     pub(crate) fn go_on(&self) -> bool {
-        let stands = |state: &mut Reined| state.paused && !state.stopped;
+        let stands = |state: &mut Reined| state.paused && !state.stopped && !state.put_by;
         let state = self.moves.wait_while(self.lock(), stands);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
@@ -183,15 +255,30 @@ pub fn run<G>(
 ) -> (Outcome, G) {
     let home = place.directory.join(order.lease.to_string());
     let started = place.clock.now().wall;
-    let mut job =
-        Job { order, runtime, slot, reins, place, work: home.join("work"), steps: vec![] };
+    let declared = order.job.checkpoint.and(place.checkpoints.as_ref());
+    let kept = declared.map(|checkpoints| checkpoints.of(order.lease));
+    let mut job = Job {
+        order,
+        runtime,
+        slot,
+        reins,
+        place,
+        work: home.join("work"),
+        kept: kept.clone(),
+        attempts: Attempts::first(started),
+        steps: vec![],
+    };
     let ended = match job.unpack() {
         Ok(()) => job.run_in_image(),
         Err(error) => job.not_unpacked(&error),
     };
     reins.tail.finish();
     let guard = before_collecting();
-    let outcome = job.bring_back(ended, started);
+    let outcome = job.bring_back(ended);
+    let goes_on = reins.is_put_by() && matches!(outcome.ended, Ended::Machine(_));
+    if let Some(Err(error)) = kept.filter(|_| !goes_on).map(|kept| kept.remove()) {
+        tracing::warn!(%error, "checkpoint not removed");
+    }
     if let Err(error) = remove_tree(&home) {
         // Tried again when the daemon starts next.
         tracing::warn!(path = %home.display(), %error, "work directory not removed");
@@ -206,18 +293,21 @@ struct Job<'a> {
     reins: &'a Reins,
     place: &'a Place,
     work: PathBuf,
+    /// Where its checkpoints go, if it has some and they are kept.
+    kept: Option<Kept>,
+    attempts: Attempts,
     steps: Vec<(StepReport, Vec<u8>)>,
 }
 
 impl Job<'_> {
-    fn unpack(&self) -> Result<(), UnpackError> {
+    fn unpack(&mut self) -> Result<(), UnpackError> {
         // What a former process left under the same lease.
         let home = self.work.parent().unwrap_or(Path::new("/"));
         remove_tree(home).map_err(UnpackError::Prepare)?;
         std::fs::create_dir_all(&self.work).map_err(UnpackError::Prepare)?;
         let hash = blake3::Hash::from_bytes(*self.order.package.hash.as_bytes());
         let package = self.place.blobs.read(&hash).map_err(UnpackError::Package)?;
-        let limit = self.order.job.limits.disk;
+        let limit = self.disk();
         let goes_on = || self.reins.go_on();
         match &self.order.private {
             None => unpack::unpack(package, &self.work, limit, goes_on)?,
@@ -229,7 +319,46 @@ impl Job<'_> {
         }
         desk::lay_out(&self.work).map_err(UnpackError::Prepare)?;
         self.reins.listen(&self.work);
+        self.begin_attempt().map_err(UnpackError::Prepare)
+    }
+
+    /// Puts the checkpoint that is kept, if one is, in its place.
+    fn begin_attempt(&mut self) -> std::io::Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        self.attempts = kept.begin(self.attempts.started)?;
+        self.reins.resumed(self.attempts.resumed);
+        if self.attempts.resumed > 0 {
+            kept.restore(&self.work.join(desk::CHECKPOINT))?;
+        }
         Ok(())
+    }
+
+    /// What the work directory may take of the disk: two checkpoints have their place outside of it.
+    fn disk(&self) -> u64 {
+        let JobSpec { limits, checkpoint, .. } = &self.order.job;
+        limits.disk.saturating_sub(checkpoint.map_or(0, |it| it.reserve())).max(1)
+    }
+
+    /// Runs the steps, and takes checkpoints meanwhile.
+    fn run_keeping(&mut self, root: Option<&Root>) -> Ended {
+        let (Some(kept), Some(checkpoint)) = (self.kept.clone(), self.order.job.checkpoint) else {
+            return self.run_steps(root);
+        };
+        let (reins, work) = (self.reins, self.work.clone());
+        reins.keep(true);
+        let keeper = Keeper::new(reins, &work, &kept, checkpoint, self.attempts);
+        let (ended, refusal) = std::thread::scope(|scope| {
+            let span = tracing::Span::current();
+            let keeping = scope.spawn(move || span.in_scope(|| keeper.run()));
+            let ended = self.run_steps(root);
+            reins.keep(false);
+            (ended, keeping.join().ok().flatten())
+        });
+        if let Some(refusal) = refusal {
+            let reason = short(&format!("the checkpoint was refused: {refusal}"));
+            self.push_last(report(KEEPING, Some(0), reason), String::new());
+        }
+        ended
     }
 
     fn not_unpacked(&mut self, error: &UnpackError) -> Ended {
@@ -243,7 +372,7 @@ impl Job<'_> {
 
     /// Runs the steps, after their root was provided if the runtime has images for that.
     fn run_in_image(&mut self) -> Ended {
-        let Some(images) = self.runtime.images() else { return self.run_steps(None) };
+        let Some(images) = self.runtime.images() else { return self.run_keeping(None) };
         let Some(image) = &self.order.job.image else {
             return self.without_image(&ImageError::Refused("the job names no image".to_owned()));
         };
@@ -258,7 +387,7 @@ impl Job<'_> {
                 if !said.is_empty() {
                     self.steps.push((report(IMAGE, Some(0), String::new()), said.into_bytes()));
                 }
-                self.run_steps(Some(&root))
+                self.run_keeping(Some(&root))
             }
             Err(error) => self.without_image(&error),
         }
@@ -277,7 +406,8 @@ impl Job<'_> {
 
     fn run_steps(&mut self, root: Option<&Root>) -> Ended {
         let environment = self.environment();
-        let mut left = self.order.job.limits.wall();
+        let mut left = self.attempts.left(self.order.job.limits.wall());
+        left = left.max(Duration::from_millis(1));
         for step in &self.order.job.steps {
             if !self.reins.go_on() {
                 return Ended::Machine("stopped by the owner of the machine".to_owned());
@@ -288,7 +418,7 @@ impl Job<'_> {
                 environment: &environment,
                 work: &self.work,
                 root,
-                limits: limits(&self.order.job.limits, left),
+                limits: Limits { disk: self.disk(), ..limits(&self.order.job.limits, left) },
                 slot: self.slot,
                 tail: Some(&self.reins.tail),
             };
@@ -316,6 +446,9 @@ impl Job<'_> {
         environment.insert(TASK_INDEX_VARIABLE.to_owned(), self.order.task.task.to_string());
         environment.insert(TASK_COUNT_VARIABLE.to_owned(), self.order.tasks.to_string());
         desk::announce(&mut environment);
+        if self.order.job.checkpoint.is_some() {
+            desk::announce_checkpoint(&mut environment, self.attempts.resumed);
+        }
         environment
     }
 
@@ -333,7 +466,7 @@ impl Job<'_> {
 
     /// Stores logs and artifacts, encrypted. What cannot be stored makes the outcome this machine's
     /// fault.
-    fn bring_back(mut self, mut ended: Ended, started: Timestamp) -> Outcome {
+    fn bring_back(mut self, mut ended: Ended) -> Outcome {
         let finished = self.place.clock.now().wall;
         let files = self.find_artifacts(&mut ended);
         let mut stored = match Outgoing::new(&self.place.blobs, self.reins) {
@@ -344,7 +477,19 @@ impl Job<'_> {
         let Stored { steps, artifacts, blobs, key, leftover, .. } = stored;
         let system = short(&self.runtime.system());
         let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
-        Outcome { ended, steps, artifacts, blobs, key, leftover, system, started, finished }
+        let Attempts { started, resumed, .. } = self.attempts;
+        Outcome {
+            ended,
+            steps,
+            artifacts,
+            blobs,
+            key,
+            leftover,
+            system,
+            started,
+            finished,
+            resumed,
+        }
     }
 
     /// The files that the job's patterns name; what is amiss with them is reported, and may change how
@@ -510,6 +655,7 @@ fn report(name: &str, exit: Option<i32>, ending: String) -> StepReport {
         wall_ms: 0,
         cpu_ms: 0,
         memory: 0,
+        fuel: None,
         log: Log::Inline(Vec::new()),
     }
 }

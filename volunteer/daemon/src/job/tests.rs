@@ -54,7 +54,9 @@ impl Site {
         let jobs = directory.path().join("jobs");
         clear(&jobs).expect("made");
         let opener = Arc::new(HpkeOpener::new([]));
-        let place = Place { directory: jobs, blobs: Arc::new(blobs), opener, clock: Clock::new() };
+        let checkpoints = Checkpoints::open(directory.path().join("checkpoints")).expect("made");
+        let (blobs, clock) = (Arc::new(blobs), Clock::new());
+        let place = Place { directory: jobs, blobs, checkpoints: Some(checkpoints), opener, clock };
         Self { _directory: directory, place }
     }
 
@@ -99,6 +101,7 @@ impl Site {
                 tap: None,
                 network: Vec::new(),
                 image: None,
+                checkpoint: None,
             },
             cores: 1,
         };

@@ -110,6 +110,14 @@ impl Broker {
         Offered { offer: Verified::sign(offer, &key(ADAPTER)), ..self.offered.clone() }
     }
 
+    /// Offers the job as `change` makes it, and nothing else.
+    pub fn change_job(&mut self, change: impl FnOnce(&mut JobSpec)) {
+        let mut offer = (*self.offered.offer).clone();
+        change(&mut offer.job);
+        self.offered.offer = Verified::sign(offer, &key(ADAPTER));
+        self.show(vec![self.offered.clone()]);
+    }
+
     /// Answers the pull that waits, or the next one, with `offers` and nothing else.
     pub fn show(&mut self, offers: Vec<Offered>) {
         self.show = match self.held.take() {
@@ -340,6 +348,7 @@ fn offered(package: Package, runtime: Runtime, steps: Vec<Step>, now: Timestamp)
             tap: None,
             network: Vec::new(),
             image: None,
+            checkpoint: None,
         },
         offline_ms: 0,
         priority: USUAL_PRIORITY,

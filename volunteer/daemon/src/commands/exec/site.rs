@@ -45,7 +45,8 @@ impl Site {
         job::clear(&jobs).context("cannot make a work directory").or_exit(Exit::State)?;
         let package = Package { hash: BlobHash::from_bytes(*hash.as_bytes()), size };
         let opener = Arc::new(HpkeOpener::new([]));
-        let place = Place { directory: jobs, blobs: Arc::new(blobs), opener, clock: Clock::new() };
+        let (blobs, clock) = (Arc::new(blobs), Clock::new());
+        let place = Place { directory: jobs, blobs, checkpoints: None, opener, clock };
         Ok(Self { place, package, _directory: directory })
     }
 
