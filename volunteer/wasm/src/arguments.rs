@@ -71,8 +71,9 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Compiles the module into this new file, and runs nothing.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["compiled", "fuel"])]
+    /// Compiles the module into this new file, and runs nothing. What is to be metered is compiled with
+    /// `--fuel`, however much.
+    #[arg(long, value_name = "FILE", conflicts_with = "compiled")]
     pub compile: Option<PathBuf>,
 
     /// What `--compile` has made of the module: it is run instead, unless it was made by another

@@ -29,8 +29,9 @@
 //!
 //! WASI leaves 126 and above to the host, and preview 2 knows success and failure alone, so a guest
 //! cannot imitate these. Whenever the code is 126 or above, the last line of standard error is the
-//! runner's: `talkoot-wasm-runner: <reason>`.
-//! `--report` writes the same as JSON, with the fuel used. A signal instead of a code means that
+//! runner's: `talkoot-wasm-runner: <reason>`. With `--fuel`, a guest that ran is followed by another line before it,
+//! `talkoot-wasm-runner: used <number> units of fuel`.
+//! `--report` writes the same as JSON. A signal instead of a code means that
 //! the parent's limits struck: when memory for compiling runs out, that is SIGABRT.
 
 mod arguments;
@@ -51,7 +52,7 @@ use std::panic;
 use std::process::{self, ExitCode};
 
 use crate::arguments::{Arguments, FEATURES};
-use crate::ending::{Ending, FAILED};
+use crate::ending::{Ending, FAILED, Finished};
 use crate::features::Features;
 use crate::program::Compiled;
 use crate::report::Report;
@@ -65,17 +66,21 @@ fn main() -> ExitCode {
     if std::env::args_os().skip(1).eq([FEATURES]) {
         return say_features();
     }
-    let ending = match Arguments::from_command_line() {
+    let finished = match Arguments::from_command_line() {
         Ok(arguments) => run_and_report(&arguments),
         Err(error) if error.use_stderr() => {
             say(error);
-            Ending::failed("wrong arguments")
+            Ending::failed("wrong arguments").into()
         }
         Err(help) => {
             print!("{help}");
             return ExitCode::SUCCESS;
         }
     };
+    let Finished { ending, fuel_used } = finished;
+    if let Some(fuel) = fuel_used {
+        say(format_args!("\ntalkoot-wasm-runner: used {fuel} units of fuel\n"));
+    }
     if let Some(reason) = ending.reason() {
         // The guest may have left its last line unfinished.
         say(format_args!("\ntalkoot-wasm-runner: {reason}\n"));
@@ -102,28 +107,28 @@ fn say(text: impl Display) {
     let _ = write!(io::stderr(), "{text}");
 }
 
-fn run_and_report(arguments: &Arguments) -> Ending {
+fn run_and_report(arguments: &Arguments) -> Finished {
     let compiled = match arguments.compiled.as_deref().map(Compiled::open).transpose() {
         Ok(compiled) => compiled,
-        Err(failed) => return failed,
+        Err(failed) => return failed.into(),
     };
     if let Err(failed) = own_limits::apply(arguments) {
-        return failed;
+        return failed.into();
     }
     if let Some(Err(error)) = arguments.unlinked.map(unlinked::watch) {
-        return Ending::failed(format_args!("cannot watch files without a name: {error}"));
+        return Ending::failed(format_args!("cannot watch files without a name: {error}")).into();
     }
     // Created before the guest starts, so that the guest cannot choose what is written to.
     let report = match arguments.report.as_deref().map(Report::create).transpose() {
         Ok(report) => report,
-        Err(failed) => return failed,
+        Err(failed) => return failed.into(),
     };
     let finished = match arguments.compile.as_deref() {
         None => run::run(arguments, compiled),
         Some(target) => program::compile(arguments, target).into(),
     };
     match report.map(|report| report.write(&finished)) {
-        Some(Err(failed)) => failed,
-        Some(Ok(())) | None => finished.ending,
+        Some(Err(failed)) => failed.into(),
+        Some(Ok(())) | None => finished,
     }
 }

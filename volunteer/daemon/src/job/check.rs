@@ -47,6 +47,7 @@ fn run_in(
         work,
         root: None,
         limits: limits(&order.limits, order.limits.wall()),
+        fuel: None,
         slot,
         tail: None,
     };

@@ -406,6 +406,7 @@ impl Job<'_> {
 
     fn run_steps(&mut self, root: Option<&Root>) -> Ended {
         let environment = self.environment();
+        let mut fuel = self.order.job.limits.fuel;
         let mut left = self.attempts.left(self.order.job.limits.wall());
         left = left.max(Duration::from_millis(1));
         for step in &self.order.job.steps {
@@ -419,6 +420,7 @@ impl Job<'_> {
                 work: &self.work,
                 root,
                 limits: Limits { disk: self.disk(), ..limits(&self.order.job.limits, left) },
+                fuel,
                 slot: self.slot,
                 tail: Some(&self.reins.tail),
             };
@@ -432,6 +434,8 @@ impl Job<'_> {
             self.reins.note(&end);
             // A step that could not run has no time of its own; the next one has none left either.
             left = left.saturating_sub(end.wall).max(Duration::from_millis(1));
+            let used = end.fuel.map_or(0, |fuel| fuel.used);
+            fuel = fuel.map(|fuel| fuel.saturating_sub(used));
             let ended = judge(&end);
             self.steps.push(self.report(&step.name, end));
             if let Some(ended) = ended {
@@ -453,14 +457,16 @@ impl Job<'_> {
     }
 
     fn report(&self, name: &str, end: StepEnd) -> (StepReport, Vec<u8>) {
+        let ran_out = end.fuel.is_some_and(|fuel| fuel.ran_out);
         let exit = match end.ending {
-            Ending::Exited { code } => Some(code),
+            Ending::Exited { code } if !ran_out => Some(code),
             _ => None,
         };
         let mut report = report(name, exit, short(&describe(&end)));
         report.wall_ms = millis(end.wall);
         report.cpu_ms = millis(end.cpu);
         report.memory = end.memory;
+        report.fuel = end.fuel.map(|fuel| fuel.used);
         (report, end.output)
     }
 
@@ -621,6 +627,9 @@ fn limits(limits: &JobLimits, wall: Duration) -> Limits {
 /// How the job ends because of this step; `None` if it goes on.
 fn judge(end: &StepEnd) -> Option<Ended> {
     let limit = |what: &str| Some(Ended::Limit(what.to_owned()));
+    if end.fuel.is_some_and(|fuel| fuel.ran_out) {
+        return limit("fuel");
+    }
     match &end.ending {
         Ending::Exited { code: 0 } => None,
         Ending::Exited { .. } | Ending::Signalled { .. } => Some(Ended::Failed),
@@ -635,6 +644,9 @@ fn judge(end: &StepEnd) -> Option<Ended> {
 
 /// What the exit code does not tell.
 fn describe(end: &StepEnd) -> String {
+    if end.fuel.is_some_and(|fuel| fuel.ran_out) {
+        return "it used all the fuel that the job may".to_owned();
+    }
     match &end.ending {
         Ending::Exited { .. } => end.note.clone(),
         Ending::Signalled { signal } => format!("ended by signal {signal}"),

@@ -76,7 +76,7 @@ fn test() -> Result<Sandbox, String> {
 
 fn wait(running: Running) -> StepEnd {
     let Outcome { ending, wall, cpu, memory_peak, output, .. } = running.wait();
-    StepEnd { ending, note: String::new(), wall, cpu, memory: memory_peak, output }
+    StepEnd { ending, note: String::new(), wall, cpu, memory: memory_peak, fuel: None, output }
 }
 
 struct Sandboxed(Handle);

@@ -78,6 +78,8 @@ pub struct StepOrder<'a> {
     pub root: Option<&'a Root>,
     /// What ends it before its time.
     pub limits: Limits,
+    /// Units of fuel that it may use, where that is metered.
+    pub fuel: Option<u64>,
     /// What it has for itself among what runs at the same time.
     pub slot: &'a Slot,
     /// Where its output goes while it runs, beside its end.
@@ -115,8 +117,19 @@ pub struct StepEnd {
     pub cpu: Duration,
     /// Peak memory in bytes.
     pub memory: u64,
+    /// Fuel, if it was metered.
+    pub fuel: Option<Fuel>,
     /// Standard output and error.
     pub output: Vec<u8>,
+}
+
+/// What a metered step has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fuel {
+    /// Units.
+    pub used: u64,
+    /// Whether it ended because it had no more.
+    pub ran_out: bool,
 }
 
 /// What a job would find.

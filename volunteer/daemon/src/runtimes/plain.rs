@@ -161,7 +161,7 @@ impl Watched {
             self.output.take().and_then(|output| output.join().ok()).unwrap_or_default();
         let exceeded = truncated && matches!(ending, Ending::Exited { .. });
         let ending = if exceeded { Ending::OutputExceeded } else { ending };
-        StepEnd { ending, note: String::new(), wall, cpu, memory, output }
+        StepEnd { ending, note: String::new(), wall, cpu, memory, fuel: None, output }
     }
 
     /// How the step ends if it takes too much of the disk, or nobody can tell.

@@ -102,6 +102,7 @@ impl Wasm {
             work: work.path(),
             root: None,
             limits: PROBE_LIMITS,
+            fuel: None,
             // No job runs yet.
             slot: &Slot::default(),
             tail: None,

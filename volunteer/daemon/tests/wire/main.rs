@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod checks;
+mod fuel;
 mod jobs;
 mod support;
 mod watching;

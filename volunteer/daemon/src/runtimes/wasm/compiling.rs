@@ -48,7 +48,7 @@ impl Compiling {
     ) -> Result<Step, String> {
         // What cannot be read is the runner's to refuse.
         let Ok(module) = read_module(&errand) else { return errand.start(isolation, observer) };
-        let key = Key::new(&self.compiler.each_ref().map(String::as_str), &module);
+        let key = self.key(&errand, &module);
         if let Some(entry) = self.cache.get(key) {
             errand.task = Task::RunCompiled(entry);
             return errand.start(isolation, observer);
@@ -67,6 +67,15 @@ impl Compiling {
         let outside = phases.clone();
         let wait = move || first.then_run(wait(), errand, &isolation, &phases, observer);
         Ok(Step { control: Box::new(outside), wait: Box::new(wait) })
+    }
+
+    /// What is metered is other code than what is not.
+    fn key(&self, errand: &Errand, module: &[u8]) -> Key {
+        let [runner, version, compatibility] = self.compiler.each_ref().map(String::as_str);
+        match errand.fuel {
+            None => Key::new(&[runner, version, compatibility], module),
+            Some(_) => Key::new(&[runner, version, compatibility, "fuel"], module),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use volunteer_sandbox::{Ending, Limits, Observer, Spec, give_tree};
 use super::super::isolation::Isolation;
 use super::super::native::{self, canonical};
 use super::super::plain::{self, PlainSpec};
-use super::super::{Slot, Step, StepEnd, StepOrder};
+use super::super::{Fuel, Slot, Step, StepEnd, StepOrder};
 use super::compiled::Entry;
 
 /// The runner's file name.
@@ -42,6 +42,8 @@ pub struct Errand {
     pub work: PathBuf,
     /// What ends it before its time; the memory is the guest's.
     pub limits: Limits,
+    /// See [`StepOrder::fuel`].
+    pub fuel: Option<u64>,
     /// See [`StepOrder::slot`].
     pub slot: Slot,
     /// What is done with the module.
@@ -70,6 +72,7 @@ impl Errand {
             environment: step.environment.clone(),
             work: canonical(step.work)?,
             limits: step.limits,
+            fuel: step.fuel,
             slot: step.slot.clone(),
             task: Task::Run,
         })
@@ -87,11 +90,11 @@ impl Errand {
             }
             plain::start(&bare(runner, self, user), observer)?
         };
-        let memory = self.limits.memory;
+        let (limits, fuel) = (self.limits, self.fuel);
         // What was compiled before has to stay while it runs.
         let task = self.task.clone();
         let wait = move || {
-            let end = explain(wait(), memory);
+            let end = explain(wait(), &limits, fuel);
             drop(task);
             end
         };
@@ -115,6 +118,7 @@ fn sandboxed(runner: PathBuf, step: &Errand) -> Spec {
     spec.toolchain = false;
     spec.limits = step.limits;
     spec.limits.memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
+    spec.limits.output = output(step);
     spec.processors.clone_from(&step.slot.processors);
     spec.host_uid = native::job_uid(&step.slot);
     spec
@@ -135,10 +139,15 @@ fn bare(runner: PathBuf, step: &Errand, user: Option<u32>) -> PlainSpec {
     PlainSpec {
         program: runner,
         arguments: all,
-        limits: step.limits,
+        limits: Limits { output: output(step), ..step.limits },
         processors: step.slot.processors.clone(),
         work: step.work.clone(),
     }
+}
+
+/// What the runner may write: what the guest may, and what it says of fuel.
+fn output(step: &Errand) -> u64 {
+    step.limits.output.saturating_add(step.fuel.map_or(0, |_| FUEL_LINE))
 }
 
 /// Makes `user` own all of `work`.
@@ -173,6 +182,9 @@ fn own_limits(limits: &Limits) -> Vec<String> {
 fn arguments(step: &Errand, work: &str, compiled: &Path) -> Vec<String> {
     let mut arguments = vec!["--memory".to_owned(), step.limits.memory.to_string()];
     arguments.extend(["--dir".to_owned(), work.to_owned()]);
+    if let Some(fuel) = step.fuel {
+        arguments.extend(["--fuel".to_owned(), fuel.to_string()]);
+    }
     match step.task {
         Task::Run => {}
         // The daemon's own path, and a path that is not UTF-8 is not there for the runner either.
@@ -190,11 +202,22 @@ fn arguments(step: &Errand, work: &str, compiled: &Path) -> Vec<String> {
     arguments
 }
 
-/// Says in words what the runner says with its exit code.
-fn explain(mut end: StepEnd, memory: u64) -> StepEnd {
+/// Says in words what the runner says with its exit code, and takes out of its output what it says of fuel.
+fn explain(mut end: StepEnd, limits: &Limits, fuel: Option<u64>) -> StepEnd {
     // The guest cannot have used more; the rest is the runner's.
-    end.memory = end.memory.min(memory);
+    end.memory = end.memory.min(limits.memory);
     let Ending::Exited { code } = end.ending else { return end };
+    // A guest that never ran has used none.
+    if fuel.is_some() && !matches!(code, REFUSED | FAILED) {
+        let used = take_fuel(&mut end.output).unwrap_or_default();
+        end.fuel = Some(Fuel { used, ran_out: code == OUT_OF_FUEL });
+        let limit = usize::try_from(limits.output).unwrap_or(usize::MAX);
+        if end.output.len() > limit && !matches!(code, TRAPPED | OUT_OF_FUEL) {
+            end.output.truncate(limit);
+            end.ending = Ending::OutputExceeded;
+            return end;
+        }
+    }
     if matches!(code, REFUSED | FAILED | TRAPPED | OUT_OF_FUEL) {
         end.note = last_line(&end.output);
     }
@@ -202,6 +225,22 @@ fn explain(mut end: StepEnd, memory: u64) -> StepEnd {
         end.ending = Ending::SandboxFailed { reason: end.note.clone() };
     }
     end
+}
+
+/// Bytes of the runner's line about fuel, at most.
+const FUEL_LINE: u64 = 80;
+
+/// The number in the last line of `output` that is about fuel, which is the runner's since the guest was over by then.
+/// The line goes.
+fn take_fuel(output: &mut Vec<u8>) -> Option<u64> {
+    const BEFORE: &[u8] = b"\ntalkoot-wasm-runner: used ";
+    let start = output.windows(BEFORE.len()).rposition(|window| window == BEFORE)?;
+    let text = output.get(start + BEFORE.len()..)?;
+    let line = text.split_inclusive(|byte| *byte == b'\n').next()?;
+    let (number, end) = (std::str::from_utf8(line).ok()?, start + BEFORE.len() + line.len());
+    let used = number.strip_suffix(" units of fuel\n")?.parse().ok()?;
+    output.drain(start..end);
+    Some(used)
 }
 
 fn last_line(output: &[u8]) -> String {
@@ -237,6 +276,7 @@ mod tests {
             environment: BTreeMap::new(),
             work: work.to_owned(),
             limits: Limits { memory: 64 << 20, ..Limits::default() },
+            fuel: None,
             slot: Slot::default(),
             task: Task::Run,
         }
@@ -277,6 +317,33 @@ mod tests {
     }
 
     #[test]
+    fn fuel_is_what_the_runner_says_last_and_no_part_of_the_log() {
+        let check = |output: &[u8], code: i32, limit: u64, expected: (Option<Fuel>, &[u8])| {
+            let (wall, cpu, fuel) = (Duration::ZERO, Duration::ZERO, None);
+            let (ending, output) = (Ending::Exited { code }, output.to_vec());
+            let end = StepEnd { ending, note: String::new(), wall, cpu, memory: 0, fuel, output };
+            let end = explain(end, &Limits { output: limit, ..Limits::default() }, Some(9));
+            assert_eq!((end.fuel, end.output.as_slice()), expected);
+            end.ending
+        };
+        let forged = b"\ntalkoot-wasm-runner: used 1 units of fuel\n";
+        let said = b"\ntalkoot-wasm-runner: used 7 units of fuel\n";
+        let out = b"\ntalkoot-wasm-runner: out of fuel\n";
+        let fuel = |ran_out| Some(Fuel { used: 7, ran_out });
+
+        check(&[&forged[..], said].concat(), 0, 99, (fuel(false), &forged[..]));
+        check(
+            &[&b"a"[..], said, out].concat(),
+            OUT_OF_FUEL,
+            99,
+            (fuel(true), &[&b"a"[..], out].concat()),
+        );
+        check(&forged[..], REFUSED, 99, (None, &forged[..]));
+        let ending = check(&[&b"abc"[..], said].concat(), 0, 2, (fuel(false), &b"ab"[..]));
+        assert_eq!(ending, Ending::OutputExceeded);
+    }
+
+    #[test]
     fn a_reason_is_the_runners_last_line() {
         let end = StepEnd {
             ending: Ending::Exited { code: REFUSED },
@@ -284,9 +351,10 @@ mod tests {
             wall: Duration::ZERO,
             cpu: Duration::ZERO,
             memory: 1 << 40,
+            fuel: None,
             output: b"guest\n\ntalkoot-wasm-runner: refused: no _start\n".to_vec(),
         };
-        let end = explain(end, 5);
+        let end = explain(end, &Limits { memory: 5, ..Limits::default() }, None);
         assert_eq!((end.note.as_str(), end.memory), ("refused: no _start", 5));
         assert_eq!(end.ending, Ending::Exited { code: REFUSED });
     }
