@@ -341,5 +341,7 @@ fn outcome(order: &Order, ended: Ended, artifact: BlobHash, now: Timestamp) -> O
         started: now,
         finished: now,
         resumed: 0,
+        network_down: 0,
+        network_up: 0,
     }
 }

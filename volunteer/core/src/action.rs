@@ -169,6 +169,10 @@ pub struct Outcome {
     pub finished: Timestamp,
     /// How often it went on from a checkpoint.
     pub resumed: u32,
+    /// Bytes that its own connections brought.
+    pub network_down: u64,
+    /// Bytes that went over them.
+    pub network_up: u64,
 }
 
 /// How a check ended.
@@ -216,6 +220,8 @@ pub struct Order {
     pub job: JobSpec,
     /// How many cores of the machine it has, at least one.
     pub cores: u32,
+    /// Bytes that its own connections may carry: what is left of the month's quota.
+    pub network_bytes: u64,
 }
 
 /// Something the shell must now do.

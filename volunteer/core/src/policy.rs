@@ -2,9 +2,9 @@
 //!
 //! | from | facts |
 //! |---|---|
-//! | the offer, which never changes | `name`, `builder`, `runtimes`, `needs`, `duration`, `cores`, `memory`, `disk`, `processes`, `package`, `tasks`, `replicas` |
+//! | the offer, which never changes | `name`, `builder`, `runtimes`, `needs`, `duration`, `cores`, `memory`, `disk`, `processes`, `network`, `package`, `tasks`, `replicas` |
 //! | the owner's pin | `project`, `project-key` |
-//! | the registration, if it came along | `keywords`, `network` |
+//! | the registration, if it came along | `keywords` |
 //! | the broker, which nobody vouches for | `others` |
 //!
 //! What is not known is no fact.
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use capability::statements::{Offer, Registration};
 use capability::{
-    Clause, Fact, Facts, Finding, JobFile, Limits, ProjectKey, Requirements, Runtime,
+    Clause, Fact, Facts, Finding, JobFile, JobSpec, ProjectKey, Requirements, Runtime,
 };
 use mesh_core::Offered;
 
@@ -21,7 +21,7 @@ use crate::trust::Pin;
 use crate::work::takes;
 
 /// Facts that can be another time what they are not now, although the offer is the same.
-const PASSING: [&str; 3] = ["keywords", "network", "others"];
+const PASSING: [&str; 2] = ["keywords", "others"];
 
 /// Facts that a job has once it is offered, and not in its file.
 const OF_OFFERS: [&str; 5] = ["project", "project-key", "package", "replicas", "others"];
@@ -30,7 +30,7 @@ const OF_OFFERS: [&str; 5] = ["project", "project-key", "package", "replicas", "
 pub(crate) fn describe(offered: &Offered, pin: &Pin) -> Facts {
     let Offered { offer, registration, others, .. } = offered;
     let Offer { name, builder, requirements, job, .. } = &**offer;
-    let mut facts = describe_job([name, builder], offer.tasks, requirements, &job.limits);
+    let mut facts = describe_job([name, builder], offer.tasks, requirements, job);
     state(&mut facts, "project-key", offer.project.to_string());
     // A curator's word for it is not the owner's.
     if !pin.name.is_empty() && pin.voucher.is_none() {
@@ -42,7 +42,6 @@ pub(crate) fn describe(offered: &Offered, pin: &Pin) -> Facts {
         registration.as_ref().filter(|it| ProjectKey::from(it.signer()) == offer.project);
     if let Some(registration) = registration {
         state(&mut facts, "keywords", keywords(registration));
-        state(&mut facts, "network", registration.permissions.network);
     }
     if let Some(others) = others {
         state(&mut facts, "others", u64::from(*others));
@@ -53,15 +52,16 @@ pub(crate) fn describe(offered: &Offered, pin: &Pin) -> Facts {
 /// Describes a job that nobody has offered yet.
 pub fn describe_file(job: &JobFile) -> Facts {
     let JobFile { name, builder, tasks, requirements, job, .. } = job;
-    describe_job([name, builder], *tasks, requirements, &job.limits)
+    describe_job([name, builder], *tasks, requirements, job)
 }
 
 fn describe_job(
     [name, builder]: [&str; 2],
     tasks: u32,
     requirements: &Requirements,
-    limits: &Limits,
+    job: &JobSpec,
 ) -> Facts {
+    let limits = &job.limits;
     let takes = takes(requirements, limits);
     let mut facts = Facts::new();
     state(&mut facts, "name", name);
@@ -73,6 +73,7 @@ fn describe_job(
     state(&mut facts, "memory", takes.memory);
     state(&mut facts, "disk", takes.disk);
     state(&mut facts, "processes", u64::from(limits.processes));
+    state(&mut facts, "network", !job.network.is_empty());
     state(&mut facts, "tasks", u64::from(tasks));
     facts
 }

@@ -1,6 +1,7 @@
 //! How many bytes of packages and results went over the network this month, and how many may.
 //!
-//! Counted is what projects cause and owners pay for: packages that came, and blobs that went with results.
+//! Counted is what projects cause and owners pay for: packages that came, blobs that went with results, and what jobs
+//! passed over connections of their own, once they have ended; what is left then is what the next job may pass at most.
 //! Questions, renewals and receipts are some hundred bytes each and are not. Once the quota is used up
 //! nothing is claimed until the month ends, and before that nothing whose package it has no room for. Results
 //! still go home, since a task that is done and not told is done again by somebody else; by them, and by
@@ -27,9 +28,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Traffic {
     /// Months since January of the year 0, in the time of Greenwich.
     month: u32,
-    /// Bytes of packages that came.
+    /// Bytes of packages that came, and over connections of jobs.
     pub down: u64,
-    /// Bytes of blobs that went with results.
+    /// Bytes of blobs that went with results, and over connections of jobs.
     pub up: u64,
 }
 

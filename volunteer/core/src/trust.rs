@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use capability::statements::{Home, Offer};
 use capability::{
-    Capabilities, Finding, NoMatch, Policy, ProjectKey, PublicKey, Resource, Runtime, Timestamp,
-    Verified, evaluate, format_bytes,
+    Capabilities, Destination, Finding, NoMatch, Policy, ProjectKey, PublicKey, Resource, Runtime,
+    Timestamp, Verified, evaluate, format_bytes,
 };
 use mesh_core::Offered;
 use thiserror::Error;
 
 use crate::lists::Voucher;
 use crate::policy::may_pass;
+use crate::reach::Reach;
 use crate::shares::Standing;
 use crate::work::needs;
 
@@ -37,6 +38,8 @@ pub struct Pin {
     pub every: Option<Duration>,
     /// The list by which it is trusted, unless the owner pinned it.
     pub voucher: Option<Voucher>,
+    /// What of the network its jobs may reach.
+    pub reach: Reach,
 }
 
 impl Pin {
@@ -52,6 +55,7 @@ impl Pin {
             standing: Standing::default(),
             every: None,
             voucher: None,
+            reach: Reach::default(),
         }
     }
 
@@ -76,6 +80,12 @@ pub enum Decline {
     /// It could run, but only in a runtime that the owner does not let the project use.
     #[error("it needs the {0} runtime, which this project may not use here")]
     NotPermitted(Runtime),
+    /// It wants to be connected with what the owner does not let its project reach.
+    #[error("it reaches {}, which its project may not here", listed(.0))]
+    OutOfReach(Vec<Destination>),
+    /// It wants to be connected with what the owner lets nobody reach.
+    #[error("it reaches {}, which you deny to all projects", listed(.0))]
+    Denied(Vec<Destination>),
     /// Its package is encrypted for others.
     #[error("its package is private, and this machine is not among those that can read it")]
     NotForUs,
@@ -198,6 +208,17 @@ fn all(findings: &[Finding]) -> String {
     findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// A reason is read in a line: of a long list, the beginning.
+fn listed(destinations: &[Destination]) -> String {
+    const SHOWN: usize = 4;
+    let shown = destinations.iter().take(SHOWN).map(ToString::to_string);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match destinations.len().checked_sub(SHOWN) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
+    }
+}
+
 fn span(minutes: u32) -> String {
     match (minutes / (24 * 60), minutes / 60) {
         (0, 0) => format!("{minutes} min"),
@@ -253,7 +274,10 @@ impl Trust {
     pub(crate) fn permits_offer(&self, offer: &Verified<Offer>, runtime: &Runtime) -> bool {
         let pin = self.pin(&offer.project);
         self.permits(&offer.project, runtime)
-            && pin.is_some_and(|pin| !pin.revoked.contains(&offer.signer()))
+            && pin.is_some_and(|pin| {
+                !pin.revoked.contains(&offer.signer())
+                    && pin.reach.judge(&offer.job.network).is_ok()
+            })
     }
 
     /// Judges an offer for `machine`, and chooses the runtime: the first in the offer's order that
@@ -273,6 +297,7 @@ impl Trust {
         offer.current(now).map_err(|error| Decline::OfferNotCurrent(error.to_string()))?;
         home.current(now).map_err(|error| Decline::HomeNotCurrent(error.to_string()))?;
         let runtime = choose_runtime(pin, offer, machine)?;
+        pin.reach.judge(&offer.job.network)?;
         judge_limits(offer, machine)?;
         Ok(runtime)
     }

@@ -404,5 +404,6 @@ fn order(lease: StatementId, job: &Job) -> Order {
         private: job.offer.package_for(job.lease.volunteer),
         job: job.offer.job.clone(),
         cores: needs(&job.offer).cores,
+        network_bytes: u64::MAX,
     }
 }

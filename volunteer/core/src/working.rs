@@ -6,7 +6,7 @@ use capability::statements::Renewal;
 use capability::{BlobHash, MAX_STATEMENT_BYTES, StatementId, Timestamp, Verified};
 use mesh_core::{Answer, Ask, CallFailed, Cargo, MAX_HOPS, Refusal};
 
-use crate::action::{Action, News};
+use crate::action::{Action, News, Order};
 use crate::leases::{Due, GroupKey, Leaving, Purpose};
 use crate::shares::End;
 use crate::volunteer::{Call, DISK_RESERVE, REQUEST_LIFETIME, Volunteer};
@@ -216,7 +216,9 @@ impl Volunteer {
         if self.stands_still() || self.machine.is_none() {
             return;
         }
+        let network_bytes = self.quota_left().unwrap_or(u64::MAX);
         for order in self.work.start_ready(self.now.wall) {
+            let order = Order { network_bytes, ..order };
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
             self.shares.moves(lease);
             self.rhythm.begins(lease, self.now.wall);

@@ -101,7 +101,7 @@ fn what_did_not_come_along_satisfies_nothing() {
             .map(|it| Verified::sign((*it).clone(), &*key(ADAPTER))),
         ..bare.clone()
     };
-    for clause in ["keywords = [\"compilers\"]", "network = false", "others = { at-most = 9 }"] {
+    for clause in ["keywords = [\"compilers\"]", "others = { at-most = 9 }"] {
         for offer in [&bare, &of_another] {
             let mut bench = ready(clause);
             show(&mut bench, std::slice::from_ref(offer));
@@ -278,6 +278,7 @@ fn a_job_file_is_described_as_its_offer_would_be() {
         "memory 1073741824",
         "name nightly",
         "needs cpu.features tool.gcc",
+        "network no",
         "processes 256",
         "runtimes native",
         "tasks 3",

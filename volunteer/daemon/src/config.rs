@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use capability::{Policy, Resources, Runtime};
+use capability::{Denied, Policy, Resources, Runtime};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
@@ -25,7 +25,7 @@ use crate::arguments::RunArgs;
 use crate::hours::Hours;
 use crate::live::Watching;
 use crate::probing::{OwnTool, Table};
-use crate::runtimes::{Label, Own};
+use crate::runtimes::{JobNetwork, Label, Own};
 use crate::sensors::Yields;
 
 /// The role's name in paths.
@@ -68,6 +68,11 @@ pub struct Config {
     network_down: Option<Bytes>,
     /// Bytes a second at which blobs go with results. Default: any.
     network_up: Option<Bytes>,
+    /// Whether jobs may be connected with what they list and their project may reach. Default: false.
+    job_network: bool,
+    /// What no job is connected with, whatever its project may reach: hosts, at any port if none is named.
+    /// Default: nothing beside what no job ever reaches.
+    job_network_deny: Vec<String>,
     /// Whether jobs stand still while the machine runs on its battery. Default: false.
     pause_on_battery: bool,
     /// Degrees Celsius from which jobs stand still. Default: any.
@@ -149,6 +154,8 @@ impl Default for Config {
             network_quota: None,
             network_down: None,
             network_up: None,
+            job_network: false,
+            job_network_deny: Vec::new(),
             pause_on_battery: false,
             max_temperature: None,
             in_use: InUse::default(),
@@ -194,6 +201,10 @@ pub struct Settings {
     pub network_down: Option<u64>,
     /// Bytes a second at which blobs go with results; any, if absent.
     pub network_up: Option<u64>,
+    /// What jobs may reach of the network.
+    pub job_network: JobNetwork,
+    /// What no job reaches.
+    pub job_network_deny: Vec<Denied>,
     /// When jobs give way to the owner.
     pub yields: Yields,
     /// Whether tasks are wanted that hold while the machine is out of reach.

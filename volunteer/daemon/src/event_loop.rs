@@ -277,7 +277,7 @@ impl EventLoop {
         );
         self.dial();
         self.state_preferences();
-        self.handle(Input::Pins(self.lists.all_pins(&self.pins)));
+        self.tell_pins();
         let resumed = std::mem::take(&mut self.resumed);
         self.handle(Input::TakeUp(resumed));
         self.watch_owner();

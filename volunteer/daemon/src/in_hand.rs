@@ -7,9 +7,6 @@ use volunteer_core::{JobView, Stage, Volunteer, needs};
 
 use crate::job::{Executor, Progress, Said};
 
-/// What jobs reach of the network.
-const NO_NETWORK: &str = "none";
-
 /// One task in hand.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobStatus {
@@ -132,9 +129,14 @@ pub fn status(core: &Volunteer, job: &JobView<'_>, executor: &dyn Executor) -> J
         lapsed: job.lapsed,
         goes_on: core.would_go_on(job.lease),
         limits: limits(job.offer),
-        network: NO_NETWORK.to_owned(),
+        network: network(job.offer),
         progress: progress.filter(|it| it.begun > 0).map(|it| self::progress(it, job.offer)),
     }
+}
+
+fn network(offer: &Offer) -> String {
+    let listed: Vec<_> = offer.job.network.iter().map(ToString::to_string).collect();
+    if listed.is_empty() { "none".to_owned() } else { listed.join(", ") }
 }
 
 fn limits(offer: &Offer) -> LimitsStatus {

@@ -33,6 +33,7 @@ mod page;
 mod pins;
 mod private_directory;
 mod probing;
+mod reach;
 mod receipts;
 mod reload;
 mod runtimes;
@@ -54,7 +55,9 @@ pub use crate::config::Settings;
 pub use crate::images::{Images, Root};
 pub use crate::job::{Executor, Place, Ran, Reins};
 pub use crate::live::LiveTail;
-pub use crate::runtimes::{Control, JobRuntime, Measured, Slot, Step, StepEnd, StepOrder};
+pub use crate::runtimes::{
+    Control, JobNetwork, JobRuntime, Measured, Slot, Step, StepEnd, StepNetwork, StepOrder,
+};
 
 /// Makes an [`Executor`] that works in a place, in some runtimes, and tells what it [`Ran`].
 pub type MakeExecutor =

@@ -15,10 +15,11 @@ use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, OrExit, Outcome, write_whole};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use volunteer_core::{Pin, Rung, Standing, Weight};
+use volunteer_core::{Pin, Reach, Rung, Standing, Weight};
 
 use crate::config::parse_address;
 use crate::hours::Hours;
+use crate::reach::PinnedReach;
 
 /// A longer file was not written by hand.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -108,6 +109,9 @@ pub struct Allowed {
     /// The most cores that one of them may ask for. Default: what is donated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cores: Option<NonZeroU32>,
+    /// What of the network its jobs may reach. Default: nothing.
+    #[serde(default, skip_serializing_if = "PinnedReach::is_nothing")]
+    pub network: PinnedReach,
     /// How much of the machine it gets beside others of its tier, in hundredths of the usual.
     #[serde(default = "usual_weight")]
     pub weight: u16,
@@ -271,6 +275,7 @@ impl Default for Allowed {
             max_memory: None,
             max_disk: None,
             max_cores: None,
+            network: PinnedReach::default(),
             weight: usual_weight(),
             tier: 0,
             backup: false,
@@ -282,7 +287,7 @@ impl Default for Allowed {
 }
 
 impl Allowed {
-    /// `pin` with these terms.
+    /// `pin` with these terms; what no project may reach is not theirs to say.
     pub fn for_core(&self, pin: Pin) -> Pin {
         let rung = Rung { backup: self.backup, tier: self.tier };
         // A file with another weight was refused.
@@ -292,6 +297,7 @@ impl Allowed {
             bounds: self.bounds(),
             standing: Standing { rung, weight },
             every: self.every.map(|every| every.0),
+            reach: Reach { permitted: self.network.0.clone(), denied: Vec::new() },
             ..pin
         }
     }
@@ -358,6 +364,7 @@ mod tests {
                 max_memory: Some(Bytes(3 << 29)),
                 max_disk: Some(Bytes(12_345_678)),
                 max_cores: NonZeroU32::new(2),
+                network: "deb.debian.org:80,*.crates.io".parse().expect("destinations"),
                 weight: 250,
                 tier: 1,
                 backup: true,
@@ -429,7 +436,13 @@ mod tests {
         };
         let former = read("").expect("no weight").projects.remove(0).allowed;
         assert_eq!((former.weight, former.tier, former.backup), (100, 0, false));
+        assert_eq!(former.network, PinnedReach::default());
+        let any = read("network = \"any\"").expect("a word").projects.remove(0);
+        assert_eq!(any.allowed.network.to_string(), "any");
         for (more, expected) in [
+            ("network = [\"https://a\"]", "is not a number of 1 to 65535"),
+            ("network = [\"127.1\"]", "is no host"),
+            ("network = true", "network is \"none\", \"any\" or a list of destinations"),
             ("weight = 0", "a weight is 1 to 10000, and 100 is usual"),
             ("tier = 10", "tiers are 0 to 9"),
             ("wieght = 10", "unknown field `wieght`"),

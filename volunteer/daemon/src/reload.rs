@@ -68,15 +68,20 @@ impl Source {
 
 /// `read`, but for what cannot change while the daemon runs; and which of that differs.
 fn carry_over(running: &Settings, read: Settings) -> (Settings, Vec<&'static str>) {
-    let Settings { state, cache, http, discover, network, runtimes, table, .. } = running.clone();
+    let Settings { state, cache, http, discover, network, runtimes, table, job_network, .. } =
+        running.clone();
     let differ = [
         ("http", http != read.http),
         ("discover", discover != read.discover),
         ("network", network != read.network),
         ("runtimes", runtimes != read.runtimes),
         ("tool", table != read.table),
+        ("job-network", job_network.allowed != read.job_network.allowed),
     ];
     let waiting = differ.iter().filter(|(_, differs)| *differs).map(|(setting, _)| *setting);
     let waiting = waiting.collect();
-    (Settings { state, cache, http, discover, network, runtimes, table, ..read }, waiting)
+    (
+        Settings { state, cache, http, discover, network, runtimes, table, job_network, ..read },
+        waiting,
+    )
 }

@@ -318,6 +318,12 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
                 "to permit it: talkoot-volunteer project add talkoot:{project} --allow native,wasm"
             )
         }
+        Decline::OutOfReach(_) => {
+            format!(
+                "to permit it: talkoot-volunteer project set talkoot:{project} --network with what it may reach"
+            )
+        }
+        Decline::Denied(_) => "see `job-network-deny` in the configuration".to_owned(),
         Decline::Unmatched(_) => {
             "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()
         }

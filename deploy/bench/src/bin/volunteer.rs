@@ -76,6 +76,8 @@ impl Executor for AtOnce {
             started: now,
             finished: now,
             resumed: 0,
+            network_down: 0,
+            network_up: 0,
         };
         // The loop may be over by now.
         let _ = self.done.send(Ran { lease: order.lease, outcome, storing: None });

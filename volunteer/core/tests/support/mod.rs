@@ -146,6 +146,8 @@ pub fn outcome(ended: Ended) -> Outcome {
         started,
         finished,
         resumed: 0,
+        network_down: 0,
+        network_up: 0,
     }
 }
 

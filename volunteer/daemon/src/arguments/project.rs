@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use mesh_shell::config::{Bytes, Span};
 
 use crate::hours::Hours;
+use crate::reach::PinnedReach;
 
 /// What to do about trust.
 #[derive(Debug, Subcommand)]
@@ -66,6 +67,11 @@ pub struct Terms {
     /// The most cores that one of them may ask for.
     #[arg(long, value_name = "N|any")]
     pub max_cores: Option<Most<NonZeroU32>>,
+    /// What of the network its jobs may reach, if the configuration lets jobs: destinations such as
+    /// deb.debian.org:80,*.crates.io (a port that is not named is 443); any: whatever they list. Default
+    /// for a new one: none
+    #[arg(long, value_name = "DESTINATIONS|any|none")]
+    pub network: Option<PinnedReach>,
     /// What you call it.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

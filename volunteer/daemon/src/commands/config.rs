@@ -15,7 +15,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 25] = [
+const SETTINGS: [(&str, &str, Option<&str>); 27] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -32,6 +32,8 @@ const SETTINGS: [(&str, &str, Option<&str>); 25] = [
     ("network-quota", "any", None),
     ("network-down", "any", None),
     ("network-up", "any", None),
+    ("job-network", "false", None),
+    ("job-network-deny", "none", None),
     ("pause-on-battery", "false", None),
     ("max-temperature", "any", None),
     ("in-use", "nothing is looked at", None),

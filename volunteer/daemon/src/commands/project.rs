@@ -8,7 +8,7 @@ use capability::{ProjectKey, ProjectUri, PublicKey, Resources, Runtime, Verified
 use mesh_shell::config::{self as shell_config, Bytes, CommonArgs};
 use mesh_shell::{Clock, Exit, Failure, OrExit, Outcome, escape, escape_line, outln};
 use serde_json::json;
-use volunteer_core::{Pin, Voucher};
+use volunteer_core::{Permitted, Pin, Voucher};
 
 use super::print_json;
 use crate::arguments::{Most, ProjectCommand, RunArgs, Terms};
@@ -135,6 +135,9 @@ pub fn change_allowed(allowed: &mut Allowed, terms: &Terms) -> Outcome {
     allowed.max_memory = terms.max_memory.map_or(allowed.max_memory, |most| most.0);
     allowed.max_disk = terms.max_disk.map_or(allowed.max_disk, |most| most.0);
     allowed.max_cores = terms.max_cores.map_or(allowed.max_cores, |most| most.0);
+    if let Some(network) = &terms.network {
+        allowed.network.clone_from(network);
+    }
     allowed.weight = terms.weight.unwrap_or(allowed.weight);
     allowed.tier = terms.tier.unwrap_or(allowed.tier);
     allowed.backup = terms.backup.unwrap_or(allowed.backup);
@@ -199,7 +202,7 @@ fn question(whom: &Whom<'_>, entry: &Allowed, settings: &Settings) -> String {
         ("key", fingerprint(key)),
         ("", format!("compare it with what {publisher} publishes")),
         ("jobs", format!("run here in a sandbox, with {with}; they see no file of yours")),
-        ("network", "none".to_owned()),
+        ("network", network(entry, settings)),
         (
             "a job has",
             format!(
@@ -268,6 +271,20 @@ fn how_often(entry: &Allowed) -> String {
     }
 }
 
+/// What its jobs may reach, in words.
+fn network(entry: &Allowed, settings: &Settings) -> String {
+    let reached = match &entry.network.0 {
+        Permitted::Nothing => return "none".to_owned(),
+        Permitted::Anything => "whatever its jobs list".to_owned(),
+        Permitted::Listed(_) => entry.network.to_string(),
+    };
+    if settings.job_network.allowed {
+        format!("{reached}; at addresses of the public internet, by a proxy, and nothing of yours")
+    } else {
+        format!("none, as job-network in the configuration is false; else {reached}")
+    }
+}
+
 /// The key in groups that people can compare.
 fn fingerprint(key: PublicKey) -> String {
     let key = key.to_string();
@@ -327,6 +344,7 @@ pub fn standing(allowed: &Allowed) -> String {
         allowed.max_memory.map(|it| format!("max {} of memory", format_bytes(it.0))),
         allowed.max_disk.map(|it| format!("max {} of disk", format_bytes(it.0))),
         allowed.max_cores.map(|it| format!("max {it} cores")),
+        (!allowed.network.is_nothing()).then(|| format!("network {}", allowed.network)),
     ];
     let when = [
         allowed.every.map(|it| format!("every {}", humantime::format_duration(it.0))),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use capability::{Clause, Policy, Resources, format_bytes};
+use capability::{Clause, Denied, MAX_DESTINATIONS, Policy, Resources, format_bytes};
 use mesh_net::MIN_PACE;
 use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome};
@@ -16,7 +16,7 @@ use crate::arguments::RunArgs;
 use crate::hours::Hours;
 use crate::live::Watching;
 use crate::probing::{MAX_OWN, OwnTool, Table};
-use crate::runtimes::{Label, MAX_LABELS};
+use crate::runtimes::{JobNetwork, Label, MAX_LABELS};
 use crate::sensors::Yields;
 
 /// Length of a machine's name in bytes, so that it fits into a fact.
@@ -49,6 +49,8 @@ pub(super) fn settle(
     let donated = donated(&flags, &file, &state)?;
     let policy = no_longer_than(file.max_wall, policy);
     let yields = yields(&file, donated)?;
+    let (network_down, network_up) =
+        (pace("network-down", file.network_down)?, pace("network-up", file.network_up)?);
     Ok(Settings {
         http: flags.http.unwrap_or(file.http),
         table: table(file.tools)?,
@@ -57,8 +59,10 @@ pub(super) fn settle(
         hours: file.hours,
         network_hours: file.network_hours,
         network_quota: file.network_quota.map(|bytes| bytes.0),
-        network_down: pace("network-down", file.network_down)?,
-        network_up: pace("network-up", file.network_up)?,
+        network_down,
+        network_up,
+        job_network: JobNetwork { allowed: file.job_network, down: network_down, up: network_up },
+        job_network_deny: denied(&file.job_network_deny)?,
         runtimes: file.runtimes,
         image_cache: file.image_cache.0,
         watching: if flags.live.unwrap_or(file.live) {
@@ -105,6 +109,16 @@ fn pace(setting: &str, given: Option<Bytes>) -> Outcome<Option<u64>> {
         }
         given => Ok(given.map(|bytes| bytes.0)),
     }
+}
+
+/// What no job reaches.
+fn denied(written: &[String]) -> Outcome<Vec<Denied>> {
+    let refused = |why: String| Failure::say(Exit::Input, format!("`job-network-deny`: {why}"));
+    if written.len() > MAX_DESTINATIONS {
+        return Err(refused(format!("at most {MAX_DESTINATIONS} hosts can be denied")));
+    }
+    let read = |text: &String| text.parse::<Denied>().map_err(|error| refused(error.to_string()));
+    written.iter().map(read).collect()
 }
 
 /// When jobs give way, of what is `donated`.

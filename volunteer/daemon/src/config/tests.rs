@@ -92,6 +92,13 @@ fn what_no_machine_could_do_is_refused_with_what_would_do() {
     assert!(refused("network-up = \"1 KiB\"").starts_with(expected));
     let expected = "`memory` donates 1 KiB, with which no job could run";
     assert!(refused("memory = \"1 KiB\"").starts_with(expected));
+    let expected = "`job-network-deny`: \"127.1\" is no host";
+    assert!(refused("job-network-deny = [\"127.1\"]").starts_with(expected));
+    check(
+        Path::new("x.toml"),
+        "job-network = true\njob-network-deny = [\"*.a.example\", \"9.9.9.9:53\"]",
+    )
+    .expect("sound");
     check(Path::new("x.toml"), "network-down = \"16 KiB\"\nmemory = \"50%\"").expect("sound");
 }
 

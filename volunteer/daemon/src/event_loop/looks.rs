@@ -77,6 +77,9 @@ impl EventLoop {
         if former.own() != self.settings.own() {
             self.probe();
         }
+        if former.job_network_deny != self.settings.job_network_deny {
+            self.tell_pins();
+        }
         self.state_preferences();
         if former.yields != self.settings.yields {
             self.watch_owner();
@@ -116,7 +119,15 @@ impl EventLoop {
         self.dial();
         // Of what is new nothing is taken outside of its hours.
         self.keep_hours();
-        self.handle(Input::Pins(self.lists.all_pins(&self.pins)));
+        self.tell_pins();
+    }
+
+    /// Tells the core whom the owner trusts, and with what.
+    pub(super) fn tell_pins(&mut self) {
+        let denied = &self.settings.job_network_deny;
+        let mut pins = self.lists.all_pins(&self.pins);
+        pins.iter_mut().for_each(|pin| pin.reach.denied.clone_from(denied));
+        self.handle(Input::Pins(pins));
     }
 
     /// No job depends on it, so that a damaged file is told of and stops nothing.

@@ -8,7 +8,7 @@ use volunteer_core::{CheckEnd, CheckOrder};
 use volunteer_sandbox::{Ending, remove_tree};
 
 use super::{Place, Reins, describe, judge, limits, short};
-use crate::runtimes::{JobRuntime, Slot, Step, StepEnd, StepOrder};
+use crate::runtimes::{JobRuntime, Slot, Step, StepEnd, StepNetwork, StepOrder};
 
 /// Runs `order` in an empty folder. Blocks until it has ended.
 pub fn run(
@@ -50,6 +50,7 @@ fn run_in(
         fuel: None,
         slot,
         tail: None,
+        network: StepNetwork::default(),
     };
     match runtime.start(&step) {
         Ok(Step { control, wait }) => {

@@ -125,5 +125,7 @@ fn not_run(place: &Place, reason: &str) -> Outcome {
         started: now,
         finished: now,
         resumed: 0,
+        network_down: 0,
+        network_up: 0,
     }
 }

@@ -38,7 +38,7 @@ pub use self::said::Said;
 use self::unpack::UnpackError;
 use crate::images::{Hold, ImageError, Root, Wanted};
 use crate::live::LiveTail;
-use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepOrder, job_uid};
+use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepNetwork, StepOrder, job_uid};
 
 /// Length of a reason in bytes, as results allow it.
 const MAX_REASON: usize = 256;
@@ -267,6 +267,7 @@ pub fn run<G>(
         kept: kept.clone(),
         attempts: Attempts::first(started),
         steps: vec![],
+        passed: (0, 0),
     };
     let ended = match job.unpack() {
         Ok(()) => job.run_in_image(),
@@ -297,6 +298,8 @@ struct Job<'a> {
     kept: Option<Kept>,
     attempts: Attempts,
     steps: Vec<(StepReport, Vec<u8>)>,
+    /// Bytes that its connections brought, and that went over them.
+    passed: (u64, u64),
 }
 
 impl Job<'_> {
@@ -423,6 +426,10 @@ impl Job<'_> {
                 fuel,
                 slot: self.slot,
                 tail: Some(&self.reins.tail),
+                network: StepNetwork {
+                    destinations: &self.order.job.network,
+                    bytes: self.network_left(),
+                },
             };
             let end = match self.runtime.start(&order) {
                 Ok(Step { control, wait }) => {
@@ -432,6 +439,7 @@ impl Job<'_> {
                 Err(reason) => return Ended::Machine(short(&reason)),
             };
             self.reins.note(&end);
+            self.count(&end);
             // A step that could not run has no time of its own; the next one has none left either.
             left = left.saturating_sub(end.wall).max(Duration::from_millis(1));
             let used = end.fuel.map_or(0, |fuel| fuel.used);
@@ -443,6 +451,18 @@ impl Job<'_> {
             }
         }
         Ended::Passed
+    }
+
+    fn count(&mut self, end: &StepEnd) {
+        let Some(used) = &end.network else { return };
+        let (down, up) = &mut self.passed;
+        (*down, *up) = (down.saturating_add(used.down), up.saturating_add(used.up));
+    }
+
+    /// Bytes that its further steps may pass.
+    fn network_left(&self) -> u64 {
+        let (down, up) = self.passed;
+        self.order.network_bytes.saturating_sub(down.saturating_add(up))
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
@@ -481,6 +501,7 @@ impl Job<'_> {
         };
         let ended = stored.failure.take().map_or(ended, |reason| Ended::Machine(short(&reason)));
         let Stored { steps, artifacts, blobs, key, leftover, .. } = stored;
+        let (network_down, network_up) = self.passed;
         let system = short(&self.runtime.system());
         let system = system.get(..system.floor_char_boundary(128)).unwrap_or_default().to_owned();
         let Attempts { started, resumed, .. } = self.attempts;
@@ -495,6 +516,8 @@ impl Job<'_> {
             started,
             finished,
             resumed,
+            network_down,
+            network_up,
         }
     }
 

@@ -104,6 +104,7 @@ impl Site {
                 checkpoint: None,
             },
             cores: 1,
+            network_bytes: u64::MAX,
         };
         let (outcome, ()) = run(&order, &Shell, &Slot::default(), reins, &self.place, || ());
         assert!(std::fs::read_dir(&self.place.directory).expect("there").next().is_none());

@@ -11,7 +11,8 @@ use volunteer_sandbox::{Spec, self_test_in};
 
 use super::isolation::Isolation;
 use super::native::{canonical, job_uid};
-use super::{JobRuntime, Measured, NO_NETWORK, Step, StepOrder, cpu};
+use super::network::NO_NETWORK;
+use super::{JobRuntime, Measured, Step, StepOrder, cpu};
 use crate::images::Images;
 use crate::live::LiveTail;
 

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use volunteer_sandbox::{
-    Cgroups, Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec, self_test,
+    Cgroups, Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec, network_self_test,
+    self_test,
 };
 
 use super::{Control, Step, StepEnd};
@@ -15,12 +16,13 @@ const LAYERS: [&str; 3] = ["namespaces", "landlock", "seccomp"];
 #[derive(Debug)]
 pub struct Isolation {
     tested: OnceLock<Result<Sandbox, String>>,
+    proxy: OnceLock<Result<(), String>>,
 }
 
 impl Isolation {
     /// Not tried yet.
     pub fn new() -> Self {
-        Self { tested: OnceLock::new() }
+        Self { tested: OnceLock::new(), proxy: OnceLock::new() }
     }
 
     /// The sandbox, after its self-test. The first call blocks for up to a minute.
@@ -37,6 +39,14 @@ impl Isolation {
     /// The same as the ad says it.
     pub fn strength(&self) -> Result<String, String> {
         Ok(self.layers()?.join("+"))
+    }
+
+    /// Whether the proxy of a permitted network passes its self-test. The first call blocks as that of
+    /// [`sandbox`](Self::sandbox) does.
+    pub fn proxy(&self) -> Result<(), String> {
+        let sandbox = self.sandbox()?;
+        let test = || network_self_test(sandbox).map_err(|unavailable| unavailable.reason);
+        self.proxy.get_or_init(test).clone()
     }
 
     /// Starts `spec` in it; `observer` is told what it writes.
@@ -75,8 +85,9 @@ fn test() -> Result<Sandbox, String> {
 }
 
 fn wait(running: Running) -> StepEnd {
-    let Outcome { ending, wall, cpu, memory_peak, output, .. } = running.wait();
-    StepEnd { ending, note: String::new(), wall, cpu, memory: memory_peak, fuel: None, output }
+    let Outcome { ending, wall, cpu, memory_peak, output, network, .. } = running.wait();
+    let (note, memory) = (String::new(), memory_peak);
+    StepEnd { ending, note, wall, cpu, memory, fuel: None, output, network }
 }
 
 struct Sandboxed(Handle);

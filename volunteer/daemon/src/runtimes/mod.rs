@@ -4,6 +4,7 @@ mod container;
 mod cpu;
 mod isolation;
 mod native;
+mod network;
 mod own;
 mod plain;
 mod slot;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capability::{Facts, Runtime, RuntimeFacts, Runtimes};
-use volunteer_sandbox::{Ending, Limits};
+use volunteer_sandbox::{Ending, Limits, NetworkUse};
 
 use self::container::Container;
 use self::native::Native;
@@ -27,11 +28,9 @@ use crate::probing::{Lost, Memory, Probing};
 
 pub use self::isolation::Isolation;
 pub use self::native::job_uid;
+pub use self::network::{JobNetwork, StepNetwork};
 pub use self::own::{Label, MAX_LABELS, Own};
 pub use self::slot::Slot;
-
-/// What jobs reach of the network, as the fact `network` says it.
-const NO_NETWORK: &str = "none";
 
 /// A way to run steps.
 pub trait JobRuntime: Send + Sync {
@@ -84,6 +83,8 @@ pub struct StepOrder<'a> {
     pub slot: &'a Slot,
     /// Where its output goes while it runs, beside its end.
     pub tail: Option<&'a LiveTail>,
+    /// What of the network it may reach.
+    pub network: StepNetwork<'a>,
 }
 
 /// A step that runs.
@@ -121,6 +122,8 @@ pub struct StepEnd {
     pub fuel: Option<Fuel>,
     /// Standard output and error.
     pub output: Vec<u8>,
+    /// What it used of the network, if it was permitted some.
+    pub network: Option<NetworkUse>,
 }
 
 /// What a metered step has used.
@@ -181,7 +184,8 @@ pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
     let runtime = |runtime: &Runtime| -> Option<Arc<dyn JobRuntime>> {
         match runtime {
             Runtime::Native => {
-                Some(Arc::new(Native::new(Arc::clone(&isolation), Arc::clone(&probing))))
+                let (isolation, probing) = (Arc::clone(&isolation), Arc::clone(&probing));
+                Some(Arc::new(Native::new(isolation, probing, settings.job_network)))
             }
             Runtime::Wasm => Some(Arc::new(Wasm::new(Arc::clone(&isolation), &settings.cache))),
             Runtime::Container => Some(Arc::new(Container::new(

@@ -7,22 +7,24 @@ use capability::{Fact, Facts, FactsError, Runtime};
 use volunteer_sandbox::{DEFAULT_HOST_UID, Spec};
 
 use super::isolation::Isolation;
-use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder, cpu};
+use super::network::{self, JobNetwork, NO_NETWORK};
+use super::{JobRuntime, Measured, Slot, Step, StepOrder, cpu};
 use crate::live::LiveTail;
-use crate::probing::{Probing, Survey};
+use crate::probing::{Lost, Probing, Survey};
 
 /// The native runtime.
 #[derive(Debug)]
 pub struct Native {
     isolation: Arc<Isolation>,
     probing: Arc<Probing>,
+    network: JobNetwork,
     system: OnceLock<String>,
 }
 
 impl Native {
-    /// Uses `isolation`, and finds out by `probing` what is in there.
-    pub fn new(isolation: Arc<Isolation>, probing: Arc<Probing>) -> Self {
-        Self { isolation, probing, system: OnceLock::new() }
+    /// Uses `isolation`, finds out by `probing` what is in there, and lets jobs reach `network`.
+    pub fn new(isolation: Arc<Isolation>, probing: Arc<Probing>, network: JobNetwork) -> Self {
+        Self { isolation, probing, network, system: OnceLock::new() }
     }
 }
 
@@ -38,10 +40,12 @@ impl JobRuntime for Native {
     fn measure(&self) -> Result<Measured, String> {
         let survey = self.probing.survey(&self.isolation)?;
         let layers = self.isolation.layers()?;
-        let facts = facts(&survey, &layers).map_err(|error| error.to_string())?;
+        let mut facts = facts(&survey, &layers).map_err(|error| error.to_string())?;
+        let mut lost = self.state_network(&mut facts)?;
         // A second probe would find the same system.
         let _ = self.system.set(survey.system().to_owned());
-        let Survey { lost, asked, .. } = survey;
+        let asked = survey.asked;
+        lost.extend(survey.lost);
         Ok(Measured { facts, lost, asked })
     }
 
@@ -56,7 +60,37 @@ impl JobRuntime for Native {
         spec.limits = step.limits;
         spec.processors.clone_from(&step.slot.processors);
         spec.host_uid = job_uid(step.slot);
-        self.isolation.start(&spec, step.tail.map(LiveTail::observer))
+        if let Some(network) = self.network.for_step(step.network)? {
+            spec.permit(network);
+        }
+        let Step { control, wait } =
+            self.isolation.start(&spec, step.tail.map(LiveTail::observer))?;
+        let tail = step.tail.cloned();
+        let wait = move || {
+            let mut end = wait();
+            if let Some(used) = &end.network {
+                network::tell(used, &mut end.output, tail.as_ref());
+            }
+            end
+        };
+        Ok(Step { control, wait: Box::new(wait) })
+    }
+}
+
+impl Native {
+    /// Adds to `facts` that jobs may be connected, if the owner wants that and the proxy keeps to its rules; gives what
+    /// stands against it.
+    fn state_network(&self, facts: &mut Facts) -> Result<Vec<Lost>, String> {
+        if !self.network.allowed {
+            return Ok(Vec::new());
+        }
+        match self.isolation.proxy() {
+            Ok(()) => {
+                facts.insert(network::PROXY, true).map_err(|error| error.to_string())?;
+                Ok(Vec::new())
+            }
+            Err(reason) => Ok(vec![Lost { fact: network::PROXY.to_owned(), reason }]),
+        }
     }
 }
 

@@ -161,7 +161,8 @@ impl Watched {
             self.output.take().and_then(|output| output.join().ok()).unwrap_or_default();
         let exceeded = truncated && matches!(ending, Ending::Exited { .. });
         let ending = if exceeded { Ending::OutputExceeded } else { ending };
-        StepEnd { ending, note: String::new(), wall, cpu, memory, fuel: None, output }
+        let note = String::new();
+        StepEnd { ending, note, wall, cpu, memory, fuel: None, output, network: None }
     }
 
     /// How the step ends if it takes too much of the disk, or nobody can tell.

@@ -21,7 +21,8 @@ use self::compiled::{BOUND, CompiledModules};
 use self::compiling::Compiling;
 use self::errand::Errand;
 use super::isolation::Isolation;
-use super::{JobRuntime, Measured, NO_NETWORK, Slot, Step, StepOrder};
+use super::network::{NO_NETWORK, StepNetwork};
+use super::{JobRuntime, Measured, Slot, Step, StepOrder};
 use crate::live::LiveTail;
 
 /// A module whose `_start` does nothing.
@@ -106,6 +107,7 @@ impl Wasm {
             // No job runs yet.
             slot: &Slot::default(),
             tail: None,
+            network: StepNetwork::default(),
         };
         let Step { wait, .. } = self.start(&step)?;
         let end = wait();

@@ -116,6 +116,36 @@ fn what_a_machine_lacks_is_said_before_anything_runs_and_can_be_passed_over() {
 }
 
 #[test]
+fn a_job_is_connected_by_a_proxy_where_the_owner_wants_it_and_told_what_that_refuses() {
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = host.local_addr().unwrap();
+    let ask = format!(
+        "curl --silent --proxytunnel --noproxy none.example --output answer --write-out \"%{{http_connect}}\\n\" \
+         http://{address}/; printf unfinished; cat answer 2>/dev/null; exit 0"
+    );
+    let directory = with_job(&step("all", &ask));
+    let job = directory.path().join("job.toml");
+    let text_of_job = std::fs::read_to_string(&job).unwrap();
+    std::fs::write(&job, format!("network = [\"{address}\"]\n{text_of_job}")).unwrap();
+    if !runs_natively(directory.path()) {
+        return;
+    }
+    check_fails(&exec(directory.path(), &[]), 6, "needs network.proxy yes");
+    check_fails(&exec(directory.path(), &["--anyway"]), 5, "jobs reach no network here");
+
+    std::fs::write(directory.path().join("volunteer.toml"), "job-network = true\n").unwrap();
+    let ran = exec(directory.path(), &[]);
+
+    let said = text(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(0), "{said}{}", text(&ran.stderr));
+    let expected = format!(
+        "403\nunfinished\n[talkoot] network: 0 connections, 0 B came, 0 B went; not connected:\n\
+         [talkoot] {address}: 127.0.0.1 is a loopback address, which no job reaches\n"
+    );
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn a_job_that_is_interrupted_is_ended_and_leaves_nothing() {
     let directory = with_job(&step("all", "echo begun; exec sleep 600"));
     if !runs_natively(directory.path()) {

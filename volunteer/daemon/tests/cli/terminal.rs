@@ -67,14 +67,17 @@ fn a_project_is_trusted_once_its_terms_are_read_and_agreed_to() {
         check_fails(&add(no, &[]), 6, "nothing was changed");
         assert_eq!(trusted(), "");
     }
-    let agreed = add("y\n", &["--allow", "wasm", "--max-wall", "4h"]);
+    let agreed = add(
+        "y\n",
+        &["--allow", "wasm", "--max-wall", "4h", "--network", "Deb.Debian.org:80,*.crates.io"],
+    );
     let said = String::from_utf8_lossy(&agreed.stderr);
     assert!(agreed.status.success(), "{said}");
     let key = project().to_string();
     for term in [
         &format!("{} {} ", &key[..4], &key[4..8])[..],
         "WebAssembly alone",
-        "network    none",
+        "network    none, as job-network in the configuration is false; else deb.debian.org:80, *.crates.io:443\n",
         "1 of 1 donated cores, 64 MiB of memory",
         "4h each at most",
         "22:00-07:00",
@@ -82,7 +85,11 @@ fn a_project_is_trusted_once_its_terms_are_read_and_agreed_to() {
     ] {
         assert!(said.contains(term), "{term}: {said}");
     }
-    assert!(trusted().contains("max 4h"));
+    assert!(
+        trusted().contains("max 4h, network deb.debian.org:80, *.crates.io:443\n"),
+        "{}",
+        trusted()
+    );
     // Of one that is trusted already nothing is asked.
     let again = add("", &["--name", "sweep"]);
     assert!(again.status.success() && again.stderr.is_empty());

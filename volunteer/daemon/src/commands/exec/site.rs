@@ -68,6 +68,7 @@ impl Site {
             private: None,
             job: job.job.clone(),
             cores: needs_of_file(job).cores,
+            network_bytes: u64::MAX,
         }
     }
 }

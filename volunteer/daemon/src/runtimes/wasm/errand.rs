@@ -321,7 +321,8 @@ mod tests {
         let check = |output: &[u8], code: i32, limit: u64, expected: (Option<Fuel>, &[u8])| {
             let (wall, cpu, fuel) = (Duration::ZERO, Duration::ZERO, None);
             let (ending, output) = (Ending::Exited { code }, output.to_vec());
-            let end = StepEnd { ending, note: String::new(), wall, cpu, memory: 0, fuel, output };
+            let (note, network) = (String::new(), None);
+            let end = StepEnd { ending, note, wall, cpu, memory: 0, fuel, output, network };
             let end = explain(end, &Limits { output: limit, ..Limits::default() }, Some(9));
             assert_eq!((end.fuel, end.output.as_slice()), expected);
             end.ending
@@ -352,6 +353,7 @@ mod tests {
             cpu: Duration::ZERO,
             memory: 1 << 40,
             fuel: None,
+            network: None,
             output: b"guest\n\ntalkoot-wasm-runner: refused: no _start\n".to_vec(),
         };
         let end = explain(end, &Limits { memory: 5, ..Limits::default() }, None);
