@@ -115,7 +115,7 @@ mod tests {
 
         assert_eq!(
             String::from_utf8(output).expect("text"),
-            "no end of line\n[talkoot] network: 2 connections, 2 KiB came, 5 B went; not connected:\n\
+            "no end of line\n[talkoot] network: 2 connections, 2 KiB came, 5 bytes went; not connected:\n\
              [talkoot] a.example:443: the job does not list it\n\
              [talkoot] b.example:80: the job does not list it (3 times)\n[talkoot] and 7 more\n"
         );

@@ -139,7 +139,7 @@ fn a_job_is_connected_by_a_proxy_where_the_owner_wants_it_and_told_what_that_ref
     let said = text(&ran.stdout);
     assert_eq!(ran.status.code(), Some(0), "{said}{}", text(&ran.stderr));
     let expected = format!(
-        "403\nunfinished\n[talkoot] network: 0 connections, 0 B came, 0 B went; not connected:\n\
+        "403\nunfinished\n[talkoot] network: 0 connections, 0 bytes came, 0 bytes went; not connected:\n\
          [talkoot] {address}: 127.0.0.1 is a loopback address, which no job reaches\n"
     );
     assert_eq!(said, expected);
