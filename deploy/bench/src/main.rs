@@ -13,6 +13,7 @@ mod away;
 mod brokers;
 mod comeback;
 mod crowd;
+mod daemon;
 mod figures;
 mod gossip;
 mod idle;
@@ -45,6 +46,8 @@ enum Arguments {
     Swarms(swarms::SwarmsArgs),
     /// 10,000 volunteers at one broker, and nothing to do.
     Idle(idle::IdleArgs),
+    /// One volunteer as it is: with nothing to do, then with a thousand short tasks in its sandbox.
+    Daemon(daemon::DaemonArgs),
     /// A WebAssembly module that does nothing, from start to exit, compiled before and not.
     Wasm(wasm::WasmArgs),
     /// C for WebAssembly beside C for this processor, both by clang.
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
         Arguments::Gossip(args) => gossip::run(&args),
         Arguments::Comeback(args) => comeback::run(&args),
         Arguments::Idle(args) => idle::run(&args),
+        Arguments::Daemon(args) => daemon::run(&args),
         Arguments::Sandbox(args) => sandbox::run(&args),
         Arguments::Swarms(args) => swarms::run(&args),
         Arguments::Wasm(args) => wasm::run(&args),

@@ -42,13 +42,22 @@ impl Master {
         Ok(master)
     }
 
-    /// Submits a job of `tasks` tasks; gives the offer's id.
+    /// Submits a job of `tasks` tasks for volunteers that run none; gives the offer's id.
     pub fn submit(&self, name: &str, tasks: u32) -> Result<String> {
+        self.submit_with(name, tasks, "1 MiB")
+    }
+
+    /// Submits a job of `tasks` tasks that really run; gives the offer's id.
+    pub fn submit_native(&self, name: &str, tasks: u32) -> Result<String> {
+        self.submit_with(name, tasks, "64 MiB")
+    }
+
+    fn submit_with(&self, name: &str, tasks: u32, memory: &str) -> Result<String> {
         let job_file = format!(
             "name = \"{name}\"\ntasks = {tasks}\n\
              [requirements]\nruntimes = [\"native\"]\n\
              [[step]]\nname = \"nothing\"\nrun = [\"true\"]\n\
-             [limits]\nwall = \"1m\"\nmemory = \"1 MiB\"\ndisk = \"1 MiB\"\n"
+             [limits]\nwall = \"1m\"\nmemory = \"{memory}\"\ndisk = \"1 MiB\"\n"
         );
         let request = json!({ "job_file": job_file, "package": self.package });
         let mut answer = self

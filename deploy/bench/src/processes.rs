@@ -144,6 +144,17 @@ impl Process {
         usage(self.child.id())
     }
 
+    /// How often its threads have given up a processor to wait for something, so far.
+    pub fn wakeups(&self) -> Result<u64> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()))?;
+        let of_thread = |thread: std::io::Result<fs::DirEntry>| -> Result<u64> {
+            let status = fs::read_to_string(thread?.path().join("status"))?;
+            let counted = status.lines().find_map(|it| it.strip_prefix("voluntary_ctxt_switches:"));
+            Ok(counted.map_or(Ok(0), |count| count.trim().parse())?)
+        };
+        threads.map(of_thread).sum()
+    }
+
     /// Ends it at once, and returns when it is gone.
     pub fn kill(&mut self) {
         // It may have ended by itself; nothing is left to do then.

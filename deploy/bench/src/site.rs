@@ -28,13 +28,35 @@ pub struct Site {
 }
 
 impl Site {
-    /// Starts it, and waits until every volunteer has left its ad.
+    /// Starts it, and waits until every volunteer has left its ad. Their jobs do nothing.
     pub fn start(programs: &Programs, shape: Shape, volunteers: usize) -> Result<Self> {
+        Self::with(programs, shape, "bench-volunteer", volunteers, CORES)
+    }
+
+    /// The same with one volunteer, which runs as many tasks as it has `cores`.
+    pub fn with_one_volunteer(programs: &Programs, shape: Shape, cores: u32) -> Result<Self> {
+        Self::with(programs, shape, "talkoot-volunteer", 1, cores)
+    }
+
+    fn with(
+        programs: &Programs,
+        shape: Shape,
+        program: &str,
+        volunteers: usize,
+        cores: u32,
+    ) -> Result<Self> {
         let brokers = brokers::start(programs, shape)?;
         let (first, last) = (&brokers[0].address, &brokers[brokers.len() - 1].address);
         let master = Master::start(programs, "master", first)?;
-        let names = (0..volunteers).map(|n| format!("volunteer-{n}"));
-        let started = names.map(|name| volunteer(programs, &name, &master.uri, last));
+        let pin = |name: &str| pin(programs, name, &master.uri);
+        let cores = cores.to_string();
+        let started = (0..volunteers).map(|n| {
+            let name = format!("volunteer-{n}");
+            pin(&name)?;
+            let donated = ["--cores", &cores, "--memory", "1 GiB", "--disk", "1 GiB"];
+            let args = [&["--broker", last, "--name", &name][..], &donated].concat();
+            programs.start(program, &name, &args)
+        });
         let mut volunteers = started.collect::<Result<Vec<_>>>()?;
         let mut pages = Vec::new();
         for volunteer in &mut volunteers {
@@ -81,12 +103,7 @@ impl Site {
     }
 }
 
-fn volunteer(programs: &Programs, name: &str, uri: &str, broker: &str) -> Result<Process> {
+fn pin(programs: &Programs, name: &str, uri: &str) -> Result<()> {
     let mut pin = programs.command("talkoot-volunteer", name);
-    tools::output(pin.args(["project", "add", uri, "--allow", "native"]))?;
-    let cores = CORES.to_string();
-    let donated = ["--cores", &cores, "--memory", "1 GiB", "--disk", "1 GiB"];
-    let mut args = vec!["--broker", broker, "--name", name];
-    args.extend(donated);
-    programs.start("bench-volunteer", name, &args)
+    tools::output(pin.args(["project", "add", uri, "--allow", "native"])).map(drop)
 }

@@ -76,7 +76,7 @@ impl<R: Read> ParcelFile<R> {
     ///
     /// # Errors
     /// If it is no parcel, damaged or broken off.
-    pub fn next(&mut self) -> Result<Option<Unpacked>, ParcelFailed> {
+    pub fn unpack_next(&mut self) -> Result<Option<Unpacked>, ParcelFailed> {
         loop {
             match self.next_part()? {
                 None => return Ok(None),
@@ -168,7 +168,7 @@ pub fn copy_parcel(
     mut named: impl FnMut(&Envelope) -> Vec<(BlobHash, u64)>,
 ) -> Result<(), ParcelFailed> {
     let mut parcel = ParcelFile::new(Tee { from, to });
-    while let Some(next) = parcel.next()? {
+    while let Some(next) = parcel.unpack_next()? {
         let Unpacked::Statements(statements) = next else { continue };
         let blobs = statements.iter().flat_map(&mut named);
         blobs.collect::<Vec<_>>().into_iter().for_each(|(hash, size)| parcel.expect(hash, size));

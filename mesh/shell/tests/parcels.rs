@@ -31,7 +31,7 @@ fn parcel(content: &[u8], named: BlobHash) -> Vec<u8> {
 /// Takes all blobs of `file`, which are named by its statements, into `blobs`.
 fn take(file: &[u8], named: BlobHash, blobs: &BlobStore) -> Result<usize, ParcelFailed> {
     let (mut parcel, mut statements) = (ParcelFile::new(file), 0);
-    while let Some(next) = parcel.next()? {
+    while let Some(next) = parcel.unpack_next()? {
         match next {
             Unpacked::Statements(list) => {
                 statements += list.len();

@@ -156,7 +156,7 @@ impl Bringing {
         judged: &Judged,
     ) -> Result<(String, TakenWork), Refused> {
         let (mut statements, mut work) = (Vec::new(), None);
-        while let Some(next) = parcel.next()? {
+        while let Some(next) = parcel.unpack_next()? {
             match next {
                 Unpacked::Statements(more) => {
                     statements.extend(more);

@@ -80,7 +80,7 @@ fn only_whoever_signed_the_offer_lends_of_it_and_only_what_could_be_run() {
     let beyond = offer.expires + Duration::from_millis(1);
     assert!(invalid(refused(master, Loan { until: beyond, ..good.clone() })));
     assert_eq!(refused(master, Loan { epoch: 2, ..good.clone() }), Refusal::NotHome);
-    let native = refused(master, Loan { runtime: Runtime::Native, ..good.clone() });
+    let native = refused(master, Loan { runtime: Runtime::Native, ..good });
     assert!(matches!(native, Refusal::Unmatched(_)), "{native:?}");
     assert_eq!(counts(&world, home), (1, 0, 0));
 

@@ -64,7 +64,7 @@ impl Import {
     }
 
     fn read_lists(&mut self, mut parcel: ParcelFile<impl Read>) -> Result<(), Stopped> {
-        while let Some(next) = parcel.next()? {
+        while let Some(next) = parcel.unpack_next()? {
             match next {
                 Unpacked::Statements(statements) => {
                     self.end_of_list()?;

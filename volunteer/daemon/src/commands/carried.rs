@@ -77,9 +77,9 @@ pub fn take(common: &CommonArgs, shown: &Shown, path: &Path) -> Outcome {
         taken.extend(give(common, shown, &text)?);
     }
     if shown.json {
-        print_json(&taken)?
+        print_json(&taken)?;
     } else {
-        print(&taken)
+        print(&taken);
     }
     let refused = taken.iter().filter(|it| it.fate == "refused").count();
     match (taken.len(), refused) {

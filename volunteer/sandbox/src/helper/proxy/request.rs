@@ -261,7 +261,7 @@ mod tests {
             (shown(&request).as_str(), request.protocol),
             ("deb.debian.org:80", Protocol::Forward)
         );
-        let first = String::from_utf8(request.first).unwrap();
+        let first = String::from_utf8(request.first).expect("a request is text");
         assert_eq!(
             first,
             "GET /debian/x?y HTTP/1.1\r\nHost: deb.debian.org\r\nAccept: */*\r\nConnection: close\r\n\r\n"
