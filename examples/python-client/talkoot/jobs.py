@@ -1,4 +1,4 @@
-"""What a volunteer is asked to run (S44, S98)."""
+"""What a volunteer is asked to run (S44, S98, S109, S113)."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -9,6 +9,8 @@ from .cbor import Item
 from .refusal import Refused, require
 
 DAY_MS = 24 * 60 * 60 * 1000
+DISK = 1 << 30
+CHECKPOINT = 64 << 20
 
 _LABEL = r"[a-z0-9_-]{1,63}"
 _HOST = re.compile(rf"(\*\.)?(?=.{{1,253}}\Z)({_LABEL}\.)*(?![0-9]){_LABEL}")
@@ -23,6 +25,10 @@ def read(item: Item, name: str) -> dict[str, Any]:
     require(job.get("tap", names[0]) in names, "S44", "`tap` names no step")
     network = job.get("network", [])
     require(len(set(network)) == len(network), "S98", "a destination is there twice")
+    if "checkpoint" in job:
+        two = 2 * job["checkpoint"].get("size", CHECKPOINT)
+        disk = job.get("limits", {}).get("disk", DISK)
+        require(two < disk, "S109", "checkpoints leave no disk space")
     return job
 
 
@@ -66,6 +72,14 @@ def _is_host(host: str) -> bool:
         return str(IPv4Address(host)) == host
     except ValueError:
         return False
+
+
+def _image_path(item: Item, name: str) -> str:
+    path = shape.any_text(item, name)
+    sound = 1 <= len(path.encode()) <= 256 and "\0" not in path
+    inside = all(part not in ("", ".", "..") for part in path.split("/"))
+    require(sound and inside, "S113", f"{name} is no path in the package")
+    return path
 
 
 def _pattern(item: Item, name: str) -> str:
@@ -128,10 +142,18 @@ _JOB = shape.record(
                 "disk": shape.unsigned(64, 1, rule="S44"),
                 "output": shape.unsigned(64, 1, 16 << 20, "S44"),
                 "processes": shape.unsigned(32, 1, 65_536, "S44"),
+                "fuel": shape.unsigned(63, 1, rule="S44"),
             },
         ),
         "artifacts": shape.array(_pattern, 0, 64, "S44"),
         "tap": shape.any_text,
         "network": shape.array(_destination, 0, 64, "S98"),
+        "image": shape.record(
+            {"path": _image_path, "digest": shape.word(r"sha256:[0-9a-f]{64}", "S113")}, {}
+        ),
+        "checkpoint": shape.record(
+            {"every-ms": shape.unsigned(64, 10_000, DAY_MS, "S109")},
+            {"size": shape.unsigned(63, 1, rule="S109")},
+        ),
     },
 )
