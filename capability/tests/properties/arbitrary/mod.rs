@@ -212,7 +212,8 @@ pub fn network() -> impl Strategy<Value = Network> {
 }
 
 pub fn list() -> impl Strategy<Value = List> {
-    let rest = ("[a-z]{1,64}", vec(text(64), 0..=4), vec(text(32), 0..=8));
+    // A character has up to four bytes.
+    let rest = ("[a-z]{1,64}", vec(text(64), 0..=4), vec(text(8), 0..=8));
     let listed = |(key, (name, brokers, keywords)): (PublicKey, _)| ListedProject {
         key: key.into(),
         name,
