@@ -401,6 +401,7 @@ mod tests {
             for fact in ["duration", "memory", "disk", "cores"] {
                 offer.insert(fact, 1_u64).expect("a fact");
             }
+            offer.insert("builder", "release").expect("a fact");
             offer.insert(fact, amount).expect("a fact");
             entry.allowed.bounds().unmet(&offer).len()
         };

@@ -262,7 +262,7 @@ fn fuel_used_is_reported_and_repeats() {
         let run = command("", "(call $proc_exit (i32.const 3))").option("--fuel", "1000000");
         let report = run.report();
         let run = run.option("--report", report.to_str().unwrap());
-        run.start().expect_exit(3);
+        run.start().expect_verdict(3, "units of fuel");
         fs::read_to_string(report).unwrap()
     };
 

@@ -214,15 +214,27 @@ async fn an_offer_that_the_policy_declines_is_taken_after_a_restart_with_another
     assert_eq!(report_in(&result).ended, Ended::Passed);
 }
 
-/// The state of the process whose command line has `marker`, as `ps` shows it.
-fn state_of(marker: &str) -> Option<char> {
+/// The process whose command line has an argument that begins with `marker`, in `/proc`.
+fn process(marker: &str) -> Option<PathBuf> {
     let has = |path: &Path| {
         let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&command).split('\0').any(|it| it.starts_with(marker))
     };
-    let found = std::fs::read_dir("/proc").unwrap().flatten().find(|it| has(&it.path()))?;
-    let stat = std::fs::read_to_string(found.path().join("stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+    std::fs::read_dir("/proc").unwrap().flatten().map(|it| it.path()).find(|it| has(it))
+}
+
+/// Whether it is stopped by a signal, or frozen with its control group.
+fn stands_still(process: &Path) -> bool {
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let stat = read(process.join("stat"));
+    let stopped = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    let groups = read(process.join("cgroup"));
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let frozen = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].into_iter().any(|root| {
+        let events = read(Path::new(root).join(group).join("cgroup.events"));
+        events.lines().any(|line| line == "frozen 1")
+    });
+    stopped || frozen
 }
 
 /// How long it takes until `wanted`; at most a minute.
@@ -252,13 +264,13 @@ async fn a_busy_job_stands_still_within_two_seconds_and_a_drain_ends_although_it
         let wish = |arguments: &[&str]| {
             assert!(volunteer(&path).args(arguments).status().unwrap().success());
         };
-        time_until(|| state_of(&marker).is_some());
+        time_until(|| process(&marker).is_some());
         wish(&["pause"]);
-        let stopped = time_until(|| state_of(&marker) == Some('T'));
+        let stopped = time_until(|| process(&marker).is_some_and(|it| stands_still(&it)));
         println!("a pause took {stopped:?} after it was durable");
         assert!(stopped < Duration::from_secs(2), "{stopped:?}");
         wish(&["drain", "--within", "1s"]);
-        time_until(|| state_of(&marker).is_none());
+        time_until(|| process(&marker).is_none());
         time_until(|| volunteer(&path).arg("status").output().unwrap().status.code() == Some(4));
     });
     broker.serve_while(owner).await.unwrap();
