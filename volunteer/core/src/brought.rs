@@ -213,8 +213,14 @@ impl Waiting {
         writes
     }
 
+    /// The task begins, or goes on.
+    pub fn begins(&mut self, lease: StatementId) {
+        let batch = self.by_lease.get(&lease).and_then(|it| self.batches.get_mut(it));
+        batch.into_iter().for_each(|batch| drop(batch.leases.remove(&lease)));
+    }
+
     /// The lease was given up for reasons that pass, and waits again.
-    fn put_back(&mut self, lease: Verified<Lease>) {
+    pub fn put_back(&mut self, lease: Verified<Lease>) {
         let batch = self.by_lease.get(&lease.id()).and_then(|it| self.batches.get_mut(it));
         batch.into_iter().for_each(|batch| drop(batch.leases.insert(lease.id(), lease.clone())));
     }
@@ -288,10 +294,16 @@ impl Volunteer {
             Ok(taken) if taken.new > 0 => {
                 let leases = self.new_leases(&work).unwrap_or_default();
                 self.keys.meet(work.offer.signer(), self.now);
-                let heard = self.keys.brought(work.key_changes.clone(), self.now);
+                // Whoever carries a file can add to it, and is heard about its own keys alone.
+                let own = [PublicKey::from(work.offer.project), work.offer.signer()];
+                let changes = work.key_changes.iter().filter(|it| own.contains(&it.signer()));
+                let heard = self.keys.brought(changes.cloned().collect(), self.now);
                 writes.extend(heard.writes);
                 told = heard.news;
-                writes.extend([put(&work.registration), put(&work.home), put(&work.offer)]);
+                // What came with a batch that is still here is durable, and goes with that.
+                if !self.brought.batches.contains_key(&work.offer.id()) {
+                    writes.extend([put(&work.registration), put(&work.home), put(&work.offer)]);
+                }
                 writes.extend(leases.iter().map(put));
                 self.learn(work.registration.clone());
                 let (offer, count) = (work.offer.id(), leases.len());
@@ -385,7 +397,8 @@ impl Volunteer {
             Err(Decline::Unconfirmed) => {
                 let fresh =
                     |lease: &Verified<Lease>| self.now.wall.since(lease.granted) < ANSWER_HOLDS;
-                if work.leases.iter().all(fresh) { Ok(()) } else { Err(NotTaken::Unconfirmed) }
+                // Its home has lent something of it within that time.
+                if work.leases.iter().any(fresh) { Ok(()) } else { Err(NotTaken::Unconfirmed) }
             }
             Err(reason) => Err(NotTaken::Declined(reason)),
         }
@@ -413,18 +426,22 @@ impl Volunteer {
     }
 
     fn begin_batch(&mut self, offer: StatementId) {
-        let Some(donated) = self.machine.as_ref().map(|it| it.resources) else { return };
         loop {
+            let Some(machine) = &self.machine else { return };
+            let donated = machine.resources;
             let Some(batch) = self.brought.batches.get(&offer) else { return };
             let next = batch.leases.values().find(|it| self.work.job(it.id()).is_none());
             let Some(lease) = next.filter(|_| batch.landing.is_none()).cloned() else { return };
             let offered = batch.offered.clone();
-            if !self.has_room_for(&offered.offer) {
+            if machine.runtimes.get(&lease.runtime).is_none()
+                || self.may_begin(&offered.offer).is_err()
+                || !self.has_room_for(&offered.offer)
+            {
                 return;
             }
-            if let Some(batch) = self.brought.batches.get_mut(&offer) {
-                batch.leases.remove(&lease.id());
-            }
+            self.brought.begins(lease.id());
+            self.follow(lease.id(), &offered.offer);
+            self.commit_rhythm();
             let (id, grounds) = (lease.id(), Arc::new(self.grounds(&offered, &lease.runtime)));
             self.shares.take(id, &offered.offer, donated);
             let package = offered.offer.package.hash;
@@ -468,6 +485,12 @@ impl Volunteer {
         }
     }
 
+    /// When the next brought task may begin whose builder rests until then.
+    pub(crate) fn brought_rests_until(&self) -> Option<Timestamp> {
+        let offers = self.brought.batches.values().filter(|batch| !batch.leases.is_empty());
+        offers.filter_map(|it| self.may_begin(&it.offered.offer).err()?.ends()).min()
+    }
+
     /// Whether the owner's pins are known: a process begins without any.
     fn is_settled_trust(&self) -> bool {
         self.keys.knows_pins()
@@ -484,6 +507,11 @@ impl Volunteer {
             self.brought.put_back(of);
         }
         keeps
+    }
+
+    /// Brought tasks are done of which there are results: a process may have ended between the two.
+    pub(crate) fn end_brought_with_results(&mut self, done: &BTreeSet<StatementId>) -> Vec<Write> {
+        done.iter().flat_map(|lease| self.brought.end(*lease)).collect()
     }
 
     /// Tasks that were brought and have not begun.

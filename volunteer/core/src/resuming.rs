@@ -13,7 +13,7 @@ use capability::{
     BlobHash, Envelope, PublicKey, StatementId, Verified, Verifier, compare, decode_cbor,
     encode_cbor,
 };
-use mesh_core::Write;
+use mesh_core::{Cargo, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, News};
@@ -73,6 +73,11 @@ impl Resuming {
         self.former.contains_key(&lease)
     }
 
+    /// Whether there is a checkpoint of it.
+    pub fn has(&self, lease: StatementId) -> bool {
+        self.recorded.contains(&lease)
+    }
+
     /// Whether a job of a former process needs the blob.
     pub fn needs_package(&self, hash: &BlobHash) -> bool {
         self.former.values().any(|it| it.offer.package.hash == *hash)
@@ -111,13 +116,18 @@ impl Volunteer {
 
     /// Goes on with the jobs under those `leases` of a former process, and gives the others back.
     pub(crate) fn take_up(&mut self, leases: &[StatementId]) {
-        let mut writes = Vec::new();
+        let done = self.leases_with_results();
+        let mut writes = self.end_brought_with_results(&done);
         for (id, former) in std::mem::take(&mut self.resuming.former) {
             let Former { lease, offer, home } = former;
             let holds = lease.deadline.is_none_or(|until| until > self.now.wall)
                 && lease.current(self.now.wall).is_ok();
             let group = GroupKey::of(&lease, home);
             let welcome = self.may_work_on(&offer, &lease.runtime);
+            if done.contains(&id) || (holds && welcome && self.waits_anyway(id, leases)) {
+                writes.extend(self.end_resuming(id));
+                continue;
+            }
             if !holds || !welcome || !leases.contains(&id) {
                 self.leases.release_of(id, group, Leaving::Lost);
                 writes.extend(self.end_resuming(id));
@@ -130,6 +140,7 @@ impl Volunteer {
             let task = lease.task;
             let (package, grounds) = (offer.package.hash, Arc::new(Grounds::default()));
             self.resuming.uncharged.insert(id);
+            self.brought.begins(id);
             self.work.take(lease, offer, grounds, self.now);
             self.work.is_here(package, self.now.mono);
             if !self.resuming.awaits(id) {
@@ -142,6 +153,20 @@ impl Volunteer {
             self.commit(writes, Vec::new());
         }
         self.charge_resumed();
+    }
+
+    /// Whether the task was brought, and begins anew where it cannot go on: nobody else has it.
+    fn waits_anyway(&self, lease: StatementId, go_on: &[StatementId]) -> bool {
+        self.brought.holds(lease) && !go_on.contains(&lease)
+    }
+
+    /// The leases of which there are results already.
+    fn leases_with_results(&self) -> BTreeSet<StatementId> {
+        let results = self.custody.bundles().filter_map(|bundle| match &bundle.cargo {
+            Cargo::Result(result) => Some(result.lease.id()),
+            Cargo::Receipt(_) => None,
+        });
+        results.collect()
     }
 
     /// Enters the jobs that were taken up on the accounts of their projects, once the machine is known.
@@ -224,6 +249,11 @@ impl Volunteer {
         }
         if self.is_recorded(lease) {
             return self.leases.forget(lease);
+        }
+        if self.brought.holds(lease) {
+            // The next process begins it anew.
+            self.leases.forget(lease);
+            return self.brought.put_back(job.lease.clone());
         }
         match job.offline_group() {
             Some(group) => self.leases.release_of(lease, group, Leaving::GivenUp),

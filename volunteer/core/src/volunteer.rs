@@ -322,6 +322,7 @@ impl Volunteer {
         wakes.push(leases.filter(|at| *at > now).min());
         wakes.push(self.brought.next_end(self.now.wall).map(|end| self.now.mono_at(end)));
         wakes.push(self.faults.next_wake(now).filter(|_| self.brought.len() > 0));
+        wakes.push(self.brought_rests_until().map(|end| self.now.mono_at(end)));
         // Whatever was due at `now` has been done, or waits for an input that will come.
         wakes.into_iter().flatten().filter(|at| *at > now).min()
     }

@@ -239,11 +239,16 @@ impl Work {
         self.jobs.is_empty()
     }
 
-    /// Tasks whose package is here and that may begin; they count as running from now on.
-    pub fn start_ready(&mut self, now: Timestamp) -> Vec<Order> {
+    /// Tasks whose package is here and that `may` begin, of their lease and runtime; they count as running from now on.
+    pub fn start_ready(
+        &mut self,
+        now: Timestamp,
+        may: impl Fn(StatementId, &Runtime) -> bool,
+    ) -> Vec<Order> {
         let mut orders = Vec::new();
         for (lease, job) in &mut self.jobs {
             let waits = job.stage == Stage::Waiting && job.durable;
+            let waits = waits && may(*lease, &job.lease.runtime);
             let package = self.packages.get_mut(&job.offer.package.hash);
             let here = package.filter(|package| waits && package.state == PackageState::Here);
             if let Some(package) = here {

@@ -213,11 +213,13 @@ impl Volunteer {
 
     pub(crate) fn start_jobs(&mut self) {
         // What was taken up waits until it is known what runs here.
-        if self.stands_still() || self.machine.is_none() {
-            return;
-        }
+        let Some(machine) = self.machine.as_ref().filter(|_| !self.stands_still()) else { return };
         let network_bytes = self.quota_left().unwrap_or(u64::MAX);
-        for order in self.work.start_ready(self.now.wall) {
+        // What can go on is not spent on a runtime that is missing this time.
+        let resuming = &self.resuming;
+        let may =
+            |lease, runtime: &_| machine.runtimes.get(runtime).is_some() || !resuming.has(lease);
+        for order in self.work.start_ready(self.now.wall, may) {
             let order = Order { network_bytes, ..order };
             let (lease, task, runtime) = (order.lease, order.task, order.runtime.clone());
             self.shares.moves(lease);

@@ -8,14 +8,16 @@ use std::time::Duration;
 use capability::statements::{
     Ended, Lease, Permissions, Registration, Revocation, Succession, TaskId, Verdict,
 };
-use capability::{Policy, PublicKey, Runtime, SecretKey, StatementId, Timestamp, Verified};
+use capability::{
+    Checkpoint, Policy, PublicKey, Runtime, SecretKey, StatementId, Timestamp, Verified,
+};
 use mesh_core::{KeyChange, Offered, ReplyId};
 use support::{
     ADAPTER, BROKER, Bench, ME, OTHER_BROKER, PROJECT, START, accepted, key, machine, offered,
     outcome, peer, pin, receipt,
 };
 use volunteer_core::{
-    Action, Brought, Decline, Input, News, NotTaken, ReceiptFate, TakenWork, Unconfirmed,
+    Action, Brought, Decline, Input, News, NotTaken, Pin, ReceiptFate, TakenWork, Unconfirmed,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -288,6 +290,47 @@ fn nothing_begins_before_it_is_durable() {
     bench.finish_commits();
     assert!(bench.find(told).is_some());
     assert_eq!(begun(&mut bench).len(), 1);
+}
+
+#[test]
+fn of_a_builder_that_is_followed_now_and_then_one_brought_task_begins_at_a_time() {
+    let mut bench = alone(4);
+    bench.handle(Input::Pins(vec![Pin { every: Some(4 * HOUR), ..pin() }]));
+    assert!(bring(&mut bench, &work(&offered("a", 2, 1), 2)).is_ok());
+    assert_eq!(begun(&mut bench).len(), 1);
+    bench.pass(4 * HOUR);
+    assert_eq!(begun(&mut bench).len(), 1);
+}
+
+#[test]
+fn brought_work_waits_for_a_runtime_that_is_missing_this_time() {
+    let mut bench = alone(1);
+    assert!(bring(&mut bench, &work(&offered("a", 2, 1), 2)).is_ok());
+    let first = begun(&mut bench);
+    let mut without = machine(1);
+    without.runtimes.retain(|it, _| *it != Runtime::Wasm);
+    bench.handle(Input::Capabilities(without));
+    bench.ran(first[0], outcome(Ended::Passed));
+    assert_eq!(begun(&mut bench), []);
+    bench.handle(Input::Capabilities(machine(1)));
+    assert_eq!(begun(&mut bench).len(), 1);
+}
+
+#[test]
+fn a_brought_job_that_is_put_by_without_a_checkpoint_begins_anew() {
+    let mut bench = alone(1);
+    let offered = offered("a", 1, 1);
+    let mut offer = (*offered.offer).clone();
+    offer.job.checkpoint = Some(Checkpoint { every_ms: 60_000, size: 1 << 20 });
+    let offered = Offered { offer: Verified::sign(offer, &*key(ADAPTER)), ..offered };
+    assert!(bring(&mut bench, &work(&offered, 1)).is_ok());
+    let running = begun(&mut bench);
+    bench.handle(Input::Quit);
+    bench.take(|it| (*it == Action::PutBy { lease: running[0] }).then_some(()));
+    bench.ran(running[0], outcome(Ended::Machine("stopped".into())));
+    let mut bench = bench.restart();
+    bench.handle(Input::TakeUp(Vec::new()));
+    assert_eq!(begun(&mut bench), running);
 }
 
 #[test]
