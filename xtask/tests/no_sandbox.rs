@@ -15,7 +15,7 @@ const SCRIPT: &str = r#"
 "#;
 
 /// What `doctor` says where no namespaces can be made, as a root whose ids `maps` give: `uid_map` and `gid_map`.
-fn doctor(maps: [String; 2]) -> [Value; 2] {
+fn doctor(maps: [String; 2]) -> [Value; 3] {
     let place = tempfile::tempdir().expect("a temporary directory");
     let program = tools::programs().expect("the programs' folder").join("talkoot-volunteer");
     let mut child = Command::new("unshare")
@@ -41,15 +41,15 @@ fn doctor(maps: [String; 2]) -> [Value; 2] {
     stdin.write_all(b"go\n").expect("it waits");
     let output = child.wait_with_output().expect("it ends");
     let mut found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let runtimes = serde_json::from_value::<[Value; 2]>(found["runtimes"].take());
-    runtimes.expect("two runtimes")
+    let runtimes = serde_json::from_value::<[Value; 3]>(found["runtimes"].take());
+    runtimes.expect("three runtimes")
 }
 
 #[test]
 fn a_root_of_one_id_offers_nothing() {
-    let [native, wasm] =
+    let runtimes =
         doctor([format!("0 {} 1", geteuid().as_raw()), format!("0 {} 1", getegid().as_raw())]);
-    for runtime in [native, wasm] {
+    for runtime in runtimes {
         assert_eq!(runtime["strength"], Value::Null, "{runtime}");
     }
 }
@@ -62,8 +62,9 @@ fn a_root_of_many_ids_offers_wasm_under_one_of_them() {
         return;
     }
     let all = "0 0 65536".to_owned();
-    let [native, wasm] = doctor([all.clone(), all]);
+    let [native, wasm, container] = doctor([all.clone(), all]);
     let reason = native["reason"].as_str().expect("a reason");
     assert!(reason.contains("user namespaces are turned off"), "{reason}");
+    assert_eq!(container["strength"], Value::Null, "{container}");
     assert_eq!(wasm["strength"], "wasm process, no sandbox", "{wasm}");
 }

@@ -25,6 +25,9 @@ mod imp {
 
     use super::{File, Path, io};
 
+    /// No machine renames so much that an honest file is missed so often.
+    const TRIES: u32 = 32;
+
     pub fn open(directory: &Path, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = openat(CWD, directory, flags, Mode::empty())?;
@@ -43,13 +46,19 @@ mod imp {
             | ResolveFlags::NO_SYMLINKS
             | ResolveFlags::NO_MAGICLINKS
             | ResolveFlags::NO_XDEV;
-        loop {
-            match openat2(root, path.as_ref(), flags, Mode::empty(), resolve) {
-                // A rename somewhere on the machine; the kernel asks to try again.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
+        let open = || openat2(root, path.as_ref(), flags, Mode::empty(), resolve);
+        let again =
+            |opened: &rustix::io::Result<_>| matches!(opened, Err(Errno::AGAIN | Errno::INTR));
+        // A rename somewhere on the machine, and the kernel asks to try again. Or a job that holds a lease on its
+        // file (fcntl, F_SETLEASE), for as long as it likes.
+        let mut opened = open();
+        for _ in 1..TRIES {
+            if !again(&opened) {
+                break;
             }
+            opened = open();
         }
+        opened
     }
 }
 
@@ -74,5 +83,30 @@ mod imp {
             }
         }
         File::open(at)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    #[expect(
+        unsafe_code,
+        reason = "fcntl of a file that lives on, with numbers; no handler is installed"
+    )]
+    fn who_holds_a_lease_on_its_file_keeps_nobody_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = File::create(directory.path().join("its")).unwrap();
+        // Whose lease is to be broken is told by a signal that kills.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+        let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+        assert_eq!(taken, 0, "{}", io::Error::last_os_error());
+
+        let opened = open_beneath(directory.path(), Path::new("its"));
+
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

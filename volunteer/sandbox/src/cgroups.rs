@@ -8,7 +8,7 @@
 //! is dead.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -166,9 +166,10 @@ impl Group {
         self.set("cgroup.freeze", "0")
     }
 
-    /// Whether the kernel has killed somebody in it for want of memory.
+    /// Whether the kernel has killed somebody in it since it was at its limit of memory; not since the machine was.
     pub fn ran_out_of_memory(&self) -> bool {
-        number(&self.read("memory.events"), "oom_kill").is_some_and(|kills| kills > 0)
+        let events = self.read("memory.events");
+        ["oom", "oom_kill"].iter().all(|it| number(&events, it).is_some_and(|count| count > 0))
     }
 
     /// The processor time of all that were in it.
@@ -181,9 +182,14 @@ impl Group {
     }
 
     fn set(&self, file: &str, value: &str) -> io::Result<()> {
-        match fs::write(self.path.join(file), value) {
-            // Where the kernel does not account for swap.
-            Err(error) if file == "memory.swap.max" && error.kind() == io::ErrorKind::NotFound => {
+        // Not to be made, which such file systems refuse with another error than that it is not there.
+        let opened = File::options().write(true).open(self.path.join(file));
+        match opened.and_then(|mut opened| opened.write_all(value.as_bytes())) {
+            // Where the kernel does not account for swap, or the scheduler of a disk knows no weights.
+            Err(error)
+                if ["memory.swap.max", "io.weight"].contains(&file)
+                    && error.kind() == io::ErrorKind::NotFound =>
+            {
                 Ok(())
             }
             result => result,

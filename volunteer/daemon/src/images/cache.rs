@@ -182,12 +182,14 @@ impl Cache {
         images.sort();
         let mut total = images.iter().fold(0_u64, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
         let mut garbage = Vec::new();
-        for (number, (_, bytes, path)) in images.into_iter().enumerate() {
+        for (_, bytes, path) in images {
             if total <= self.bound {
                 break;
             }
             let Some(Garbage { lock, path }) = unused(path) else { continue };
-            let away = self.directory.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
+            // Others may still be removing what they have renamed, in this process and in others.
+            let away =
+                tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.directory)?.keep();
             fs::rename(&path, &away)?;
             total = total.saturating_sub(bytes);
             garbage.push(Garbage { path: away, lock });

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use capability::{Image, ImageDigest};
+use capability::{Image, ImageDigest, ProjectKey};
 use mesh_shell::chain;
 use volunteer_sandbox::{Ending, Limits, MARK, Spec, remove_tree};
 
@@ -66,12 +66,25 @@ pub enum ImageError {
 pub struct Wanted<'a> {
     /// What the job says.
     pub image: &'a Image,
+    /// Whose package it is, if that is private: then nobody else's jobs find what is kept of its image.
+    pub private_to: Option<ProjectKey>,
     /// The unpacked package, in a directory that is the job's alone, like the package. The image is moved out of it.
     pub package: &'a Path,
     /// Within which limits.
     pub limits: Limits,
     /// The job's user, if the daemon is root's.
     pub host_uid: u32,
+}
+
+impl Wanted<'_> {
+    /// Under what the image is kept: its digest, which is in the offer for all to read, or for a private package a
+    /// hash of that and of whose it is.
+    fn name(&self) -> ImageDigest {
+        let Some(project) = self.private_to else { return self.image.digest };
+        let mut hasher = blake3::Hasher::new_derive_key("talkoot volunteer 2026 private image");
+        hasher.update(project.as_bytes()).update(self.image.digest.as_bytes());
+        ImageDigest::from_bytes(hasher.finalize().into())
+    }
 }
 
 /// How its owner holds a job.
@@ -121,12 +134,10 @@ impl Images {
     /// The root for a job: one that was unpacked before, or else what its package has.
     pub fn provide(&self, wanted: &Wanted<'_>, hold: &Hold<'_>) -> Result<Root, ImageError> {
         let aside = Aside::take(wanted.package, wanted.image)?;
-        let digest = wanted.image.digest;
-        let _turn = self.turns.wait(digest, hold.goes_on).ok_or(ImageError::Stopped)?;
+        let (digest, name) = (wanted.image.digest, wanted.name());
+        let _turn = self.turns.wait(name, hold.goes_on).ok_or(ImageError::Stopped)?;
         let cache = self.open().map_err(|error| cannot("keep images", &error))?;
-        if let Some(root) =
-            cache.get(digest).map_err(|error| cannot("look for an image", &error))?
-        {
+        if let Some(root) = cache.get(name).map_err(|error| cannot("look for an image", &error))? {
             return Ok(root);
         }
         let layout = aside.layout(wanted.limits.disk, hold.goes_on)?;
@@ -148,7 +159,7 @@ impl Images {
             error => error,
         })?;
         let about = About { bytes: done.bytes, environment, left_out: done.left_out };
-        cache.keep(stage, digest, &about).map_err(|error| cannot("keep an image", &error))
+        cache.keep(stage, name, &about).map_err(|error| cannot("keep an image", &error))
     }
 
     fn open(&self) -> std::io::Result<Arc<Cache>> {
@@ -351,10 +362,26 @@ fn broken(said: &str) -> ImageError {
 
 #[cfg(test)]
 mod tests {
+    use capability::{SecretKey, Signer};
+
     use super::*;
 
     fn image(path: &str) -> Image {
         Image { path: path.to_owned(), digest: ImageDigest::from_bytes([1; 32]) }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_private_package_is_found_by_its_project_alone() {
+        let image = image("a");
+        let of = |private_to: Option<u8>| {
+            let project = |it| SecretKey::from_seed(&[it; 32]).public().into();
+            let private_to = private_to.map(project);
+            let (package, limits) = (Path::new("/"), Limits::default());
+            Wanted { image: &image, private_to, package, limits, host_uid: 0 }.name()
+        };
+        assert_eq!(of(None), image.digest);
+        assert_eq!(of(Some(1)), of(Some(1)));
+        assert!(of(Some(1)) != of(Some(2)) && of(Some(1)) != of(None));
     }
 
     #[test]

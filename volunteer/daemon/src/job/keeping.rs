@@ -143,7 +143,10 @@ impl<'a> Keeper<'a> {
             }
             std::thread::sleep(LAST_TICK);
         }
-        self.take_new();
+        if !self.take_new() {
+            // It ends at the owner's wish, and not by what it went on from.
+            self.attempts.tries = self.attempts.tries.saturating_sub(1);
+        }
         self.count(Nap::PutBy { still });
         self.note();
     }

@@ -381,13 +381,14 @@ impl Job<'_> {
         };
         let limits = limits(&self.order.job.limits, self.order.job.limits.wall());
         let host_uid = job_uid(self.slot);
-        let wanted = Wanted { image, package: &self.work, limits, host_uid };
+        let private_to = self.order.private.as_ref().map(|_| self.order.project);
+        let wanted = Wanted { image, private_to, package: &self.work, limits, host_uid };
         let take = |control| self.reins.take(control);
         let hold = Hold { goes_on: &|| self.reins.go_on(), take: &take };
         match images.provide(&wanted, &hold) {
             Ok(root) => {
                 let said = root.about.left_out.join("\n");
-                if !said.is_empty() {
+                if !said.is_empty() && self.order.job.steps.len() < MAX_STEPS {
                     self.steps.push((report(IMAGE, Some(0), String::new()), said.into_bytes()));
                 }
                 self.run_keeping(Some(&root))

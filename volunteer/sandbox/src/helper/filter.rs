@@ -105,6 +105,8 @@ const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::
 /// Requests that push input into a terminal or drive a virtual console.
 const TERMINAL_REQUESTS: [u64; 2] = [0x5412, 0x541c]; // TIOCSTI, TIOCLINUX
 
+const SET_LEASE: u64 = 1024; // F_SETLEASE
+
 const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWCGROUP,
     libc::CLONE_NEWIPC,
@@ -134,6 +136,8 @@ pub fn programs() -> Result<Vec<BpfProgram>, FilterError> {
     forbidden.insert(libc::SYS_socket, vec![none_of(&FAMILIES)?]);
     forbidden.insert(libc::SYS_socketpair, vec![none_of(&FAMILIES)?]);
     forbidden.insert(libc::SYS_ioctl, one_of(1, &TERMINAL_REQUESTS)?);
+    // Who holds a lease on a file keeps others from opening it, the collector of results among them.
+    forbidden.insert(libc::SYS_fcntl, one_of(1, &[SET_LEASE])?);
     let all_of = |calls: &[c_long]| calls.iter().map(|call| (*call, Vec::new())).collect();
     Ok(vec![
         compile(forbidden, libc::EPERM)?,
