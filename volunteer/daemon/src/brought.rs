@@ -125,8 +125,7 @@ fn hint(refused: &Refused) -> String {
     match refused {
         Refused::NotTaken(NotTaken::Declined(why), Some(project)) => decline_hint(why, *project),
         Refused::NotTaken(NotTaken::Unconfirmed, _) => {
-            "ask the project whether it is still its own, then add --unconfirmed; or have it lent anew"
-                .to_owned()
+            "ask the project whether it is still its own, then add --unconfirmed".to_owned()
         }
         Refused::NotTaken(NotTaken::ForAnother(_), _) => {
             "talkoot-volunteer owner show prints the key of this machine, for talkoot-master lend --for"
