@@ -5,18 +5,20 @@ mod check;
 mod checkpoints;
 mod crew;
 mod desk;
+mod ending;
 mod executor;
 mod keeping;
 mod outgoing;
+mod reins;
 mod said;
 pub(crate) mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use capability::statements::{Artifact, Blob, Ended, Log, StepReport};
+use capability::statements::{Artifact, Blob, Ended, StepReport};
 use capability::{
     BlobHash, BlobKey, DecryptingReader, JobSpec, KEY_BYTES, Limits as JobLimits, Opener,
     TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
@@ -30,18 +32,15 @@ use self::bring_back::{BringBackError, Found};
 pub use self::checkpoints::Checkpoints;
 use self::checkpoints::{Attempts, Kept};
 pub use self::crew::Crew;
+use self::ending::{describe, judge, millis, report, short};
 pub use self::executor::{Executor, Ran};
-use self::keeping::{Keeper, Nap};
+use self::keeping::Keeper;
 use self::outgoing::Outgoing;
-use self::said::Hearing;
+pub use self::reins::{Progress, Reins};
 pub use self::said::Said;
 use self::unpack::UnpackError;
 use crate::images::{Hold, ImageError, Root, Wanted};
-use crate::live::LiveTail;
-use crate::runtimes::{Control, JobRuntime, Slot, Step, StepEnd, StepNetwork, StepOrder, job_uid};
-
-/// Length of a reason in bytes, as results allow it.
-const MAX_REASON: usize = 256;
+use crate::runtimes::{JobRuntime, Slot, Step, StepEnd, StepNetwork, StepOrder, job_uid};
 
 /// Steps that a result can name.
 const MAX_STEPS: usize = 64;
@@ -65,181 +64,6 @@ pub struct Place {
     pub opener: Arc<dyn Opener>,
     /// For the times in results.
     pub clock: Clock,
-}
-
-/// Ends, pauses, resumes and watches one job from outside.
-#[derive(Default)]
-pub struct Reins {
-    state: Mutex<Reined>,
-    /// Rung when it is stopped, resumed or put by, and when it has ended.
-    moves: Condvar,
-    tail: LiveTail,
-}
-
-#[derive(Default)]
-struct Reined {
-    step: Option<Box<dyn Control>>,
-    stopped: bool,
-    paused: bool,
-    /// Whether somebody sees to its checkpoints.
-    keeping: bool,
-    put_by: bool,
-    /// Whether there is a checkpoint that the core has not heard of.
-    unheard: bool,
-    progress: Progress,
-    hearing: Hearing,
-}
-
-/// How far a job is, for people.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Progress {
-    /// Steps that have begun.
-    pub begun: usize,
-    /// The last one that has.
-    pub step: String,
-    /// Processor time of the steps that have ended.
-    pub cpu: Duration,
-    /// The most memory in bytes that one of these took.
-    pub memory: u64,
-    /// What the job itself says of it.
-    pub said: Option<Said>,
-    /// How often it went on from a checkpoint.
-    pub resumed: u32,
-    /// When its last checkpoint was taken.
-    pub kept: Option<Instant>,
-    /// Why a checkpoint was refused last.
-    pub refused: Option<String>,
-}
-
-impl Reins {
-    /// Ends the job; no further step begins.
-    pub fn stop(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
-        state.step.iter().for_each(|step| step.kill());
-        self.moves.notify_all();
-    }
-
-    /// Ends the job after a moment for a last checkpoint, which is kept.
-    pub fn put_by(&self) {
-        let mut state = self.lock();
-        state.put_by = true;
-        let keeping = state.keeping;
-        self.moves.notify_all();
-        drop(state);
-        if !keeping {
-            self.stop();
-        }
-    }
-
-    fn is_put_by(&self) -> bool {
-        self.lock().put_by
-    }
-
-    /// Whether there is a checkpoint that nobody has asked about.
-    pub fn has_news_of_checkpoint(&self) -> bool {
-        std::mem::take(&mut self.lock().unheard)
-    }
-
-    /// Waits until there is something to do for the checkpoints of a job, `tick` at most.
-    fn nap(&self, tick: Duration) -> Nap {
-        let waits = |state: &mut Reined| state.keeping && !state.put_by;
-        let napped = self.moves.wait_timeout_while(self.lock(), tick, waits);
-        let (state, _) = napped.unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            Reined { keeping: false, .. } => Nap::Over,
-            Reined { put_by: true, paused, .. } => Nap::PutBy { still: *paused },
-            Reined { paused, .. } => Nap::Goes { still: *paused },
-        }
-    }
-
-    fn keep(&self, keeping: bool) {
-        self.lock().keeping = keeping;
-        self.moves.notify_all();
-    }
-
-    /// A checkpoint is durable.
-    fn kept(&self) {
-        let mut state = self.lock();
-        state.unheard = true;
-        (state.progress.kept, state.progress.refused) = (Some(Instant::now()), None);
-    }
-
-    fn refused(&self, reason: &str) {
-        self.lock().progress.refused = Some(reason.to_owned());
-    }
-
-    fn resumed(&self, resumed: u32) {
-        self.lock().progress.resumed = resumed;
-    }
-
-    /// Makes it stand still, and what it begins next too.
-    pub fn pause(&self) {
-        let mut state = self.lock();
-        state.paused = true;
-        state.step.iter().for_each(|step| step.pause());
-    }
-
-    /// Lets it go on.
-    pub fn resume(&self) {
-        let mut state = self.lock();
-        state.paused = false;
-        state.step.iter().for_each(|step| step.resume());
-        self.moves.notify_all();
-    }
-
-    /// Stands still as long as the job is paused; says whether it goes on, and was not stopped. Whatever
-    /// the daemon itself does for a job asks here before each piece of it.
-    pub(crate) fn go_on(&self) -> bool {
-        let stands = |state: &mut Reined| state.paused && !state.stopped && !state.put_by;
-        let state = self.moves.wait_while(self.lock(), stands);
-        !state.unwrap_or_else(PoisonError::into_inner).stopped
-    }
-
-    /// How far it is.
-    pub fn progress(&self) -> Progress {
-        let mut state = self.lock();
-        state.progress.said = state.hearing.said();
-        state.progress.clone()
-    }
-
-    fn listen(&self, work: &Path) {
-        self.lock().hearing.listen(work);
-    }
-
-    fn begin(&self, step: &str) {
-        let mut state = self.lock();
-        state.progress.begun += 1;
-        step.clone_into(&mut state.progress.step);
-        drop(state);
-        self.tail.begin(step);
-    }
-
-    fn note(&self, end: &StepEnd) {
-        let progress = &mut self.lock().progress;
-        progress.cpu += end.cpu;
-        progress.memory = progress.memory.max(end.memory);
-    }
-
-    /// What it writes.
-    pub fn tail(&self) -> &LiveTail {
-        &self.tail
-    }
-
-    fn take(&self, step: Box<dyn Control>) {
-        let mut state = self.lock();
-        if state.stopped {
-            step.kill();
-        } else if state.paused {
-            step.pause();
-        }
-        state.step = Some(step);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Reined> {
-        // Each holder leaves the state whole at every step.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Runs `order`, and gives what became of it. Blocks as long as the job takes.
@@ -273,7 +97,7 @@ pub fn run<G>(
         Ok(()) => job.run_in_image(),
         Err(error) => job.not_unpacked(&error),
     };
-    reins.tail.finish();
+    reins.tail().finish();
     let guard = before_collecting();
     let outcome = job.bring_back(ended);
     let goes_on = reins.is_put_by() && matches!(outcome.ended, Ended::Machine(_));
@@ -426,7 +250,7 @@ impl Job<'_> {
                 limits: Limits { disk: self.disk(), ..limits(&self.order.job.limits, left) },
                 fuel,
                 slot: self.slot,
-                tail: Some(&self.reins.tail),
+                tail: Some(self.reins.tail()),
                 network: StepNetwork {
                     destinations: &self.order.job.network,
                     bytes: self.network_left(),
@@ -646,65 +470,6 @@ fn limits(limits: &JobLimits, wall: Duration) -> Limits {
         output: limits.output,
         processes: limits.processes.into(),
     }
-}
-
-/// How the job ends because of this step; `None` if it goes on.
-fn judge(end: &StepEnd) -> Option<Ended> {
-    let limit = |what: &str| Some(Ended::Limit(what.to_owned()));
-    if end.fuel.is_some_and(|fuel| fuel.ran_out) {
-        return limit("fuel");
-    }
-    match &end.ending {
-        Ending::Exited { code: 0 } => None,
-        Ending::Exited { .. } | Ending::Signalled { .. } => Some(Ended::Failed),
-        Ending::TimedOut => limit("wall time"),
-        Ending::MemoryExceeded => limit("memory"),
-        Ending::DiskExceeded => limit("disk"),
-        Ending::OutputExceeded => limit("output"),
-        Ending::Killed => Some(Ended::Machine("stopped by the owner of the machine".to_owned())),
-        Ending::SandboxFailed { reason } => Some(Ended::Machine(short(reason))),
-    }
-}
-
-/// What the exit code does not tell.
-fn describe(end: &StepEnd) -> String {
-    if end.fuel.is_some_and(|fuel| fuel.ran_out) {
-        return "it used all the fuel that the job may".to_owned();
-    }
-    match &end.ending {
-        Ending::Exited { .. } => end.note.clone(),
-        Ending::Signalled { signal } => format!("ended by signal {signal}"),
-        Ending::TimedOut => "the job's time was up".to_owned(),
-        Ending::MemoryExceeded => "it used more memory than the job may".to_owned(),
-        Ending::DiskExceeded => "it used more disk space than the job may".to_owned(),
-        Ending::OutputExceeded => "it wrote more output than a step may".to_owned(),
-        Ending::Killed => "stopped by the owner of the machine".to_owned(),
-        Ending::SandboxFailed { reason } => reason.clone(),
-    }
-}
-
-fn report(name: &str, exit: Option<i32>, ending: String) -> StepReport {
-    StepReport {
-        name: name.to_owned(),
-        exit,
-        ending,
-        wall_ms: 0,
-        cpu_ms: 0,
-        memory: 0,
-        fuel: None,
-        log: Log::Inline(Vec::new()),
-    }
-}
-
-/// `text` as a reason: one line, cut to length.
-fn short(text: &str) -> String {
-    let mut short: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    short.truncate(short.floor_char_boundary(MAX_REASON));
-    short
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Removes what jobs of a former process have left below `directory`, and makes it anew.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use capability::statements::{Package, TaskId};
+use capability::statements::{Log, Package, TaskId};
 use capability::{
     BlobHash, DecryptingReader, HpkeOpener, JobSpec, Limits as JobLimits, Runtime, StatementId,
     Step,
