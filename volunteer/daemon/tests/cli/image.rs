@@ -164,6 +164,7 @@ fn runs_images() -> bool {
     let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     let works = found["runtimes"].as_array().unwrap().iter();
     let works = works.filter(|it| it["reason"].is_null()).any(|it| it["runtime"] == "container");
+    assert!(works || std::env::var_os("CI").is_none(), "container works where CI runs");
     if !works {
         let job = Job::new(&[Layer::default().finish()]);
         check_fails(&job.exec("true"), 6, "container does not work here");
