@@ -85,6 +85,12 @@ pub enum Input {
     /// Whether leases are wanted that hold while the machine is out of reach. Without it, if it was
     /// of late.
     Offline(Offline),
+    /// How much work is to be fetched ahead, as time of the whole machine; none is zero, and the most
+    /// [`crate::MAX_WORK_BUFFER`].
+    WorkBuffer(Duration),
+    /// Of the packages that [`crate::Volunteer::packages_ahead`] names after a restart, those that are here. Comes once,
+    /// with [`Input::TakeUp`]; others are fetched anew.
+    Stored(BTreeSet<BlobHash>),
     /// What the brokers are to be told about keys, and nothing else; the shell keeps it.
     Declare(Vec<KeyChange>),
     /// What the machine can do and how much of it is donated.
@@ -346,6 +352,13 @@ pub enum News {
         lease: StatementId,
         /// The task.
         task: TaskId,
+    },
+    /// Tasks are leased for later, durably.
+    FetchedAhead {
+        /// Their offer.
+        offer: StatementId,
+        /// How many.
+        leases: usize,
     },
     /// Work that somebody has brought is taken, durably.
     Brought {

@@ -44,6 +44,8 @@ pub(crate) struct Claiming {
     /// None while a retry waits.
     call: Option<CallId>,
     tries: Backoff,
+    /// Whether the tasks are for later.
+    ahead: bool,
 }
 
 /// What is claimed of one offer.
@@ -67,6 +69,8 @@ pub(crate) struct Plan {
 /// Leases that were granted, until they are durable.
 #[derive(Debug, Default)]
 struct Granted {
+    /// Whether they are for later.
+    ahead: bool,
     leases: Vec<Verified<Lease>>,
     news: Vec<Action>,
 }
@@ -90,6 +94,16 @@ impl Plan {
     pub(crate) fn has_builder_of(&self, offer: &Offer) -> bool {
         let mut offers = self.parts.iter().map(|(candidate, _)| &candidate.offered.offer);
         offers.any(|it| it.project == offer.project && it.builder == offer.builder)
+    }
+
+    /// How many tasks it has in all.
+    pub(crate) fn tasks(&self) -> u16 {
+        self.tasks
+    }
+
+    /// Its offers, and how many tasks of each.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Verified<Offer>, u16)> {
+        self.parts.iter().map(|(candidate, count)| (&candidate.offered.offer, *count))
     }
 
     fn is_for(&self, home: PublicKey) -> bool {
@@ -128,11 +142,11 @@ impl Volunteer {
             let judged = self.keys.judge(&offered.offer, self.now);
             match judged.and_then(|()| self.may_begin(&offered.offer)) {
                 Ok(()) if plan.parts.len() < most && plan.is_for(offered.home.home) => {
-                    match self.room_beside(&plan, &offered.offer) {
+                    match self.room(&plan, &offered.offer) {
                         0 if plan.parts.is_empty() => (),
                         0 => return self.claim(plan, Some(candidate)),
                         room => {
-                            let room = room.min(self.turn(&offered.offer));
+                            let room = room.min(self.turn(&plan, &offered.offer));
                             let package = self.work.package_lacking(&offered.offer);
                             plan.add(candidate, room, package);
                         }
@@ -159,10 +173,19 @@ impl Volunteer {
         ((MAX_STATEMENT_BYTES - CLAIM_MARGIN) / claim).clamp(1, MAX_CLAIMS_AN_ASK)
     }
 
+    /// How many tasks of `offer` are claimed beside what is planned.
+    pub(crate) fn room(&mut self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
+        if self.buffer.is_fetching() {
+            self.room_ahead(plan, offer)
+        } else {
+            self.room_beside(plan, offer)
+        }
+    }
+
     /// How many tasks of `offer` fit into what is donated, the disk and the network's quota, beside what is planned. If
     /// none does although nothing is planned, the offer is not to be shown again before there is more; what the
     /// quota has no room for is declined when it is shown next.
-    pub(crate) fn room_beside(&mut self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
+    fn room_beside(&mut self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
         let Some(lent) = self.lent() else { return 0 };
         let donated = self.checks.spare(lent);
         let free = Resources {
@@ -177,12 +200,7 @@ impl Volunteer {
             }
             return 0;
         }
-        let planned = plan.packages.contains_key(&offer.package.hash);
-        let package = if planned { 0 } else { self.work.package_lacking(offer) };
-        let quota = self.quota_for_packages().map(|left| left.saturating_sub(plan.traffic()));
-        if quota.is_some_and(|left| left < package) {
-            return 0;
-        }
+        let Some(package) = self.package_within_quota(plan, offer) else { return 0 };
         let task = offer.job.limits.disk.max(1);
         let left = self.disk_left().saturating_sub(plan.disk());
         let on_disk = left.saturating_sub(package) / task;
@@ -197,13 +215,28 @@ impl Volunteer {
         room.min(on_disk).min(tasks).min(at_once).min(most.saturating_sub(plan.tasks))
     }
 
+    /// Bytes to be fetched for a task of `offer` beside what is planned, if the network's quota has room for them.
+    fn package_within_quota(&self, plan: &Plan, offer: &Verified<Offer>) -> Option<u64> {
+        let planned = plan.packages.contains_key(&offer.package.hash);
+        let package = if planned { 0 } else { self.work.package_lacking(offer) };
+        let quota = self.quota_for_packages().map(|left| left.saturating_sub(plan.traffic()));
+        quota.is_none_or(|left| left >= package).then_some(package)
+    }
+
+    /// Whether the package of `offer` can be kept until a task of it begins, and that has room then.
+    pub(crate) fn is_fetchable(&self, plan: &Plan, offer: &Verified<Offer>) -> bool {
+        let left = self.disk_left().saturating_sub(plan.traffic());
+        self.package_within_quota(plan, offer)
+            .is_some_and(|package| left >= package.saturating_add(offer.job.limits.disk))
+    }
+
     /// Claims what is planned; `next` waits until that is answered.
     fn claim(&mut self, plan: Plan, next: Option<Candidate>) {
         next.into_iter().for_each(|next| self.fetching.candidates.push_front(next));
         let Some((first, _)) = plan.parts.first() else { return };
         let home = first.offered.home.home;
         let Some(ad) = self.ad.current.as_ref().map(|ad| ad.envelope().clone()) else { return };
-        let (ownership, offline) = (self.vouched(), self.presence.is_uncertain(self.now.wall));
+        let (ownership, offline) = (self.vouched(), self.wants_offline());
         let (mut claims, mut candidates) = (Vec::new(), Vec::new());
         for (candidate, count) in plan.parts {
             claims.push(Claim {
@@ -222,8 +255,8 @@ impl Volunteer {
         let claims = Verified::sign_batch(claims, &*self.signer).into_iter();
         let wish = |(claim, candidate)| Wish { claim, candidate };
         let wishes = claims.zip(candidates).map(wish).collect();
-        let tries = Backoff::default();
-        self.fetching.state = State::Claiming(Claiming { wishes, home, call: None, tries });
+        let (tries, ahead) = (Backoff::default(), self.buffer.is_fetching());
+        self.fetching.state = State::Claiming(Claiming { wishes, home, call: None, tries, ahead });
         self.retry_claims();
     }
 
@@ -279,10 +312,10 @@ impl Volunteer {
                 return;
             }
         };
-        let home = claiming.home;
+        let (home, ahead) = (claiming.home, claiming.ahead);
         let wishes = self.end_claiming();
         let mut parts = parts.unwrap_or_default().into_iter();
-        let mut granted = Granted::default();
+        let mut granted = Granted { ahead, ..Granted::default() };
         for wish in wishes {
             let offer = &wish.candidate.offered.offer;
             match parts.next() {
@@ -323,8 +356,7 @@ impl Volunteer {
         let Wish { claim, candidate: Candidate { offered, .. } } = wish;
         let group = GroupKey { offer: claim.offer, epoch: claim.epoch, home };
         let (project, asked) = (offered.offer.project, usize::from(claim.count));
-        let grounds = Arc::new(self.grounds(&offered, &claim.runtime));
-        let offer = Arc::new(offered.offer);
+        let offer = &offered.offer;
         let sound = |lease: &Verified<Lease>| {
             lease.envelope().as_bytes().len() <= MAX_LEASE_BYTES
                 && lease.volunteer == self.me
@@ -335,10 +367,11 @@ impl Volunteer {
                 && lease.task.task < offer.tasks
                 && lease.current(self.now.wall).is_ok()
                 && self.work.job(lease.id()).is_none()
+                && !self.queue.holds(lease.id())
         };
         let mut leases: Vec<_> = leases.into_iter().filter(sound).collect();
         // Pins and keys may have changed since it was claimed.
-        let trusted = self.may_work_on(&offer, &claim.runtime);
+        let trusted = self.may_work_on(offer, &claim.runtime);
         // More than was asked for would be more than is donated.
         let welcome = if trusted && !self.is_leaving() { asked } else { 0 };
         for superfluous in leases.split_off(leases.len().min(welcome)) {
@@ -347,13 +380,18 @@ impl Volunteer {
         if leases.is_empty() {
             let reason =
                 if trusted { "the broker sent no lease that holds" } else { NO_LONGER_TRUSTED };
-            return self.not_granted(&offer, reason.to_owned());
+            return self.not_granted(offer, reason.to_owned());
         }
         self.offers.succeeded(claim.offer);
         if leases.len() < asked {
             // The pool has run dry for now.
-            self.offers.leave_alone(&offer, "all its open tasks are leased", self.now.mono);
+            self.offers.leave_alone(offer, "all its open tasks are leased", self.now.mono);
         }
+        if granted.ahead {
+            return self.take_ahead(offered, leases, group);
+        }
+        let grounds = Arc::new(self.grounds(&offered, &claim.runtime));
+        let offer = Arc::new(offered.offer);
         let donated = self.machine.as_ref().map(|it| it.resources).unwrap_or_default();
         for lease in leases {
             let news = News::Leased { lease: lease.id(), task: lease.task };

@@ -1,6 +1,6 @@
 //! Asking brokers about keys, and what follows from what they tell.
 
-use capability::statements::{Ownership, Withdrawal};
+use capability::statements::{Offer, Ownership, Withdrawal};
 use capability::{Envelope, ProjectKey, PublicKey, StatementId, Verified};
 use mesh_core::{Answer, Ask, CallFailed, KeyChange};
 
@@ -78,18 +78,27 @@ impl Volunteer {
     /// Nobody waits for the tasks of an offer any more, as its own signer says; what anybody else
     /// says means only that the home does not know the offer. Tells whether they are given up.
     pub(crate) fn withdrawn(&mut self, due: &Due, withdrawal: &Verified<Withdrawal>) -> bool {
-        let over = self.work.jobs().filter(|(_, job)| {
-            let offer = &job.offer;
+        let is_over = |offer: &Verified<Offer>| {
             offer.id() == due.group.offer
                 && offer.id() == withdrawal.statement
                 && offer.signer() == withdrawal.signer()
-        });
+        };
+        let over = self.work.jobs().filter(|(_, job)| is_over(&job.offer));
         let over: Vec<_> = over.map(|(lease, job)| (*lease, job.lease.project)).collect();
-        let Some((_, project)) = over.first().copied() else { return false };
+        let queued = self.queue.batch(due.group.offer).filter(|it| is_over(&it.offered.offer));
+        let queued: Vec<_> = queued.into_iter().flat_map(|it| it.leases.keys().copied()).collect();
+        let mut writes = Vec::new();
+        if let Some((_, project)) = over.first().copied() {
+            let count = u64::try_from(over.len()).unwrap_or(u64::MAX);
+            writes.push(self.ledger.count_withdrawn(project, count));
+        } else if queued.is_empty() {
+            return false;
+        }
         self.leases.answered(due, &due.leases);
-        let count = u64::try_from(over.len()).unwrap_or(u64::MAX);
-        let mut writes = vec![self.ledger.count_withdrawn(project, count)];
-        writes.extend(self.brought.end_offer(due.group.offer));
+        for lease in queued {
+            writes.extend(self.end_queued(lease));
+        }
+        writes.extend(self.queue.end_offer(due.group.offer));
         self.commit(writes, Vec::new());
         let leases: Vec<_> = over.into_iter().map(|(lease, _)| lease).collect();
         self.give_up(&leases, "the project has withdrawn its job");

@@ -136,6 +136,7 @@ impl Volunteer {
         if on_trial || self.obstacle().is_some() {
             self.fetching.candidates.clear();
             self.fetching.needier.clear();
+            self.buffer.end_round(self.now.mono);
             return;
         }
         if !self.fetching.needier.is_empty() {
@@ -149,6 +150,7 @@ impl Volunteer {
         self.claim_candidates();
         // What is left waits for an answer about its keys.
         if !self.fetching.is_claiming() && self.fetching.candidates.is_empty() {
+            self.turn_round();
             self.pull();
         }
     }
@@ -182,6 +184,7 @@ impl Volunteer {
         // Of two pulls the broker answers the newer one, so a change replaces what is outstanding.
         let ask = Ask::Pull { wants: wants.clone() };
         if let Some(call) = self.ask(Call::Pull, ask) {
+            self.buffer.asks();
             self.fetching.state = State::Pulling { call, wants, asked: now };
         }
     }
@@ -191,15 +194,22 @@ impl Volunteer {
         let machine = self.machine.as_ref()?;
         let spare = self.checks.spare(self.lent()?);
         let free = self.work.free(spare);
-        if is_full(free) {
+        let ahead = self.buffer.is_fetching();
+        if is_full(if ahead { spare } else { free }) {
             return None;
         }
-        // Of those that come first one wants to know also what would need more.
-        let free = if self.fetching.needier.is_empty() { free } else { spare };
+        // Of those that come first one wants to know also what would need more, and for later what the whole
+        // machine can do.
+        let is_aside = ahead || !self.fetching.needier.is_empty();
+        let free = if is_aside { spare } else { free };
         let runtimes = machine.runtimes.keys().cloned().collect();
-        let except = self.offers.exceptions(self.disk_left(), self.now.mono);
-        // Somebody else's work is there already: whoever has none now is not waited for.
-        let wait = if self.fetching.needier.is_empty() { PULL_WAIT } else { Duration::ZERO };
+        let except = if ahead {
+            self.offers.exceptions_and(self.buffer.shown(), self.now.mono)
+        } else {
+            self.offers.exceptions(self.disk_left(), self.now.mono)
+        };
+        // There is work already: whoever has none now is not waited for.
+        let wait = if is_aside { Duration::ZERO } else { PULL_WAIT };
         let wait_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         Some(Wants { runtimes, free, projects: self.projects_wanted(), except, wait_ms })
     }
@@ -228,13 +238,22 @@ impl Volunteer {
                 let registrations = offers.iter().filter_map(|it| it.registration.clone());
                 registrations.for_each(|registration| self.learn(registration));
                 let brought = offers.iter().map(|it| it.offer.project).collect();
+                let shown: Vec<_> = offers.iter().map(|it| it.offer.id()).collect();
                 let found = self.judge(offers);
+                let is_candidate =
+                    |id| self.fetching.candidates.iter().any(|it| it.offered.offer.id() == id);
+                let useless = shown.iter().copied().filter(|id| !is_candidate(*id));
+                self.buffer.show(useless);
+                let nothing = shown.is_empty();
                 self.asked_for(&asked_for, &brought);
                 self.fetching.needier = self.to_ask_for();
                 self.put_in_order();
                 self.fetching.pull = Backoff::default();
                 if !found {
                     self.fetching.pull.not_before = asked + PULL_INTERVAL;
+                }
+                if nothing && self.fetching.needier.is_empty() {
+                    self.buffer.end_round(now);
                 }
             }
             Ok(_) => {
@@ -256,7 +275,7 @@ impl Volunteer {
                 Ok((runtime, rank)) => {
                     let offer = offered.offer.id();
                     self.offers.welcome(offer);
-                    let room = self.room_beside(&Plan::default(), &offered.offer) > 0;
+                    let room = self.room(&Plan::default(), &offered.offer) > 0;
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
                         self.keys.meet(offered.offer.signer(), self.now);
                         let candidate = Candidate { offered, runtime, rank };

@@ -18,6 +18,9 @@ pub(crate) const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Wait after a renewal that went unanswered: two more fit into a term.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Between two looks whether somebody still waits for what is held without renewals.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
 /// Attempts at releasing; after a term the leases lapse by themselves.
 const RELEASE_TRIES: u32 = 5;
 const FIRST_RELEASE_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +56,8 @@ pub(crate) struct Due {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Keep,
+    /// Offline leases hold by themselves; the answer tells which are of no use any more.
+    Look,
     Release(Leaving),
 }
 
@@ -68,7 +73,7 @@ pub(crate) enum Leaving {
 impl Purpose {
     pub fn intent(self) -> Intent {
         match self {
-            Self::Keep => Intent::Keep,
+            Self::Keep | Self::Look => Intent::Keep,
             Self::Release(_) => Intent::Release,
         }
     }
@@ -77,6 +82,7 @@ impl Purpose {
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     groups: BTreeMap<GroupKey, Group>,
+    looks: BTreeMap<GroupKey, Look>,
     releases: BTreeMap<(GroupKey, Leaving), Release>,
 }
 
@@ -85,6 +91,13 @@ struct Group {
     running: BTreeSet<StatementId>,
     /// Their results are durable here and nowhere else.
     ended: BTreeSet<StatementId>,
+    due: Mono,
+    under_way: bool,
+}
+
+#[derive(Debug)]
+struct Look {
+    leases: BTreeSet<StatementId>,
     due: Mono,
     under_way: bool,
 }
@@ -108,6 +121,16 @@ impl Leases {
         group.running.insert(lease);
     }
 
+    /// `lease` holds without renewals; whether somebody still waits for its task is asked now and then.
+    pub fn look_after(&mut self, lease: StatementId, group: GroupKey, now: Mono) {
+        let look = self.looks.entry(group).or_insert_with(|| Look {
+            leases: BTreeSet::new(),
+            due: now + LOOK_INTERVAL,
+            under_way: false,
+        });
+        look.leases.insert(lease);
+    }
+
     /// The result of `lease` is durable here; the lease is kept until it is handed over.
     pub fn ended(&mut self, lease: StatementId) {
         for group in self.groups.values_mut() {
@@ -123,6 +146,10 @@ impl Leases {
             group.running.remove(&lease);
             group.ended.remove(&lease);
             !(group.running.is_empty() && group.ended.is_empty())
+        });
+        self.looks.retain(|_, look| {
+            look.leases.remove(&lease);
+            !look.leases.is_empty()
         });
     }
 
@@ -154,6 +181,13 @@ impl Leases {
                 due.push(Due { group: *key, leases: leases.collect(), purpose: Purpose::Keep });
             }
         }
+        for (key, look) in &mut self.looks {
+            if look.due <= now && !look.under_way {
+                (look.under_way, look.due) = (true, now + LOOK_INTERVAL);
+                let leases = look.leases.iter().copied().take(limit).collect();
+                due.push(Due { group: *key, leases, purpose: Purpose::Look });
+            }
+        }
         for ((key, leaving), release) in &mut self.releases {
             if release.backoff.is_over(now) && !release.under_way {
                 release.under_way = true;
@@ -174,6 +208,14 @@ impl Leases {
             self.released(due, leaving);
             return Vec::new();
         }
+        if due.purpose == Purpose::Look {
+            let Some(look) = self.looks.get_mut(&due.group) else { return Vec::new() };
+            look.under_way = false;
+            let held = |lease: &&StatementId| look.leases.contains(lease);
+            let lapsed: Vec<_> = lapsed.iter().filter(held).copied().collect();
+            lapsed.iter().for_each(|lease| self.forget(*lease));
+            return lapsed;
+        }
         let Some(group) = self.groups.get_mut(&due.group) else { return Vec::new() };
         group.under_way = false;
         let held = |lease: &&StatementId| {
@@ -193,6 +235,11 @@ impl Leases {
                     group.under_way = false;
                     group.due = now + RETRY_INTERVAL;
                 }
+            }
+            // Its home may be out of reach for long.
+            Purpose::Look => {
+                let look = self.looks.get_mut(&due.group);
+                look.into_iter().for_each(|look| look.under_way = false);
             }
             Purpose::Release(leaving) => {
                 let key = (due.group, leaving);
@@ -224,8 +271,9 @@ impl Leases {
     /// When, after `now`, the next renewal or release is due.
     pub fn next_wake(&self, now: Mono) -> Option<Mono> {
         let groups = self.groups.values().filter(|it| !it.under_way).map(|it| it.due);
+        let looks = self.looks.values().filter(|it| !it.under_way).map(|it| it.due);
         let releases = self.releases.values().filter(|it| !it.under_way);
-        let all = groups.chain(releases.map(|it| it.backoff.not_before));
+        let all = groups.chain(looks).chain(releases.map(|it| it.backoff.not_before));
         all.filter(|at| *at > now).min()
     }
 

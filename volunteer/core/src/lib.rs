@@ -20,10 +20,12 @@
 //!    they are worked on, renewed until their results are on their way, and released when they are
 //!    given up, also by a process that was killed with leases in hand.
 //!    A job of which the shell has taken a checkpoint goes on in the next process, if its lease holds.
-//! 5. A result's report is sealed to the master's adapter, so that no broker learns what became of the
+//! 5. An owner who expects times without a connection has work fetched ahead: offline leases and their
+//!    packages, no more than can be done by the deadlines.
+//! 6. A result's report is sealed to the master's adapter, so that no broker learns what became of the
 //!    task. A result is durable before anybody hears of it, and stays until its receipt is durable: it is
 //!    sent again by every new primary, and now and then.
-//! 6. The checks of trusted projects run when they have not yet, or when the facts that they depend on
+//! 7. The checks of trusted projects run when they have not yet, or when the facts that they depend on
 //!    have changed. What they find is in the ad.
 //!
 //! There is no socket here, no clock, no process and no randomness.
@@ -31,8 +33,11 @@
 mod action;
 mod advertising;
 mod audit;
+mod availability;
 mod backoff;
+mod beginning;
 mod brought;
+mod buffer;
 mod check_finding;
 mod checks;
 mod claiming;
@@ -52,11 +57,13 @@ mod offers;
 mod owner;
 mod policy;
 mod presence;
+mod queue;
 mod reach;
 mod registrations;
 mod resuming;
 mod returning;
 mod rhythm;
+mod schedule;
 mod shares;
 mod tail;
 mod traffic;
@@ -72,6 +79,7 @@ mod working;
 pub use action::{Action, CheckEnd, CheckOrder, Idle, Input, News, Order, Outcome};
 pub use audit::{Audit, Flaw};
 pub use brought::{Brought, MAX_BROUGHT, NotTaken, TakenWork, Unconfirmed};
+pub use buffer::{MAX_AHEAD, MAX_WORK_BUFFER};
 pub use check_finding::CheckFinding;
 pub use checks::CheckView;
 pub use giving_way::{Cause, GiveWay, Sample, Share};

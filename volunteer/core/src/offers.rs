@@ -215,14 +215,23 @@ impl Offers {
     /// What a pull should not bring while the disk has `disk_left` bytes for tasks, in the order of
     /// the ids.
     pub fn exceptions(&self, disk_left: u64, now: Mono) -> Vec<StatementId> {
+        let short = self.disk_short.iter();
+        let short = short.filter(|(_, it)| it.until > now && it.needed > disk_left);
+        let too_large = self.too_large.keys().copied();
+        self.exceptions_and(too_large.chain(short.map(|(offer, _)| *offer)), now)
+    }
+
+    /// What a pull should not bring whatever has room: these among it.
+    pub fn exceptions_and(
+        &self,
+        these: impl Iterator<Item = StatementId>,
+        now: Mono,
+    ) -> Vec<StatementId> {
         let left_alone = self.left_alone.iter().filter(|(_, it)| !it.tries.is_over(now));
         let permanent = self.declined.values().filter(|it| it.reason.passes() == Passes::Never);
         let mut except: BTreeSet<_> = permanent.map(|it| it.offer).collect();
         except.extend(left_alone.map(|(offer, _)| *offer));
-        except.extend(self.too_large.keys());
-        let short = self.disk_short.iter();
-        let short = short.filter(|(_, it)| it.until > now && it.needed > disk_left);
-        except.extend(short.map(|(offer, _)| *offer));
+        except.extend(these);
         except.into_iter().take(MAX_EXCEPTIONS).collect()
     }
 

@@ -139,6 +139,7 @@ impl Volunteer {
             self.measured = Some(machine);
             self.checks_changed();
             self.charge_resumed();
+            self.take_up_ahead();
         }
     }
 
@@ -168,7 +169,7 @@ impl Volunteer {
     pub(crate) fn resume(&mut self) {
         if self.is_paused() {
             self.end_pause();
-        } else if matches!(self.wishes.stay, Stay::Draining { .. }) {
+        } else if self.is_draining() {
             self.wishes.stay = Stay::Staying;
             self.drained = false;
         }
@@ -183,7 +184,9 @@ impl Volunteer {
         self.wishes.stay = Stay::Draining { until };
         let mut fresh = self.waiting();
         fresh.retain(|lease| !self.is_recorded(*lease));
-        self.give_up(&fresh, "the owner drains the machine");
+        let reason = "the owner drains the machine";
+        self.give_up(&fresh, reason);
+        self.drop_ahead(reason);
     }
 
     pub(crate) fn quit(&mut self) {
@@ -278,6 +281,10 @@ impl Volunteer {
     pub(crate) fn running(&self) -> Vec<StatementId> {
         let running = self.work.jobs().filter(|(_, job)| job.stage == Stage::Running);
         running.map(|(lease, _)| *lease).collect()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.wishes.stay, Stay::Draining { .. })
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -117,7 +117,7 @@ impl Volunteer {
     /// Goes on with the jobs under those `leases` of a former process, and gives the others back.
     pub(crate) fn take_up(&mut self, leases: &[StatementId]) {
         let done = self.leases_with_results();
-        let mut writes = self.end_brought_with_results(&done);
+        let mut writes = self.end_queued_with_results(&done);
         for (id, former) in std::mem::take(&mut self.resuming.former) {
             let Former { lease, offer, home } = former;
             let holds = lease.deadline.is_none_or(|until| until > self.now.wall)
@@ -140,7 +140,7 @@ impl Volunteer {
             let task = lease.task;
             let (package, grounds) = (offer.package.hash, Arc::new(Grounds::default()));
             self.resuming.uncharged.insert(id);
-            self.brought.begins(id);
+            self.queue.begins(id);
             self.work.take(lease, offer, grounds, self.now);
             self.work.is_here(package, self.now.mono);
             if !self.resuming.awaits(id) {
@@ -155,9 +155,9 @@ impl Volunteer {
         self.charge_resumed();
     }
 
-    /// Whether the task was brought, and begins anew where it cannot go on: nobody else has it.
+    /// Whether the task is one of the queue, and begins anew where it cannot go on.
     fn waits_anyway(&self, lease: StatementId, go_on: &[StatementId]) -> bool {
-        self.brought.holds(lease) && !go_on.contains(&lease)
+        self.queue.holds(lease) && !go_on.contains(&lease)
     }
 
     /// The leases of which there are results already.
@@ -250,10 +250,10 @@ impl Volunteer {
         if self.is_recorded(lease) {
             return self.leases.forget(lease);
         }
-        if self.brought.holds(lease) {
+        if self.queue.holds(lease) {
             // The next process begins it anew.
             self.leases.forget(lease);
-            return self.brought.put_back(job.lease.clone());
+            return self.queue.put_back(job.lease.clone());
         }
         match job.offline_group() {
             Some(group) => self.leases.release_of(lease, group, Leaving::GivenUp),

@@ -75,7 +75,7 @@ impl Volunteer {
             let past = self.past(&job, &outcome);
             let (result, left) = self.sayable_result(&job, outcome);
             writes.extend(self.held.end(job.lease.id()));
-            writes.extend(self.brought.end(job.lease.id()));
+            writes.extend(self.queue.end(job.lease.id()));
             writes.extend(self.end_resuming(job.lease.id()));
             ways.push((past, self.known_primary.unwrap_or_else(|| job.lease.signer())));
             results.push(result);
@@ -338,7 +338,7 @@ impl Volunteer {
     pub fn needs_blob(&self, hash: &BlobHash) -> bool {
         let mut in_custody = self.custody.bundles().flat_map(Bundle::blobs);
         let in_hand = self.work.needs_package(hash)
-            || self.brought.needs_package(hash)
+            || self.queue.needs_package(hash)
             || self.resuming.needs_package(hash);
         in_hand || in_custody.any(|(blob, _)| blob == *hash)
     }

@@ -131,6 +131,8 @@ struct Charge {
     moved: Duration,
     /// Since when it moves, if it does.
     moves_since: Option<Mono>,
+    /// Whether it was fetched ahead, and has no room yet.
+    is_queued: bool,
 }
 
 /// See the module.
@@ -177,10 +179,19 @@ impl Shares {
 
     /// A task of `offer` is in hand, on a machine that donates so much.
     pub fn take(&mut self, lease: StatementId, offer: &Offer, donated: Resources) {
+        self.charge(lease, offer, donated, false);
+    }
+
+    /// A task of `offer` was fetched ahead.
+    pub fn take_ahead(&mut self, lease: StatementId, offer: &Offer, donated: Resources) {
+        self.charge(lease, offer, donated, true);
+    }
+
+    fn charge(&mut self, lease: StatementId, offer: &Offer, donated: Resources, is_queued: bool) {
         let (project, limit) = (offer.project, offer.job.limits.wall());
         let part = part(needs(offer), donated);
-        let (charged, moved) = (Duration::ZERO, Duration::ZERO);
-        let charge = Charge { project, part, limit, charged, moved, moves_since: None };
+        let (charged, moved, moves_since) = (Duration::ZERO, Duration::ZERO, None);
+        let charge = Charge { project, part, limit, charged, moved, moves_since, is_queued };
         self.charges.insert(lease, charge);
     }
 
@@ -261,8 +272,8 @@ impl Shares {
         if own.0 < other.0 {
             return u16::MAX;
         }
-        let usual = offer.job.limits.wall() * self.pace(offer.project) / WHOLE;
-        let task = cost(usual, part(needs(offer), donated), self.weight(offer.project));
+        let task =
+            cost(self.usual_of(offer), part(needs(offer), donated), self.weight(offer.project));
         let tasks = other.1.saturating_sub(own.1) / task.max(1) + 1;
         u16::try_from(tasks).unwrap_or(u16::MAX)
     }
@@ -286,13 +297,36 @@ impl Shares {
         owed > 0 && owed >= cost(self.longest_left(), WHOLE, self.weight(project))
     }
 
-    /// How long what runs takes usually, or else may take.
+    /// How long a task of `offer` takes usually, once it moves.
+    pub fn usual_of(&self, offer: &Offer) -> Duration {
+        offer.job.limits.wall() * self.pace(offer.project) / WHOLE
+    }
+
+    /// The same as time of the whole machine, if so much is donated.
+    pub fn takes_of(&self, offer: &Offer, donated: Resources) -> Duration {
+        self.usual_of(offer) * part(needs(offer), donated) / WHOLE
+    }
+
+    /// How long a task in hand takes yet.
+    pub fn left_of(&self, lease: StatementId) -> Duration {
+        self.charges.get(&lease).map_or(Duration::ZERO, |charge| self.left(charge))
+    }
+
+    /// How much time of the whole machine all tasks in hand take yet.
+    pub fn left_in_hand(&self) -> Duration {
+        self.charges.values().map(|charge| self.left(charge) * charge.part / WHOLE).sum()
+    }
+
+    /// How long what is in hand takes yet, at the longest.
     fn longest_left(&self) -> Duration {
-        let left = |charge: &Charge| {
-            let (ran, usual) = (charge.ran(self.now), self.usual(charge));
-            if ran < usual { usual - ran } else { charge.limit.saturating_sub(ran) }
-        };
-        self.charges.values().map(left).max().unwrap_or_default()
+        let moving = self.charges.values().filter(|charge| !charge.is_queued);
+        moving.map(|charge| self.left(charge)).max().unwrap_or_default()
+    }
+
+    /// How long a task takes yet, usually, or else may take.
+    fn left(&self, charge: &Charge) -> Duration {
+        let (ran, usual) = (charge.ran(self.now), self.usual(charge));
+        if ran < usual { usual - ran } else { charge.limit.saturating_sub(ran) }
     }
 
     fn usual(&self, charge: &Charge) -> Duration {

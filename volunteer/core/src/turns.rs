@@ -14,6 +14,7 @@ use capability::ProjectKey;
 use capability::statements::Offer;
 use mesh_core::{MAX_EXCEPTIONS, Mono};
 
+use crate::claiming::Plan;
 use crate::fetching::Candidate;
 use crate::shares::Need;
 use crate::volunteer::Volunteer;
@@ -112,9 +113,12 @@ impl Volunteer {
 
     /// How many tasks of `offer` are claimed at once, if any other project has work as well: all the
     /// cores would else be one project's for as long as its jobs take.
-    pub(crate) fn turn(&self, offer: &Offer) -> u16 {
+    pub(crate) fn turn(&self, plan: &Plan, offer: &Offer) -> u16 {
         let Some(machine) = &self.machine else { return 0 };
         let others = self.fetching.candidates.iter().map(Candidate::project);
+        // What is for later can wait for another turn, and cores that are free now cannot.
+        let planned = plan.parts().filter(|_| self.buffer.is_fetching());
+        let others = others.chain(planned.map(|(offer, _)| offer.project));
         let others = others.filter(|project| *project != offer.project);
         let next = others.min_by_key(|project| self.shares.need(*project));
         next.map_or(u16::MAX, |next| self.shares.turn(offer, next, machine.resources))

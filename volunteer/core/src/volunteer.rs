@@ -17,7 +17,8 @@ use thiserror::Error;
 
 use crate::action::{Action, Idle, Input, News};
 use crate::advertising::Advertising;
-use crate::brought::{BROUGHT_PREFIX, Waiting};
+use crate::availability::{AVAILABILITY_PREFIX, Availability};
+use crate::buffer::Buffer;
 use crate::checks::{CHECK_PREFIX, Checks};
 use crate::faults::Faults;
 use crate::fetching::Fetching;
@@ -32,6 +33,7 @@ use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
 use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
+use crate::queue::{AHEAD_PREFIX, BROUGHT_PREFIX, Queue};
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
 use crate::resuming::{RESUMING_PREFIX, Resuming};
 use crate::returning::Unconfirmed;
@@ -95,8 +97,10 @@ pub struct Volunteer {
     pub(crate) leases: Leases,
     /// The same, as they are durable.
     pub(crate) held: Held,
-    /// Work that somebody has brought, and that is not done.
-    pub(crate) brought: Waiting,
+    /// Work that was brought or fetched ahead, and is not done.
+    pub(crate) queue: Queue,
+    pub(crate) buffer: Buffer,
+    pub(crate) availability: Availability,
     pub(crate) resuming: Resuming,
     pub(crate) custody: Custody,
     /// Of results that wait for their receipts, the brokers that have taken them last.
@@ -194,7 +198,9 @@ impl Volunteer {
             work: Work::default(),
             leases: Leases::default(),
             held: Held::default(),
-            brought: Waiting::default(),
+            queue: Queue::default(),
+            buffer: Buffer::default(),
+            availability: Availability::default(),
             resuming: Resuming::default(),
             custody: Custody::new(CustodyLimits::default()),
             takers: BTreeMap::new(),
@@ -238,7 +244,8 @@ impl Volunteer {
                 KEY_CHANGE_PREFIX => this.keys.restore(&value, verifier)?,
                 RESUMING_PREFIX => this.resuming.restore(&value, verifier)?,
                 LEASE_PREFIX => this.held.restore(&key, &value)?,
-                BROUGHT_PREFIX => this.brought.restore(&value, verifier)?,
+                BROUGHT_PREFIX | AHEAD_PREFIX => this.queue.restore(&key, &value, verifier)?,
+                AVAILABILITY_PREFIX => this.availability.restore(&value)?,
                 HISTORY_PREFIX => this.history.restore(&key, &value)?,
                 PAUSE_PREFIX => this.wishes.restore(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
@@ -247,7 +254,8 @@ impl Volunteer {
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
-        this.brought.assemble();
+        this.queue.assemble();
+        this.await_stored();
         this.forget_what_was_judged();
         this.give_back_what_was_held();
         Ok(this)
@@ -259,6 +267,7 @@ impl Volunteer {
         self.presence.at(now);
         self.shares.at(now.mono);
         self.keep_rhythm();
+        self.note_availability();
         match input {
             Input::BrokerUp { peer } => self.broker_up(peer),
             Input::BrokerDown { peer } => self.broker_down(peer),
@@ -271,6 +280,8 @@ impl Volunteer {
             Input::Policy(policy) => self.policy_changed(policy),
             Input::Owner(ownership) => self.owned(ownership),
             Input::Offline(offline) => self.presence.offline = offline,
+            Input::WorkBuffer(wanted) => self.buffer_changed(wanted),
+            Input::Stored(packages) => self.packages_stored(&packages),
             Input::Declare(changes) => self.declarations.set(changes),
             Input::Capabilities(machine) => self.machine_changed(machine),
             Input::TakeUp(leases) => self.take_up(&leases),
@@ -313,6 +324,7 @@ impl Volunteer {
             wakes.push(self.offers.next_wake(self.now));
             wakes.push(self.faults.next_wake(now));
             wakes.push(self.fetching.next_wake());
+            wakes.push(self.buffer_wake());
             wakes.push(self.ad.next_wake());
             wakes.push(self.registrations.next_wake());
             wakes.push(self.keys.next_wake(now));
@@ -320,9 +332,9 @@ impl Volunteer {
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.next_end()));
         wakes.push(leases.filter(|at| *at > now).min());
-        wakes.push(self.brought.next_end(self.now.wall).map(|end| self.now.mono_at(end)));
-        wakes.push(self.faults.next_wake(now).filter(|_| self.brought.len() > 0));
-        wakes.push(self.brought_rests_until().map(|end| self.now.mono_at(end)));
+        wakes.push(self.queue.next_end(self.now.wall).map(|end| self.now.mono_at(end)));
+        wakes.push(self.faults.next_wake(now).filter(|_| !self.queue.is_empty()));
+        wakes.push(self.queued_rests_until().map(|end| self.now.mono_at(end)));
         // Whatever was due at `now` has been done, or waits for an input that will come.
         wakes.into_iter().flatten().filter(|at| *at > now).min()
     }
@@ -337,7 +349,7 @@ impl Volunteer {
         self.ask_about_keys();
         self.declare();
         self.fetch_packages();
-        self.begin_brought();
+        self.begin_queued();
         self.start_jobs();
         self.hold_jobs();
         self.leave_what_stands_still();
@@ -357,7 +369,7 @@ impl Volunteer {
 
     /// Whether it asks for leases that hold while it is out of reach.
     pub fn is_seldom_online(&self) -> bool {
-        self.presence.is_uncertain(self.now.wall)
+        self.wants_offline()
     }
 
     /// The brokers that are up, the primary first.
@@ -465,7 +477,7 @@ impl Volunteer {
         while let Some((_, mark)) = self.landing.pop_front_if(|(commit, _)| *commit <= id) {
             self.custody.made_durable(mark);
         }
-        self.brought.made_durable(id);
+        self.queue.made_durable(id);
         for lease in self.unconfirmed.confirmed(id) {
             self.work.made_durable(lease);
         }

@@ -114,6 +114,8 @@ struct StoredPackage {
     state: PackageState,
     tries: Backoff,
     last_use: Mono,
+    /// Whether tasks that wait in the queue need it.
+    ahead: bool,
     /// Bytes that were fetched and are not yet charged to a job.
     uncharged: u64,
 }
@@ -187,13 +189,7 @@ impl Work {
         now: Now,
     ) {
         let Package { hash, size } = offer.package;
-        self.packages.entry(hash).or_insert(StoredPackage {
-            size,
-            state: PackageState::Wanted,
-            tries: Backoff::default(),
-            last_use: now.mono,
-            uncharged: 0,
-        });
+        self.packages.entry(hash).or_insert_with(|| StoredPackage::wanted(size, now.mono));
         let (stage, lapsed, still, durable) = (Stage::Waiting, false, false, false);
         let (since, fetched) = (now.wall, 0);
         let job = Job { lease, offer, stage, since, lapsed, still, grounds, durable, fetched };
@@ -260,9 +256,29 @@ impl Work {
         orders
     }
 
+    /// Tasks that wait in the queue need these packages, with their sizes, and no others.
+    pub fn want_ahead(&mut self, ahead: &BTreeMap<BlobHash, u64>, now: Mono) {
+        for (hash, package) in &mut self.packages {
+            if package.ahead && !ahead.contains_key(hash) {
+                (package.ahead, package.last_use) = (false, now);
+            }
+        }
+        for (hash, size) in ahead {
+            let package = self.packages.entry(*hash);
+            package.or_insert_with(|| StoredPackage::wanted(*size, now)).ahead = true;
+        }
+    }
+
+    /// Whether the package is here.
+    pub fn has_package(&self, hash: &BlobHash) -> bool {
+        self.packages.get(hash).is_some_and(|package| package.state == PackageState::Here)
+    }
+
     /// Packages to fetch now, with their sizes; they count as on the way from now on.
     pub fn begin_fetches(&mut self, now: Mono) -> Vec<(BlobHash, u64)> {
-        let wanted: Vec<_> = self.waiting().filter(|hash| self.is_wanted(hash, now)).collect();
+        let ahead = self.packages.iter().filter(|(_, package)| package.ahead);
+        let wanted = self.waiting().chain(ahead.map(|(hash, _)| *hash));
+        let wanted: Vec<_> = wanted.filter(|hash| self.is_wanted(hash, now)).collect();
         let mut fetches = Vec::new();
         for hash in wanted {
             if let Some(package) = self.packages.get_mut(&hash)
@@ -280,7 +296,7 @@ impl Work {
         let Some(package) = self.packages.get_mut(&hash) else { return 0 };
         let size = package.size;
         let (state, tries) = (PackageState::Here, Backoff::default());
-        *package = StoredPackage { size, state, tries, last_use: now, uncharged: size };
+        *package = StoredPackage { state, tries, last_use: now, uncharged: size, ..*package };
         size
     }
 
@@ -316,6 +332,7 @@ impl Work {
         let used: Vec<_> = self.jobs.values().map(|job| job.offer.package.hash).collect();
         let old = self.packages.extract_if(.., |hash, package| {
             package.state != PackageState::OnTheWay
+                && !package.ahead
                 && package.last_use + PACKAGE_KEPT <= now
                 && !used.contains(hash)
         });
@@ -389,6 +406,11 @@ impl Job {
 }
 
 impl StoredPackage {
+    fn wanted(size: u64, now: Mono) -> Self {
+        let (state, tries) = (PackageState::Wanted, Backoff::default());
+        Self { size, state, tries, last_use: now, ahead: false, uncharged: 0 }
+    }
+
     fn next_wake(&self) -> Mono {
         match self.state {
             PackageState::Wanted => self.tries.not_before,

@@ -54,6 +54,7 @@ impl Volunteer {
             _ => return self.leases.unanswered(due, self.now.mono),
         };
         let lapsed = self.leases.answered(due, &lapsed);
+        self.forget_queued(&lapsed);
         for lease in lapsed.iter().copied() {
             let Some(job) = self.work.job_mut(lease) else { continue };
             job.lapsed = true;
@@ -63,13 +64,13 @@ impl Volunteer {
         self.confirm_resumed(&due.leases, &lapsed);
     }
 
-    /// Gives the leases up. Those that run are stopped, and their outcome will not matter. Work that was
-    /// brought waits again, if it may run here another time: nobody else has it.
+    /// Gives the leases up. Those that run are stopped, and their outcome will not matter. Work of the queue
+    /// waits again, if it may run here another time.
     pub(crate) fn give_up(&mut self, leases: &[StatementId], reason: &'static str) {
         let mut by_offer: BTreeMap<StatementId, usize> = BTreeMap::new();
         let mut writes = Vec::new();
         for lease in leases {
-            let is_kept = self.keeps_brought(*lease);
+            let is_kept = self.keeps_queued(*lease);
             let Some(job) = self.work.job_mut(*lease) else { continue };
             let offer = job.lease.task.offer;
             let offline_group = job.offline_group();
@@ -95,7 +96,7 @@ impl Volunteer {
                 None => self.leases.release(*lease),
             }
             writes.extend(self.held.end(*lease));
-            writes.extend(self.brought.end(*lease));
+            writes.extend(self.queue.end(*lease));
             writes.extend(self.end_resuming(*lease));
         }
         writes.extend(self.rhythm.writes());
@@ -156,9 +157,14 @@ impl Volunteer {
             return self.passed(size, 0);
         }
         let hopeless = self.work.not_fetched(hash, self.now.mono);
+        if self.work.needs_package(&hash) {
+            // It is tried again.
+            return;
+        }
+        let reason = "its package could not be fetched";
+        self.drop_ahead_of(&hash, reason);
         let job = hopeless.first().and_then(|lease| self.work.job(*lease));
         if let Some(job) = job {
-            let reason = "its package could not be fetched";
             self.offers.leave_alone(&job.offer, reason, self.now.mono);
             self.give_up(&hopeless, reason);
         }
