@@ -8,6 +8,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use capability::{Denied, Policy, Resources, Runtime};
 use mesh_net::Multiaddr;
@@ -81,6 +82,8 @@ pub struct Config {
     in_use: InUse,
     /// Whether tasks are wanted that hold while the machine is out of reach. Default: `"auto"`.
     offline: OfflineSetting,
+    /// How much work is fetched ahead, as time of the whole machine. Default: none.
+    work_buffer: Option<Span>,
     /// Runtimes that may be offered.
     runtimes: Vec<Runtime>,
     /// Bytes that unpacked images may take, all together, beside the donated disk space. Default: 4 GiB.
@@ -160,6 +163,7 @@ impl Default for Config {
             max_temperature: None,
             in_use: InUse::default(),
             offline: OfflineSetting::default(),
+            work_buffer: None,
             runtimes: vec![Runtime::Native, Runtime::Wasm, Runtime::Container],
             image_cache: Bytes(4 << 30),
             live: true,
@@ -209,6 +213,8 @@ pub struct Settings {
     pub yields: Yields,
     /// Whether tasks are wanted that hold while the machine is out of reach.
     pub offline: Offline,
+    /// How much work is fetched ahead, as time of the whole machine; none is zero.
+    pub work_buffer: Duration,
     /// Runtimes that may be offered.
     pub runtimes: Vec<Runtime>,
     /// Bytes that unpacked images may take, all together.

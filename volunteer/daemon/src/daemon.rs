@@ -105,6 +105,7 @@ async fn serve(
     })?;
     remove_unneeded(storage.blobs(), &core)?;
     let (checkpoints, resumed) = checkpoints(&settings.state, storage.blobs(), &core)?;
+    let stored = core.packages_ahead().filter(|hash| is_here(storage.blobs(), hash)).collect();
     let place = Place {
         directory: settings.state.join("jobs"),
         blobs: Arc::clone(storage.blobs()),
@@ -141,6 +142,7 @@ async fn serve(
         place,
         checkpoints,
         resumed,
+        stored,
         events,
         asked,
         termination,
@@ -170,13 +172,16 @@ fn checkpoints(
     let path = state.join("checkpoints");
     let failed = || format!("cannot look after {}", path.display());
     let checkpoints = Checkpoints::open(path.clone()).with_context(failed).or_exit(Exit::State)?;
-    let is_here = |hash: &BlobHash| matches!(blobs.has(&blob_name(hash)), Ok(Some(_)));
     let resumed = core
         .resumable()
-        .filter(|(lease, package)| checkpoints.of(*lease).is_of_use() && is_here(package));
+        .filter(|(lease, package)| checkpoints.of(*lease).is_of_use() && is_here(blobs, package));
     let resumed: Vec<_> = resumed.map(|(lease, _)| lease).collect();
     checkpoints.keep(&resumed).with_context(failed).or_exit(Exit::State)?;
     Ok((checkpoints, resumed))
+}
+
+fn is_here(blobs: &BlobStore, hash: &BlobHash) -> bool {
+    matches!(blobs.has(&blob_name(hash)), Ok(Some(_)))
 }
 
 /// Removes blobs that a former process had stored and that no result needs.

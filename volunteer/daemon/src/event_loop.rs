@@ -66,6 +66,8 @@ pub struct Parts {
     pub checkpoints: Checkpoints,
     /// The leases of a former process whose jobs can go on.
     pub resumed: Vec<StatementId>,
+    /// Packages that it has left of what it had fetched ahead.
+    pub stored: BTreeSet<BlobHash>,
     /// What the network tells.
     pub events: mpsc::Receiver<Event>,
     /// What the page and the command line ask.
@@ -89,6 +91,8 @@ pub struct EventLoop {
     checkpoints: Checkpoints,
     /// Leases of a former process, until the core has taken them up.
     resumed: Vec<StatementId>,
+    /// Packages of what it had fetched ahead, until then.
+    stored: BTreeSet<BlobHash>,
     runtimes: Vec<Arc<dyn JobRuntime>>,
     probes: Vec<Probe>,
     pins: Pins,
@@ -173,6 +177,7 @@ impl EventLoop {
             place,
             checkpoints,
             resumed,
+            stored,
             events,
             asked,
             termination,
@@ -198,6 +203,7 @@ impl EventLoop {
             executor: (equipment.executor)(place, &runtimes, done),
             checkpoints,
             resumed,
+            stored,
             seen: Seen {
                 pins: Watch::new(Pins::path(&settings.state)),
                 owner: Watch::new(owner.path().to_path_buf()),
@@ -280,6 +286,8 @@ impl EventLoop {
         self.tell_pins();
         let resumed = std::mem::take(&mut self.resumed);
         self.handle(Input::TakeUp(resumed));
+        let stored = std::mem::take(&mut self.stored);
+        self.handle(Input::Stored(stored));
         self.watch_owner();
         self.handle(Input::DiskFree(self.disk_free));
         self.take_owner();

@@ -24,6 +24,9 @@ pub fn log(news: &News) {
             tracing::info!(offer, project, name, %reason, "offer declined");
         }
         News::Leased { task, .. } => of(task, |offer, task| tracing::info!(offer, task, "leased")),
+        News::FetchedAhead { offer, leases } => {
+            tracing::info!(offer = offer.short(), leases, "fetched ahead");
+        }
         News::Brought { offer, leases } => {
             tracing::info!(offer = offer.short(), leases, "work brought");
         }

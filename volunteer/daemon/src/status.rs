@@ -67,6 +67,9 @@ pub struct Status {
     /// Tasks that somebody has brought as a file, and that have not begun.
     #[serde(default)]
     pub brought_waiting: usize,
+    /// What is fetched ahead, if the owner wants that.
+    #[serde(default)]
+    pub work_buffer: Option<BufferStatus>,
     /// Results that wait for their receipts.
     pub undelivered: usize,
     /// Trusted projects.
@@ -146,6 +149,17 @@ pub struct CheckStatus {
     pub reason: Option<String>,
     /// When it ran, as RFC 3339, if it need not run again as things are.
     pub at: Option<String>,
+}
+
+/// Work for times without a connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BufferStatus {
+    /// Seconds of the whole machine that are wanted.
+    pub wanted_seconds: u64,
+    /// Seconds of the whole machine that what is in hand takes, as far as can be told.
+    pub work_seconds: u64,
+    /// Tasks that were fetched ahead and have not begun.
+    pub waiting: usize,
 }
 
 /// One offer that is not taken.
@@ -241,6 +255,7 @@ pub fn status(
         obstacle: core.obstacle().map(|obstacle| advice(&obstacle, settings)),
         jobs: core.jobs().map(|job| in_hand::status(core, &job, executor)).collect(),
         brought_waiting: core.brought_waiting(),
+        work_buffer: work_buffer(core),
         undelivered: core.undelivered(),
         projects: projects(core),
         declined: core.declined().map(declined).collect(),
@@ -257,6 +272,14 @@ pub fn runtime(probe: &Probe) -> RuntimeStatus {
         reason: probe.found.as_ref().err().cloned(),
         facts: facts.map(|(name, fact)| (name.to_string(), fact.to_string())).collect(),
     }
+}
+
+fn work_buffer(core: &Volunteer) -> Option<BufferStatus> {
+    let (wanted, work) = core.work_buffer();
+    let (wanted_seconds, work_seconds) = (wanted.as_secs(), work.as_secs());
+    let waiting = core.ahead_waiting();
+    let status = BufferStatus { wanted_seconds, work_seconds, waiting };
+    (wanted_seconds > 0 || waiting > 0).then_some(status)
 }
 
 fn projects(core: &Volunteer) -> Vec<ProjectStatus> {

@@ -16,6 +16,7 @@ use serde_json::json;
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
+use super::jobs::span;
 use super::print_json;
 use crate::arguments::{DrainArgs, PauseArgs, Shown, Whom};
 use crate::config::ROLE;
@@ -72,6 +73,10 @@ pub fn status(common: &CommonArgs, shown: &Shown) -> Outcome {
     }
     if status.brought_waiting > 0 {
         say!("brought, and not begun: {} tasks", status.brought_waiting);
+    }
+    if let Some(buffer) = &status.work_buffer {
+        let (work, wanted) = (span(buffer.work_seconds), span(buffer.wanted_seconds));
+        say!("work buffer: {work} of {wanted}, {} tasks have not begun", buffer.waiting);
     }
     say!("results waiting for receipts: {}", status.undelivered);
     if let Some(complaint) = &status.config_complaint {

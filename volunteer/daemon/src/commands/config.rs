@@ -15,7 +15,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 27] = [
+const SETTINGS: [(&str, &str, Option<&str>); 28] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -38,6 +38,7 @@ const SETTINGS: [(&str, &str, Option<&str>); 27] = [
     ("max-temperature", "any", None),
     ("in-use", "nothing is looked at", None),
     ("offline", "\"auto\"", None),
+    ("work-buffer", "none", None),
     ("runtimes", "native, wasm, container", None),
     ("image-cache", "4 GiB", None),
     ("live", "true", Some("live")),

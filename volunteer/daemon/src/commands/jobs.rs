@@ -145,7 +145,7 @@ fn ago(then: &str) -> String {
 }
 
 /// `seconds` in their two largest units.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     let rounded = match seconds {
         86_400.. => seconds / 3_600 * 3_600,
         3_600.. => seconds / 60 * 60,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use capability::{Clause, Denied, MAX_DESTINATIONS, Policy, Resources, format_bytes};
 use mesh_net::MIN_PACE;
 use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome};
-use volunteer_core::{GiveWay, Offline, Share};
+use volunteer_core::{GiveWay, MAX_WORK_BUFFER, Offline, Share};
 
 use super::machine::{self, disk_size, half_of, machine, some_of};
 use super::{Config, InUse, Settings};
@@ -56,6 +57,7 @@ pub(super) fn settle(
         table: table(file.tools)?,
         labels: few(file.labels)?,
         offline: offline(file.offline.0, file.network_hours.as_ref()),
+        work_buffer: work_buffer(file.work_buffer, file.offline.0)?,
         hours: file.hours,
         network_hours: file.network_hours,
         network_quota: file.network_quota.map(|bytes| bytes.0),
@@ -97,6 +99,20 @@ fn offline(said: Offline, network_hours: Option<&Hours>) -> Offline {
         Offline::Auto if network_hours.is_some() => Offline::Always,
         said => said,
     }
+}
+
+/// Work for times without a connection, which is held as such work is.
+fn work_buffer(wanted: Option<Span>, offline: Offline) -> Outcome<Duration> {
+    let wanted = wanted.map(|Span(wanted)| wanted).unwrap_or_default();
+    let refused = |message: &str| Failure::say(Exit::Input, message.to_owned());
+    if wanted > MAX_WORK_BUFFER {
+        return Err(refused("`work-buffer` is over 14 days").hint("say \"14d\" or less"));
+    }
+    if !wanted.is_zero() && offline == Offline::Never {
+        return Err(refused("`work-buffer` fetches tasks that `offline = false` forbids")
+            .hint("leave `offline` out, or `work-buffer`"));
+    }
+    Ok(wanted)
 }
 
 /// A pace that no other end takes for a standstill.

@@ -92,6 +92,10 @@ fn what_no_machine_could_do_is_refused_with_what_would_do() {
     assert!(refused("network-up = \"1 KiB\"").starts_with(expected));
     let expected = "`memory` donates 1 KiB, with which no job could run";
     assert!(refused("memory = \"1 KiB\"").starts_with(expected));
+    let expected = "`work-buffer` is over 14 days";
+    assert!(refused("work-buffer = \"15d\"").starts_with(expected));
+    let expected = "`work-buffer` fetches tasks that `offline = false` forbids";
+    assert!(refused("work-buffer = \"1h\"\noffline = false").starts_with(expected));
     let expected = "`job-network-deny`: \"127.1\" is no host";
     assert!(refused("job-network-deny = [\"127.1\"]").starts_with(expected));
     check(

@@ -57,6 +57,7 @@ impl EventLoop {
     pub(super) fn state_preferences(&mut self) {
         self.handle(Input::Policy(self.settings.policy.clone()));
         self.handle(Input::Offline(self.settings.offline));
+        self.handle(Input::WorkBuffer(self.settings.work_buffer));
         let Settings { network_down, network_up, .. } = self.settings;
         self.link.net().set_pace(network_down, network_up);
         self.handle(Input::Quota(self.settings.network_quota));
