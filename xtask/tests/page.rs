@@ -65,6 +65,11 @@ fn the_page_shows_what_runs_and_obeys_its_owner_alone() {
     assert_eq!(done(browser.address()), bare);
     assert_eq!(done(browser.text("#unlock")), "", "nobody is asked for a token who has it");
 
+    // What the owner changes meanwhile is seen.
+    let mut set = story.network.program_of("volunteer-1", "talkoot-volunteer");
+    done(tools::output(set.args(["config", "set", "work-buffer", "30m"])));
+    done(browser.wait_for("#now", "Work buffer: 0 s of 30 min", PATIENCE));
+
     let submit = story.submit(&talkative_job(directory.path()));
     story.wait_for(1, "the task to start", |event| event.name == "started");
     let shown = done(browser.wait_for("#now", "running", PATIENCE));

@@ -77,8 +77,19 @@ function closer(job) {
   return button;
 }
 
+/** What waits beside the jobs in hand. */
+function waits({ brought_waiting, work_buffer, undelivered }) {
+  const ahead = ({ work_seconds, wanted_seconds, waiting }) =>
+    `Work buffer: ${duration(work_seconds)} of ${duration(wanted_seconds)}; ${waiting} tasks have not begun.`;
+  return [
+    brought_waiting && `${brought_waiting} tasks that were brought have not begun.`,
+    work_buffer && ahead(work_buffer),
+    undelivered && `${undelivered} results wait for their receipts.`,
+  ].filter(Boolean).map((text) => element("p", {}, text));
+}
+
 function now(status) {
-  const waiting = status.undelivered ? [element("p", {}, `${status.undelivered} results wait for their receipts.`)] : [];
+  const waiting = waits(status);
   if (!status.jobs.length) return [status.idle ? advice(status.idle) : quiet("Nothing runs."), ...waiting];
   const columns = [
     ["project", (job) => job.project], ["job", (job) => job.name],
