@@ -76,6 +76,11 @@ impl Availability {
         Duration::from_millis(scaled(millis(time), record.worked, record.of.max(1)))
     }
 
+    /// Nobody plans any more: what passes from now on is not to count as time off. Says whether anything was known.
+    pub fn forget(&mut self) -> bool {
+        std::mem::take(self).record.is_some()
+    }
+
     /// What is to become durable, if it is time.
     pub fn writes(&mut self) -> Option<Write> {
         let record =

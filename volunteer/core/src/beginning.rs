@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use capability::statements::{Lease, Offer};
-use capability::{StatementId, Timestamp, Verified};
-use mesh_core::Write;
+use capability::{ProjectKey, StatementId, Timestamp, Verified};
+use mesh_core::{Mono, Write};
 
 use crate::action::{Action, News};
 use crate::leases::{GroupKey, Leaving};
@@ -18,23 +19,58 @@ use crate::volunteer::{DISK_RESERVE, Volunteer};
 impl Volunteer {
     /// Begins work of the queue as far as there is room for it.
     pub(crate) fn begin_queued(&mut self) {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && !self.queue.take_changed() {
             return;
         }
-        self.drop_queued_that_is_over();
+        self.look_through_queue();
         if self.may_begin_queued() {
             self.queue.by_deadline().into_iter().for_each(|offer| self.begin_batch(offer));
         }
+    }
+
+    /// Lets go what is over, and asks for what is lacking, if anything has changed or time has passed.
+    fn look_through_queue(&mut self) {
+        let is_due = self.buffer.look_at.is_some_and(|at| at <= self.now.wall);
+        if !self.queue.take_changed() && !is_due {
+            return;
+        }
+        self.drop_queued_that_is_over();
+        self.charge_ahead();
         self.want_packages_ahead();
+        let brought = self.queue.waiting(Origin::Brought).map(|(lease, _)| over(lease));
+        let ahead = self.queue.waiting(Origin::Ahead);
+        let tick = Duration::from_millis(1);
+        let ahead =
+            ahead.map(|(lease, offer)| (self.latest_begin(lease, offer) + tick).min(over(lease)));
+        let ends = brought.chain(ahead);
+        self.buffer.look_at = ends.filter(|at| *at > self.now.wall).min();
+    }
+
+    /// When the queue is to be looked through at the latest.
+    pub(crate) fn queue_wake(&self) -> Option<Mono> {
+        self.buffer.look_at.filter(|_| !self.queue.is_empty()).map(|at| self.now.mono_at(at))
     }
 
     fn may_begin_queued(&self) -> bool {
         let rests = self.faults.is_on_trial() && !self.work.is_empty();
         let waits = self.is_leaving() || self.stands_still() || self.off_duty || rests;
+        // What was claimed for now takes what is free.
         !waits
+            && !self.fetching.is_claiming_now()
             && self.faults.rest(self.now.mono).is_none()
             && self.disk_free >= DISK_RESERVE
             && self.custody.len() < MAX_UNDELIVERED
+    }
+
+    /// Whose task of the queue would begin now, of those that were fetched ahead.
+    pub(crate) fn queued_next(&self) -> Option<ProjectKey> {
+        if self.queue.count(Origin::Ahead) == 0 || !self.may_begin_queued() {
+            return None;
+        }
+        let offers = self.queue.by_deadline().into_iter();
+        let next = offers.filter_map(|offer| self.next_of(self.queue.batch(offer)?));
+        let mut next = next.filter(|lease| self.queue.origin(lease.id()) == Some(Origin::Ahead));
+        next.next().map(|lease| lease.project)
     }
 
     fn begin_batch(&mut self, offer: StatementId) {
@@ -44,10 +80,9 @@ impl Volunteer {
             let Some(batch) = self.queue.batch(offer) else { return };
             let Some(lease) = self.next_of(batch).cloned() else { return };
             let offered = batch.offered.clone();
-            if machine.runtimes.get(&lease.runtime).is_none()
-                || self.may_begin(&offered.offer).is_err()
-                || !self.has_room_for(&offered.offer)
-            {
+            let is_ahead = self.queue.origin(lease.id()) == Some(Origin::Ahead);
+            // A buffer gives nobody more while others can be asked.
+            if is_ahead && self.obstacle().is_none() && self.others_come_first(lease.project) {
                 return;
             }
             self.queue.begins(lease.id());
@@ -63,12 +98,19 @@ impl Volunteer {
         }
     }
 
-    /// The lease of `batch` that ends first, of those that can begin.
+    /// The lease of `batch` that ends first, of those that can begin and have room.
     fn next_of<'a>(&self, batch: &'a Batch) -> Option<&'a Verified<Lease>> {
-        let is_here = self.work.has_package(&batch.offered.offer.package.hash);
+        let machine = self.machine.as_ref()?;
+        let offer = &batch.offered.offer;
+        if self.may_begin(offer).is_err() || !self.has_room_for(offer) {
+            return None;
+        }
+        let is_here = self.work.has_package(&offer.package.hash);
         let can_begin = |lease: &&Verified<Lease>| {
             let has_package = is_here || self.queue.origin(lease.id()) == Some(Origin::Brought);
-            has_package && self.work.job(lease.id()).is_none()
+            has_package
+                && machine.runtimes.get(&lease.runtime).is_some()
+                && self.work.job(lease.id()).is_none()
         };
         let leases = batch.leases.values().filter(|_| batch.landing.is_none());
         leases.filter(can_begin).min_by_key(|lease| over(lease))
@@ -85,7 +127,9 @@ impl Volunteer {
     fn drop_queued_that_is_over(&mut self) {
         let mut over_now: BTreeMap<&'static str, Vec<StatementId>> = BTreeMap::new();
         for origin in [Origin::Brought, Origin::Ahead] {
-            for (lease, offer) in self.queue.waiting(origin) {
+            let waiting = self.queue.waiting(origin);
+            // What a former process has begun may go on, and has little left to do.
+            for (lease, offer) in waiting.filter(|(it, _)| !self.resuming.has(it.id())) {
                 let reason = if over(lease) <= self.now.wall {
                     "its tasks were lent until now, and have not begun"
                 } else if self.is_settled_trust() && !self.may_work_on(offer, &lease.runtime) {

@@ -13,16 +13,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capability::statements::{Lease, MAX_TASKS_A_CLAIM, Offer};
-use capability::{BlobHash, StatementId, Timestamp, Verified};
-use mesh_core::{Mono, Offered};
+use capability::{BlobHash, ProjectKey, StatementId, Timestamp, Verified};
+use mesh_core::{Mono, Offered, Write};
 
 use crate::action::{Action, News};
+use crate::availability::AVAILABILITY_PREFIX;
 use crate::claiming::Plan;
+use crate::giving_way::is_full;
 use crate::leases::{GroupKey, Leaving};
 use crate::presence::Offline;
 use crate::queue::{Origin, over};
 use crate::schedule::{Runs, Schedule, Waits};
-use crate::volunteer::Volunteer;
+use crate::shares::WHOLE;
+use crate::volunteer::{REQUEST_LIFETIME, Volunteer};
 use crate::work::needs;
 
 /// The most that an owner can want: an offer lives for 30 days at most.
@@ -31,8 +34,14 @@ pub const MAX_WORK_BUFFER: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Tasks that were fetched ahead, at most: as many offline leases as one home grants.
 pub const MAX_AHEAD: usize = 256;
 
-/// Between two rounds.
+/// Between two rounds, if the first has brought anything; with each that has not it is twice as long.
 const ROUND_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Doublings at most: up to 16 minutes.
+const MOST_FRUITLESS: u32 = 5;
+
+/// For so long a broker that was asked for what fits now has not answered when something is fetched for later.
+const ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// Questions of one round: an answer shows some offers, and others in the next.
 const PULLS_A_ROUND: u32 = 16;
@@ -57,6 +66,10 @@ pub(crate) struct Buffer {
     awaits_stored: bool,
     round: Option<Round>,
     next_round: Mono,
+    /// Rounds in a row that have brought nothing.
+    fruitless: u32,
+    /// When the queue is to be looked through again.
+    pub(crate) look_at: Option<Timestamp>,
     /// Offers whose home lends no more tasks than it has, and until when it is not asked again.
     unlent: BTreeMap<StatementId, Mono>,
 }
@@ -66,6 +79,12 @@ struct Round {
     pulls: u32,
     /// What need not be shown again in this round.
     shown: BTreeSet<StatementId>,
+    /// Those that were asked for by name.
+    asked: BTreeSet<ProjectKey>,
+    /// Those that have work which cannot be held for later.
+    for_now: BTreeSet<ProjectKey>,
+    /// Tasks that it has brought.
+    taken: usize,
 }
 
 impl Buffer {
@@ -94,8 +113,27 @@ impl Buffer {
 
     /// There is nothing more to be had for now.
     pub fn end_round(&mut self, now: Mono) {
-        if self.round.take().is_some() {
-            self.next_round = now + ROUND_INTERVAL;
+        if let Some(round) = self.round.take() {
+            let fruitless = if round.taken > 0 { 0 } else { self.fruitless + 1 };
+            self.fruitless = fruitless.min(MOST_FRUITLESS);
+            self.next_round = now + ROUND_INTERVAL * (1 << self.fruitless) / 2;
+        }
+    }
+
+    /// These were asked for by name in this round.
+    pub fn asked_for(&mut self, projects: &[ProjectKey]) {
+        self.round.iter_mut().for_each(|round| round.asked.extend(projects));
+    }
+
+    /// Whether that was so.
+    pub fn has_asked(&self, project: ProjectKey) -> bool {
+        self.round.as_ref().is_some_and(|round| round.asked.contains(&project))
+    }
+
+    /// `offer` lends nothing for a while.
+    fn lends_nothing(&mut self, offer: StatementId, now: Mono) {
+        if self.unlent.len() < MAX_UNLENT {
+            self.unlent.insert(offer, now + UNLENT_WAIT);
         }
     }
 }
@@ -113,10 +151,13 @@ impl Volunteer {
 
     pub(crate) fn buffer_changed(&mut self, wanted: Duration) {
         self.buffer.wanted = wanted.min(MAX_WORK_BUFFER);
-        self.buffer.next_round = self.now.mono;
+        (self.buffer.next_round, self.buffer.fruitless) = (self.now.mono, 0);
         if wanted.is_zero() {
             self.buffer.round = None;
             self.drop_ahead("the owner wants no work buffer any more");
+            if self.availability.forget() {
+                self.commit(vec![Write::delete([AVAILABILITY_PREFIX])], Vec::new());
+            }
         }
     }
 
@@ -156,9 +197,43 @@ impl Volunteer {
         }
     }
 
+    /// What is free now is filled first: a round begins when nothing is, or nobody has anything for it.
     fn is_time_for_round(&self) -> bool {
-        let is_busy = !self.work.is_empty() || self.queue.count(Origin::Ahead) > 0;
-        is_busy && self.lacks_work() && self.buffer.next_round <= self.now.mono
+        self.may_begin_round().is_some_and(|at| at <= self.now.mono) && self.lacks_work()
+    }
+
+    fn may_begin_round(&self) -> Option<Mono> {
+        let next = self.buffer.next_round;
+        let is_full = self.lent_left().is_none_or(is_full);
+        match self.fetching.waits_since() {
+            _ if self.work.is_empty() => None,
+            Some(asked) => Some(next.max(asked + ASKED_FOR)),
+            None => is_full.then_some(next),
+        }
+    }
+
+    /// More is free than before, and is filled first.
+    pub(crate) fn interrupt_round(&mut self) {
+        if self.buffer.round.take().is_some() {
+            self.buffer.next_round = self.now.mono;
+        }
+    }
+
+    /// `offer` is good for this machine, and nothing of it is taken in this round.
+    pub(crate) fn note_for_now(&mut self, offer: &Verified<Offer>) {
+        let is_for_now = !self.is_lent(offer);
+        if let Some(round) = self.buffer.round.as_mut().filter(|_| is_for_now) {
+            round.for_now.insert(offer.project);
+        }
+    }
+
+    /// Whether tasks of `offer` can be held for later.
+    fn is_lent(&self, offer: &Verified<Offer>) -> bool {
+        let pin = self.trust.pin(&offer.project);
+        // Who is followed at times of its own is followed when they have come.
+        offer.offline_ms > 0
+            && pin.is_some_and(|pin| pin.every.is_none() && !pin.has_hours)
+            && !self.buffer.unlent.contains_key(&offer.id())
     }
 
     /// Whether a round is worth its questions.
@@ -173,15 +248,9 @@ impl Volunteer {
             && self.work_in_hand(&Plan::default()) < self.buffer.wanted
     }
 
-    /// When the next round may begin, and when the next task that waits is to be given back.
+    /// When the next round may begin.
     pub(crate) fn buffer_wake(&self) -> Option<Mono> {
-        let may_lack = self.buffer.round.is_none() && self.has_room_ahead();
-        let round = (may_lack && !self.work.is_empty()).then_some(self.buffer.next_round);
-        let waiting = self.queue.waiting(Origin::Ahead);
-        let latest = waiting.map(|(lease, offer)| self.latest_begin(lease, offer));
-        let tick = Duration::from_millis(1);
-        let given_back = latest.min().map(|at| self.now.mono_at(at + tick));
-        round.into_iter().chain(given_back).min()
+        self.may_begin_round().filter(|_| self.buffer.round.is_none() && self.has_room_ahead())
     }
 
     /// When a task of `offer` must begin to be done by the end of its lease, as it usually is.
@@ -193,9 +262,7 @@ impl Volunteer {
     /// owner has as much as is wanted.
     pub(crate) fn room_ahead(&self, plan: &Plan, offer: &Verified<Offer>) -> u16 {
         let Some(machine) = &self.machine else { return 0 };
-        // A builder that is followed now and then is followed when its time has come.
-        let is_lent = offer.offline_ms > 0 && !self.buffer.unlent.contains_key(&offer.id());
-        if !is_lent || self.every(offer.project).is_some() {
+        if !self.is_lent(offer) {
             return 0;
         }
         let takes = self.shares.takes_of(offer, machine.resources).max(Duration::from_millis(1));
@@ -212,18 +279,48 @@ impl Volunteer {
         u16::try_from(places).unwrap_or(u16::MAX).saturating_sub(plan.tasks())
     }
 
-    /// The most, up to `most`, that can be done in time.
+    /// The most, up to `most`, that can be done in time beside what those have for now who share the machine.
     fn most_in_time(&self, plan: &Plan, offer: &Offer, most: u16) -> u16 {
-        let schedule = self.schedule(plan);
-        let task = self.waits(offer, self.deadline_of(offer));
-        let (mut least, mut beyond) = (0, most.saturating_add(1));
-        while least + 1 < beyond {
-            let middle = least + (beyond - least) / 2;
+        let part = self.part_of_ahead(plan, offer);
+        let schedule = self.schedule(plan, part);
+        let task = self.waits(offer, self.deadline_of(offer), part);
+        most_that_hold(most, |count| {
             let mut tried = schedule.clone();
-            (0..middle).for_each(|_| tried.add(task));
-            if tried.holds() { least = middle } else { beyond = middle }
+            (0..count).for_each(|_| tried.add(task));
+            tried.holds()
+        })
+    }
+
+    /// How many tasks of `offer`, up to `most`, can begin now without making any late that was fetched ahead.
+    pub(crate) fn most_beside_queue(&self, plan: &Plan, offer: &Offer, most: u16) -> u16 {
+        if self.queue.waiting(Origin::Ahead).next().is_none() {
+            return most;
         }
-        least
+        let mut schedule = self.schedule(&Plan::default(), WHOLE);
+        for (planned, count) in plan.parts() {
+            let task = Runs { needs: needs(planned), left: self.shares.usual_of(planned) };
+            (0..count).for_each(|_| schedule.begin(task));
+        }
+        if !schedule.holds() {
+            // What is late anyway keeps nobody waiting.
+            return most;
+        }
+        let task = Runs { needs: needs(offer), left: self.shares.usual_of(offer) };
+        most_that_hold(most, |count| {
+            let mut tried = schedule.clone();
+            (0..count).for_each(|_| tried.begin(task));
+            tried.holds()
+        })
+    }
+
+    /// Which part of the machine the projects have, in thousandths, of which tasks are fetched ahead.
+    fn part_of_ahead(&self, plan: &Plan, offer: &Offer) -> u32 {
+        let queued = self.queue.waiting(Origin::Ahead).map(|(_, offer)| offer.project);
+        let planned = plan.parts().map(|(offer, _)| offer.project);
+        let own: BTreeSet<_> = queued.chain(planned).chain([offer.project]).collect();
+        let for_now = self.buffer.round.iter().flat_map(|round| &round.for_now);
+        let others = for_now.copied().filter(|project| !own.contains(project)).collect();
+        self.shares.part_beside(&own, &others)
     }
 
     /// Until when a home lends a task of `offer` that is claimed now (C13).
@@ -233,7 +330,7 @@ impl Volunteer {
     }
 
     /// What is in hand and planned, as it will be done.
-    fn schedule(&self, plan: &Plan) -> Schedule {
+    fn schedule(&self, plan: &Plan, part: u32) -> Schedule {
         let machine = self.machine.as_ref().map(|it| it.resources).unwrap_or_default();
         let runs = self.work.jobs().map(|(lease, job)| Runs {
             needs: needs(&job.offer),
@@ -241,17 +338,18 @@ impl Volunteer {
         });
         let queued = [Origin::Brought, Origin::Ahead].into_iter();
         let queued = queued.flat_map(|origin| self.queue.waiting(origin));
-        let queued = queued.map(|(lease, offer)| self.waits(offer, over(lease)));
+        let queued = queued.map(|(lease, offer)| self.waits(offer, over(lease), part));
         let planned = plan.parts().flat_map(|(offer, count)| {
-            let task = self.waits(offer, self.deadline_of(offer));
+            let task = self.waits(offer, self.deadline_of(offer), part);
             std::iter::repeat_n(task, count.into())
         });
         Schedule::new(machine, runs.collect(), queued.chain(planned).collect())
     }
 
-    fn waits(&self, offer: &Offer, until: Timestamp) -> Waits {
+    /// A task of `offer` of a project that has such a part of the machine.
+    fn waits(&self, offer: &Offer, until: Timestamp, part: u32) -> Waits {
         let time = until.since(self.now.wall);
-        let within = self.availability.works_in(time - time / RESERVE);
+        let within = self.availability.works_in(time - time / RESERVE) * part / WHOLE;
         let (usual, limit) = (self.shares.usual_of(offer), offer.job.limits.wall());
         Waits { needs: needs(offer), usual, limit, within }
     }
@@ -276,10 +374,16 @@ impl Volunteer {
         leases: Vec<Verified<Lease>>,
         group: GroupKey,
     ) {
-        let (kept, others): (Vec<_>, Vec<_>) =
-            leases.into_iter().partition(|lease| lease.deadline.is_some());
-        if !others.is_empty() && self.buffer.unlent.len() < MAX_UNLENT {
-            self.buffer.unlent.insert(offered.offer.id(), self.now.mono + UNLENT_WAIT);
+        // What it was claimed for is as long as C13 says, but for the time that the claim took.
+        let least = self.deadline_of(&offered.offer).before(REQUEST_LIFETIME);
+        let (kept, others): (Vec<_>, Vec<_>) = leases
+            .into_iter()
+            .partition(|lease| lease.deadline.is_some_and(|deadline| deadline >= least));
+        if !others.is_empty() {
+            self.buffer.lends_nothing(offered.offer.id(), self.now.mono);
+        }
+        if let Some(round) = &mut self.buffer.round {
+            round.taken += kept.len();
         }
         for lease in others {
             self.leases.release_of(lease.id(), group, Leaving::GivenUp);
@@ -299,15 +403,16 @@ impl Volunteer {
         self.queue.lands(offer, commit);
     }
 
-    /// What a former process had fetched ahead is on the accounts again, and is looked after.
-    pub(crate) fn take_up_ahead(&mut self) {
-        let waiting = self.queue.waiting(Origin::Ahead);
-        let waiting: Vec<_> = waiting.map(|(it, offer)| (it.clone(), offer.clone())).collect();
+    /// What waits is on the accounts and looked after, also if a former process had fetched it, or it was given up and
+    /// waits again.
+    pub(crate) fn charge_ahead(&mut self) {
         let Some(machine) = &self.machine else { return };
-        for (lease, offer) in waiting {
-            let group = GroupKey::of(&lease, lease.signer());
-            self.shares.take_ahead(lease.id(), &offer, machine.resources);
-            self.leases.look_after(lease.id(), group, self.now.mono);
+        for (lease, offer) in self.queue.waiting(Origin::Ahead) {
+            if !self.shares.has(lease.id()) {
+                let group = GroupKey::of(lease, lease.signer());
+                self.shares.take_ahead(lease.id(), offer, machine.resources);
+                self.leases.look_after(lease.id(), group, self.now.mono);
+            }
         }
     }
 
@@ -323,8 +428,16 @@ impl Volunteer {
         self.queue.packages_ahead().into_keys()
     }
 
-    /// A former process has left tasks that it had fetched ahead.
-    pub(crate) fn await_stored(&mut self) {
+    /// Puts together what a former process has left in the queue; what is not whole is given back.
+    pub(crate) fn assemble_queue(&mut self) {
+        let (lost, deletions) = self.queue.assemble();
+        for lease in lost {
+            let group = GroupKey::of(&lease, lease.signer());
+            self.leases.release_of(lease.id(), group, Leaving::Lost);
+        }
+        if !deletions.is_empty() {
+            self.commit(deletions, Vec::new());
+        }
         self.buffer.awaits_stored = self.queue.count(Origin::Ahead) > 0;
     }
 
@@ -338,7 +451,9 @@ impl Volunteer {
     /// Gives back what was fetched ahead and has not begun.
     pub(crate) fn drop_ahead(&mut self, reason: &'static str) {
         let waiting = self.queue.waiting(Origin::Ahead);
-        let waiting: Vec<_> = waiting.map(|(lease, _)| lease.id()).collect();
+        let is_former = |lease: &StatementId| self.resuming.is_former(*lease);
+        let waiting = waiting.map(|(lease, _)| lease.id()).filter(|lease| !is_former(lease));
+        let waiting: Vec<_> = waiting.collect();
         if !waiting.is_empty() {
             self.drop_queued(&waiting, reason);
         }
@@ -348,9 +463,23 @@ impl Volunteer {
     pub(crate) fn drop_ahead_of(&mut self, package: &BlobHash, reason: &'static str) {
         let waiting = self.queue.waiting(Origin::Ahead);
         let waiting = waiting.filter(|(_, offer)| offer.package.hash == *package);
-        let waiting: Vec<_> = waiting.map(|(lease, _)| lease.id()).collect();
+        let (waiting, offers): (Vec<_>, BTreeSet<_>) =
+            waiting.map(|(lease, offer)| (lease.id(), offer.id())).unzip();
+        for offer in offers {
+            self.buffer.lends_nothing(offer, self.now.mono);
+        }
         if !waiting.is_empty() {
             self.drop_queued(&waiting, reason);
         }
     }
+}
+
+/// The most tasks, up to `most`, of which `hold` says so; it says so of fewer as well.
+fn most_that_hold(most: u16, hold: impl Fn(u16) -> bool) -> u16 {
+    let (mut least, mut beyond) = (0, most.saturating_add(1));
+    while least + 1 < beyond {
+        let middle = least + (beyond - least) / 2;
+        if hold(middle) { least = middle } else { beyond = middle }
+    }
+    least
 }

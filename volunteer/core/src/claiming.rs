@@ -76,6 +76,11 @@ struct Granted {
 }
 
 impl Claiming {
+    /// Whether it is for later.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
     pub(crate) fn not_before(&mut self, time: Mono) {
         self.tries.not_before = self.tries.not_before.max(time);
     }
@@ -212,7 +217,8 @@ impl Volunteer {
         let tasks = u16::try_from(offer.tasks).unwrap_or(u16::MAX);
         let on_disk = u16::try_from(on_disk).unwrap_or(u16::MAX);
         let at_once = self.most_of_builder(plan, offer);
-        room.min(on_disk).min(tasks).min(at_once).min(most.saturating_sub(plan.tasks))
+        let room = room.min(on_disk).min(tasks).min(at_once).min(most.saturating_sub(plan.tasks));
+        self.most_beside_queue(plan, offer, room)
     }
 
     /// Bytes to be fetched for a task of `offer` beside what is planned, if the network's quota has room for them.
@@ -226,8 +232,13 @@ impl Volunteer {
     /// Whether the package of `offer` can be kept until a task of it begins, and that has room then.
     pub(crate) fn is_fetchable(&self, plan: &Plan, offer: &Verified<Offer>) -> bool {
         let left = self.disk_left().saturating_sub(plan.traffic());
-        self.package_within_quota(plan, offer)
-            .is_some_and(|package| left >= package.saturating_add(offer.job.limits.disk))
+        let donated = self.machine.as_ref().map_or(0, |machine| machine.resources.disk);
+        let ahead = self.queue.packages_ahead().into_values().fold(0, u64::saturating_add);
+        let ahead = ahead.saturating_add(plan.traffic());
+        self.package_within_quota(plan, offer).is_some_and(|package| {
+            left >= package.saturating_add(offer.job.limits.disk)
+                && donated >= package.saturating_add(ahead)
+        })
     }
 
     /// Claims what is planned; `next` waits until that is answered.

@@ -64,6 +64,7 @@ impl Volunteer {
         let void = self.work.jobs().filter(|(_, job)| self.keys.is_void(&job.offer));
         let void: Vec<_> = void.map(|(lease, _)| *lease).collect();
         self.give_up(&void, "the key that offered it was revoked");
+        self.queue.touch();
         self.checks_changed();
     }
 

@@ -92,6 +92,24 @@ impl Fetching {
         }
     }
 
+    /// These had nothing, or nobody knows.
+    fn in_vain(&mut self, projects: &[ProjectKey], now: Mono) {
+        projects.iter().for_each(|project| self.in_vain.add(*project, now));
+    }
+
+    /// Since when a question for what fits now is unanswered.
+    pub fn waits_since(&self) -> Option<Mono> {
+        match &self.state {
+            State::Pulling { asked, .. } => Some(*asked),
+            _ => None,
+        }
+    }
+
+    /// Whether leases may come that take what is free now.
+    pub fn is_claiming_now(&self) -> bool {
+        matches!(&self.state, State::Claiming(claiming) if !claiming.is_ahead())
+    }
+
     /// There is a new primary to ask.
     pub fn hurry(&mut self) {
         if let State::Claiming(claiming) = &mut self.state {
@@ -142,6 +160,14 @@ impl Volunteer {
         if !self.fetching.needier.is_empty() {
             return self.pull();
         }
+        if self.fetching.candidates.is_empty() && !self.buffer.is_fetching() {
+            // What is in the queue waits for those that come before it.
+            self.fetching.needier =
+                self.queued_next().map(|_| self.to_ask_for()).unwrap_or_default();
+            if !self.fetching.needier.is_empty() {
+                return self.pull();
+            }
+        }
         if let Some(project) = self.makes_room() {
             self.fetching.room_for = Some((project, self.now.mono + ROOM_LOOK));
             self.fetching.candidates.clear();
@@ -159,6 +185,8 @@ impl Volunteer {
     pub(crate) fn resources_freed(&mut self) {
         self.offers.resources_freed();
         self.fetching.resources_freed();
+        self.interrupt_round();
+        self.queue.touch();
     }
 
     /// Nobody tells what has become of the keys behind what could be claimed.
@@ -252,7 +280,8 @@ impl Volunteer {
                 if !found {
                     self.fetching.pull.not_before = asked + PULL_INTERVAL;
                 }
-                if nothing && self.fetching.needier.is_empty() {
+                let is_done = nothing && self.fetching.needier.is_empty();
+                if is_done && self.fetching.candidates.is_empty() {
                     self.buffer.end_round(now);
                 }
             }
@@ -261,6 +290,8 @@ impl Volunteer {
                 self.advertise_again();
             }
             Err(CallFailed(_)) => {
+                // Nobody waits for a broker that does not answer.
+                self.fetching.in_vain(&asked_for, now);
                 self.fetching.pull.fail(now, PULL_INTERVAL, LONGEST_PULL_WAIT);
             }
         }
@@ -276,6 +307,9 @@ impl Volunteer {
                     let offer = offered.offer.id();
                     self.offers.welcome(offer);
                     let room = self.room(&Plan::default(), &offered.offer) > 0;
+                    if !room {
+                        self.note_for_now(&offered.offer);
+                    }
                     if room && !self.offers.is_left_alone(offer, self.now.mono) {
                         self.keys.meet(offered.offer.signer(), self.now);
                         let candidate = Candidate { offered, runtime, rank };

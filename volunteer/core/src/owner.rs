@@ -108,6 +108,7 @@ impl Wishes {
 
 impl Volunteer {
     pub(crate) fn pins_changed(&mut self, pins: Vec<Pin>) {
+        self.queue.touch();
         let trust = Trust::new(pins);
         let changed = trust != self.trust;
         self.trust = trust;
@@ -139,7 +140,7 @@ impl Volunteer {
             self.measured = Some(machine);
             self.checks_changed();
             self.charge_resumed();
-            self.take_up_ahead();
+            self.queue.touch();
         }
     }
 
@@ -153,6 +154,7 @@ impl Volunteer {
 
     /// Every offer is to be judged anew.
     pub(crate) fn reconsider(&mut self) {
+        self.queue.touch();
         self.offers.reconsider();
         self.fetching.drop_candidates();
     }

@@ -39,16 +39,36 @@ pub(crate) struct Queue {
     by_lease: BTreeMap<StatementId, (StatementId, Origin)>,
     /// What a former process had made durable, until it is put together.
     restored: Vec<Restored>,
+    /// Whether what waits is another since it was looked through.
+    changed: bool,
 }
 
 /// Work of one offer in one runtime; a lease of another runtime has a place of its own.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub offered: Offered,
+    /// Who has granted the leases, in which epochs.
+    homes: Vec<Verified<Home>>,
     /// Not running, or stopped meanwhile.
     pub leases: BTreeMap<StatementId, Verified<Lease>>,
     /// With which commit the newest of it is durable, until it is.
     pub landing: Option<CommitId>,
+}
+
+impl Batch {
+    /// Whether it has the word of that home in that epoch, be it this statement or another.
+    fn knows(&self, home: &Home) -> bool {
+        self.homes.iter().any(|it| (it.home, it.epoch) == (home.home, home.epoch))
+    }
+
+    fn came_with(&self, id: StatementId) -> bool {
+        let registration = self.offered.registration.as_ref().map(Verified::id);
+        registration == Some(id) || self.homes.iter().any(|home| home.id() == id)
+    }
+}
+
+fn has_granted(home: &Home, lease: &Verified<Lease>) -> bool {
+    (home.home, home.epoch) == (lease.signer(), lease.epoch)
 }
 
 #[derive(Debug)]
@@ -83,44 +103,44 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts together what was restored. What has lost a part, as no process leaves it, waits for nothing.
-    pub fn assemble(&mut self) {
-        let restored = std::mem::take(&mut self.restored);
-        let registration = |offer: &Verified<Offer>| {
-            restored.iter().find_map(|it| match it {
-                Restored::Registration(it) if PublicKey::from(offer.project) == it.signer() => {
-                    Some(it.clone())
-                }
-                _ => None,
-            })
-        };
-        let home = |lease: &Verified<Lease>| {
-            restored.iter().find_map(|it| match it {
-                Restored::Home(it) if it.home == lease.signer() && it.epoch == lease.epoch => {
-                    Some(it.clone())
-                }
-                _ => None,
-            })
-        };
-        for it in &restored {
-            let Restored::Offer(offer) = it else { continue };
-            for origin in [Origin::Brought, Origin::Ahead] {
-                let leases = restored.iter().filter_map(|it| match it {
-                    Restored::Lease(of, lease)
-                        if *of == origin && lease.task.offer == offer.id() =>
-                    {
-                        Some(lease.clone())
-                    }
-                    _ => None,
-                });
-                let leases: Vec<_> = leases.collect();
-                let Some(home) = leases.iter().find_map(home) else { continue };
-                let (offer, registration) = (offer.clone(), registration(offer));
-                let offered =
-                    Offered { offer, home, registration, others: None, home_unseen: None };
-                self.add(offered, leases, origin);
+    /// Puts together what was restored. Gives the leases whose offer or home is missing, as no process leaves
+    /// them, and the deletions of all that is of no use.
+    pub fn assemble(&mut self) -> (Vec<Verified<Lease>>, Vec<Write>) {
+        let (mut registrations, mut homes) = (Vec::new(), Vec::new());
+        let (mut offers, mut leases) = (Vec::new(), Vec::new());
+        for it in std::mem::take(&mut self.restored) {
+            match it {
+                Restored::Registration(it) => registrations.push(it),
+                Restored::Home(it) => homes.push(it),
+                Restored::Offer(it) => offers.push(it),
+                Restored::Lease(origin, it) => leases.push((origin, it)),
             }
         }
+        let mut lost = Vec::new();
+        for (origin, lease) in leases {
+            let offer = offers.iter().find(|it| it.id() == lease.task.offer).cloned();
+            let home = homes.iter().find(|it| has_granted(it, &lease)).cloned();
+            let Some((offer, home)) = offer.zip(home) else {
+                lost.push((origin, lease));
+                continue;
+            };
+            let of_project =
+                |it: &&Verified<Registration>| PublicKey::from(offer.project) == it.signer();
+            let registration = registrations.iter().find(of_project).cloned();
+            let offered = Offered { offer, home, registration, others: None, home_unseen: None };
+            self.add(offered, vec![lease], origin);
+        }
+        let homes = homes.iter().map(Verified::id).chain(offers.iter().map(Verified::id));
+        let statements = homes.chain(registrations.iter().map(Verified::id));
+        let useless = statements.filter(|id| !self.keeps(*id)).map(forget);
+        let of_lost = lost.iter().map(|(origin, it)| Write::delete(lease_key(it.id(), *origin)));
+        let deletions = useless.chain(of_lost).collect();
+        (lost.into_iter().map(|(_, lease)| lease).collect(), deletions)
+    }
+
+    /// Whether a batch needs the statement, which is no lease.
+    fn keeps(&self, id: StatementId) -> bool {
+        self.batches.iter().any(|(offer, batch)| *offer == id || batch.came_with(id))
     }
 
     /// Takes tasks of one offer on; gives what must become durable with them.
@@ -132,9 +152,12 @@ impl Queue {
     ) -> Vec<Write> {
         let mut writes = Vec::new();
         let batch = self.batches.get(&offered.offer.id());
-        if batch.is_none_or(|batch| batch.offered.home.id() != offered.home.id()) {
-            writes.extend([statement(&offered.home), statement(&offered.offer)]);
+        if batch.is_none() {
+            writes.push(statement(&offered.offer));
             writes.extend(offered.registration.as_ref().map(statement));
+        }
+        if batch.is_none_or(|batch| !batch.knows(&offered.home)) {
+            writes.push(statement(&offered.home));
         }
         let record = |lease: &Verified<Lease>| {
             Write::put(lease_key(lease.id(), origin), lease.envelope().as_bytes())
@@ -151,10 +174,16 @@ impl Queue {
     }
 
     fn add(&mut self, offered: Offered, leases: Vec<Verified<Lease>>, origin: Origin) {
+        self.changed = true;
         let offer = offered.offer.id();
         self.by_lease.extend(leases.iter().map(|lease| (lease.id(), (offer, origin))));
-        let new = || Batch { offered, leases: BTreeMap::new(), landing: None };
+        let home = offered.home.clone();
+        let (homes, leases_of) = (Vec::new(), BTreeMap::new());
+        let new = || Batch { offered, homes, leases: leases_of, landing: None };
         let batch = self.batches.entry(offer).or_insert_with(new);
+        if !batch.knows(&home) {
+            batch.homes.push(home);
+        }
         batch.leases.extend(leases.into_iter().map(|lease| (lease.id(), lease)));
     }
 
@@ -232,6 +261,7 @@ impl Queue {
 
     /// The lease is done with; gives what need not be durable any more.
     pub fn end(&mut self, lease: StatementId) -> Vec<Write> {
+        self.changed = true;
         let Some((offer, origin)) = self.by_lease.remove(&lease) else { return Vec::new() };
         let mut writes = vec![Write::delete(lease_key(lease, origin))];
         let left = self.by_lease.values().any(|(of, _)| *of == offer);
@@ -239,30 +269,24 @@ impl Queue {
             batch.leases.remove(&lease);
         }
         if !left && let Some(batch) = self.batches.remove(&offer) {
-            let Offered { offer, home, registration, .. } = batch.offered;
-            let others = self.batches.values();
-            let shared = |id| {
-                others.clone().any(|it| {
-                    it.offered.home.id() == id
-                        || it.offered.registration.as_ref().is_some_and(|it| it.id() == id)
-                })
-            };
-            let of_project = [Some(home.id()), registration.map(|it| it.id())];
-            let unshared = of_project.into_iter().flatten().filter(|id| !shared(*id));
-            writes.push(forget(offer.id()));
-            writes.extend(unshared.map(forget));
+            let registration = batch.offered.registration.as_ref().map(Verified::id);
+            let came_with = batch.homes.iter().map(Verified::id).chain(registration);
+            writes.push(forget(offer));
+            writes.extend(came_with.filter(|id| !self.keeps(*id)).map(forget));
         }
         writes
     }
 
     /// The task begins, or goes on.
     pub fn begins(&mut self, lease: StatementId) {
+        self.changed = true;
         let batch = self.by_lease.get(&lease).and_then(|(of, _)| self.batches.get_mut(of));
         batch.into_iter().for_each(|batch| drop(batch.leases.remove(&lease)));
     }
 
     /// The lease was given up for reasons that pass, and waits again.
     pub fn put_back(&mut self, lease: Verified<Lease>) {
+        self.changed = true;
         let batch = self.by_lease.get(&lease.id()).and_then(|(of, _)| self.batches.get_mut(of));
         batch.into_iter().for_each(|batch| drop(batch.leases.insert(lease.id(), lease.clone())));
     }
@@ -282,10 +306,14 @@ impl Queue {
         }
     }
 
-    /// When, after `now`, the next lease that waits is over.
-    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
-        let leases = self.batches.values().flat_map(|batch| batch.leases.values());
-        leases.map(|lease| over(lease)).filter(|at| *at > now).min()
+    /// What waits is to be looked through again.
+    pub fn touch(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether it is to be looked through since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 }
 

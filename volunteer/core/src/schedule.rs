@@ -41,7 +41,12 @@ impl Schedule {
         Self { machine, runs, waits }
     }
 
-    /// One more task.
+    /// One more task runs from now on.
+    pub fn begin(&mut self, task: Runs) {
+        self.runs.push(task);
+    }
+
+    /// One more task waits.
     pub fn add(&mut self, task: Waits) {
         let at = self.waits.partition_point(|it| it.within <= task.within);
         self.waits.insert(at, task);

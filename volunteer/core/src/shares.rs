@@ -47,7 +47,7 @@ const CHECKPOINT: Duration = Duration::from_secs(10 * 60);
 /// The part of their time limit that jobs usually take falls by this part of the difference. It rises at once:
 /// who plans by it is to finish in time.
 const SMOOTHING: u32 = 8;
-const WHOLE: u32 = 1000;
+pub(crate) const WHOLE: u32 = 1000;
 
 /// How much of the machine a project gets beside the others of its rung: in hundredths of what one has
 /// of which the owner says nothing.
@@ -109,6 +109,15 @@ type Used = u64;
 
 /// Place of a project in the order: the smallest is the neediest.
 pub(crate) type Need = (Rung, Used);
+
+/// For when a turn is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    /// What was fetched ahead has given its project nothing yet.
+    Now,
+    /// It will have.
+    Later,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Account {
@@ -254,20 +263,20 @@ impl Shares {
     }
 
     /// How needy `project` is; `None` for one that is not trusted.
-    pub fn need(&self, project: ProjectKey) -> Option<Need> {
+    pub fn need(&self, project: ProjectKey, turn: For) -> Option<Need> {
         let (rung, account) = (self.standings.get(&project)?.rung, self.accounts.get(&project)?);
-        Some((rung, account.used.saturating_add(self.under_way(project))))
+        Some((rung, account.used.saturating_add(self.under_way(project, turn))))
     }
 
     /// The projects that come before one of that need, in the order of their keys.
-    pub fn needier(&self, than: Need) -> impl Iterator<Item = ProjectKey> {
-        let is_needier = move |project| self.need(project).is_some_and(|need| need < than);
+    pub fn needier(&self, than: Need, turn: For) -> impl Iterator<Item = ProjectKey> {
+        let is_needier = move |project| self.need(project, turn).is_some_and(|need| need < than);
         self.standings.keys().copied().filter(move |project| is_needier(*project))
     }
 
     /// How many tasks of `offer` its project has before it is the turn of `other`, which has work too.
-    pub fn turn(&self, offer: &Offer, other: ProjectKey, donated: Resources) -> u16 {
-        let needs_of = (self.need(offer.project), self.need(other));
+    pub fn turn(&self, offer: &Offer, other: ProjectKey, donated: Resources, turn: For) -> u16 {
+        let needs_of = (self.need(offer.project, turn), self.need(other, turn));
         let (Some(own), Some(other)) = needs_of else { return u16::MAX };
         if own.0 < other.0 {
             return u16::MAX;
@@ -288,7 +297,8 @@ impl Shares {
     /// runs to end: as much as that takes. So a wide job has its turn although narrow ones always fit, and
     /// at worst as much of the machine is idle for it as others had in its place.
     pub fn is_worth_waiting_for(&self, project: ProjectKey, other: ProjectKey) -> bool {
-        let (Some(own), Some(other)) = (self.need(project), self.need(other)) else { return false };
+        let needs_of = (self.need(project, For::Now), self.need(other, For::Now));
+        let (Some(own), Some(other)) = needs_of else { return false };
         let owed = match own.0.cmp(&other.0) {
             Ordering::Less => cost(MOST_OWED, WHOLE, Weight::default()),
             Ordering::Equal => other.1.saturating_sub(own.1),
@@ -305,6 +315,33 @@ impl Shares {
     /// The same as time of the whole machine, if so much is donated.
     pub fn takes_of(&self, offer: &Offer, donated: Resources) -> Duration {
         self.usual_of(offer) * part(needs(offer), donated) / WHOLE
+    }
+
+    /// Whether a task is on the account of its project.
+    pub fn has(&self, lease: StatementId) -> bool {
+        self.charges.contains_key(&lease)
+    }
+
+    /// Which part of the machine, in thousandths, `own` projects have beside `others`: none, if one of these comes
+    /// before all of them.
+    pub fn part_beside(&self, own: &BTreeSet<ProjectKey>, others: &BTreeSet<ProjectKey>) -> u32 {
+        let rung = |projects: &BTreeSet<ProjectKey>| {
+            projects.iter().filter_map(|it| Some(self.standings.get(it)?.rung)).min()
+        };
+        let (Some(first), beside) = (rung(own), rung(others)) else { return 0 };
+        match beside {
+            Some(beside) if beside < first => 0,
+            Some(beside) if beside == first => {
+                let weight = |projects: &BTreeSet<ProjectKey>| {
+                    let of_rung = projects.iter().filter_map(|it| self.standings.get(it));
+                    let of_rung = of_rung.filter(|it| it.rung == first);
+                    of_rung.map(|it| u64::from(it.weight.0)).sum::<u64>()
+                };
+                let (own, others) = (weight(own), weight(others));
+                u32::try_from(own * u64::from(WHOLE) / (own + others).max(1)).unwrap_or(WHOLE)
+            }
+            _ => WHOLE,
+        }
     }
 
     /// How long a task in hand takes yet.
@@ -340,7 +377,8 @@ impl Shares {
         let Some(standing) = standing else { return };
         let owed = cost(MOST_OWED, WHOLE, standing.weight);
         // What is under way is an estimate, and counts for the order only: others do not pay for it.
-        let least = level.used.saturating_sub(owed).saturating_sub(self.under_way(project));
+        let under_way = self.under_way(project, For::Now);
+        let least = level.used.saturating_sub(owed).saturating_sub(under_way);
         if let Some(account) = self.accounts.get_mut(&project).filter(|it| it.used < least) {
             account.used = least;
             // It is durable with what is given next, of which it is a consequence.
@@ -349,8 +387,11 @@ impl Shares {
     }
 
     /// What is in hand, and not on the account yet.
-    fn under_way(&self, project: ProjectKey) -> Used {
-        let of_project = self.charges.values().filter(|charge| charge.project == project);
+    fn under_way(&self, project: ProjectKey, turn: For) -> Used {
+        let counts = |charge: &&Charge| {
+            charge.project == project && (turn == For::Later || !charge.is_queued)
+        };
+        let of_project = self.charges.values().filter(counts);
         let cost = |charge: &Charge| {
             let takes = self.usual(charge).max(charge.ran(self.now));
             let takes = takes.saturating_sub(charge.charged);

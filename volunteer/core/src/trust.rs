@@ -36,6 +36,8 @@ pub struct Pin {
     pub standing: Standing,
     /// At most one task of each of its builders begins in such a period, if there is one.
     pub every: Option<Duration>,
+    /// Whether the owner lets it have hours of its own: what runs in them is not planned for.
+    pub has_hours: bool,
     /// The list by which it is trusted, unless the owner pinned it.
     pub voucher: Option<Voucher>,
     /// What of the network its jobs may reach.
@@ -54,6 +56,7 @@ impl Pin {
             note: String::new(),
             standing: Standing::default(),
             every: None,
+            has_hours: false,
             voucher: None,
             reach: Reach::default(),
         }

@@ -16,7 +16,7 @@ use mesh_core::{MAX_EXCEPTIONS, Mono};
 
 use crate::claiming::Plan;
 use crate::fetching::Candidate;
-use crate::shares::Need;
+use crate::shares::{For, Need};
 use crate::volunteer::Volunteer;
 
 /// For so long a project that had nothing is not asked for. What it offers meanwhile is seen whenever
@@ -28,7 +28,7 @@ const IN_VAIN: Duration = Duration::from_secs(60);
 pub(crate) struct InVain(BTreeMap<ProjectKey, Mono>);
 
 impl InVain {
-    fn add(&mut self, project: ProjectKey, now: Mono) {
+    pub(crate) fn add(&mut self, project: ProjectKey, now: Mono) {
         self.0.insert(project, now + IN_VAIN);
     }
 
@@ -51,19 +51,40 @@ impl Volunteer {
     /// broker's order stays.
     pub(crate) fn put_in_order(&mut self) {
         let Some((neediest, _)) = self.neediest() else { return };
-        let shares = &self.shares;
+        let (shares, turn) = (&self.shares, self.turn_for());
         let place = |candidate: &Candidate| {
-            let need = shares.need(candidate.project()).unwrap_or_default();
+            let need = shares.need(candidate.project(), turn).unwrap_or_default();
             let is_far = !shares.is_near(need, neediest);
             (need.0, is_far, Reverse(candidate.rank), need)
         };
         self.fetching.candidates.make_contiguous().sort_by_key(place);
     }
 
+    /// For when it is that something is claimed.
+    pub(crate) fn turn_for(&self) -> For {
+        if self.buffer.is_fetching() { For::Later } else { For::Now }
+    }
+
+    /// The same of those that could be served now, from the queue as well.
+    fn neediest_to_serve(&self) -> Option<(Need, ProjectKey)> {
+        let queued = self.queued_next().filter(|_| self.turn_for() == For::Now);
+        let queued = queued.and_then(|it| Some((self.shares.need(it, For::Now)?, it)));
+        [self.neediest(), queued].into_iter().flatten().min()
+    }
+
+    /// Whether a project comes before `project` that may have work for now, as far as the broker was asked.
+    pub(crate) fn others_come_first(&self, project: ProjectKey) -> bool {
+        let Some(need) = self.shares.need(project, For::Now) else { return false };
+        let waits = self.fetching.candidates.iter().map(Candidate::project);
+        let mut waits = waits.filter_map(|it| self.shares.need(it, For::Now));
+        waits.any(|other| other < need) || !self.to_ask_for().is_empty()
+    }
+
     /// The neediest of those that have work.
     fn neediest(&self) -> Option<(Need, ProjectKey)> {
         let projects = self.fetching.candidates.iter().map(Candidate::project);
-        projects.filter_map(|project| Some((self.shares.need(project)?, project))).min()
+        let turn = self.turn_for();
+        projects.filter_map(|project| Some((self.shares.need(project, turn)?, project))).min()
     }
 
     /// The broker was asked for the offers of `asked`, and has shown some of those of `brought`. Whose offers do
@@ -73,7 +94,11 @@ impl Volunteer {
         let mut suiting: BTreeSet<_> =
             self.fetching.candidates.iter().map(Candidate::project).collect();
         suiting.iter().for_each(|project| self.fetching.in_vain.remove(*project));
-        let Some((_, served)) = self.neediest() else { return };
+        // Who has nothing for later may have much for now.
+        if self.buffer.is_fetching() {
+            return self.buffer.asked_for(asked);
+        }
+        let Some((_, served)) = self.neediest_to_serve() else { return };
         suiting.extend(self.offers.too_large().map(|(_, it)| it.project));
         let may_hide = asked.iter().any(|project| brought.contains(project));
         for project in asked.iter().filter(|project| !suiting.contains(project)) {
@@ -86,12 +111,16 @@ impl Volunteer {
 
     /// Those to ask for before any candidate is claimed.
     pub(crate) fn to_ask_for(&self) -> Vec<ProjectKey> {
-        let Some((neediest, _)) = self.neediest() else { return Vec::new() };
+        let Some((neediest, _)) = self.neediest_to_serve() else { return Vec::new() };
         let too_large: BTreeSet<_> = self.offers.too_large().map(|(_, it)| it.project).collect();
-        let is_known = |project: &ProjectKey| {
-            too_large.contains(project) || self.fetching.in_vain.has(*project, self.now.mono)
+        let is_known = |project: &ProjectKey| match self.turn_for() {
+            For::Now => {
+                too_large.contains(project) || self.fetching.in_vain.has(*project, self.now.mono)
+            }
+            For::Later => self.buffer.has_asked(*project),
         };
-        let needier = self.shares.needier(neediest).filter(|project| !is_known(project));
+        let needier = self.shares.needier(neediest, self.turn_for());
+        let needier = needier.filter(|project| !is_known(project));
         needier.take(MAX_EXCEPTIONS).collect()
     }
 
@@ -104,8 +133,8 @@ impl Volunteer {
         let (neediest, served) = self.neediest()?;
         let lent = self.lent()?;
         let too_large = self.offers.too_large().filter(|(_, it)| it.fits(lent));
-        let needs =
-            too_large.filter_map(|(_, it)| Some((self.shares.need(it.project)?, it.project)));
+        let needs = too_large
+            .filter_map(|(_, it)| Some((self.shares.need(it.project, For::Now)?, it.project)));
         let (need, project) = needs.min()?;
         let comes_first = need < neediest && self.shares.is_worth_waiting_for(project, served);
         comes_first.then_some(project)
@@ -120,7 +149,8 @@ impl Volunteer {
         let planned = plan.parts().filter(|_| self.buffer.is_fetching());
         let others = others.chain(planned.map(|(offer, _)| offer.project));
         let others = others.filter(|project| *project != offer.project);
-        let next = others.min_by_key(|project| self.shares.need(*project));
-        next.map_or(u16::MAX, |next| self.shares.turn(offer, next, machine.resources))
+        let turn = self.turn_for();
+        let next = others.min_by_key(|project| self.shares.need(*project, turn));
+        next.map_or(u16::MAX, |next| self.shares.turn(offer, next, machine.resources, turn))
     }
 }

@@ -254,8 +254,7 @@ impl Volunteer {
                 unknown => return Err(RestoreError::Kind(unknown)),
             }
         }
-        this.queue.assemble();
-        this.await_stored();
+        this.assemble_queue();
         this.forget_what_was_judged();
         this.give_back_what_was_held();
         Ok(this)
@@ -332,7 +331,7 @@ impl Volunteer {
         }
         let leases = self.work.jobs().map(|(_, job)| self.now.mono_at(job.next_end()));
         wakes.push(leases.filter(|at| *at > now).min());
-        wakes.push(self.queue.next_end(self.now.wall).map(|end| self.now.mono_at(end)));
+        wakes.push(self.queue_wake());
         wakes.push(self.faults.next_wake(now).filter(|_| !self.queue.is_empty()));
         wakes.push(self.queued_rests_until().map(|end| self.now.mono_at(end)));
         // Whatever was due at `now` has been done, or waits for an input that will come.

@@ -297,6 +297,7 @@ impl Allowed {
             bounds: self.bounds(),
             standing: Standing { rung, weight },
             every: self.every.map(|every| every.0),
+            has_hours: self.hours.is_some(),
             reach: Reach { permitted: self.network.0.clone(), denied: Vec::new() },
             ..pin
         }
