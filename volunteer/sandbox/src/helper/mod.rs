@@ -97,12 +97,11 @@ fn supervise() -> Result<(), Failure> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .attempt("tie the helper to its parent")?;
     let Order { spec, group } = receive().attempt("receive the specification")?;
-    let group = group.map(open_group).transpose()?;
     let identity = Identity::of_job(&spec);
     identity.prepare(&spec)?;
-    let network = spec.network.as_ref();
-    let proxy = network.map(|network| proxy::start(network, &identity)).transpose()?;
-    let (proxy, line) = proxy.unzip();
+    let start = |network| proxy::start(network, &identity, group.as_deref());
+    let (proxy, line) = spec.network.as_ref().map(start).transpose()?.unzip();
+    let group = group.map(open_group).transpose()?;
 
     let (supervisor, mapped) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).attempt("open a pipe to init")?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use volunteer_sandbox::{Destination, Network, Spec, network_self_test};
 
-use crate::support::{Bench, fixture, is_root, sandbox};
+use crate::support::{Bench, fixture, groups, is_root, sandbox};
 
 /// The world outside: `near` is the volunteer's own, `far` the servers'. All of `far` can be reached from `near`, also
 /// what no job may reach, which the first lines of the script make sure of: a refusal is the proxy's doing.
@@ -52,6 +52,11 @@ const HOSTS: &str = "\
 /// Runs a script in the sandbox, on that internet, and gives what is known of it: how it ended, what it printed, what of
 /// the network it used, and whether a process was left.
 fn run(bench: &Bench, script: &str, change: impl FnOnce(&mut Spec)) -> Value {
+    run_by("step", bench, script, change)
+}
+
+/// The same as the fixture does it that `how` names, and what that gives.
+fn run_by(how: &str, bench: &Bench, script: &str, change: impl FnOnce(&mut Spec)) -> Value {
     let mut spec = bench.script(script);
     spec.permit(network());
     change(&mut spec);
@@ -65,7 +70,7 @@ fn run(bench: &Bench, script: &str, change: impl FnOnce(&mut Spec)) -> Value {
     }
     // Among the sandbox's users there is no root, not even of a namespace.
     let user = if is_root() { "" } else { "unshare --user --map-user=1000 --map-group=1000" };
-    let script = format!("{WORLD}\n{user} \"$2\" step");
+    let script = format!("{WORLD}\n{user} \"$2\" {how}");
     world.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]);
     world.args([script.as_str(), "world"]).arg(place.path()).arg(fixture());
     let mut world = world.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -254,4 +259,28 @@ fn a_proxy_ends_with_its_job_whatever_that_was_at() {
         (&serde_json::json!({"exited": {"code": 0}}), &false.into())
     );
     assert_eq!(ran["network"]["connections"], 1, "{ran}");
+}
+
+#[test]
+fn nothing_comes_for_a_job_that_stands_still() {
+    for how in ["signals", "groups"] {
+        if how == "groups" && groups().is_none() {
+            continue;
+        }
+        let bench = Bench::new();
+
+        let ran = run_by(
+            &format!("paused-step {how}"),
+            &bench,
+            "curl --silent http://listed.example/endless >/dev/null",
+            |spec| {
+                let network = spec.network.as_mut().unwrap();
+                (network.bytes, network.down) = (1 << 40, Some(2 << 20));
+            },
+        );
+
+        // An acknowledgement or a probe may come.
+        assert!(ran["meanwhile"].as_u64() < Some(16 << 10), "{how}: {ran}");
+        assert_eq!(ran["network"]["connections"], 1, "{how}: {ran}");
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::process::{WaitOptions, set_child_subreaper, wait};
 use serde_json::json;
-use volunteer_sandbox::{Helper, Outcome, Sandbox, Spec};
+use volunteer_sandbox::{Cgroups, Helper, Outcome, Sandbox, Spec};
 
 /// Answers HTTP at each of `ports` of all addresses, and says when it does.
 pub fn serve(ports: &[&str]) {
@@ -59,4 +60,46 @@ pub fn step() {
     let Outcome { ending, output, network, .. } = outcome;
     let output = String::from_utf8_lossy(&output);
     println!("{}", json!({ "ending": ending, "output": output, "network": network, "left": left }));
+}
+
+/// Runs a step that receives without end, pauses it amid that, by its control `group` or by signals, and prints how many bytes
+/// came to the machine while it stood still. It must go on afterwards.
+pub fn paused_step(how: &str) {
+    let spec: Spec = serde_json::from_reader(io::stdin()).expect("a test passes a specification");
+    let sandbox = Sandbox::new(Helper::installed().expect("it is built beside this program"));
+    let sandbox = match how {
+        "groups" => sandbox.in_groups(Cgroups::find().expect("root has control groups")),
+        _ => sandbox,
+    };
+    let running = sandbox.start(&spec, None).expect("it can be started");
+    // At its pace the buffers of the connection have long been full by then.
+    receive(2 << 20);
+    running.handle().pause();
+    // Long enough for all that moves to come to a stand.
+    std::thread::sleep(Duration::from_millis(400));
+    let before = received();
+    std::thread::sleep(Duration::from_millis(600));
+    let meanwhile = received() - before;
+    running.handle().resume();
+    receive(received() + (256 << 10));
+    running.handle().kill();
+    let Outcome { network, .. } = running.wait();
+    println!("{}", json!({ "meanwhile": meanwhile, "network": network }));
+}
+
+/// Waits until so many bytes have come; a minute at most.
+fn receive(bytes: u64) {
+    let begun = Instant::now();
+    while received() < bytes {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing comes any more");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Bytes that have come over the machine's own end of the cable.
+fn received() -> u64 {
+    let devices = std::fs::read_to_string("/proc/net/dev").expect("the kernel counts");
+    let line = devices.lines().find_map(|line| line.trim().strip_prefix("near:"));
+    let bytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    bytes.expect("the device of the test")
 }

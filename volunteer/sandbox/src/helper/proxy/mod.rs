@@ -7,10 +7,12 @@
 //!
 //! The proxy reads what a hostile job writes, so it has nothing to lose: a user id that is not root's, no
 //! capability, the job's own filter of system calls, and of the files those that resolving names takes, to read. It dies
-//! with the helper, and ends when init does, whose end of the line between them tells it also when the job is paused.
+//! with the helper, and ends when init does, whose end of the line between them tells it also when the job is paused. Where the
+//! job stands still by its control group, and init with it, the kernel tells.
 
 mod address;
 mod connection;
+mod freezer;
 mod gate;
 mod host;
 mod ledger;

@@ -21,6 +21,7 @@ use super::super::identity::{self, Identity};
 use super::super::{Attempt, Failure, PAUSE, filter};
 use super::Proxy;
 use super::connection::serve;
+use super::freezer::Freezer;
 use super::gate::{Gate, Pace};
 use super::ledger::Ledger;
 use super::line::{self, FarEnd, Line};
@@ -57,8 +58,15 @@ const FILES: &[&str] = &[
 ];
 
 /// Starts the proxy of `network` beside the helper, which must have no descriptors yet but the standard streams: the last
-/// of them is kept for the proxy's report. Gives its id, and init's line to it.
-pub fn start(network: &Network, identity: &Identity) -> Result<(Pid, Line), Failure> {
+/// of them is kept for the proxy's report. It stands still with the job's control group at `group`. Gives its id, and init's
+/// line to it.
+pub fn start(
+    network: &Network,
+    identity: &Identity,
+    group: Option<&Path>,
+) -> Result<(Pid, Line), Failure> {
+    let freezer = group.map(Freezer::open).transpose();
+    let freezer = freezer.attempt("watch the control group for the proxy")?;
     let (near, far) = line::open().attempt("open a line to the proxy")?;
     let helper = rustix::process::getpid();
     match sys::fork().attempt("fork the proxy")? {
@@ -67,7 +75,7 @@ pub fn start(network: &Network, identity: &Identity) -> Result<(Pid, Line), Fail
             drop(near);
             // A proxy that fails takes nothing with it: the job finds nobody at the port, and its line is told.
             if let Err(failure) =
-                enclose(identity, helper).and_then(|()| run(network.clone(), &far))
+                enclose(identity, helper).and_then(|()| run(network.clone(), &far, freezer))
             {
                 eprintln!("the proxy of the network ended: {failure}");
             }
@@ -119,7 +127,7 @@ fn restrict_files() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 }
 
 /// Takes connections until init has gone, and tells what became of them.
-fn run(network: Network, far: &FarEnd) -> Result<(), Failure> {
+fn run(network: Network, far: &FarEnd, freezer: Option<Freezer>) -> Result<(), Failure> {
     let Some(port) = far.take_port().attempt("take over the port")? else { return Ok(()) };
     port.set_nonblocking(true).attempt("take connections without waiting")?;
     let now = Instant::now();
@@ -130,32 +138,46 @@ fn run(network: Network, far: &FarEnd) -> Result<(), Failure> {
         up: Pace::new(network.up, now),
         network,
     });
-    let ended = take_connections(&proxy, &port, far).attempt("take connections");
+    let ended = take_connections(&proxy, &port, far, freezer.as_ref()).attempt("take connections");
     let report = serde_json::to_vec(&proxy.ledger.read()).expect("it has string keys");
     // In one piece, so that nothing of init's report comes in between.
     let _ = rustix::io::write(io::stderr(), &[&report[..], b"\n"].concat());
     ended
 }
 
-fn take_connections(proxy: &Arc<Proxy>, port: &TcpListener, far: &FarEnd) -> io::Result<()> {
+fn take_connections(
+    proxy: &Arc<Proxy>,
+    port: &TcpListener,
+    far: &FarEnd,
+    freezer: Option<&Freezer>,
+) -> io::Result<()> {
     let active = Arc::new(AtomicUsize::new(0));
-    let mut paused = false;
+    let (mut paused, mut frozen) = (false, false);
     loop {
         let full = active.load(Ordering::Acquire) >= MAX_CONNECTIONS;
-        let open = if full || paused { PollFlags::empty() } else { PollFlags::IN };
-        let mut watched = [PollFd::new(far, PollFlags::IN), PollFd::new(port, open)];
+        let open = if full || paused || frozen { PollFlags::empty() } else { PollFlags::IN };
+        let mut watched = vec![PollFd::new(far, PollFlags::IN), PollFd::new(port, open)];
+        watched.extend(freezer.map(|freezer| PollFd::new(freezer, PollFlags::PRI)));
         let nap = Timespec::try_from(FULL).map_err(io::Error::other)?;
         match poll(&mut watched, full.then_some(&nap)) {
             Err(rustix::io::Errno::INTR) => continue,
             result => result?,
         };
-        let [told, asked] = watched.map(|one| !one.revents().is_empty());
+        let mut events = watched.iter().map(|one| !one.revents().is_empty());
+        let (told, asked) = (events.next() == Some(true), events.next() == Some(true));
         if told {
             paused = match far.hear()? {
                 None => return Ok(()),
                 Some(word) => word == PAUSE,
             };
-            if paused { proxy.gate.close() } else { proxy.gate.open() }
+        }
+        if let Some(freezer) = freezer {
+            frozen = freezer.is_frozen()?;
+        }
+        if paused || frozen {
+            proxy.gate.close();
+        } else {
+            proxy.gate.open();
         }
         if asked {
             take_one(proxy, port, &active);
