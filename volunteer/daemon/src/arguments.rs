@@ -12,6 +12,7 @@ use std::time::Duration;
 use capability::Runtime;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use mesh_net::Multiaddr;
 use mesh_shell::config::CommonArgs;
 
 pub use self::list::ListCommand;
@@ -224,8 +225,8 @@ pub enum JobCommand {
 #[derive(Debug, Subcommand)]
 pub enum ResultsCommand {
     /// Writes the results that wait for their receipts, with logs and artifacts, to a file that anybody can
-    /// hand in for this machine: talkoot-master import. What is in it only their projects can read; they stay
-    /// here until a receipt comes.
+    /// hand in for this machine: hand-in, or talkoot-master import. What is in it only their projects can read;
+    /// they stay here until a receipt comes. Where no daemon runs, the state directory is read.
     Export {
         /// Where to.
         #[arg(value_name = "FILE")]
@@ -233,6 +234,25 @@ pub enum ResultsCommand {
         /// Which daemon, and how to show it.
         #[command(flatten)]
         shown: Shown,
+    },
+    /// Hands in the results in a file that `export` wrote on any machine, at a broker, for which no daemon and
+    /// no project is needed. Exit code 3 if not all of them are taken.
+    HandIn {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Address of a broker, such as /dns/broker.example.org/tcp/4077; the first that answers gets them.
+        /// May be repeated. Default: the brokers of this volunteer.
+        #[arg(
+            long = "broker",
+            value_name = "MULTIADDR",
+            env = "TALKOOT_BROKERS",
+            value_delimiter = ','
+        )]
+        brokers: Vec<Multiaddr>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

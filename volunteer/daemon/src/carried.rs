@@ -69,30 +69,47 @@ impl TakenReceipt {
 /// The results that wait for their receipts, as a parcel. They stay here: the duty to keep them ends with
 /// the receipt.
 fn results(State(questions): State<Questions>, blobs: Arc<BlobStore>) -> Response {
-    let body = written_body(move |out| write_results(&questions, &blobs, out));
+    let body = written_body(move |out| {
+        write_results(|last| results_after(&questions, last), &blobs, out).map(drop)
+    });
     ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
 }
 
-fn write_results(questions: &Questions, blobs: &BlobStore, out: &mut dyn Write) -> io::Result<()> {
+fn results_after(
+    questions: &Questions,
+    last: Option<StatementId>,
+) -> io::Result<Vec<Verified<JobResult>>> {
+    let (answer, answered) = oneshot::channel();
+    let asked = questions.blocking_send(Question::Results(last, answer));
+    asked.map_err(|_| io::ErrorKind::ConnectionAborted)?;
+    answered.blocking_recv().map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+/// Writes a parcel of all results, of which `after` gives some after the one of that id, none at the end, and of
+/// their blobs; gives how many there are.
+///
+/// # Errors
+/// What `after` says, or that it cannot be written.
+pub fn write_results(
+    mut after: impl FnMut(Option<StatementId>) -> io::Result<Vec<Verified<JobResult>>>,
+    blobs: &BlobStore,
+    out: impl Write,
+) -> io::Result<usize> {
     let mut parcel = ParcelWriter::new(out)?;
-    let (mut list, mut last) = (List::default(), None);
+    let (mut list, mut last, mut count) = (List::default(), None, 0);
     loop {
-        let (answer, answered) = oneshot::channel();
-        let asked = questions.blocking_send(Question::Results(last, answer));
-        asked.map_err(|_| io::ErrorKind::ConnectionAborted)?;
-        let results =
-            answered.blocking_recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let results = after(last)?;
         let Some(newest) = results.last() else { break };
         last = Some(newest.id());
         for result in &results {
             if list.is_full() {
                 std::mem::take(&mut list).write(&mut parcel)?;
             }
-            list.add(result, blobs);
+            count += usize::from(list.add(result, blobs));
         }
     }
     list.write(&mut parcel)?;
-    parcel.finish()
+    parcel.finish().map(|()| count)
 }
 
 /// Results that go together, and their blobs.
@@ -111,13 +128,16 @@ impl List {
             || self.statements.len() >= MAX_BUNDLES_A_FRAME
     }
 
-    /// Adds `result`, unless a blob of it is gone: then its receipt has just come.
-    fn add(&mut self, result: &Verified<JobResult>, blobs: &BlobStore) {
+    /// Adds `result`, unless a blob of it is gone: then its receipt has just come. Says whether it did.
+    fn add(&mut self, result: &Verified<JobResult>, blobs: &BlobStore) -> bool {
         let open = |(hash, size)| Some((hash, (size, open_blob(blobs, hash, size)?)));
-        let Some(opened) = result.blobs().map(open).collect::<Option<Vec<_>>>() else { return };
+        let Some(opened) = result.blobs().map(open).collect::<Option<Vec<_>>>() else {
+            return false;
+        };
         self.blobs.extend(opened);
         self.bytes += result.envelope().as_bytes().len();
         self.statements.push(result.envelope().clone());
+        true
     }
 
     fn write<W: Write>(self, parcel: &mut ParcelWriter<W>) -> io::Result<()> {

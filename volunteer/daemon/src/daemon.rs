@@ -54,12 +54,12 @@ pub fn key(state: &Path) -> Outcome<SecretKey> {
 }
 
 /// The key to which others seal what this volunteer alone is to read, made if there is none.
-fn encryption_key(state: &Path) -> Outcome<DecryptionKey> {
+pub fn encryption_key(state: &Path) -> Outcome<DecryptionKey> {
     key_file::load_or_create_encryption(&state.join("encryption.key")).map_err(Failure::from)
 }
 
 /// A sealer with randomness of its own.
-fn sealer() -> Outcome<HpkeSealer> {
+pub fn sealer() -> Outcome<HpkeSealer> {
     let mut seed = [0; KEY_BYTES];
     getrandom::fill(&mut seed).context("cannot get randomness").or_exit(Exit::State)?;
     Ok(HpkeSealer::new(seed))

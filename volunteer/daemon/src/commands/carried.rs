@@ -1,7 +1,7 @@
 //! `results export` and `results --take`: results go as a file, and receipts come as one.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,13 +9,15 @@ use capability::statements::JobResult;
 use capability::{Ed25519, Envelope, Verified};
 use mesh_shell::config::CommonArgs;
 use mesh_shell::{
-    Exit, Failure, OrExit, Outcome, StatementList, chain, copy_parcel, escape_line, outln,
-    statement_text, write_by,
+    Exit, Failure, OrExit, Outcome, StatementList, chain, config as shell_config, copy_parcel,
+    escape_line, outln, statement_text, write_by,
 };
 
 use super::{ask, print_json};
 use crate::arguments::Shown;
-use crate::carried::TakenReceipt;
+use crate::carried::{RESULTS_A_PAGE, TakenReceipt, write_results};
+use crate::config::ROLE;
+use crate::resting::Resting;
 
 /// Receipts that the daemon is given at a time, and bytes of their text.
 const RECEIPTS_AT_ONCE: usize = 128;
@@ -23,15 +25,36 @@ const TEXT_AT_ONCE: usize = 1 << 20;
 
 /// Writes the results that wait for their receipts, with all that belongs to them, to `path`.
 pub fn export(common: &CommonArgs, shown: &Shown, path: &Path) -> Outcome {
-    let from = ask::stream(common, &shown.whom, "results/parcel")?;
-    let count = write_by(path, 0o644, |file| save(from, file))?;
+    let count = match ask::stream(common, &shown.whom, "results/parcel") {
+        Ok(from) => write_by(path, 0o644, |file| save(from, file))?,
+        Err(no_daemon) => {
+            let resting = at_rest(common, shown, no_daemon)?;
+            write_by(path, 0o644, |file| save_resting(&resting, file))?
+        }
+    };
     eprintln!(
         "{count} written to {}; they stay here until their receipts come.\n\
-         Whoever has the file can hand it in: talkoot-master import FILE -o RECEIPTS. Here then: \
-         talkoot-volunteer results --take RECEIPTS",
+         Whoever has the file can hand it in: talkoot-volunteer results hand-in FILE at a broker, or \
+         talkoot-master import FILE -o RECEIPTS at the project. Here then: talkoot-volunteer results --take \
+         RECEIPTS",
         path.display()
     );
     if shown.json { print_json(&count) } else { Ok(()) }
+}
+
+/// What the daemon has left, if it was to be asked and none answers.
+fn at_rest(common: &CommonArgs, shown: &Shown, no_daemon: Failure) -> Outcome<Resting> {
+    if shown.whom.http.is_some() || no_daemon.exit() != Exit::Network {
+        return Err(no_daemon);
+    }
+    let state = shell_config::state_dir(ROLE, common.state.as_deref())?;
+    Resting::find(&state)?.ok_or(no_daemon)
+}
+
+fn save_resting(resting: &Resting, to: &mut File) -> Outcome<usize> {
+    let after = |last| Ok(resting.core.results(last).take(RESULTS_A_PAGE).cloned().collect());
+    let written = write_results(after, resting.storage.blobs(), io::BufWriter::new(to));
+    some(written.context("cannot write the results").or_exit(Exit::State)?)
 }
 
 /// Copies a parcel of results, looking at it on its way; gives how many there are.
@@ -45,11 +68,15 @@ fn save(from: impl Read, to: &mut File) -> Outcome<usize> {
     copy_parcel(from, to, named)
         .context("the daemon's answer has broken off")
         .or_exit(Exit::Network)?;
-    if count == 0 {
-        return Err(Failure::say(Exit::Input, "no result waits for a receipt here")
-            .hint("talkoot-volunteer jobs shows what is in hand"));
+    some(count)
+}
+
+fn some(count: usize) -> Outcome<usize> {
+    match count {
+        0 => Err(Failure::say(Exit::Input, "no result waits for a receipt here")
+            .hint("talkoot-volunteer jobs shows what is in hand")),
+        some => Ok(some),
     }
-    Ok(count)
 }
 
 /// Gives the receipts in the list at `path` to the daemon.

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod doctor;
 mod exec;
+mod hand_in;
 mod history;
 mod init;
 mod job_log;
@@ -73,8 +74,14 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
 
 fn results(common: &CommonArgs, asked: &ResultsArgs) -> Outcome {
     let ResultsArgs { command, take, receipts, verify, shown } = asked;
-    if let Some(ResultsCommand::Export { file, shown }) = command {
-        return carried::export(common, shown, file);
+    match command {
+        Some(ResultsCommand::Export { file, shown }) => {
+            return carried::export(common, shown, file);
+        }
+        Some(ResultsCommand::HandIn { file, brokers, json }) => {
+            return hand_in::run(common, file, brokers, *json);
+        }
+        None => {}
     }
     if let Some(file) = take {
         return carried::take(common, shown, file);
