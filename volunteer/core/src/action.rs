@@ -140,7 +140,8 @@ pub enum Input {
     GiveWay(GiveWay),
     /// What the sensors tell of the machine, every few seconds if anything of it counts.
     Sampled(Sample),
-    /// Nothing new is taken; what runs may end, what has not begun is given back. [`News::Drained`] tells when.
+    /// Nothing new is taken; what runs may end, what has not begun is given back. [`News::Drained`] tells when. A
+    /// process that takes the place of this one before drains on.
     Drain {
         /// When what still runs is stopped and given back.
         until: Option<Timestamp>,
@@ -148,6 +149,8 @@ pub enum Input {
     /// The process is to end soon: jobs are stopped and their leases released, but those that keep checkpoints are
     /// put by.
     Quit,
+    /// The same at the owner's wish, which ends a drain, too.
+    Stop,
     /// The time given by [`crate::Volunteer::next_wake`] has come.
     Wake,
 }
@@ -479,7 +482,7 @@ pub enum News {
     },
     /// A drain has lasted as long as it may: what still runs is stopped, and the process is to end soon.
     DrainOver,
-    /// After [`Input::Drain`] or [`Input::Quit`]: nothing runs and nothing is leased.
+    /// After [`Input::Drain`], [`Input::Stop`] or [`Input::Quit`]: nothing runs and nothing is leased.
     Drained,
 }
 

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::mem::discriminant;
+use std::time::Duration;
 
 use capability::statements::Receipt;
 use capability::{
     Capabilities, CborError, Policy, ProjectKey, StatementId, Timestamp, Verified, decode_cbor,
     encode_cbor,
 };
-use mesh_core::Write;
+use mesh_core::{Mono, Write};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -28,8 +29,14 @@ pub const MAX_NOTE: usize = 256;
 /// The record of a [`Pause`], of which there is one.
 pub(crate) const PAUSE_PREFIX: u8 = b'w';
 
-/// Bytes of the record at most.
-const MAX_PAUSE_RECORD: usize = 1024;
+/// The record of a [`Drain`], of which there is one.
+pub(crate) const DRAIN_PREFIX: u8 = b'd';
+
+/// Bytes of each record at most.
+const MAX_WISH_RECORD: usize = 1024;
+
+/// How long a process that goes on with a drain waits for its first broker, which is to take leases back.
+pub(crate) const FIRST_BROKER: Mono = Mono(Duration::from_secs(30));
 
 /// For how long jobs stand still, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +59,13 @@ impl fmt::Display for Pause {
     }
 }
 
+/// That the process is to end with its jobs, as it is kept for the next one, should this one end before.
+#[derive(Debug, Serialize, Deserialize)]
+struct Drain {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+}
+
 /// Why the network is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Quiet {
@@ -65,6 +79,8 @@ pub enum Quiet {
 pub(crate) struct Wishes {
     pub(crate) pause: Option<Pause>,
     stay: Stay,
+    /// Whether there is a record of a drain.
+    drain_kept: bool,
 }
 
 /// Whether the process is to end.
@@ -81,11 +97,19 @@ enum Stay {
 impl Wishes {
     /// Whether work is welcome.
     pub(crate) fn are_none(&self) -> bool {
-        *self == Self::default()
+        self.pause.is_none() && self.stay == Stay::Staying
     }
 
-    pub(crate) fn restore(&mut self, value: &[u8]) -> Result<(), CborError> {
-        self.pause = Some(decode_cbor(value, MAX_PAUSE_RECORD)?);
+    pub(crate) fn restore_pause(&mut self, value: &[u8]) -> Result<(), CborError> {
+        self.pause = Some(decode_cbor(value, MAX_WISH_RECORD)?);
+        Ok(())
+    }
+
+    /// Goes on with the drain of a former process.
+    pub(crate) fn restore_drain(&mut self, value: &[u8]) -> Result<(), CborError> {
+        let Drain { until } = decode_cbor(value, MAX_WISH_RECORD)?;
+        self.stay = Stay::Draining { until };
+        self.drain_kept = true;
         Ok(())
     }
 
@@ -174,21 +198,36 @@ impl Volunteer {
         } else if self.is_draining() {
             self.wishes.stay = Stay::Staying;
             self.drained = false;
+            self.forget_drain();
         }
     }
 
-    /// The newest drain says until when.
+    /// The newest drain says until when. It outlasts the process.
     pub(crate) fn drain(&mut self, until: Option<Timestamp>) {
         if self.wishes.stay == Stay::Quitting {
             return;
         }
         self.end_pause();
+        self.commit(vec![Write::put([DRAIN_PREFIX], encode_cbor(&Drain { until }))], Vec::new());
+        self.wishes.drain_kept = true;
         self.wishes.stay = Stay::Draining { until };
         let mut fresh = self.waiting();
         fresh.retain(|lease| !self.is_recorded(*lease));
         let reason = "the owner drains the machine";
         self.give_up(&fresh, reason);
         self.drop_ahead(reason);
+    }
+
+    /// The owner has no more use for the process: the next one is wanted for something else than a drain.
+    pub(crate) fn stop(&mut self) {
+        self.forget_drain();
+        self.quit();
+    }
+
+    fn forget_drain(&mut self) {
+        if std::mem::take(&mut self.wishes.drain_kept) {
+            self.commit(vec![Write::delete([DRAIN_PREFIX])], Vec::new());
+        }
     }
 
     pub(crate) fn quit(&mut self) {
@@ -208,7 +247,7 @@ impl Volunteer {
         }
         if self.wishes.drain_end().is_some_and(|end| end <= wall) {
             self.news(News::DrainOver);
-            self.quit();
+            self.stop();
         }
     }
 
@@ -398,11 +437,25 @@ impl Volunteer {
         }
     }
 
+    /// Whether leases of a former process wait for the first broker of this one.
+    pub(crate) fn hopes_for_broker(&self) -> bool {
+        matches!(self.wishes.stay, Stay::Draining { .. })
+            && self.known_primary.is_none()
+            && self.leases.is_releasing()
+            && self.now.mono < FIRST_BROKER
+    }
+
     pub(crate) fn tell_drained(&mut self) {
         // Nobody can be told without a broker. Leases that are granted meanwhile are to be released too.
         let told = !self.leases.is_releasing() && !self.fetching.is_claiming();
-        let done = self.is_leaving() && self.work.is_empty() && (told || self.brokers.is_empty());
-        let done = done && !self.checks.is_running();
+        let is_alone = self.brokers.is_empty() && !self.hopes_for_broker();
+        let done = self.is_leaving() && self.work.is_empty() && (told || is_alone);
+        // What a former process has left to go on with is in hand too.
+        let done = done && !self.checks.is_running() && self.resumable().next().is_none();
+        if done && self.resuming.is_empty() {
+            // Nothing is left to drain, and the next process is to work again.
+            self.forget_drain();
+        }
         if done && !self.drained && self.outbox.uncommitted() == 0 {
             self.drained = true;
             self.news(News::Drained);

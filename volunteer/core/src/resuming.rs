@@ -78,6 +78,11 @@ impl Resuming {
         self.recorded.contains(&lease)
     }
 
+    /// Whether there is no checkpoint of anything.
+    pub fn is_empty(&self) -> bool {
+        self.recorded.is_empty()
+    }
+
     /// Whether a job of a former process needs the blob.
     pub fn needs_package(&self, hash: &BlobHash) -> bool {
         self.former.values().any(|it| it.offer.package.hash == *hash)

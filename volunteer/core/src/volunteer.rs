@@ -31,7 +31,7 @@ use crate::keys::Keys;
 use crate::leases::{Due, Leases};
 use crate::ledger::{Ledger, LedgerError, RECEIPT_PREFIX, TOTAL_PREFIX};
 use crate::offers::Offers;
-use crate::owner::{PAUSE_PREFIX, Quiet, Wishes};
+use crate::owner::{DRAIN_PREFIX, FIRST_BROKER, PAUSE_PREFIX, Quiet, Wishes};
 use crate::presence::Presence;
 use crate::queue::{AHEAD_PREFIX, BROUGHT_PREFIX, Queue};
 use crate::registrations::{REGISTRATION_PREFIX, Registrations};
@@ -152,9 +152,9 @@ pub enum RestoreError {
     /// A receipt or a total.
     #[error("the ledger")]
     Ledger(#[from] LedgerError),
-    /// A lease, what a check has found, a pause, traffic, what ran, a project's account, or when its builders ran.
+    /// A lease, what a check has found, a pause, a drain, traffic, what ran, a project's account, or when its builders ran.
     #[error(
-        "malformed record of a lease, a check, a pause, the traffic, the history or a project's share"
+        "malformed record of a lease, a check, a pause or a drain, the traffic, the history or a project's share"
     )]
     Record(#[from] CborError),
     /// A lease, a registration, or a key change.
@@ -247,7 +247,8 @@ impl Volunteer {
                 BROUGHT_PREFIX | AHEAD_PREFIX => this.queue.restore(&key, &value, verifier)?,
                 AVAILABILITY_PREFIX => this.availability.restore(&value)?,
                 HISTORY_PREFIX => this.history.restore(&key, &value)?,
-                PAUSE_PREFIX => this.wishes.restore(&value)?,
+                PAUSE_PREFIX => this.wishes.restore_pause(&value)?,
+                DRAIN_PREFIX => this.wishes.restore_drain(&value)?,
                 TRAFFIC_PREFIX => this.traffic = Traffic::restore(&value)?,
                 SHARE_PREFIX => this.shares.restore(&value)?,
                 RHYTHM_PREFIX => this.rhythm.restore(&value)?,
@@ -300,6 +301,7 @@ impl Volunteer {
             Input::GiveWay(preferences) => self.give_way(preferences),
             Input::Sampled(sample) => self.sampled(sample),
             Input::Drain { until } => self.drain(until),
+            Input::Stop => self.stop(),
             Input::Quit => self.quit(),
             Input::Wake => {}
         }
@@ -318,6 +320,7 @@ impl Volunteer {
         wakes.push(self.checks.next_wake(now));
         wakes.push(self.shares.next_wake());
         wakes.push(self.wishes.next_end().map(|end| self.now.mono_at(end)));
+        wakes.push(self.hopes_for_broker().then_some(FIRST_BROKER));
         if self.primary().is_some() {
             wakes.push(self.leases.next_wake(now));
             wakes.push(self.offers.next_wake(self.now));

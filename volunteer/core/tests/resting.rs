@@ -265,6 +265,47 @@ fn a_pause_outlasts_the_process_and_its_end_does_too() {
 }
 
 #[test]
+fn a_drain_outlasts_the_process_until_it_is_done_or_taken_back() {
+    let until = support::START + 600 * SECOND;
+    let drain = || Input::Drain { until: Some(until) };
+    let begun = |bench: &mut Bench| {
+        bench.run_offer(&offered("a", 1, 1));
+        bench.handle(drain());
+    };
+    let mut bench = Bench::ready(1);
+    begun(&mut bench);
+
+    // What ran was lost with the process; the drain goes on, and gives back what is still leased.
+    let mut bench = bench.restart();
+    assert_eq!(bench.volunteer.obstacle(), Some(Idle::Draining(Some(until))));
+    assert!(!bench.news().contains(&News::Drained), "a broker is to hear of it first");
+    bench.handle(Input::BrokerUp { peer: peer(BROKER) });
+    let [release] = &renewals(&mut bench)[..] else { panic!("one release") };
+    assert_eq!(release.intent, Intent::Release);
+    assert!(bench.news().contains(&News::Drained) && bench.find_pull().is_none());
+    let is_draining = |bench: &Bench| matches!(bench.volunteer.obstacle(), Some(Idle::Draining(_)));
+    assert!(!is_draining(&bench.restart()), "it is done");
+
+    // Without a broker it ends all the same.
+    let mut bench = Bench::ready(1);
+    begun(&mut bench);
+    let mut bench = bench.restart();
+    // Five seconds have passed over the restart.
+    bench.pass(24 * SECOND);
+    assert!(!bench.news().contains(&News::Drained));
+    bench.pass(SECOND);
+    assert!(bench.news().contains(&News::Drained));
+
+    // Who takes it back, or has no use for the process at all, means the next one too.
+    for end in [Input::Resume, Input::Stop] {
+        let mut bench = Bench::ready(1);
+        begun(&mut bench);
+        bench.handle(end);
+        assert!(!is_draining(&bench.restart()));
+    }
+}
+
+#[test]
 fn draining_gives_back_what_has_not_begun_and_waits_for_no_package() {
     let mut bench = Bench::ready(1);
     let (call, claim) = bench.claim_of(&offered("a", 1, 1));

@@ -265,7 +265,7 @@ impl EventLoop {
                     if self.quit_at.is_some() {
                         break;
                     }
-                    self.quit();
+                    self.quit(Input::Quit);
                 }
                 () = until(self.quit_at) => break,
             }

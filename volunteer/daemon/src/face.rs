@@ -48,7 +48,7 @@ pub enum Question {
     WhyJob(StatementId, oneshot::Sender<Option<JobGrounds>>),
     /// The tail of a job that runs.
     Log(StatementId, oneshot::Sender<Option<Tailed>>),
-    /// The owner wishes something, and is told when that is durable. [`Input::Quit`] ends the daemon.
+    /// The owner wishes something, and is told when that is durable. [`Input::Stop`] ends the daemon.
     Wish(Input, oneshot::Sender<()>),
     /// The owner wants the machine back.
     Pause(PauseAsked, oneshot::Sender<()>),
@@ -80,7 +80,7 @@ pub fn routes(
         .route("/api/v1/pause", post(pause))
         .route("/api/v1/resume", post(|state| wish(state, Input::Resume)))
         .route("/api/v1/drain", post(drain))
-        .route("/api/v1/stop", post(|state| wish(state, Input::Quit)))
+        .route("/api/v1/stop", post(|state| wish(state, Input::Stop)))
         .merge(brought::routes(Arc::clone(&blobs)))
         .merge(carried::routes(blobs))
         .route_layer(middleware::from_fn_with_state(token, need_token))

@@ -60,8 +60,8 @@ impl EventLoop {
                 let reins = self.executor.reins(lease);
                 drop(answer.send(reins.map(|reins| reins.tail().read())));
             }
-            Question::Wish(Input::Quit, told) => {
-                self.quit();
+            Question::Wish(Input::Stop, told) => {
+                self.quit(Input::Stop);
                 // The process ends, and what is durable of that is that it does.
                 let _ = told.send(());
             }
@@ -98,11 +98,12 @@ impl EventLoop {
         self.handle(Input::Committed(commit));
     }
 
-    pub(super) fn quit(&mut self) {
+    /// Ends soon, by [`Input::Quit`] or [`Input::Stop`].
+    pub(super) fn quit(&mut self, how: Input) {
         if self.quit_at.is_none() {
             tracing::info!("asked to end; stopping jobs and releasing leases");
             self.quit_at = Some(Instant::now() + QUIT_TIME);
-            self.handle(Input::Quit);
+            self.handle(how);
         }
     }
 
