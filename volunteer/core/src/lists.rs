@@ -5,10 +5,11 @@
 //! in its registration puts it on no list (S108). Whom the owner pinned is trusted as that pin says; whom the owner
 //! removed is trusted by no list.
 //!
-//! A list that has expired, or whose curator's key is void, is a ground for nothing new; what is in hand goes on. A
+//! Of several lists that name a project the one counts that holds longest, of those that hold. A list that has expired,
+//! or whose curator's key is void, is a ground for nothing new; what is in hand goes on. A
 //! project that a newer list does not name any more is not trusted, as if the owner had removed it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use capability::statements::{List, ListedProject};
 use capability::{ProjectKey, PublicKey, Timestamp, Verified};
@@ -62,22 +63,44 @@ impl PinnedList {
 }
 
 /// All that are trusted: the owner's `own` pins, and those on `lists` that the owner has neither pinned nor
-/// `removed`. Of several lists that name a project the one counts that holds longest.
+/// `removed`. Whom several lists name has a pin by each, that of the list that holds longest first.
 pub fn all_pins(own: Vec<Pin>, lists: &[PinnedList], removed: &BTreeSet<ProjectKey>) -> Vec<Pin> {
-    let mut all: BTreeMap<ProjectKey, Pin> = BTreeMap::new();
+    let is_own: BTreeSet<_> = own.iter().map(|pin| pin.project).collect();
     let listed = lists.iter().flat_map(|list| list.wanted().map(|project| list.pin(project)));
-    for pin in listed.filter(|pin| !removed.contains(&pin.project)) {
-        let end = |pin: &Pin| pin.voucher.as_ref().map(|voucher| voucher.expires);
-        let is_better = all.get(&pin.project).is_none_or(|other| end(other) < end(&pin));
-        if is_better {
-            all.insert(pin.project, pin);
-        }
-    }
-    all.extend(own.into_iter().map(|pin| (pin.project, pin)));
-    all.into_values().collect()
+    let wanted = |pin: &Pin| !removed.contains(&pin.project) && !is_own.contains(&pin.project);
+    let mut all: Vec<_> = listed.filter(wanted).chain(own).collect();
+    let end = |pin: &Pin| pin.voucher.as_ref().map(|voucher| voucher.expires);
+    all.sort_by(|one, other| one.project.cmp(&other.project).then(end(other).cmp(&end(one))));
+    all
+}
+
+/// Of the pins of each project in `all`, which stand side by side, the first that `holds`, or else the first.
+fn chosen(all: &[Pin], holds: impl Fn(&Pin) -> bool) -> Vec<Pin> {
+    let of_each = all.chunk_by(|one, next| one.project == next.project);
+    let best = of_each
+        .filter_map(|rivals| rivals.iter().find(|pin| holds(pin)).or_else(|| rivals.first()));
+    best.cloned().collect()
 }
 
 impl Volunteer {
+    /// The shell says who is trusted, and by which lists.
+    pub(crate) fn pins_told(&mut self, pins: Vec<Pin>) {
+        self.rivals = pins.windows(2).any(|pair| pair[0].project == pair[1].project);
+        self.pinned = pins;
+        self.pins_changed(chosen(&self.pinned, |pin| self.judge_voucher(pin).is_ok()));
+    }
+
+    /// Another list may vouch for a project whose own has ended, or whose curator's key is void now.
+    pub(crate) fn look_for_better_lists(&mut self) {
+        let fails = |pin: &Pin| self.judge_voucher(pin).is_err();
+        if self.rivals && self.trust.pins().any(fails) {
+            let pins = chosen(&self.pinned, |pin| !fails(pin));
+            if pins.iter().any(|pin| self.trust.pin(&pin.project) != Some(pin)) {
+                self.pins_changed(pins);
+            }
+        }
+    }
+
     /// Whether the list by which the project of `pin` is trusted is a ground for anything new.
     ///
     /// # Errors

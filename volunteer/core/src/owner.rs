@@ -138,7 +138,8 @@ impl Volunteer {
         self.trust = trust;
         // The first pins may be none, and a former process may have known more projects.
         let projects = self.trust.pins().map(|pin| pin.project.into());
-        let vouchers = self.trust.pins().filter_map(|pin| pin.voucher.as_ref());
+        // Of those too that are not chosen now.
+        let vouchers = self.pinned.iter().filter_map(|pin| pin.voucher.as_ref());
         let curators = vouchers.map(|voucher| voucher.curator);
         self.keys.pin(projects.chain(curators), self.now);
         self.forget_strangers();

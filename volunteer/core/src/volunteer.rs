@@ -40,7 +40,7 @@ use crate::returning::Unconfirmed;
 use crate::rhythm::{RHYTHM_PREFIX, Rhythm};
 use crate::shares::{SHARE_PREFIX, Shares};
 use crate::traffic::{TRAFFIC_PREFIX, Traffic};
-use crate::trust::Trust;
+use crate::trust::{Pin, Trust};
 use crate::turned_away::TurnedAway;
 use crate::work::Work;
 
@@ -72,7 +72,11 @@ pub struct Volunteer {
     pub(crate) measured: Option<Capabilities>,
     /// The same with what checks have found: what the ad says.
     pub(crate) machine: Option<Capabilities>,
+    /// Those of the owner's pins that count.
     pub(crate) trust: Trust,
+    /// All of them, and whether a project has several.
+    pub(crate) pinned: Vec<Pin>,
+    pub(crate) rivals: bool,
     pub(crate) shares: Shares,
     pub(crate) rhythm: Rhythm,
     pub(crate) policy: Policy,
@@ -177,6 +181,8 @@ impl Volunteer {
             measured: None,
             machine: None,
             trust: Trust::default(),
+            pinned: Vec::new(),
+            rivals: false,
             shares: Shares::default(),
             rhythm: Rhythm::default(),
             policy: Policy::default(),
@@ -276,7 +282,7 @@ impl Volunteer {
             Input::Receipts { receipts, reply } => self.take_receipts(receipts, reply),
             Input::Brought { work, reply } => self.take_brought(*work, reply),
             Input::HandedOver { to, outcomes } => self.handed_over(to, outcomes),
-            Input::Pins(pins) => self.pins_changed(pins),
+            Input::Pins(pins) => self.pins_told(pins),
             Input::Policy(policy) => self.policy_changed(policy),
             Input::Owner(ownership) => self.owned(ownership),
             Input::Offline(offline) => self.presence.offline = offline,
@@ -343,6 +349,7 @@ impl Volunteer {
 
     fn advance(&mut self) {
         self.expire_wishes();
+        self.look_for_better_lists();
         self.expire();
         self.record_shares();
         self.run_checks();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use capability::statements::{Ended, List, ListedProject, Revocation};
-use capability::{ProjectKey, Runtime, Timestamp, Verified};
+use capability::{ProjectKey, PublicKey, Runtime, Timestamp, Verified};
 use mesh_core::{Answer, KeyChange, Offered};
 use support::{BROKER, Bench, START, key, machine, offered_by, outcome, peer, pin};
 use volunteer_core::{Action, Input, Pin, PinnedList, Stage, all_pins};
@@ -97,15 +97,51 @@ fn keywords_choose_among_those_that_the_curator_names_by_the_curators_words() {
     }
 }
 
+/// A list of the one curator for a day, and one of the other for two, both with project 10.
+fn short_and_long() -> [PinnedList; 2] {
+    let short = list(CURATOR, vec![listed(10, &[])], START + DAY);
+    [short, list(OTHER_CURATOR, vec![listed(10, &[])], START + DAY * 2)]
+}
+
+/// By whose list project 10 is trusted.
+fn trusted_by(bench: &Bench) -> Option<PublicKey> {
+    let pin = bench.volunteer.trust().pin(&peer(10).into())?;
+    pin.voucher.as_ref().map(|voucher| voucher.curator)
+}
+
+fn revoked(curator: u8) -> KeyChange {
+    let revocation =
+        Revocation { key: peer(curator), reason: "stolen".to_owned(), expires: START + DAY * 30 };
+    KeyChange::Revocation(Verified::sign(revocation, &*key(curator)))
+}
+
 #[test]
 fn of_several_lists_the_one_counts_that_holds_longest() {
-    let short = list(CURATOR, vec![listed(10, &[])], START + DAY);
-    let long = list(OTHER_CURATOR, vec![listed(10, &[])], START + DAY * 2);
+    let [short, long] = short_and_long();
     for lists in [[short.clone(), long.clone()], [long, short]] {
-        let pins = all_pins(Vec::new(), &lists, &BTreeSet::new());
-        let voucher = pins[0].voucher.as_ref().expect("a list vouches for it");
-        assert_eq!((pins.len(), voucher.curator), (1, peer(OTHER_CURATOR)));
+        let mut bench = Bench::new();
+        bench.handle(Input::Pins(all_pins(Vec::new(), &lists, &BTreeSet::new())));
+        assert_eq!(trusted_by(&bench), Some(peer(OTHER_CURATOR)));
     }
+}
+
+#[test]
+fn a_list_that_does_not_hold_hides_no_other_that_does() {
+    let mut bench = Bench::new();
+    bench.handle(Input::Capabilities(machine(1)));
+    bench.handle(Input::Pins(all_pins(Vec::new(), &short_and_long(), &BTreeSet::new())));
+    assert_eq!(trusted_by(&bench), Some(peer(OTHER_CURATOR)));
+
+    // The key behind the longer one is void.
+    bench.said = Some(vec![revoked(OTHER_CURATOR)]);
+    bench.connect(BROKER);
+    assert_eq!(trusted_by(&bench), Some(peer(CURATOR)));
+    show(&mut bench, offer());
+    assert!(bench.claims(), "{}", why(&bench));
+
+    // And then nothing is left.
+    bench.pass(DAY);
+    assert!(why(&bench).contains("by which you trust it"), "{}", why(&bench));
 }
 
 #[test]
@@ -158,12 +194,9 @@ fn a_project_that_a_newer_list_does_not_name_is_trusted_no_more_and_its_jobs_are
 
 #[test]
 fn a_curator_whose_key_is_void_vouches_for_nobody() {
-    let revocation =
-        Revocation { key: peer(CURATOR), reason: "stolen".to_owned(), expires: START + DAY * 30 };
-    let revocation = KeyChange::Revocation(Verified::sign(revocation, &*key(CURATOR)));
     let lists = [list(CURATOR, vec![listed(10, &[])], START + DAY)];
     let mut bench = Bench::new();
-    bench.said = Some(vec![revocation]);
+    bench.said = Some(vec![revoked(CURATOR)]);
     bench.handle(Input::Capabilities(machine(1)));
     bench.handle(Input::Pins(all_pins(Vec::new(), &lists, &BTreeSet::new())));
     bench.connect(BROKER);

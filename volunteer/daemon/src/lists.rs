@@ -47,7 +47,8 @@ impl Lists {
         self.followed.iter_mut().fold(false, |news, (_, list)| list.look(now) || news)
     }
 
-    /// The pins of all that are trusted, by `pins` and by lists.
+    /// The pins of all that are trusted, by `pins` and by lists: of a project that several lists name by each, the one
+    /// that holds longest first.
     pub fn all_pins(&self, pins: &Pins) -> Vec<Pin> {
         let own = pins.projects.iter().map(Entry::for_core).collect();
         let lists: Vec<_> = self.pinned().map(|(_, list)| list).collect();
@@ -64,17 +65,27 @@ impl Lists {
         })
     }
 
-    /// The projects that are outside of their hours now.
-    pub fn off_hours(&self, pins: &Pins) -> BTreeSet<ProjectKey> {
+    /// The projects that are outside of their hours now. Of several lists that name a project that of `trusted_by`
+    /// counts, or else the one that holds longest.
+    pub fn off_hours(
+        &self,
+        pins: &Pins,
+        trusted_by: impl Fn(&ProjectKey) -> Option<PublicKey>,
+    ) -> BTreeSet<ProjectKey> {
         let own = pins.projects.iter().filter(|entry| entry.allowed.is_off_hours());
         let mut off: BTreeSet<_> = own.map(|entry| entry.key).collect();
         let lists = self.followed.iter().filter(|(entry, _)| entry.allowed.is_off_hours());
         let curators: BTreeSet<_> = lists.map(|(entry, _)| entry.key).collect();
         if !curators.is_empty() {
-            let is_off = |pin: &Pin| {
-                pin.voucher.as_ref().is_some_and(|voucher| curators.contains(&voucher.curator))
-            };
-            off.extend(self.all_pins(pins).iter().filter(|pin| is_off(pin)).map(|it| it.project));
+            let all = self.all_pins(pins);
+            for rivals in all.chunk_by(|one, next| one.project == next.project) {
+                let project = rivals[0].project;
+                let vouching = rivals.iter().filter_map(|pin| Some(pin.voucher.as_ref()?.curator));
+                let vouching: Vec<_> = vouching.collect();
+                let counts = trusted_by(&project).filter(|curator| vouching.contains(curator));
+                let counts = counts.or(vouching.first().copied());
+                off.extend(counts.filter(|it| curators.contains(it)).map(|_| project));
+            }
         }
         off
     }

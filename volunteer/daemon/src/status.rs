@@ -122,6 +122,9 @@ pub struct ProjectStatus {
     pub name: String,
     /// Whether the owner still trusts it.
     pub trusted: bool,
+    /// The list by which it is trusted, if it is by one.
+    #[serde(default)]
+    pub list: Option<String>,
     /// Results that it has accepted.
     pub accepted: u64,
     /// Results that did not count.
@@ -293,6 +296,7 @@ fn projects(core: &Volunteer) -> Vec<ProjectStatus> {
             project: project.to_string(),
             name: pin.map(|pin| pin.name.clone()).unwrap_or_default(),
             trusted: pin.is_some(),
+            list: pin.and_then(|pin| Some(pin.voucher.as_ref()?.list.clone())),
             accepted: total.accepted,
             rejected: total.rejected,
             credit: total.credit.0,

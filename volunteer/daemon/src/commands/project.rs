@@ -77,8 +77,11 @@ pub fn run(common: &CommonArgs, command: ProjectCommand) -> Outcome {
 /// The projects that are trusted by lists alone.
 fn listed(pins: &Pins, state: &Path) -> Vec<Pin> {
     let lists = Lists::kept(pins, state, Clock::new().now().wall);
-    let all = lists.all_pins(pins).into_iter();
-    all.filter(|pin| pin.voucher.is_some()).collect()
+    let mut all = lists.all_pins(pins);
+    all.retain(|pin| pin.voucher.is_some());
+    // The daemon knows which of several lists holds; most likely it is the one that holds longest.
+    all.dedup_by_key(|pin| pin.project);
+    all
 }
 
 /// The trusted project with the key, the URI or the owner's or a curator's name `wanted`.

@@ -112,10 +112,15 @@ fn why_not(
     let reasons: Vec<Advice> = ask::get(common, &shown.whom, &path)?.unwrap_or_default();
     let in_hand = status.jobs.iter().filter(|it| it.project_key == project);
     let in_hand: Vec<_> = in_hand.map(|it| it.lease).collect();
+    let mut known = status.projects.iter().filter(|it| it.project == project.to_string());
+    let list = known.next().and_then(|it| it.list.as_deref());
     if shown.json {
         return print_json(&json!({
-            "project": project, "in_hand": in_hand, "reasons": reasons
+            "project": project, "list": list, "in_hand": in_hand, "reasons": reasons
         }));
+    }
+    if let Some(list) = list {
+        say!("you trust {title} by the list {list}");
     }
     match in_hand.len() {
         0 => say!("{title}: nothing of it is in hand"),

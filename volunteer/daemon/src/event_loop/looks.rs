@@ -90,7 +90,9 @@ impl EventLoop {
     fn keep_hours(&mut self) {
         let hold = |hours: &Option<Hours>| hours.as_ref().is_none_or(Hours::hold_now);
         let (works, uses) = (hold(&self.settings.hours), hold(&self.settings.network_hours));
-        let told = (works, uses, self.lists.off_hours(&self.pins));
+        let trust = self.core.trust();
+        let trusted_by = |project: &_| Some(trust.pin(project)?.voucher.as_ref()?.curator);
+        let told = (works, uses, self.lists.off_hours(&self.pins, trusted_by));
         if self.hold.as_ref() == Some(&told) {
             return;
         }

@@ -76,6 +76,7 @@ mod tests {
             project: String::new(),
             name: String::new(),
             trusted: true,
+            list: None,
             accepted: 0,
             rejected: 0,
             credit: 0,
