@@ -110,6 +110,15 @@ pub enum Input {
         /// Under which lease it runs.
         lease: StatementId,
     },
+    /// What the connections of a job that runs have passed by now, since it began in this process.
+    Passing {
+        /// Under which lease it runs.
+        lease: StatementId,
+        /// Bytes that came.
+        down: u64,
+        /// Bytes that went.
+        up: u64,
+    },
     /// Some [`Action::Run`]s have ended, by themselves or by [`Action::Stop`]: under which lease each,
     /// and what happened. Their results are signed together.
     Ran(Vec<(StatementId, Outcome)>),

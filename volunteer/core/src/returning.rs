@@ -98,7 +98,7 @@ impl Volunteer {
     /// The job of a run that has ended, if its result matters.
     fn run_ended(&mut self, lease: StatementId, mut outcome: Outcome) -> Option<(Job, Outcome)> {
         self.drop_blobs(std::mem::take(&mut outcome.leftover));
-        self.passed(outcome.network_down, outcome.network_up);
+        self.passed_in_all(lease, outcome.network_down, outcome.network_up);
         let job = self.work.remove(lease, self.now.mono)?;
         self.resources_freed();
         let in_time = self.ended_in_time(lease, &outcome.ended);

@@ -1,7 +1,8 @@
 //! How many bytes of packages and results went over the network this month, and how many may.
 //!
 //! Counted is what projects cause and owners pay for: packages that came, blobs that went with results, and what jobs
-//! passed over connections of their own, once they have ended; what is left then is what the next job may pass at most.
+//! passed over connections of their own, every few minutes and once they have ended; what is left then is what the next job
+//! may pass at most.
 //! Questions, renewals and receipts are some hundred bytes each and are not. Once the quota is used up
 //! nothing is claimed until the month ends, and before that nothing whose package it has no room for. Results
 //! still go home, since a task that is done and not told is done again by somebody else; by them, and by
@@ -9,7 +10,7 @@
 
 use std::time::Duration;
 
-use capability::{CborError, Timestamp, decode_cbor, encode_cbor};
+use capability::{CborError, StatementId, Timestamp, decode_cbor, encode_cbor};
 use mesh_core::Write;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,20 @@ impl Volunteer {
             self.quota = quota;
             self.reconsider();
         }
+    }
+
+    /// So many bytes have come and gone by now over the connections of the job under `lease`.
+    pub(crate) fn passing(&mut self, lease: StatementId, down: u64, up: u64) {
+        if self.work.job(lease).is_some() {
+            let before = self.passing.insert(lease, (down, up)).unwrap_or_default();
+            self.passed(down.saturating_sub(before.0), up.saturating_sub(before.1));
+        }
+    }
+
+    /// The same when it has ended.
+    pub(crate) fn passed_in_all(&mut self, lease: StatementId, down: u64, up: u64) {
+        let before = self.passing.remove(&lease).unwrap_or_default();
+        self.passed(down.saturating_sub(before.0), up.saturating_sub(before.1));
     }
 
     /// So many bytes have come, and gone.

@@ -125,6 +125,8 @@ pub struct Volunteer {
     pub(crate) yielding: Yielding,
     /// What has passed in the month in which something passed last.
     pub(crate) traffic: Traffic,
+    /// What of it jobs that run have passed, down and up.
+    pub(crate) passing: BTreeMap<StatementId, (u64, u64)>,
     /// Bytes that may pass in a month.
     pub(crate) quota: Option<u64>,
     pub(crate) drained: bool,
@@ -221,6 +223,7 @@ impl Volunteer {
             quiet: None,
             yielding: Yielding::default(),
             traffic: Traffic::default(),
+            passing: BTreeMap::new(),
             quota: None,
             drained: false,
             disk_free: u64::MAX,
@@ -293,6 +296,7 @@ impl Volunteer {
             Input::TakeUp(leases) => self.take_up(&leases),
             Input::Checkpointed { lease } => self.checkpointed(lease),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
+            Input::Passing { lease, down, up } => self.passing(lease, down, up),
             Input::Ran(runs) => self.ran(runs),
             Input::Checked(end) => self.checked(end),
             Input::Committed(id) => self.committed(id),

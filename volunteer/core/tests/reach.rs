@@ -91,3 +91,29 @@ fn what_a_job_passes_counts_and_what_is_left_is_all_that_it_may_pass() {
     assert_eq!((bench.volunteer.traffic().down, bench.volunteer.traffic().up), (4000, 1500));
     assert_eq!(bench.volunteer.obstacle(), Some(Idle::QuotaUsed(5000)));
 }
+
+#[test]
+fn what_a_job_passes_counts_while_it_runs_and_not_again_at_its_end() {
+    let mut bench = with_proxy(Permitted::Anything, &[]);
+    bench.handle(Input::Quota(Some(5000)));
+    let lease = bench.run_offer(&reaching(&["a.example"])).remove(0).lease;
+    let passed = |bench: &Bench| {
+        let traffic = bench.volunteer.traffic();
+        (traffic.down, traffic.up)
+    };
+    bench.handle(Input::Passing { lease, down: 1000, up: 100 });
+    bench.handle(Input::Passing { lease, down: 3000, up: 500 });
+    assert_eq!(passed(&bench), (4000, 500), "the package has 1000");
+    let ended = Outcome { network_down: 3500, network_up: 500, ..outcome(Ended::Passed) };
+    bench.ran(lease, ended);
+    assert_eq!(passed(&bench), (4500, 500));
+
+    // What was told is durable, and nothing else is.
+    let mut bench = with_proxy(Permitted::Anything, &[]);
+    let lease = bench.run_offer(&reaching(&["a.example"])).remove(0).lease;
+    bench.handle(Input::Passing { lease, down: 2000, up: 0 });
+    let mut bench = bench.restart();
+    assert_eq!(passed(&bench), (3000, 0));
+    bench.handle(Input::Passing { lease, down: 9000, up: 0 });
+    assert_eq!(passed(&bench), (3000, 0), "nothing runs under that lease");
+}

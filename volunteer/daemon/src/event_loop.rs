@@ -40,6 +40,9 @@ const _: () = assert!(volunteer_core::DISK_RESERVE == volunteer_sandbox::DISK_RE
 /// Between two looks at the pins, the owner, the configuration, the disk, the hours and the sensors.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Between two counts of what jobs that run pass over the network: as much of it a `kill -9` may cost.
+const COUNT_INTERVAL: Duration = Duration::from_secs(180);
+
 /// Brokers that it is connected to: when the first dies, the second takes its place at once.
 const WARM_BROKERS: usize = 2;
 
@@ -105,6 +108,8 @@ pub struct EventLoop {
     /// projects were outside of theirs.
     hold: Option<(bool, bool, BTreeSet<ProjectKey>)>,
     disk_free: u64,
+    /// When it was counted last what jobs pass.
+    counted: Instant,
     /// The commit that the disk was given last, unless it is durable.
     landing: Option<CommitId>,
     /// Whoever is to be told that a wish is durable, by the commit that it became part of.
@@ -222,6 +227,7 @@ impl EventLoop {
             probes: Vec::new(),
             lists: Lists::follow(&pins, &settings_state, clock.now().wall),
             pins,
+            counted: Instant::now(),
             landing: None,
             wishing: VecDeque::new(),
             bringing: BTreeMap::new(),

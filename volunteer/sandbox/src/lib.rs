@@ -59,7 +59,9 @@ pub use collect::{CollectCaps, CollectError, Collected, Collection, Refused, col
 pub use disk_use::takes_more_than;
 pub use give_tree::give_tree;
 pub use mark::{make_mark, remove_mark};
-pub use network::{Destination, MAX_DESTINATIONS, Network, NetworkUse, NotConnected, PROXY_PORT};
+pub use network::{
+    Destination, MAX_DESTINATIONS, Network, NetworkUse, NotConnected, PROXY_PORT, Passed,
+};
 pub use outcome::{Ending, Outcome};
 pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};

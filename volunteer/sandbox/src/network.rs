@@ -52,6 +52,16 @@ pub struct NetworkUse {
     pub refused_beyond: u64,
 }
 
+/// What a step has used so far, as its proxy tells while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passed {
+    /// Bytes that came so far.
+    pub down_so_far: u64,
+    /// Bytes that went so far.
+    pub up_so_far: u64,
+}
+
 /// A connection that did not come about, or was cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

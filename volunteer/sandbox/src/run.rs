@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cgroups::{Cgroups, Group};
+use crate::network::Passed;
 use crate::outcome::{Ending, Outcome};
 use crate::spec::{Spec, SpecError};
 
@@ -169,6 +170,8 @@ struct State {
     paused_since: Option<Instant>,
     paused: Duration,
     killed: bool,
+    /// What its proxy has told last.
+    passed: Passed,
 }
 
 impl Handle {
@@ -199,6 +202,11 @@ impl Handle {
                 state.ask(&[imp::RESUME]);
             }
         }
+    }
+
+    /// What it has used of the network by now, as far as that was told: every two seconds.
+    pub fn passed(&self) -> Passed {
+        self.lock().passed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

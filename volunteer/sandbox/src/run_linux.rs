@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cgroups::Group;
 pub(super) use crate::helper::{FROZEN, PAUSE, RESUME};
-use crate::network::NetworkUse;
+use crate::network::{NetworkUse, Passed};
 use crate::outcome::{Ending, Outcome, Report};
 use crate::spec::{MAX_SPEC_BYTES, Order, Spec};
 
@@ -48,6 +48,7 @@ pub fn start(
             paused_since: None,
             paused: Duration::ZERO,
             killed: false,
+            passed: Passed::default(),
         };
         let handle = Handle { state: Arc::new(Mutex::new(state)) };
         hand_over(&handle, &message);
@@ -173,6 +174,17 @@ impl Listener {
     fn take_report(&mut self, piece: &[u8]) {
         let room = MAX_REPORT_BYTES - self.report.len();
         self.report.extend_from_slice(&piece[..piece.len().min(room)]);
+        self.take_passed();
+    }
+
+    /// Takes out what the proxy tells while it works: of days it would be more than a report may have.
+    fn take_passed(&mut self) {
+        while let Some(end) = self.report.iter().position(|byte| *byte == b'\n')
+            && let Ok(passed) = serde_json::from_slice(&self.report[..end])
+        {
+            self.handle.lock().passed = passed;
+            self.report.drain(..=end);
+        }
     }
 
     /// Kills the helper itself when init fails to end the step in time.
@@ -195,10 +207,10 @@ impl Listener {
     fn finish(mut self) -> Outcome {
         // Both its streams are closed: it is ending, if it has not ended.
         let _ = self.child.wait();
-        let (killed, paused, group) = {
+        let (killed, paused, group, passed) = {
             let mut state = self.handle.lock();
             state.control = None;
-            (state.killed, state.paused(), state.group.take())
+            (state.killed, state.paused(), state.group.take(), state.passed)
         };
         let wall = self.began.elapsed().saturating_sub(paused);
         let mut report = self.parse_report(wall, killed);
@@ -210,6 +222,10 @@ impl Listener {
             report.memory_peak = report.memory_peak.max(self.most_memory);
         }
         let network = self.lines().find_map(|line| serde_json::from_slice::<NetworkUse>(line).ok());
+        // A proxy that was killed says nothing at its end.
+        let Passed { down_so_far: down, up_so_far: up } = passed;
+        let so_far = || NetworkUse { down, up, ..NetworkUse::default() };
+        let network = network.or_else(|| (passed != Passed::default()).then(so_far));
         let ending = match report.ending {
             failure @ Ending::SandboxFailed { .. } => failure,
             _ if self.truncated => Ending::OutputExceeded,

@@ -1,9 +1,10 @@
 //! What the owner changes in files, and what the machine is like: looked at now and then.
 
-use capability::Resources;
+use capability::{Resources, StatementId};
+use tokio::time::Instant;
 use volunteer_core::{Input, Quiet};
 
-use super::EventLoop;
+use super::{COUNT_INTERVAL, EventLoop};
 use crate::config::Settings;
 use crate::hours::Hours;
 use crate::lists::Lists;
@@ -34,6 +35,21 @@ impl EventLoop {
         self.keep_hours();
         self.sample();
         self.tell_checkpoints();
+        if self.counted.elapsed() >= COUNT_INTERVAL {
+            self.counted = Instant::now();
+            self.count_traffic();
+        }
+    }
+
+    /// Tells the core what jobs that run have passed over the network.
+    fn count_traffic(&mut self) {
+        let passed = |lease: StatementId| Some((lease, self.executor.reins(lease)?.passed()));
+        let passed: Vec<_> = self.core.jobs().filter_map(|job| passed(job.lease)).collect();
+        for (lease, (down, up)) in passed {
+            if (down, up) != (0, 0) {
+                self.handle(Input::Passing { lease, down, up });
+            }
+        }
     }
 
     fn sample(&mut self) {

@@ -29,6 +29,8 @@ struct Reined {
     /// Whether there is a checkpoint that the core has not heard of.
     unheard: bool,
     progress: Progress,
+    /// What the steps that have ended have used of the network.
+    passed: (u64, u64),
     hearing: Hearing,
 }
 
@@ -158,9 +160,20 @@ impl Reins {
     }
 
     pub(super) fn note(&self, end: &StepEnd) {
-        let progress = &mut self.lock().progress;
+        let mut state = self.lock();
+        state.step = None;
+        let used = end.network.as_ref().map_or((0, 0), |used| (used.down, used.up));
+        state.passed = sum(state.passed, used);
+        let progress = &mut state.progress;
         progress.cpu += end.cpu;
         progress.memory = progress.memory.max(end.memory);
+    }
+
+    /// Bytes that its connections have brought by now, and that went over them.
+    pub fn passed(&self) -> (u64, u64) {
+        let state = self.lock();
+        let now = state.step.as_ref().map(|step| step.passed()).unwrap_or_default();
+        sum(state.passed, (now.down_so_far, now.up_so_far))
     }
 
     /// What it writes.
@@ -182,4 +195,8 @@ impl Reins {
         // Each holder leaves the state whole at every step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn sum(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0.saturating_add(other.0), one.1.saturating_add(other.1))
 }

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use volunteer_sandbox::{
-    Cgroups, Ending, Handle, Helper, Observer, Outcome, Running, Sandbox, Spec, network_self_test,
-    self_test,
+    Cgroups, Ending, Handle, Helper, Observer, Outcome, Passed, Running, Sandbox, Spec,
+    network_self_test, self_test,
 };
 
 use super::{Control, Step, StepEnd};
@@ -103,5 +103,9 @@ impl Control for Sandboxed {
 
     fn resume(&self) {
         self.0.resume();
+    }
+
+    fn passed(&self) -> Passed {
+        self.0.passed()
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use capability::{Facts, Runtime, RuntimeFacts, Runtimes};
-use volunteer_sandbox::{Ending, Limits, NetworkUse};
+use volunteer_sandbox::{Ending, Limits, NetworkUse, Passed};
 
 use self::container::Container;
 use self::native::Native;
@@ -103,6 +103,10 @@ pub trait Control: Send + Sync {
     fn pause(&self);
     /// Lets it go on.
     fn resume(&self);
+    /// What it has used of the network by now, where that is permitted and told.
+    fn passed(&self) -> Passed {
+        Passed::default()
+    }
 }
 
 /// How a step ended.

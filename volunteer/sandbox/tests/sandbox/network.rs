@@ -262,7 +262,7 @@ fn a_proxy_ends_with_its_job_whatever_that_was_at() {
 }
 
 #[test]
-fn nothing_comes_for_a_job_that_stands_still() {
+fn nothing_comes_for_a_job_that_stands_still_and_what_has_come_is_told_while_it_runs() {
     for how in ["signals", "groups"] {
         if how == "groups" && groups().is_none() {
             continue;
@@ -282,5 +282,7 @@ fn nothing_comes_for_a_job_that_stands_still() {
         // An acknowledgement or a probe may come.
         assert!(ran["meanwhile"].as_u64() < Some(16 << 10), "{how}: {ran}");
         assert_eq!(ran["network"]["connections"], 1, "{how}: {ran}");
+        let (so_far, all) = (&ran["so_far"]["down_so_far"], &ran["network"]["down"]);
+        assert!(so_far.as_u64() > Some(100_000) && so_far.as_u64() <= all.as_u64(), "{how}: {ran}");
     }
 }

@@ -63,7 +63,7 @@ pub fn step() {
 }
 
 /// Runs a step that receives without end, pauses it amid that, by its control `group` or by signals, and prints how many bytes
-/// came to the machine while it stood still. It must go on afterwards.
+/// came to the machine while it stood still, and what was told of it before its end. It must go on after the pause.
 pub fn paused_step(how: &str) {
     let spec: Spec = serde_json::from_reader(io::stdin()).expect("a test passes a specification");
     let sandbox = Sandbox::new(Helper::installed().expect("it is built beside this program"));
@@ -82,15 +82,23 @@ pub fn paused_step(how: &str) {
     let meanwhile = received() - before;
     running.handle().resume();
     receive(received() + (256 << 10));
-    running.handle().kill();
+    let handle = running.handle();
+    until(|| handle.passed().down_so_far > 0);
+    let so_far = handle.passed();
+    handle.kill();
     let Outcome { network, .. } = running.wait();
-    println!("{}", json!({ "meanwhile": meanwhile, "network": network }));
+    println!("{}", json!({ "meanwhile": meanwhile, "so_far": so_far, "network": network }));
 }
 
-/// Waits until so many bytes have come; a minute at most.
+/// Waits until so many bytes have come.
 fn receive(bytes: u64) {
+    until(|| received() >= bytes);
+}
+
+/// Waits for that; a minute at most.
+fn until(mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
-    while received() < bytes {
+    while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing comes any more");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::network::{NetworkUse, NotConnected};
+use crate::network::{NetworkUse, NotConnected, Passed};
 
 /// Refusals that are told one by one; of what comes later only the number.
 const MAX_REFUSED: usize = 32;
@@ -50,6 +50,12 @@ impl Ledger {
         } else {
             used.refused_beyond += 1;
         }
+    }
+
+    /// The bytes so far.
+    pub fn passed(&self) -> Passed {
+        let used = self.lock();
+        Passed { down_so_far: used.down, up_so_far: used.up }
     }
 
     /// All of it so far.

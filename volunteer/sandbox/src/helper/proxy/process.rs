@@ -25,7 +25,7 @@ use super::freezer::Freezer;
 use super::gate::{Gate, Pace};
 use super::ledger::Ledger;
 use super::line::{self, FarEnd, Line};
-use crate::network::Network;
+use crate::network::{Network, Passed};
 use crate::sys::{self, Cloned};
 
 /// Connections at a time; more wait for one of these to end. Package managers use a dozen.
@@ -39,6 +39,10 @@ const MEMORY: u64 = 128 << 20;
 
 /// Between two looks for a place, while all are taken.
 const FULL: Duration = Duration::from_millis(50);
+
+/// Between two words about what has passed: so much of it is not counted if the helper is killed. Nothing is said unless
+/// something has passed, and nothing wakes up without a connection.
+const TELL: Duration = Duration::from_secs(2);
 
 /// What the C library reads to resolve a name, wherever a distribution keeps it.
 const FILES: &[&str] = &[
@@ -139,9 +143,7 @@ fn run(network: Network, far: &FarEnd, freezer: Option<Freezer>) -> Result<(), F
         network,
     });
     let ended = take_connections(&proxy, &port, far, freezer.as_ref()).attempt("take connections");
-    let report = serde_json::to_vec(&proxy.ledger.read()).expect("it has string keys");
-    // In one piece, so that nothing of init's report comes in between.
-    let _ = rustix::io::write(io::stderr(), &[&report[..], b"\n"].concat());
+    say(&proxy.ledger.read());
     ended
 }
 
@@ -153,13 +155,16 @@ fn take_connections(
 ) -> io::Result<()> {
     let active = Arc::new(AtomicUsize::new(0));
     let (mut paused, mut frozen) = (false, false);
+    let mut told_of = Told { passed: Passed::default(), at: Instant::now() };
     loop {
-        let full = active.load(Ordering::Acquire) >= MAX_CONNECTIONS;
+        let connections = active.load(Ordering::Acquire);
+        told_of.tell(&proxy.ledger);
+        let full = connections >= MAX_CONNECTIONS;
         let open = if full || paused || frozen { PollFlags::empty() } else { PollFlags::IN };
         let mut watched = vec![PollFd::new(far, PollFlags::IN), PollFd::new(port, open)];
         watched.extend(freezer.map(|freezer| PollFd::new(freezer, PollFlags::PRI)));
-        let nap = Timespec::try_from(FULL).map_err(io::Error::other)?;
-        match poll(&mut watched, full.then_some(&nap)) {
+        let nap = Timespec::try_from(if full { FULL } else { TELL }).map_err(io::Error::other)?;
+        match poll(&mut watched, (connections > 0).then_some(&nap)) {
             Err(rustix::io::Errno::INTR) => continue,
             result => result?,
         };
@@ -183,6 +188,33 @@ fn take_connections(
             take_one(proxy, port, &active);
         }
     }
+}
+
+/// What was told last.
+struct Told {
+    passed: Passed,
+    at: Instant,
+}
+
+impl Told {
+    /// Tells what has passed, if it is time for that and there is news.
+    fn tell(&mut self, ledger: &Ledger) {
+        if self.at.elapsed() < TELL {
+            return;
+        }
+        self.at = Instant::now();
+        let passed = ledger.passed();
+        if passed != self.passed {
+            self.passed = passed;
+            say(&passed);
+        }
+    }
+}
+
+/// In one piece, so that nothing of init's report comes in between.
+fn say(what: &impl serde::Serialize) {
+    let words = serde_json::to_vec(what).expect("it has string keys");
+    let _ = rustix::io::write(io::stderr(), &[&words[..], b"\n"].concat());
 }
 
 /// Counts one connection less when it is dropped, however its thread ends.
