@@ -68,6 +68,9 @@ pub struct LimitsStatus {
     pub processes: u32,
     /// Bytes of output of one step.
     pub output: u64,
+    /// Fuel for all steps, if it is metered.
+    #[serde(default)]
+    pub fuel: Option<u64>,
 }
 
 /// How far a job is.
@@ -83,6 +86,9 @@ pub struct ProgressStatus {
     pub cpu_ms: u64,
     /// The most memory in bytes that one of these took.
     pub memory: u64,
+    /// Fuel that the steps that have ended took, if it is metered.
+    #[serde(default)]
+    pub fuel: Option<u64>,
     /// How far the job says that it is, from 0 to 1.
     #[serde(default)]
     pub fraction: Option<f64>,
@@ -149,11 +155,12 @@ fn limits(offer: &Offer) -> LimitsStatus {
         wall_s: limits.wall().as_secs(),
         processes: limits.processes,
         output: limits.output,
+        fuel: limits.fuel,
     }
 }
 
 fn progress(progress: Progress, offer: &Offer) -> ProgressStatus {
-    let Progress { begun, step, cpu, memory, said, resumed, kept, refused } = progress;
+    let Progress { begun, step, cpu, memory, fuel, said, resumed, kept, refused } = progress;
     let Said { fraction, message } = said.unwrap_or_default();
     ProgressStatus {
         step: begun,
@@ -161,6 +168,7 @@ fn progress(progress: Progress, offer: &Offer) -> ProgressStatus {
         name: step,
         cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
         memory,
+        fuel,
         fraction,
         message,
         resumed,

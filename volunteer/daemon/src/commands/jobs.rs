@@ -66,8 +66,9 @@ pub fn print(job: &JobStatus) {
     }
     say!("  held       {}", held(job));
     say!("  permitted  {runtime} runtime, network: {}", job.network);
+    let fuel = limits.fuel.map(|fuel| format!(", {fuel} units of fuel")).unwrap_or_default();
     say!(
-        "  limits     {} cores, {} of memory, {} of disk, {} in all, {} processes, {} of output a step",
+        "  limits     {} cores, {} of memory, {} of disk, {} in all, {} processes, {} of output a step{fuel}",
         limits.cores,
         format_bytes(limits.memory),
         format_bytes(limits.disk),
@@ -77,9 +78,10 @@ pub fn print(job: &JobStatus) {
     );
     match &job.progress {
         Some(it) if it.step > 1 => say!(
-            "  used       {} of processor time and {} of memory by the steps that have ended",
+            "  used       {} of processor time, {} of memory{} by the steps that have ended",
             humantime::format_duration(Duration::from_millis(it.cpu_ms)),
             format_bytes(it.memory),
+            it.fuel.map(|fuel| format!(" and {fuel} units of fuel")).unwrap_or_default(),
         ),
         _ => say!("  used       known when a step has ended"),
     }

@@ -40,6 +40,9 @@ pub struct Attempts {
     /// Time that all of them took together, pauses not counted, in milliseconds.
     #[serde(default)]
     pub spent_ms: u64,
+    /// Fuel that the steps of all of them took, as far as these have ended: of one that is interrupted nobody knows.
+    #[serde(default)]
+    pub fuel: u64,
     /// How many went on from a checkpoint.
     #[serde(default)]
     pub resumed: u32,
@@ -173,7 +176,7 @@ impl Kept {
 impl Attempts {
     /// The first one, which begins at `now`.
     pub fn first(now: Timestamp) -> Self {
-        Self { started: now, spent_ms: 0, resumed: 0, tries: 0 }
+        Self { started: now, spent_ms: 0, fuel: 0, resumed: 0, tries: 0 }
     }
 
     /// What is left of `all`.
@@ -220,11 +223,12 @@ mod tests {
         let first = kept.begin(Timestamp(5)).expect("nothing is kept");
         assert_eq!((first.started, first.resumed), (Timestamp(5), 0));
         kept.store(&b"state"[..], 5).expect("stored");
-        kept.note(&Attempts { spent_ms: 1_500, ..first }).expect("noted");
+        kept.note(&Attempts { spent_ms: 1_500, fuel: 70, ..first }).expect("noted");
 
         let second = kept.begin(Timestamp(9)).expect("kept");
         assert_eq!((second.started, second.resumed), (Timestamp(5), 1));
         assert_eq!(second.left(Duration::from_secs(2)), Duration::from_millis(500));
+        assert_eq!(second.fuel, 70);
         for _ in 0..2 {
             assert!(kept.is_of_use());
             kept.begin(Timestamp(9)).expect("kept");

@@ -35,6 +35,8 @@ pub struct Keeper<'a> {
     kept: &'a Kept,
     checkpoint: Checkpoint,
     attempts: Attempts,
+    /// Fuel that former attempts took.
+    fuel_before: u64,
     /// What was taken or refused last.
     seen: Option<Version>,
     refusal: Option<String>,
@@ -82,6 +84,7 @@ impl<'a> Keeper<'a> {
             kept,
             checkpoint,
             attempts,
+            fuel_before: attempts.fuel,
             seen: None,
             refusal: None,
             due: now,
@@ -165,7 +168,11 @@ impl<'a> Keeper<'a> {
             return false;
         }
         self.seen = Some(version);
-        let taken = self.kept.store(Obedient { inner: file, reins: self.reins }, version.size);
+        let mut stood_still = Duration::ZERO;
+        let obedient = Obedient { inner: file, reins: self.reins, stood_still: &mut stood_still };
+        let taken = self.kept.store(obedient, version.size);
+        // A pause amid the copying is no time of the job.
+        self.ticked += stood_still;
         self.put_off();
         // Gone already, if the job takes it for its own.
         let _ = remove_mark(self.work, desk::FOLDER, desk::WANTED);
@@ -225,6 +232,7 @@ impl<'a> Keeper<'a> {
         let unnoted = u64::try_from(self.unnoted.as_millis()).unwrap_or(u64::MAX);
         self.attempts.spent_ms = self.attempts.spent_ms.saturating_add(unnoted);
         self.unnoted = Duration::ZERO;
+        self.attempts.fuel = self.fuel_before.saturating_add(self.reins.fuel());
         if let Err(error) = self.kept.note(&self.attempts) {
             tracing::warn!(%error, "the time that a job has had is not noted");
         }
@@ -235,11 +243,15 @@ impl<'a> Keeper<'a> {
 struct Obedient<'a, R> {
     inner: R,
     reins: &'a Reins,
+    /// For how long it did not.
+    stood_still: &'a mut Duration,
 }
 
 impl<R: Read> Read for Obedient<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let asked = Instant::now();
         self.reins.go_on();
+        *self.stood_still += asked.elapsed();
         self.inner.read(buffer)
     }
 }
@@ -298,5 +310,33 @@ mod tests {
         std::fs::write(&place, "state").expect("written");
         assert!(keeper.take_new() && kept.is_of_use());
         assert!(!keeper.take_new(), "it has not changed");
+    }
+
+    #[test]
+    fn a_pause_amid_the_copying_is_no_time_of_the_job() {
+        const PAUSE: Duration = Duration::from_millis(1500);
+        let directory = tempfile::tempdir().expect("a directory");
+        let work = directory.path().join("work");
+        std::fs::create_dir(&work).expect("made");
+        desk::lay_out(&work).expect("made");
+        let checkpoints = Checkpoints::open(directory.path().join("kept")).expect("made");
+        let kept = checkpoints.of(capability::StatementId::from_bytes([7; 32]));
+        let reins = Reins::default();
+        let checkpoint = Checkpoint { every_ms: 10_000, size: 1 << 20 };
+        let attempts = Attempts::first(capability::Timestamp(0));
+        let mut keeper = Keeper::new(&reins, &work, &kept, checkpoint, attempts);
+        std::fs::write(work.join(desk::CHECKPOINT), "state").expect("written");
+
+        reins.pause();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(PAUSE);
+                reins.resume();
+            });
+            assert!(keeper.take_new());
+        });
+        keeper.count(Nap::Goes { still: false });
+
+        assert!(keeper.unnoted < PAUSE / 2, "{:?}", keeper.unnoted);
     }
 }

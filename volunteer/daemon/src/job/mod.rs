@@ -235,6 +235,8 @@ impl Job<'_> {
     fn run_steps(&mut self, root: Option<&Root>) -> Ended {
         let environment = self.environment();
         let mut fuel = self.order.job.limits.fuel;
+        // Of what is metered a job without any has at least as much as tells that it has run out.
+        fuel = fuel.map(|fuel| fuel.saturating_sub(self.attempts.fuel).max(1));
         let mut left = self.attempts.left(self.order.job.limits.wall());
         left = left.max(Duration::from_millis(1));
         for step in &self.order.job.steps {

@@ -45,6 +45,8 @@ pub struct Progress {
     pub cpu: Duration,
     /// The most memory in bytes that one of these took.
     pub memory: u64,
+    /// Fuel that these took, if it is metered.
+    pub fuel: Option<u64>,
     /// What the job itself says of it.
     pub said: Option<Said>,
     /// How often it went on from a checkpoint.
@@ -132,6 +134,11 @@ impl Reins {
         self.moves.notify_all();
     }
 
+    /// Fuel that the steps that have ended took.
+    pub(super) fn fuel(&self) -> u64 {
+        self.lock().progress.fuel.unwrap_or(0)
+    }
+
     /// Stands still as long as the job is paused; says whether it goes on, and was not stopped. Whatever
     /// the daemon itself does for a job asks here before each piece of it.
     pub(crate) fn go_on(&self) -> bool {
@@ -167,6 +174,9 @@ impl Reins {
         let progress = &mut state.progress;
         progress.cpu += end.cpu;
         progress.memory = progress.memory.max(end.memory);
+        if let Some(fuel) = end.fuel {
+            progress.fuel = Some(progress.fuel.unwrap_or(0).saturating_add(fuel.used));
+        }
     }
 
     /// Bytes that its connections have brought by now, and that went over them.
