@@ -371,6 +371,7 @@ impl Archive {
             via: judged.map(|it| it.via),
             wall_ms: report.steps.iter().map(|step| step.wall_ms).fold(0, u64::saturating_add),
             cpu_ms: report.credit().0,
+            resumed: report.resumed,
             finished: report.finished,
             tap: step.and_then(|step| read_tap(step, &content, blobs)),
         };
@@ -470,6 +471,7 @@ impl Accepted {
             wall_ms: step.wall_ms,
             cpu_ms: step.cpu_ms,
             memory: step.memory,
+            fuel: step.fuel,
             log_bytes: match &step.log {
                 Log::Inline(bytes) => bytes.len() as u64,
                 Log::Blob(part) => part.size,

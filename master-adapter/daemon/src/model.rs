@@ -182,6 +182,9 @@ pub struct TaskView {
     pub wall_ms: u64,
     /// CPU time of all steps in milliseconds.
     pub cpu_ms: u64,
+    /// How often it went on from a checkpoint.
+    #[serde(default)]
+    pub resumed: u32,
     /// When the last step ended, by the volunteer's clock.
     pub finished: Timestamp,
     /// What the step with TAP said.
@@ -217,6 +220,9 @@ pub struct StepView {
     pub cpu_ms: u64,
     /// Peak memory in bytes.
     pub memory: u64,
+    /// Units of fuel that it took, if it was metered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// Bytes of its log.
     pub log_bytes: u64,
 }

@@ -140,6 +140,10 @@ pub fn task(task: &TaskView) -> String {
     if let Some(via) = task.via {
         write!(line, " via broker {}", via.short()).expect("to a string");
     }
+    if task.resumed > 0 {
+        let times = plural(task.resumed.into(), "time");
+        write!(line, ", went on from a checkpoint {times}").expect("to a string");
+    }
     if let Some(tap) = &task.tap {
         write!(line, "; {}", tests(tap)).expect("to a string");
     }
@@ -170,6 +174,9 @@ fn step(step: &StepView) -> String {
         None => "no exit code".to_owned(),
     };
     let mut line = format!("{:<16} {ending}, {}", escape_line(&step.name), millis(step.wall_ms));
+    if let Some(fuel) = step.fuel {
+        write!(line, ", {} of fuel", plural(fuel, "unit")).expect("to a string");
+    }
     if !step.ending.is_empty() {
         write!(line, ", {}", escape_line(&step.ending)).expect("to a string");
     }
@@ -258,6 +265,45 @@ mod tests {
         assert!(text.starts_with("1 machine could run this, and its 2 replicas need"), "{text}");
         let text = could_run(&Explanation { matching: 2, ..known }, 2);
         assert!(text.starts_with("2 machines could run this; 3 could not"), "{text}");
+    }
+
+    #[test]
+    fn a_step_says_what_it_took_and_a_task_how_often_it_went_on() {
+        let step = StepView {
+            name: "count".into(),
+            exit: Some(0),
+            ending: String::new(),
+            wall_ms: 1500,
+            cpu_ms: 1400,
+            memory: 1 << 20,
+            fuel: Some(7000),
+            log_bytes: 0,
+        };
+        assert!(super::step(&step).ends_with(", 7000 units of fuel"), "{}", super::step(&step));
+        let metered = StepView { fuel: None, ..step };
+        assert!(!super::step(&metered).contains("fuel"));
+
+        let key = capability::PublicKey::from_bytes([7; 32]);
+        let view = TaskView {
+            task: 3,
+            replica: 0,
+            result: capability::StatementId::from_bytes([8; 32]),
+            passed: true,
+            ended: "passed".into(),
+            platform: capability::Platform::new("linux", "x86_64").expect("a platform"),
+            system: String::new(),
+            runtime: Runtime::Wasm,
+            volunteer: key,
+            owner: None,
+            via: None,
+            wall_ms: 1500,
+            cpu_ms: 1400,
+            resumed: 2,
+            finished: capability::Timestamp(0),
+            tap: None,
+        };
+        assert!(task(&view).ends_with(", went on from a checkpoint 2 times"), "{}", task(&view));
+        assert!(!task(&TaskView { resumed: 0, ..view }).contains("checkpoint"));
     }
 
     #[test]

@@ -61,6 +61,26 @@ function running({ progress }) {
   return `${name} (step ${step} of ${steps})${said && `; ${said}`}`;
 }
 
+/** What there is to say of its checkpoints. */
+function checkpoints({ progress, goes_on }) {
+  if (!progress) return "";
+  const { resumed, checkpoint_age_s, checkpoint_refused } = progress;
+  return [
+    resumed > 0 && `went on from one ${resumed} times`,
+    typeof checkpoint_age_s === "number" && `the last one ${duration(checkpoint_age_s)} ago`,
+    checkpoint_refused && `refused: ${checkpoint_refused}`,
+    goes_on && "would go on after a restart",
+  ].filter(Boolean).join("; ");
+}
+
+/** What the steps that have ended took. */
+function used({ progress }) {
+  if (!progress || progress.step < 2) return "";
+  const { cpu_ms, memory, fuel } = progress;
+  const metered = typeof fuel === "number" ? `, ${fuel} units of fuel` : "";
+  return `${coreSeconds(cpu_ms)}, ${bytes(memory)}${metered}`;
+}
+
 const wait = (job) => job.stage === "waiting" && job.lacks_package ? "waiting for its package" : job.stage;
 const allowed = ({ limits, network }) =>
   `${limits.cores} cores, ${bytes(limits.memory)}, ${duration(limits.wall_s)}, network: ${network}`;
@@ -95,7 +115,7 @@ function now(status) {
     ["project", (job) => job.project], ["job", (job) => job.name],
     ["task", (job) => String(job.task), "number"], ["runtime", (job) => job.runtime, "word"],
     ["stage", wait], ["since", (job) => time(job.since)], ["step", running],
-    ["may use", allowed], ["lease", lease], ["", closer, "word"],
+    ["checkpoint", checkpoints], ["used", used], ["may use", allowed], ["lease", lease], ["", closer, "word"],
   ];
   const obstacle = status.obstacle ? [element("p", {}, "Takes nothing new: ", advice(status.obstacle))] : [];
   return [table(columns, status.jobs), ...obstacle, ...waiting];
