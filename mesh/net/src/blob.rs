@@ -133,6 +133,9 @@ pub enum BlobError {
     /// Too little moved for too long.
     #[error("the blob's transfer has stalled")]
     Stalled,
+    /// This end has held it for too long (see [`Net::hold_fetches`]).
+    #[error("the blob's transfer was held for too long")]
+    Cut,
     /// The stream or its connection ended early. Peers end a stream so when too many are open.
     #[error("the blob's stream ended early")]
     Lost,
@@ -221,6 +224,12 @@ impl Net {
     pub fn set_pace(&self, down: Option<u64>, up: Option<u64>) {
         self.paces().down.set(down);
         self.paces().up.set(up);
+    }
+
+    /// From now on nothing is read of what is fetched, until it is said that there is nothing to `hold`. A fetch that is held
+    /// for 20 s ends with [`BlobError::Cut`].
+    pub fn hold_fetches(&self, hold: bool) {
+        self.paces().down.hold(hold);
     }
 
     async fn open_talk(&self, peer: PeerKey) -> Result<Steady<Stream>, BlobError> {

@@ -102,6 +102,12 @@ pub enum Input {
         /// Whether it is here, or why not, for people.
         fetched: Result<(), String>,
     },
+    /// An [`Action::Fetch`] was cut, because [`crate::Volunteer::lets_no_package_come`] for longer than a broker waits:
+    /// nothing is wrong with it.
+    FetchCut {
+        /// The package.
+        hash: BlobHash,
+    },
     /// Of those that [`crate::Volunteer::resumable`] names, the leases whose checkpoints and packages are here.
     /// Comes once, after the first pins.
     TakeUp(Vec<StatementId>),

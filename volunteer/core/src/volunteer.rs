@@ -296,6 +296,7 @@ impl Volunteer {
             Input::TakeUp(leases) => self.take_up(&leases),
             Input::Checkpointed { lease } => self.checkpointed(lease),
             Input::Fetched { hash, fetched } => self.package_fetched(hash, fetched.is_ok()),
+            Input::FetchCut { hash } => self.work.fetch_cut(hash),
             Input::Passing { lease, down, up } => self.passing(lease, down, up),
             Input::Ran(runs) => self.ran(runs),
             Input::Checked(end) => self.checked(end),

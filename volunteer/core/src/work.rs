@@ -307,6 +307,13 @@ impl Work {
         }
     }
 
+    /// The fetch of a package was cut; it is begun again as if there had been none.
+    pub fn fetch_cut(&mut self, hash: BlobHash) {
+        if let Some(package) = self.packages.get_mut(&hash) {
+            package.state = PackageState::Wanted;
+        }
+    }
+
     /// A package could not be fetched. Gives the leases that wait for it once there is no hope left.
     pub fn not_fetched(&mut self, hash: BlobHash, now: Mono) -> Vec<StatementId> {
         let Some(package) = self.packages.get_mut(&hash) else { return Vec::new() };

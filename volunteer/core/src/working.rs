@@ -141,9 +141,15 @@ impl Volunteer {
         }
     }
 
+    /// Whether no package may be on its way just now: no job may move, or the network is left alone. What is being
+    /// fetched stands still then, or is cut and fetched anew if that lasts.
+    pub fn lets_no_package_come(&self) -> bool {
+        self.stands_still() || self.quiet.is_some()
+    }
+
     pub(crate) fn fetch_packages(&mut self) {
         let Some(from) = self.primary() else { return };
-        if self.disk_free < DISK_RESERVE || self.stands_still() || self.quiet.is_some() {
+        if self.disk_free < DISK_RESERVE || self.lets_no_package_come() {
             return;
         }
         for (hash, size) in self.work.begin_fetches(self.now.mono) {

@@ -320,6 +320,26 @@ fn a_package_waits_for_the_hours_of_the_network() {
 }
 
 #[test]
+fn a_fetch_that_a_pause_cuts_goes_on_afterwards_however_often_that_happens() {
+    let mut bench = Bench::ready(1);
+    let offer = offered("a", 1, 1);
+    let (call, claim) = bench.claim_of(&offer);
+    bench.grant(call, &claim, 0, 1);
+    let hash = offer.offer.package.hash;
+    let fetches = |it: &Action| matches!(it, Action::Fetch { .. }).then_some(());
+    for _ in 0..5 {
+        assert_eq!(bench.find(fetches), Some(()));
+        assert!(!bench.volunteer.lets_no_package_come());
+        bench.handle(Input::Pause(Pause::default()));
+        assert!(bench.volunteer.lets_no_package_come());
+        bench.handle(Input::FetchCut { hash });
+        assert_eq!(bench.find(fetches), None);
+        bench.handle(Input::Resume);
+    }
+    assert_eq!(bench.find(fetches), Some(()));
+}
+
+#[test]
 fn a_drain_that_lasts_too_long_gives_back_what_still_runs() {
     let mut bench = Bench::ready(1);
     let lease = bench.run_offer(&offered("a", 1, 1)).remove(0).lease;

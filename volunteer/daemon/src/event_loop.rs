@@ -308,6 +308,8 @@ impl EventLoop {
 
     fn handle(&mut self, input: Input) {
         self.core.handle(input, self.clock.now());
+        // Before what it may want to be fetched.
+        self.link.net().hold_fetches(self.core.lets_no_package_come());
         while let Some(action) = self.core.poll_action() {
             self.act(action);
         }

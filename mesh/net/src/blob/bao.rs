@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 use tokio_util::io::SyncIoBridge;
 
-use super::pace::{Pace, Paced};
+use super::pace::{IsCut, Pace, Paced};
 use super::steady::Steady;
 use super::{BlobError, from_stream};
 
@@ -149,6 +149,9 @@ fn from_decode(error: DecodeError, verified: u64) -> BlobError {
             BlobError::WrongByte { at: verified }
         }
         DecodeError::ParentNotFound(_) | DecodeError::LeafNotFound(_) => BlobError::Lost,
+        DecodeError::Io(error) if error.get_ref().is_some_and(|it| it.is::<IsCut>()) => {
+            BlobError::Cut
+        }
         DecodeError::Io(error) => from_stream(error),
     }
 }

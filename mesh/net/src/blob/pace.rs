@@ -1,12 +1,15 @@
 //! How fast blobs may move: each transfer waits for its turn on the thread that it blocks anyway.
 //!
 //! All transfers of one direction share one schedule: whoever has moved some bytes keeps the line for as
-//! long as these take at the rate that is set. The peer is held up by its own flow control.
+//! long as these take at the rate that is set. The peer is held up by its own flow control. A direction can be held: then
+//! nothing moves, and what is under way ends when that lasts.
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use thiserror::Error;
 
 /// Bytes that are moved at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -27,7 +30,20 @@ pub(crate) struct Paces {
 
 /// The pace of one direction. Unlimited at first.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(Mutex<Schedule>);
+pub(crate) struct Pace {
+    schedule: Mutex<Schedule>,
+    held: Mutex<bool>,
+    /// Rung when it is held no more.
+    moves: Condvar,
+}
+
+/// For how long a transfer is held until it is cut: the other end gives up what has not moved for 30 s.
+const HOLD: Duration = Duration::from_secs(20);
+
+/// Why a transfer that was held has ended.
+#[derive(Debug, Error)]
+#[error("held for too long")]
+pub(crate) struct IsCut;
 
 #[derive(Debug, Default)]
 struct Schedule {
@@ -41,13 +57,32 @@ impl Pace {
     /// At most so many bytes a second from now on, [`MIN_PACE`] at least; any number without it.
     pub(crate) fn set(&self, rate: Option<u64>) {
         let rate = rate.and_then(|rate| NonZeroU64::new(rate.max(MIN_PACE)));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Schedule { rate, free_at: None };
+        *self.schedule.lock().unwrap_or_else(PoisonError::into_inner) =
+            Schedule { rate, free_at: None };
+    }
+
+    /// Whether nothing is to be read from now on.
+    pub(crate) fn hold(&self, hold: bool) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+        if !hold {
+            self.moves.notify_all();
+        }
+    }
+
+    /// Waits until nothing is held, `patience` at most. Blocks.
+    fn go_on(&self, patience: Duration) -> io::Result<()> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.moves.wait_timeout_while(held, patience, |held| *held);
+        let (held, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *held { Err(io::Error::other(IsCut)) } else { Ok(()) }
     }
 
     /// Takes the line for `bytes` and waits until they may have moved. Blocks.
     fn keep(&self, bytes: usize) {
         let now = Instant::now();
-        let wait = self.0.lock().unwrap_or_else(PoisonError::into_inner).plan(bytes as u64, now);
+        let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = schedule.plan(bytes as u64, now);
+        drop(schedule);
         if !wait.is_zero() {
             std::thread::sleep(wait);
         }
@@ -75,6 +110,7 @@ pub(crate) struct Paced<'a, S> {
 impl<S: Read> Read for Paced<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(pace) = self.pace else { return self.inner.read(buffer) };
+        pace.go_on(HOLD)?;
         let most = buffer.len().min(PIECE_BYTES);
         let read = self.inner.read(&mut buffer[..most])?;
         pace.keep(read);
@@ -133,8 +169,22 @@ mod tests {
         assert_eq!(Schedule::default().plan(u64::MAX, Instant::now()), Duration::ZERO);
         let pace = Pace::default();
         pace.set(Some(0));
-        let rate = pace.0.lock().expect("nobody panicked").rate;
+        let rate = pace.schedule.lock().expect("nobody panicked").rate;
         assert_eq!(rate.map(NonZeroU64::get), Some(MIN_PACE));
+    }
+
+    #[test]
+    fn what_is_held_goes_on_afterwards_or_is_cut() {
+        let pace = Pace::default();
+        let mut from = Paced { inner: &[7; 8][..], pace: Some(&pace) };
+        pace.hold(true);
+        let error = pace.go_on(Duration::from_millis(1)).expect_err("nobody lets it go on");
+        assert!(error.get_ref().is_some_and(|it| it.is::<IsCut>()));
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| from.read(&mut [0; 8]).expect("in memory"));
+            pace.hold(false);
+            assert_eq!(reading.join().expect("it does not panic"), 8);
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the core wants.
 
 use mesh_core::CallFailed;
-use mesh_shell::{Link, chain};
+use mesh_shell::{BlobFailed, Link, chain};
 use tokio::time::Instant;
 use volunteer_core::{Action, Input, News};
 
@@ -43,6 +43,9 @@ impl EventLoop {
             }
             Action::Fetch { from, hash, size } => self.errand(move |link| async move {
                 let fetched = link.fetch(from, hash, size).await;
+                if let Err(BlobFailed::There(mesh_net::BlobError::Cut)) = fetched {
+                    return Input::FetchCut { hash };
+                }
                 if let Err(error) = &fetched {
                     tracing::warn!(
                         peer = from.short(),

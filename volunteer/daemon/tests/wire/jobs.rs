@@ -275,3 +275,46 @@ async fn a_busy_job_stands_still_within_two_seconds_and_a_drain_ends_although_it
     });
     broker.serve_while(owner).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_does_not_come_during_a_pause_and_comes_to_its_end_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let step = Step { name: "all".into(), run: vec!["true".to_owned()] };
+    let file = vec![7; 2 << 20];
+    let mut broker = Broker::start(Runtime::Native, vec![step], &[("file", &file)]).await;
+    let _daemon = start_with(directory.path(), &broker.address, "network-down = \"128 KiB\"\n");
+    if !is_offered(directory.path(), "native") {
+        return broker.expect_no_claim().await;
+    }
+    let path = directory.path().to_owned();
+    let come = move |path: &Path| size_of(&path.join("state/blobs"));
+    let owner = tokio::task::spawn_blocking(move || {
+        let wish = |arguments: &[&str]| {
+            assert!(volunteer(&path).args(arguments).status().unwrap().success());
+        };
+        time_until(|| come(&path) > 64 << 10);
+        wish(&["pause"]);
+        std::thread::sleep(Duration::from_secs(1));
+        let before = come(&path);
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(come(&path), before, "it goes on");
+        assert!(before < 2 << 20, "it was cut amid its way");
+        wish(&["config", "set", "network-down", "1 GiB"]);
+        wish(&["resume"]);
+    });
+    broker.serve_while(owner).await.unwrap();
+
+    let (_, result) = broker.serve().await;
+    assert_eq!(report_in(&result).ended, Ended::Passed);
+}
+
+/// Bytes of all files below `folder`.
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size_of(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.map(size).sum()
+}
