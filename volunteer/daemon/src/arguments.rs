@@ -138,11 +138,11 @@ pub enum Command {
     /// Makes all jobs stand still and takes nothing new, also after the daemon is started anew.
     Pause(PauseArgs),
     /// Ends a pause, or else a drain.
-    Resume(Whom),
+    Resume(Shown),
     /// Ends a pause, takes nothing new, gives back what has not begun, and ends the daemon when the last job is done.
     Drain(DrainArgs),
     /// Ends the daemon within moments: jobs are stopped, and given back for others to run.
-    Stop(Whom),
+    Stop(Shown),
     /// Prints the address with which the page of a running daemon opens in a browser. It holds the
     /// token: whoever has it can pause and stop the daemon.
     Page(Whom),
@@ -351,9 +351,9 @@ pub struct PauseArgs {
     /// Why, for yourself: `status`, `why` and the status page show it.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub note: String,
-    /// Which daemon.
+    /// Which daemon, and how to show what is so then.
     #[command(flatten)]
-    pub whom: Whom,
+    pub shown: Shown,
 }
 
 /// A drain.
@@ -362,9 +362,9 @@ pub struct DrainArgs {
     /// How long at most, such as `2h`; what still runs then is stopped, and given back for others to run.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub within: Option<Duration>,
-    /// Which daemon.
+    /// Which daemon, and how to show what is so then.
     #[command(flatten)]
-    pub whom: Whom,
+    pub shown: Shown,
 }
 
 /// A running daemon.

@@ -27,6 +27,9 @@ pub enum ListCommand {
         /// Ask nothing.
         #[arg(short, long)]
         yes: bool,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
         /// What each project may do, and what you call the list.
         #[command(flatten)]
         terms: Terms,
@@ -45,6 +48,9 @@ pub enum ListCommand {
         /// The curator's key, or the name that you or the curator gave the list.
         #[arg(value_name = "LIST")]
         list: String,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
     },
     /// Makes a curator's key, and prints its public half, which is what others are given.
     Init {

@@ -22,6 +22,9 @@ pub enum ProjectCommand {
         /// Ask nothing.
         #[arg(short, long)]
         yes: bool,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
         /// What it may do, and what you call it.
         #[command(flatten)]
         terms: Terms,
@@ -31,6 +34,9 @@ pub enum ProjectCommand {
         /// The project's key, a talkoot: URI, or the name that you gave it.
         #[arg(value_name = "PROJECT")]
         project: String,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
         /// What is to change.
         #[command(flatten)]
         terms: Terms,
@@ -46,6 +52,9 @@ pub enum ProjectCommand {
         /// The project's key, a talkoot: URI, or the name that you gave it.
         #[arg(value_name = "PROJECT")]
         project: String,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
     },
 }
 

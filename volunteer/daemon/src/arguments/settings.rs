@@ -67,5 +67,8 @@ pub enum ConfigCommand {
         /// Its value, as it would stand in the file; words and proportions also without quotes.
         #[arg(value_name = "VALUE", allow_hyphen_values = true)]
         value: String,
+        /// Print JSON: what is so now.
+        #[arg(long)]
+        json: bool,
     },
 }

@@ -31,6 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of what it says when it refuses.
 const MAX_COMPLAINT: u64 = 1024;
 
+/// The wish after which there is nobody to ask.
+pub const STOP: &str = "stop";
+
 /// Prints a line, in which nothing that strangers wrote moves the cursor or turns the text around.
 macro_rules! say {
     ($($line:tt)*) => { mesh_shell::outln!("{}", mesh_shell::escape_line(&format!($($line)*))) };
@@ -142,19 +145,19 @@ pub fn results(common: &CommonArgs, shown: &Shown) -> Outcome {
 }
 
 /// Tells it what the owner wishes.
-pub fn wish(common: &CommonArgs, whom: &Whom, wish: &str) -> Outcome {
-    post(common, whom, wish, &[])
+pub fn wish(common: &CommonArgs, shown: &Shown, wish: &str) -> Outcome {
+    post(common, shown, wish, &[])
 }
 
 /// Tells it to stand still.
 pub fn pause(common: &CommonArgs, pause: PauseArgs) -> Outcome {
-    let PauseArgs { length, note, whom } = pause;
+    let PauseArgs { length, note, shown } = pause;
     let asked = PauseAsked { seconds: length.map(|it| it.as_millis().div_ceil(1000) as u64), note };
     if let Some(complaint) = asked.complaint() {
         return Err(Failure::say(Exit::Usage, complaint));
     }
     let asked = serde_json::to_vec(&asked).expect("numbers and text are JSON");
-    post(common, &whom, "pause", &asked)
+    post(common, &shown, "pause", &asked)
 }
 
 /// Tells it to end with its jobs.
@@ -164,13 +167,22 @@ pub fn drain(common: &CommonArgs, drain: DrainArgs) -> Outcome {
         return Err(Failure::say(Exit::Usage, complaint));
     }
     let asked = serde_json::to_vec(&asked).expect("numbers are JSON");
-    post(common, &drain.whom, "drain", &asked)
+    post(common, &drain.shown, "drain", &asked)
 }
 
-fn post(common: &CommonArgs, whom: &Whom, wish: &str, body: &[u8]) -> Outcome {
+fn post(common: &CommonArgs, shown: &Shown, wish: &str, body: &[u8]) -> Outcome {
+    let whom = &shown.whom;
     let url = format!("http://{}/api/v1/{wish}", address(common, whom)?);
     let post = agent().post(&url).header("authorization", token(common, whom)?.authorization());
-    accepted(post.send(body)).map(drop)
+    accepted(post.send(body))?;
+    if !shown.json {
+        return Ok(());
+    }
+    // One that had nothing to drain has ended already.
+    let status = if wish == STOP { None } else { fetch(common, whom).ok() };
+    let paused = status.as_ref().is_some_and(|status| status.paused);
+    let obstacle = status.as_ref().and_then(|status| status.obstacle.as_ref());
+    print_json(&json!({ "running": status.is_some(), "paused": paused, "obstacle": obstacle }))
 }
 
 /// Its answer to `body`, which somebody has brought, however long that takes.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mesh_shell::config::{self as shell_config, CommonArgs};
 use mesh_shell::{Exit, Failure, Outcome, default_config, escape_line, outln, write_whole};
 use serde::Serialize;
+use serde_json::json;
 
 use super::print_json;
 use crate::arguments::{ConfigCommand, RunArgs};
@@ -51,7 +52,7 @@ pub fn run(common: &CommonArgs, command: ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Show { flags, json } => show(common, flags, json),
         ConfigCommand::Check { file } => check(common, file),
-        ConfigCommand::Set { setting, value } => set(common, &setting, &value),
+        ConfigCommand::Set { setting, value, json } => set(common, &setting, &value, json),
     }
 }
 
@@ -166,7 +167,7 @@ fn path(common: &CommonArgs, named: Option<PathBuf>) -> Outcome<PathBuf> {
 }
 
 /// The daemon, if one runs, notices.
-fn set(common: &CommonArgs, setting: &str, value: &str) -> Outcome {
+fn set(common: &CommonArgs, setting: &str, value: &str, json: bool) -> Outcome {
     if value.len() > MAX_VALUE || value.contains(char::is_control) {
         return Err(Failure::say(Exit::Usage, "the value is too long, or has control characters"));
     }
@@ -180,6 +181,9 @@ fn set(common: &CommonArgs, setting: &str, value: &str) -> Outcome {
     };
     let edited = edited(&path, &text, setting, value)?;
     write_whole(&path, edited.as_bytes(), mode(&path))?;
+    if json {
+        return print_json(&json!({ "file": path, "setting": setting, "value": value }));
+    }
     outln!("{}: {setting} is set; a running daemon takes it over within seconds", path.display());
     Ok(())
 }

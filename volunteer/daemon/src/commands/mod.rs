@@ -29,6 +29,7 @@ use mesh_shell::{
     Exit, Failure, OrExit, Outcome, config as shell_config, escape_json, logs, outln, read_text,
 };
 
+use self::ask::STOP;
 pub use self::service::Kind;
 use crate::arguments::{Arguments, Command, JobCommand, ResultsArgs, ResultsCommand};
 use crate::config::ROLE;
@@ -66,9 +67,9 @@ pub fn run(arguments: Arguments, equipment: Equipment) -> Outcome {
         Command::Doctor(arguments) => doctor::run(&common, &arguments),
         Command::Page(whom) => ask::page(&common, &whom),
         Command::Pause(pause) => ask::pause(&common, pause),
-        Command::Resume(whom) => ask::wish(&common, &whom, "resume"),
+        Command::Resume(shown) => ask::wish(&common, &shown, "resume"),
         Command::Drain(drain) => ask::drain(&common, drain),
-        Command::Stop(whom) => ask::wish(&common, &whom, "stop"),
+        Command::Stop(shown) => ask::wish(&common, &shown, STOP),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn run(common: &CommonArgs, command: ProjectCommand) -> Outcome {
             listed.iter().for_each(|pin| print_listed(pin, &pins));
             Ok(())
         }
-        ProjectCommand::Add { uri, yes, terms } => {
+        ProjectCommand::Add { uri, yes, json, terms } => {
             warn_of_brokers(&uri)?;
             let ProjectUri { project, brokers } = uri;
             let known = pins.projects.iter().position(|known| known.key == project);
@@ -49,9 +49,10 @@ pub fn run(common: &CommonArgs, command: ProjectCommand) -> Outcome {
                 agree(common, &Whom::Project(entry.key), &entry.allowed, yes)?;
             }
             pins.removed.retain(|removed| *removed != project);
-            pins.save(state)
+            pins.save(state)?;
+            if json { print_json(&pins.projects[place]) } else { Ok(()) }
         }
-        ProjectCommand::Set { project, terms } => {
+        ProjectCommand::Set { project, json, terms } => {
             let key = find(&pins, &listed, &project)?;
             let entry = pins.projects.iter_mut().find(|known| known.key == key);
             let entry = entry.ok_or_else(|| {
@@ -60,16 +61,19 @@ pub fn run(common: &CommonArgs, command: ProjectCommand) -> Outcome {
                     .hint(format!("pin it: talkoot-volunteer project add talkoot:{key}"))
             })?;
             change(entry, &terms)?;
-            pins.save(state)
+            let changed = entry.clone();
+            pins.save(state)?;
+            if json { print_json(&changed) } else { Ok(()) }
         }
-        ProjectCommand::Remove { project } => {
+        ProjectCommand::Remove { project, json } => {
             let key = find(&pins, &listed, &project)?;
             pins.projects.retain(|known| known.key != key);
             // No list is to bring it back, now or later.
             if !pins.lists.is_empty() {
                 pins.removed.push(key);
             }
-            pins.save(state)
+            pins.save(state)?;
+            if json { print_json(&json!({ "key": key, "trusted": false })) } else { Ok(()) }
         }
     }
 }

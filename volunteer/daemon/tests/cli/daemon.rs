@@ -157,8 +157,10 @@ fn a_wish_that_the_daemon_refuses_is_not_called_silence() {
     check_fails(&run(directory.path(), &["pause", "--note", &long]), 2, "a note has at most");
     let within = run(directory.path(), &["drain", "--within", "2years"]);
     check_fails(&within, 2, "a drain ends within a year");
-    let paused = run(directory.path(), &["pause"]);
-    assert!(paused.status.success(), "{paused:?}");
+    let paused = run(directory.path(), &["pause", "--note", "a call", "--json"]);
+    let paused: Value = serde_json::from_slice(&paused.stdout).unwrap();
+    assert_eq!((&paused["running"], &paused["paused"]), (&true.into(), &true.into()), "{paused}");
+    assert_eq!(paused["obstacle"]["reason"], "paused by the owner: a call");
     assert!(run(directory.path(), &["drain", "--within", "1h"]).status.success());
     drop(daemon);
 }

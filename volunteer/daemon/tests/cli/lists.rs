@@ -81,7 +81,9 @@ fn a_list_stands_for_pins_until_the_owner_or_the_curator_says_otherwise() {
     said(place, &["project", "remove", "mine"]);
     let left = projects(place);
     assert_eq!(left.iter().map(|it| it["key"].clone()).collect::<Vec<_>>(), [curator.as_str()]);
-    said(place, &["list", "add", &list, "--keywords", "sky"]);
+    let added = run(place, &["list", "add", &list, "--keywords", "sky", "--json"]);
+    let added: Value = serde_json::from_slice(&added.stdout).unwrap();
+    assert_eq!((&added["list"]["name"], &added["pin"]["weight"]), (&"science".into(), &5.into()));
     assert_eq!(projects(place).len(), 1);
     said(place, &["project", "add", &own]);
     assert_eq!(projects(place).len(), 2);
@@ -97,7 +99,9 @@ fn a_list_stands_for_pins_until_the_owner_or_the_curator_says_otherwise() {
     assert!(shown.contains("list science of ") && shown.contains("1 projects"), "{shown}");
 
     check_fails(&run(place, &["list", "remove", "sports"]), 3, "not among the lists");
-    said(place, &["list", "remove", "science"]);
+    let removed = said(place, &["list", "remove", "science", "--json"]);
+    let removed: Value = serde_json::from_str(&removed).unwrap();
+    assert_eq!(removed, serde_json::json!({ "curator": curator, "trusted": false }));
     assert_eq!(said(place, &["list", "show"]), "");
     check_fails(&run(place, &["list", "add", &former]), 3, "its number is");
 }

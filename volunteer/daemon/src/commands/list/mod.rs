@@ -32,31 +32,36 @@ pub fn run(common: &CommonArgs, command: ListCommand) -> Outcome {
         ListCommand::Sign { file, key, lifetime, output } => {
             sign::sign(&file, &key, lifetime, &output, now)
         }
-        ListCommand::Add { file, key, keywords, yes, terms } => {
+        ListCommand::Add { file, key, keywords, yes, json, terms } => {
             let list = read(&file)?;
             check(&list, key, now)?;
             let mut pins = Pins::load(state)?;
             let (entry, is_new) = entry_of(&mut pins, list.signer(), &file)?;
             change(entry, keywords, &terms)?;
             if is_new {
-                list.projects.iter().for_each(print_listed);
+                if !json {
+                    list.projects.iter().for_each(print_listed);
+                }
                 let whom = Whom::List(&list);
                 project::agree(common, &whom, &entry.allowed, yes)?;
             }
+            let added = json!({ "pin": entry, "list": in_json(&list, now) });
             keep(list, &file, state, now)?;
-            pins.save(state)
+            pins.save(state)?;
+            if json { print_json(&added) } else { Ok(()) }
         }
         ListCommand::Show { file: Some(file), json } => {
             let list = read(&file)?;
             if json { print_json(&in_json(&list, now)) } else { print(&list, now) }
         }
         ListCommand::Show { file: None, json } => show(&Pins::load(state)?, state, json, now),
-        ListCommand::Remove { list } => {
+        ListCommand::Remove { list, json } => {
             let mut pins = Pins::load(state)?;
             let key = find(&pins, state, &list, now)?;
             pins.lists.retain(|entry| entry.key != key);
             // What was kept stays, so that nobody is led back to an earlier one.
-            pins.save(state)
+            pins.save(state)?;
+            if json { print_json(&json!({ "curator": key, "trusted": false })) } else { Ok(()) }
         }
     }
 }
