@@ -12,14 +12,63 @@ pub fn takes_more_than(limit: u64, directory: &Path) -> io::Result<bool> {
     imp::takes_more_than(limit, directory)
 }
 
-#[cfg(not(target_os = "linux"))]
-mod imp {
-    use super::{Path, io};
+/// Directories in each other, of which the outermost is the one that is asked about.
+const MAX_DEPTH: usize = 128;
 
-    pub fn takes_more_than(_: u64, _: &Path) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
+/// What a file costs beyond its blocks: an inode and its names, generously, so that empty files run out as well,
+/// and names before it takes long to count them.
+const ENTRY_BYTES: u64 = 1024;
+
+/// Where nobody sees what has no name any more; that is not counted.
+#[cfg(any(not(target_os = "linux"), test))]
+mod by_names {
+    use std::fs::{self, Metadata, ReadDir};
+
+    use super::{ENTRY_BYTES, MAX_DEPTH, Path, io};
+
+    pub fn takes_more_than(limit: u64, directory: &Path) -> io::Result<bool> {
+        let mut bytes = 0_u64;
+        let mut levels: Vec<ReadDir> = vec![fs::read_dir(directory)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(entry) = level.next() else {
+                levels.pop();
+                continue;
+            };
+            let path = entry?.path();
+            // Not as it stands in its directory, where it can be of before.
+            let Some(metadata) = unless_gone(path.symlink_metadata())? else { continue };
+            bytes = bytes.saturating_add(ENTRY_BYTES).saturating_add(taken(&metadata));
+            if bytes > limit || (metadata.is_dir() && levels.len() >= MAX_DEPTH) {
+                return Ok(true);
+            }
+            if metadata.is_dir() {
+                levels.extend(unless_gone(fs::read_dir(&path))?);
+            }
+        }
+        Ok(false)
+    }
+
+    fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result.map(Some),
+        }
+    }
+
+    #[cfg(unix)]
+    fn taken(metadata: &Metadata) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        metadata.blocks().saturating_mul(512)
+    }
+
+    #[cfg(not(unix))]
+    fn taken(metadata: &Metadata) -> u64 {
+        metadata.len()
     }
 }
+
+#[cfg(not(target_os = "linux"))]
+use by_names as imp;
 
 #[cfg(target_os = "linux")]
 pub use imp::Count;
@@ -33,13 +82,12 @@ mod imp {
     use rustix::fs::{AtFlags, CWD, FileType, Stat};
     use rustix::io::Errno;
 
-    use super::{Path, io};
+    use super::{ENTRY_BYTES, MAX_DEPTH, Path, io};
     use crate::processes;
     use crate::walk::{EnterError, Walk};
 
     pub fn takes_more_than(limit: u64, directory: &Path) -> io::Result<bool> {
-        /// For the descriptors of the caller, who has others to care for.
-        const MAX_DEPTH: usize = 128;
+        // For the descriptors of the caller, who has others to care for.
         let walk = Walk::open(directory)?.no_deeper_than(MAX_DEPTH);
         let mut count = Count::begin(walk, Box::new(|| Ok(Vec::new())))?;
         while count.bytes() <= limit && count.step()? {}
@@ -59,10 +107,6 @@ mod imp {
 
     /// Lists the processes that may hold files open, once the names are counted.
     type Holders = Box<dyn Fn() -> io::Result<Vec<u32>>>;
-
-    /// What a file costs beyond its blocks: an inode and its names, generously, so that empty files run out as well,
-    /// and names before it takes long to count them.
-    const ENTRY_BYTES: u64 = 1024;
 
     impl Count {
         /// Begins to count what `walk` will see, and what `holders` have open.
@@ -146,21 +190,24 @@ mod tests {
     #[test]
     fn what_has_a_name_adds_up() {
         let directory = tempfile::tempdir().unwrap();
-        let exceeds = |limit| takes_more_than(limit, directory.path()).unwrap();
         for name in ["a", "b"] {
             std::fs::write(directory.path().join(name), [1; 100_000]).unwrap();
         }
-        assert!(exceeds(190_000) && !exceeds(300_000));
+        for way in [takes_more_than, by_names::takes_more_than] {
+            let exceeds = |limit| way(limit, directory.path()).unwrap();
+            assert!(exceeds(190_000) && !exceeds(300_000));
+        }
     }
 
     #[test]
     fn a_nest_too_deep_for_the_caller_is_too_much() {
         let directory = tempfile::tempdir().unwrap();
         let nest = |levels| directory.path().join(vec!["d"; levels].join("/"));
+        let both = [takes_more_than, by_names::takes_more_than];
         std::fs::create_dir_all(nest(127)).unwrap();
-        assert!(!takes_more_than(1 << 30, directory.path()).unwrap());
+        assert_eq!(both.map(|way| way(1 << 30, directory.path()).unwrap()), [false; 2]);
 
         std::fs::create_dir_all(nest(128)).unwrap();
-        assert!(takes_more_than(1 << 30, directory.path()).unwrap());
+        assert_eq!(both.map(|way| way(1 << 30, directory.path()).unwrap()), [true; 2]);
     }
 }

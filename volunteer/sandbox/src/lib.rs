@@ -17,6 +17,9 @@
 //! runs at all; and what comes back out, files from [`collect()`] included, is taken for hostile.
 //!
 //! Only Linux (5.14 or newer) has this sandbox. Elsewhere the same functions exist and answer [`Unavailable`].
+//!
+//! For one program of our own, which keeps its guest in by itself, there is less everywhere: a [`WalledSpec`] runs it
+//! behind a second wall, of what the platform has for that.
 
 mod affinity;
 mod beneath;
@@ -30,6 +33,7 @@ mod remove_tree;
 mod run;
 mod self_test;
 mod spec;
+mod walled;
 
 #[cfg(target_os = "linux")]
 mod cgroups;
@@ -67,6 +71,7 @@ pub use remove_tree::remove_tree;
 pub use run::{Handle, Helper, Observer, Running, Sandbox, StartError};
 pub use self_test::{MARK, Strength, Unavailable, network_self_test, self_test, self_test_in};
 pub use spec::{DEFAULT_HOST_UID, Limits, MAX_SPEC_BYTES, Spec, SpecError};
+pub use walled::{Wall, Walled, WalledHandle, WalledSpec, wall_self_test};
 
 /// Bytes that stay free on the file system of a work directory for its owner, whoever fills it: no step starts, or goes
 /// on, with less.

@@ -23,7 +23,7 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// The helper's file name.
+    /// The helper's file name, without what programs' names end with on some systems.
     pub const NAME: &str = "talkoot-sandbox-helper";
 
     /// The one that is installed beside this program.
@@ -31,7 +31,8 @@ impl Helper {
     /// # Errors
     /// Where it ought to be, if it is not there.
     pub fn installed() -> io::Result<Self> {
-        let exe = std::env::current_exe()?.with_file_name(Self::NAME);
+        let name = format!("{}{}", Self::NAME, std::env::consts::EXE_SUFFIX);
+        let exe = std::env::current_exe()?.with_file_name(name);
         if exe.is_file() {
             return Ok(Self { exe });
         }
@@ -252,6 +253,7 @@ impl State {
         self.let_go();
     }
 
+    #[cfg(target_os = "linux")]
     fn paused(&self) -> Duration {
         self.paused + self.paused_since.map_or(Duration::ZERO, |since| since.elapsed())
     }

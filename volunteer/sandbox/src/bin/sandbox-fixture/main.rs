@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::{TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -48,7 +47,15 @@ fn main() -> ExitCode {
         ["fill", directory, file_bytes] => fill(directory, number(file_bytes), false),
         ["fill-unlinked", directory, file_bytes] => fill(directory, number(file_bytes), true),
         ["spread", threads] => spread(number(threads)),
-        ["reach", address, rest @ ..] => reach(address, rest),
+        #[cfg(target_os = "linux")]
+        ["reach", address, rest @ ..] => linux::reach(address, rest),
+        ["say", out, err, code] => {
+            println!("{out}");
+            eprintln!("{err}");
+            return ExitCode::from(code.parse::<u8>().expect("a test passes codes"));
+        }
+        ["nap"] => std::thread::sleep(Duration::from_secs(60)),
+        ["count-in", file] => count_in(file),
         other => {
             eprintln!("nobody knows how to do {other:?}");
             return ExitCode::FAILURE;
@@ -132,20 +139,11 @@ fn spread(threads: usize) {
     println!("{} {seen:?}", asked.into_iter().all(|asked| asked));
 }
 
-/// Tries to reach a service by its address, and sockets by their paths or (with an `@`) abstract names.
-fn reach(address: &str, sockets: &[&str]) {
-    if TcpStream::connect(address).is_ok() {
-        println!("reached {address}");
-    }
-    let udp = UdpSocket::bind("0.0.0.0:0").and_then(|udp| udp.send_to(b"x", "192.0.2.1:9"));
-    if udp.is_ok() {
-        println!("reached the network");
-    }
-    for socket in sockets {
-        #[cfg(target_os = "linux")]
-        if linux::connect(socket).is_ok() {
-            println!("reached {socket}");
-        }
+/// Writes numbers into `file`, one after the other, for ever.
+fn count_in(file: &str) {
+    for number in 0.. {
+        fs::write(file, format!("{number}")).expect("its own folder");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -153,9 +151,26 @@ fn reach(address: &str, sockets: &[&str]) {
 mod linux {
     use std::fs::File;
     use std::io::{self, Write};
+    use std::net::{TcpStream, UdpSocket};
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixStream};
     use std::time::Duration;
+
+    /// Tries to reach a service by its address, and sockets by their paths or (with an `@`) abstract names.
+    pub fn reach(address: &str, sockets: &[&str]) {
+        if TcpStream::connect(address).is_ok() {
+            println!("reached {address}");
+        }
+        let udp = UdpSocket::bind("0.0.0.0:0").and_then(|udp| udp.send_to(b"x", "192.0.2.1:9"));
+        if udp.is_ok() {
+            println!("reached the network");
+        }
+        for socket in sockets {
+            if connect(socket).is_ok() {
+                println!("reached {socket}");
+            }
+        }
+    }
 
     /// Forks until it cannot, and says how often it could.
     pub fn fork_bomb() {
@@ -283,7 +298,7 @@ mod linux {
         }
     }
 
-    pub fn connect(socket: &str) -> io::Result<UnixStream> {
+    fn connect(socket: &str) -> io::Result<UnixStream> {
         match socket.strip_prefix('@') {
             Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
             None => UnixStream::connect(socket),
