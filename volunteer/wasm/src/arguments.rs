@@ -50,7 +50,7 @@ pub struct Arguments {
     pub user: Option<u32>,
 
     /// Bytes that files may take together that are open but have no name any more; beyond that the
-    /// process ends with SIGXFSZ. On Linux.
+    /// process ends with SIGXFSZ. On Linux and macOS.
     #[arg(long, value_name = "BYTES")]
     pub unlinked: Option<u64>,
 
@@ -62,6 +62,11 @@ pub struct Arguments {
     /// started it is no longer PID; on Linux.
     #[arg(long, value_name = "PID")]
     pub end_with_parent: Option<u32>,
+
+    /// End at once when standard input does: for a parent that holds the other end of it for as long as it lives, where
+    /// the system does not end a process with its parent.
+    #[arg(long)]
+    pub end_with_input: bool,
 
     /// Variable in the guest's environment; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]

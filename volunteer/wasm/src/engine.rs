@@ -52,6 +52,8 @@ pub fn common_config() -> Config {
         // A reason is one line: what backtraces need is not made.
         .wasm_backtrace_max_frames(None)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // What the wall on macOS lets a process do: handle its signals, and not to name ports for its exceptions.
+        .macos_use_mach_ports(false)
         .generate_address_map(false);
     config
 }

@@ -1,6 +1,8 @@
 //! What the runner takes from its own process where no sandbox around it does: root's rights, and
 //! resources.
 
+use std::{io, process, thread};
+
 use crate::arguments::Arguments;
 use crate::ending::Ending;
 
@@ -23,7 +25,29 @@ pub fn apply(arguments: &Arguments) -> Result<(), Ending> {
         })?;
     }
     system::limit(arguments)
-        .map_err(|error| Ending::failed(format_args!("cannot limit this process: {error}")))
+        .map_err(|error| Ending::failed(format_args!("cannot limit this process: {error}")))?;
+    if arguments.end_with_input {
+        end_with_input().map_err(|error| {
+            Ending::failed(format_args!("cannot end with standard input: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Has a thread wait for the end of standard input, of which the guest gets nothing.
+fn end_with_input() -> io::Result<()> {
+    let wait = || {
+        // An error is an end as well.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // Both without anything that the guest could hold up; of a killed process no system keeps a report.
+        #[cfg(unix)]
+        {
+            use rustix::process::{Signal, getpid, kill_process};
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        process::abort();
+    };
+    thread::Builder::new().name("parent".to_owned()).spawn(wait).map(drop)
 }
 
 #[cfg(target_os = "linux")]

@@ -513,6 +513,28 @@ fn a_runner_does_not_outlive_a_parent_that_ended_before_it_was_tied_to_it() {
 }
 
 #[test]
+fn a_runner_that_is_told_so_ends_with_its_input() {
+    use std::io::Read;
+    let run = command(
+        r#"(data (i32.const 100) "!")"#,
+        "(call $print (i32.const 1) (i32.const 100) (i32.const 1)) (loop $for_ever (br $for_ever))",
+    );
+    let mut runner = Command::new(RUNNER)
+        .args(["--end-with-input", "--memory", "1000000", "--dir"])
+        .args([run.work(), MODULE.into()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    runner.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    assert!(runner.try_wait().unwrap().is_none());
+
+    drop(runner.stdin.take());
+
+    assert_eq!(runner.wait().unwrap().code(), None);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_runner_gives_up_the_rights_of_root() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
