@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use volunteer_sandbox::{
-    Cgroups, Ending, Handle, Helper, Observer, Outcome, Passed, Running, Sandbox, Spec,
-    network_self_test, self_test,
+    Cgroups, Ending, Handle, Helper, Observer, Outcome, Passed, Sandbox, Spec, Wall, WalledHandle,
+    WalledSpec, network_self_test, self_test, wall_self_test,
 };
 
 use super::{Control, Step, StepEnd};
@@ -17,12 +17,13 @@ const LAYERS: [&str; 3] = ["namespaces", "landlock", "seccomp"];
 pub struct Isolation {
     tested: OnceLock<Result<Sandbox, String>>,
     proxy: OnceLock<Result<(), String>>,
+    wall: OnceLock<Result<Wall, String>>,
 }
 
 impl Isolation {
     /// Not tried yet.
     pub fn new() -> Self {
-        Self { tested: OnceLock::new(), proxy: OnceLock::new() }
+        Self { tested: OnceLock::new(), proxy: OnceLock::new(), wall: OnceLock::new() }
     }
 
     /// The sandbox, after its self-test. The first call blocks for up to a minute.
@@ -49,13 +50,39 @@ impl Isolation {
         self.proxy.get_or_init(test).clone()
     }
 
+    /// What is around a trusted program where there is no sandbox, after its self-test. The first call blocks as that of
+    /// [`sandbox`](Self::sandbox) does.
+    ///
+    /// # Errors
+    /// Why it does not hold what it promises on this platform, for people.
+    pub fn wall(&self) -> Result<&Wall, String> {
+        let test = || wall_self_test(Helper::installed()).map_err(|it| it.reason);
+        self.wall.get_or_init(test).as_ref().map_err(Clone::clone)
+    }
+
+    /// Starts the trusted program of `spec` within that; `observer` is told what it writes.
+    pub fn start_walled(
+        &self,
+        spec: &WalledSpec,
+        observer: Option<Observer>,
+    ) -> Result<Step, String> {
+        self.wall()?;
+        let walled = spec
+            .start(observer)
+            .map_err(|error| format!("cannot start {}: {error}", spec.program.display()))?;
+        Ok(Step {
+            control: Box::new(Reined(walled.handle())),
+            wait: Box::new(move || end(walled.wait())),
+        })
+    }
+
     /// Starts `spec` in it; `observer` is told what it writes.
     pub fn start(&self, spec: &Spec, observer: Option<Observer>) -> Result<Step, String> {
         let sandbox = self.sandbox()?;
         let running = sandbox.start(spec, observer).map_err(|error| mesh_shell::chain(&error))?;
         Ok(Step {
             control: Box::new(Sandboxed(running.handle())),
-            wait: Box::new(move || wait(running)),
+            wait: Box::new(move || end(running.wait())),
         })
     }
 
@@ -84,8 +111,8 @@ fn test() -> Result<Sandbox, String> {
     Ok(sandbox)
 }
 
-fn wait(running: Running) -> StepEnd {
-    let Outcome { ending, wall, cpu, memory_peak, output, network, .. } = running.wait();
+fn end(outcome: Outcome) -> StepEnd {
+    let Outcome { ending, wall, cpu, memory_peak, output, network, .. } = outcome;
     let (note, memory) = (String::new(), memory_peak);
     StepEnd { ending, note, wall, cpu, memory, fuel: None, output, network }
 }
@@ -107,5 +134,21 @@ impl Control for Sandboxed {
 
     fn passed(&self) -> Passed {
         self.0.passed()
+    }
+}
+
+struct Reined(WalledHandle);
+
+impl Control for Reined {
+    fn kill(&self) {
+        self.0.kill();
+    }
+
+    fn pause(&self) {
+        self.0.pause();
+    }
+
+    fn resume(&self) {
+        self.0.resume();
     }
 }

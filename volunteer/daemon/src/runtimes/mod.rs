@@ -6,7 +6,6 @@ mod isolation;
 mod native;
 mod network;
 mod own;
-mod plain;
 mod slot;
 mod wasm;
 
@@ -239,10 +238,13 @@ fn probe_one(runtime: &dyn JobRuntime, own: &Own) -> Probe {
 /// A shell without a sandbox, for tests of what is around a step.
 #[cfg(test)]
 pub fn plain_shell(script: &str, work: &Path, limits: Limits) -> Result<Step, String> {
-    let arguments = vec!["-c".to_owned(), script.to_owned()];
-    let (processors, work) = (std::collections::BTreeSet::new(), work.to_owned());
-    plain::start(
-        &plain::PlainSpec { program: "/bin/sh".into(), arguments, limits, processors, work },
-        None,
-    )
+    let spec = volunteer_sandbox::WalledSpec {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        reads: Vec::new(),
+        work: work.to_owned(),
+        limits,
+        processors: std::collections::BTreeSet::new(),
+    };
+    Isolation::new().start_walled(&spec, None)
 }

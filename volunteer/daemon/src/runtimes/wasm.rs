@@ -2,7 +2,8 @@
 //! program.
 //!
 //! The runner is a process of its own, in the sandbox where there is one. Elsewhere the engine keeps
-//! the module in, the runner limits itself and gives up root's rights, and the ad says so.
+//! the module in, behind that is the wall that the platform has for trusted programs, and the ad says so: on Linux
+//! none, where the runner limits itself and gives up root's rights.
 
 mod compiled;
 mod compiling;
@@ -31,14 +32,23 @@ const EMPTY_MODULE: [u8; 36] = *b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x0
 /// A component whose `run` does nothing.
 const EMPTY_COMPONENT: [u8; 119] = *b"\0asm\r\0\x01\0\x01$\0asm\x01\0\0\0\x01\x05\x01`\0\x01\x7f\x03\x02\x01\0\x07\x07\x01\x03run\0\0\n\x06\x01\x04\0A\0\x0b\x02\x04\x01\0\0\0\x06\t\x01\0\0\x01\0\x03run\x07\x08\x02j\0\0@\0\0\0\x08\x06\x01\0\0\0\0\x01\x05\n\x01\x01\x01\0\x03run\x01\0\x0b\x18\x01\0\x12wasi:cli/run@0.2.0\x05\0\0";
 
+/// A module that traps if it can open the file `../canary` for reading.
+const NOSY_MODULE: [u8; 143] = *b"\0asm\x01\0\0\0\x01\x11\x02`\t\x7f\x7f\x7f\x7f\x7f~~\x7f\x7f\x01\x7f`\0\0\x02$\x01\x16wasi_snapshot_preview1\tpath_open\0\0\x03\x02\x01\x01\x05\x03\x01\0\x01\x07\x13\x02\x06memory\x02\0\x06_start\0\x01\n\x1d\x01\x1b\0A\x03A\0A\x08A\tA\0B\x02B\0A\0A\0\x10\0E\x04@\0\x0b\x0b\x0b\x0f\x01\0A\x08\x0b\t../canary";
+
 /// What is tried before anything is advertised, by what it is.
-const TRIALS: [(&str, &[u8]); 2] =
-    [("an empty module", &EMPTY_MODULE), ("an empty component", &EMPTY_COMPONENT)];
+const TRIALS: [(&str, &[u8]); 3] = [
+    ("an empty module", &EMPTY_MODULE),
+    ("an empty component", &EMPTY_COMPONENT),
+    ("a module that looks outside its folder", &NOSY_MODULE),
+];
+
+/// What that must not find: a file beside the folder.
+const CANARY: &str = "canary";
 
 /// The versions of WASI that those need.
 const WASI: [&str; 2] = ["preview1", "preview2"];
 
-/// What the ad says where there is no sandbox.
+/// What the ad says where there is neither a sandbox nor a wall.
 const BARE_STRENGTH: &str = "wasm process, no sandbox";
 
 const PROBE_LIMITS: Limits = Limits {
@@ -92,15 +102,13 @@ impl Wasm {
         }
     }
 
-    /// Runs a guest that does nothing.
-    fn try_empty(&self, what: &str, guest: &[u8]) -> Result<(), String> {
-        let work =
-            tempfile::tempdir().map_err(|error| format!("no directory to try in: {error}"))?;
-        std::fs::write(work.path().join("empty.wasm"), guest).map_err(|error| error.to_string())?;
+    /// Runs a guest that is to end well.
+    fn try_guest(&self, what: &str, guest: &[u8]) -> Result<(), String> {
+        let folder = lay_out(guest).map_err(|error| format!("no directory to try in: {error}"))?;
         let step = StepOrder {
-            command: &["empty.wasm".to_owned()],
+            command: &["guest.wasm".to_owned()],
             environment: &[].into(),
-            work: work.path(),
+            work: &folder.path().join("work"),
             root: None,
             limits: PROBE_LIMITS,
             fuel: None,
@@ -118,6 +126,15 @@ impl Wasm {
     }
 }
 
+/// A folder with a work directory, in which `guest` is, and the canary beside it.
+fn lay_out(guest: &[u8]) -> std::io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    std::fs::create_dir(folder.path().join("work"))?;
+    std::fs::write(folder.path().join("work/guest.wasm"), guest)?;
+    std::fs::write(folder.path().join(CANARY), "for the owner only")?;
+    Ok(folder)
+}
+
 impl JobRuntime for Wasm {
     fn runtime(&self) -> Runtime {
         Runtime::Wasm
@@ -126,16 +143,25 @@ impl JobRuntime for Wasm {
     fn self_test(&self) -> Result<String, String> {
         let engine = Engine::ask(&errand::runner()?)?;
         self.open_cache(&engine);
-        TRIALS.iter().try_for_each(|(what, guest)| self.try_empty(what, guest))?;
+        TRIALS.iter().try_for_each(|(what, guest)| self.try_guest(what, guest))?;
         // A second test would find the same.
         let _ = self.engine.set(engine);
-        let sandboxed = self.isolation.strength().map(|strength| format!("wasm+{strength}"));
-        Ok(sandboxed.unwrap_or_else(|_| BARE_STRENGTH.to_owned()))
+        if let Ok(strength) = self.isolation.strength() {
+            return Ok(format!("wasm+{strength}"));
+        }
+        let wall = self.isolation.wall()?;
+        Ok(match wall.is_more_than_a_process() {
+            true => format!("wasm+{}", wall.layers.join("+")),
+            false => BARE_STRENGTH.to_owned(),
+        })
     }
 
     fn measure(&self) -> Result<Measured, String> {
         let engine = self.engine.get().ok_or("the runner was not asked")?;
-        let layers = self.isolation.layers().unwrap_or_else(|_| vec!["process".to_owned()]);
+        let layers = match self.isolation.layers() {
+            Ok(layers) => layers,
+            Err(_) => self.isolation.wall()?.layers.iter().map(ToString::to_string).collect(),
+        };
         let facts = engine.facts(&layers).map_err(|error| error.to_string())?;
         Ok(Measured { facts, ..Measured::default() })
     }
@@ -226,7 +252,16 @@ mod tests {
           (func (result (result)) (canon lift (core func 0)))
           (instance (export "run" (func 0)))
           (export "wasi:cli/run@0.2.0" (instance 0)))"#;
-        for ((what, guest), text) in TRIALS.iter().zip([module, component]) {
+        let nosy = r#"(module
+          (import "wasi_snapshot_preview1" "path_open"
+            (func (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 8) "../canary")
+          (func (export "_start")
+            (if (i32.eqz (call 0 (i32.const 3) (i32.const 0) (i32.const 8) (i32.const 9)
+                  (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 0)))
+              (then unreachable))))"#;
+        for ((what, guest), text) in TRIALS.iter().zip([module, component, nosy]) {
             assert_eq!(wat::parse_str(text).expect(what), *guest, "{what}");
         }
     }

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use volunteer_sandbox::{Ending, Limits, Observer, Spec, give_tree};
+use volunteer_sandbox::{Ending, Limits, Observer, Spec, WalledSpec, give_tree};
 
 use super::super::isolation::Isolation;
 use super::super::native::{self, canonical};
-use super::super::plain::{self, PlainSpec};
 use super::super::{Fuel, Slot, Step, StepEnd, StepOrder};
 use super::compiled::Entry;
 
-/// The runner's file name.
+/// The runner's name, and that of its file but for what programs' names end with on some systems.
 const RUNNER: &str = "talkoot-wasm-runner";
 
 /// Where a sandboxed runner finds itself, and its module's directory.
@@ -88,7 +87,7 @@ impl Errand {
             if let Some(user) = user {
                 hand_over(&self.work, user)?;
             }
-            plain::start(&bare(runner, self, user), observer)?
+            isolation.start_walled(&walled(runner, self, user), observer)?
         };
         let (limits, fuel) = (self.limits, self.fuel);
         // What was compiled before has to stay while it runs.
@@ -102,9 +101,16 @@ impl Errand {
     }
 }
 
-/// The user that a bare runner becomes: none if the daemon's own will do, which is any but root.
+/// The user that a runner without a sandbox becomes: none if the daemon's own will do, which is any but root.
+#[cfg(target_os = "linux")]
 fn own_user(slot: &Slot) -> Option<u32> {
     rustix::process::geteuid().is_root().then(|| native::job_uid(slot))
+}
+
+/// The wall refuses to have root behind it.
+#[cfg(not(target_os = "linux"))]
+fn own_user(_: &Slot) -> Option<u32> {
+    None
 }
 
 fn sandboxed(runner: PathBuf, step: &Errand) -> Spec {
@@ -126,22 +132,25 @@ fn sandboxed(runner: PathBuf, step: &Errand) -> Spec {
 
 /// The runner without a sandbox, which becomes `user`. That user owns `work`, and may be shut out of
 /// all directories above; so the runner starts in there, and finds its way from there.
-fn bare(runner: PathBuf, step: &Errand, user: Option<u32>) -> PlainSpec {
+fn walled(runner: PathBuf, step: &Errand, user: Option<u32>) -> WalledSpec {
     let mut all = own_limits(&step.limits);
     if let Some(user) = user {
         all.extend(["--user".to_owned(), user.to_string()]);
     }
-    let compiled = match &step.task {
-        Task::RunCompiled(entry) => entry.path.as_path(),
-        Task::Run | Task::Compile => Path::new(""),
+    let reads = match &step.task {
+        Task::RunCompiled(entry) => vec![entry.path.clone()],
+        Task::Run | Task::Compile => Vec::new(),
     };
+    let compiled = reads.first().map_or(Path::new(""), PathBuf::as_path);
     all.extend(arguments(step, ".", compiled));
-    PlainSpec {
+    let memory = step.limits.memory.saturating_add(RUNNER_MEMORY);
+    WalledSpec {
         program: runner,
         arguments: all,
-        limits: Limits { output: output(step), ..step.limits },
-        processors: step.slot.processors.clone(),
+        reads,
         work: step.work.clone(),
+        limits: Limits { output: output(step), memory, ..step.limits },
+        processors: step.slot.processors.clone(),
     }
 }
 
@@ -161,6 +170,7 @@ fn hand_over(work: &Path, user: u32) -> Result<(), String> {
 }
 
 /// What the runner is told to limit itself by where nothing else does.
+#[cfg(target_os = "linux")]
 fn own_limits(limits: &Limits) -> Vec<String> {
     /// Each may be a file without a name, which the runner must look at again and again.
     const OPEN_FILES: u64 = 256;
@@ -175,6 +185,16 @@ fn own_limits(limits: &Limits) -> Vec<String> {
         ("--cpu", cpu),
     ];
     flags.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]).collect()
+}
+
+/// The wall limits it, and the end of its input is all that it has to heed.
+#[cfg(not(target_os = "linux"))]
+fn own_limits(limits: &Limits) -> Vec<String> {
+    if cfg!(target_os = "macos") {
+        let unlinked = limits.disk.to_string();
+        return ["--end-with-input", "--unlinked", &unlinked].map(str::to_owned).into();
+    }
+    Vec::new()
 }
 
 /// The runner's command line for a step whose work directory it sees as `work`, and what was compiled
@@ -256,7 +276,7 @@ fn last_line(output: &[u8]) -> String {
 pub fn runner() -> Result<PathBuf, String> {
     let this =
         std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    let runner = this.with_file_name(RUNNER);
+    let runner = this.with_file_name(format!("{RUNNER}{}", std::env::consts::EXE_SUFFIX));
     if runner.is_file() {
         return Ok(runner);
     }
@@ -307,7 +327,7 @@ mod tests {
         let work = tempfile::tempdir().expect("a directory");
         let step = Errand { slot: Slot { number: 2, ..Slot::default() }, ..errand(work.path()) };
         let user = own_user(&step.slot);
-        let spec = bare("/runner".into(), &step, user);
+        let spec = walled("/runner".into(), &step, user);
         let told = spec.arguments.windows(2).any(|pair| pair == ["--user", "64003"]);
         assert_eq!(told, rustix::process::geteuid().is_root(), "{spec:?}");
         if let Some(user) = user {
