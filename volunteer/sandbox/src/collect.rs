@@ -1,5 +1,16 @@
 //! Taking a job's results out of a work directory that may be a trap.
 
+#[cfg(target_os = "linux")]
+#[path = "collect/place_linux.rs"]
+mod place;
+#[cfg(not(target_os = "linux"))]
+#[path = "collect/place_elsewhere.rs"]
+mod place;
+
+#[cfg(all(test, target_os = "linux"))]
+#[path = "collect/place_elsewhere.rs"]
+mod place_elsewhere;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -74,9 +85,6 @@ pub enum CollectError {
         /// The cause.
         source: io::Error,
     },
-    /// This system lacks what safe collecting takes.
-    #[error("results of native jobs cannot be collected on this system")]
-    Unavailable,
 }
 
 /// Opens the files below `work` that match one of `patterns`, in the order of their paths.
@@ -91,30 +99,16 @@ pub fn collect(
     patterns: &[String],
     caps: CollectCaps,
 ) -> Result<Collection, CollectError> {
-    imp::collect(work, patterns, caps)
+    search::collect(work, patterns, caps)
 }
 
-#[cfg(not(target_os = "linux"))]
-mod imp {
-    use super::{CollectCaps, CollectError, Collection, Path};
-
-    pub fn collect(_: &Path, _: &[String], _: CollectCaps) -> Result<Collection, CollectError> {
-        Err(CollectError::Unavailable)
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod imp {
+mod search {
     use std::collections::BTreeSet;
-    use std::os::fd::OwnedFd;
 
     use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-    use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
-    use rustix::io::Errno;
 
-    use crate::beneath::open_at;
-
-    use super::{CollectCaps, CollectError, Collected, Collection, File, Path, Refused, io};
+    use super::place::{Listed, Opened, Place};
+    use super::{CollectCaps, CollectError, Collected, Collection, Path, Refused, io};
 
     pub fn collect(
         work: &Path,
@@ -122,10 +116,8 @@ mod imp {
         caps: CollectCaps,
     ) -> Result<Collection, CollectError> {
         let wanted = compile(patterns)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, work, flags, Mode::empty())
-            .map_err(|failure| unreadable(".", failure))?;
-        let mut search = Search::new(&root, &wanted);
+        let place = Place::new(work).map_err(|failure| unreadable(".", failure))?;
+        let mut search = Search::new(&place, &wanted);
         search.run(caps)?;
         let Search { found, refused, matched, .. } = search;
         let indexed = patterns.iter().enumerate();
@@ -134,7 +126,7 @@ mod imp {
         let mut collection = Collection { files: Vec::new(), refused, unmatched };
         let mut total = 0;
         for path in found {
-            match open(&root, path, caps, &mut total)? {
+            match open(&place, path, caps, &mut total)? {
                 Ok(file) => collection.files.push(file),
                 Err(refused) => collection.refused.push(refused),
             }
@@ -157,7 +149,7 @@ mod imp {
     }
 
     struct Search<'a> {
-        root: &'a OwnedFd,
+        place: &'a Place,
         wanted: &'a GlobSet,
         entries: u64,
         found: BTreeSet<String>,
@@ -173,9 +165,9 @@ mod imp {
     const MAX_DEPTH: usize = 64;
 
     impl<'a> Search<'a> {
-        fn new(root: &'a OwnedFd, wanted: &'a GlobSet) -> Self {
+        fn new(place: &'a Place, wanted: &'a GlobSet) -> Self {
             let (found, refused, matched) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-            Self { root, wanted, entries: 0, found, refused, matched }
+            Self { place, wanted, entries: 0, found, refused, matched }
         }
 
         /// Finds the paths that match.
@@ -193,90 +185,65 @@ mod imp {
             caps: CollectCaps,
             pending: &mut Vec<String>,
         ) -> Result<(), CollectError> {
-            let Some(listing) = self.open_directory(directory)? else { return Ok(()) };
+            if directory.split('/').count() > MAX_DEPTH {
+                return Err(too_many("levels of directories", MAX_DEPTH as u64));
+            }
+            let listing = self.place.list(directory);
+            let Some(listing) = listing.map_err(|failure| unreadable(directory, failure))? else {
+                return Ok(());
+            };
             for entry in listing {
-                let entry = entry.map_err(|failure| unreadable(directory, failure))?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
+                let Listed { name, is_text, is_directory } =
+                    entry.map_err(|failure| unreadable(directory, failure))?;
                 self.entries += 1;
                 if self.entries > MAX_ENTRIES {
                     return Err(too_many("entries", MAX_ENTRIES));
                 }
-                let path = join(directory, &name.to_string_lossy());
-                let is_directory = entry.file_type() == FileType::Directory;
+                let path = join(directory, &name);
                 if !is_directory && self.wanted.is_match(&path) {
                     self.matched.extend(self.wanted.matches(&path));
-                    match name_fault(name.to_bytes()) {
+                    match name_fault(&name, is_text) {
                         None => drop(self.found.insert(path)),
                         Some(reason) => self.refused.push(Refused { path, reason }),
                     }
                     if self.found.len() + self.refused.len() > caps.files {
                         return Err(too_many("files", caps.files as u64));
                     }
-                } else if is_directory && name.to_str().is_ok() {
+                } else if is_directory && is_text {
                     pending.push(path);
                 }
             }
             Ok(())
         }
-
-        /// A directory's content; nothing for one that the job has closed, or that is something else by now.
-        fn open_directory(&self, directory: &str) -> Result<Option<Dir>, CollectError> {
-            if directory.split('/').count() > MAX_DEPTH {
-                return Err(too_many("levels of directories", MAX_DEPTH as u64));
-            }
-            let path = if directory.is_empty() { "." } else { directory };
-            match open_at(self.root, path, OFlags::DIRECTORY) {
-                Ok(opened) => {
-                    Dir::new(opened).map(Some).map_err(|failure| unreadable(directory, failure))
-                }
-                Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
-                    Ok(None)
-                }
-                Err(failure) => Err(unreadable(directory, failure)),
-            }
-        }
     }
 
     fn open(
-        root: &OwnedFd,
+        place: &Place,
         path: String,
         caps: CollectCaps,
         total: &mut u64,
     ) -> Result<Result<Collected, Refused>, CollectError> {
-        let refused = |reason| Ok(Err(Refused { path: path.clone(), reason }));
-        // Opening a FIFO must not wait for its writer.
-        let file = match open_at(root, &path, OFlags::NONBLOCK | OFlags::NOCTTY) {
-            Ok(file) => file,
-            Err(Errno::LOOP) => return refused("it is a link"),
-            Err(Errno::NXIO) => return refused("it is not a regular file"),
-            Err(failure) => return Err(unreadable(&path, failure)),
+        let opened = place.open(&path).map_err(|failure| unreadable(&path, failure))?;
+        let Opened { file, size, .. } = match opened {
+            Ok(opened) if opened.has_one_name && opened.size <= caps.bytes_each => opened,
+            Ok(opened) if opened.has_one_name => {
+                return Ok(Err(Refused { path, reason: "it is too large" }));
+            }
+            Ok(_) => return Ok(Err(Refused { path, reason: "it has several names" })),
+            Err(reason) => return Ok(Err(Refused { path, reason })),
         };
-        let stat = rustix::fs::fstat(&file).map_err(|failure| unreadable(&path, failure))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return refused("it is not a regular file");
-        }
-        if stat.st_nlink != 1 {
-            return refused("it has several names");
-        }
-        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        if size > caps.bytes_each {
-            return refused("it is too large");
-        }
         *total += size;
         if *total > caps.bytes_total {
             return Err(too_many("bytes", caps.bytes_total));
         }
-        Ok(Ok(Collected { path, file: File::from(file), size }))
+        Ok(Ok(Collected { path, file, size }))
     }
 
-    fn name_fault(name: &[u8]) -> Option<&'static str> {
-        match std::str::from_utf8(name) {
-            Ok(name) if !name.contains(char::is_control) => None,
-            Ok(_) => Some("its name holds control characters"),
-            Err(_) => Some("its name is not UTF-8"),
+    fn name_fault(name: &str, is_text: bool) -> Option<&'static str> {
+        match is_text {
+            true if !name.contains(char::is_control) => None,
+            true => Some("its name holds control characters"),
+            false => Some("its name is not UTF-8"),
         }
     }
 
@@ -288,7 +255,7 @@ mod imp {
         CollectError::TooMany { what, limit }
     }
 
-    fn unreadable(path: &str, failure: impl Into<io::Error>) -> CollectError {
-        CollectError::Read { path: path.to_owned(), source: failure.into() }
+    fn unreadable(path: &str, failure: io::Error) -> CollectError {
+        CollectError::Read { path: path.to_owned(), source: failure }
     }
 }

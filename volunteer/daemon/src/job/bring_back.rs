@@ -47,9 +47,7 @@ pub fn find(work: &Path, patterns: &[String], max_bytes: u64) -> Result<Found, B
     let collected = collect(work, patterns, caps).map_err(|error| {
         let reason = chain(&error);
         match error {
-            CollectError::Read { .. } | CollectError::Unavailable => {
-                BringBackError::Machine(reason)
-            }
+            CollectError::Read { .. } => BringBackError::Machine(reason),
             _ => BringBackError::Job(reason),
         }
     })?;
