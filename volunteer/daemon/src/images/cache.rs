@@ -147,7 +147,7 @@ impl Cache {
     pub fn keep(&self, stage: Stage, digest: ImageDigest, about: &About) -> io::Result<Root> {
         stage.own()?;
         fs::write(stage.path().join(ABOUT), serde_json::to_vec(about)?)?;
-        rustix::fs::syncfs(&stage.lock)?;
+        sync_all(&stage.lock)?;
         let directory = self.directory.join(file_name(digest));
         let (kept, garbage) = {
             let _names = self.lock_names()?;
@@ -229,6 +229,18 @@ fn unused(path: PathBuf) -> Option<Garbage> {
     let lock = File::open(&path).ok()?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
     Some(Garbage { path, lock })
+}
+
+/// Waits until all of the file system under `file` is on the disk.
+#[cfg(target_os = "linux")]
+fn sync_all(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
+}
+
+/// Nothing is unpacked there.
+#[cfg(not(target_os = "linux"))]
+fn sync_all(_: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn root(directory: &Path, lock: File) -> io::Result<Root> {

@@ -9,6 +9,10 @@ mod layout;
 mod platform;
 #[cfg(test)]
 mod samples;
+#[cfg(target_os = "linux")]
+mod tree;
+#[cfg(not(target_os = "linux"))]
+#[path = "tree_elsewhere.rs"]
 mod tree;
 mod unpacker;
 
