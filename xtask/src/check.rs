@@ -42,6 +42,7 @@ const CHECKS: &[Check] = &[
     Check { name: "purity of the cores", run: purity },
     Check { name: "python client", run: python_client },
     Check { name: "clippy", run: clippy },
+    Check { name: "other platforms", run: other_platforms },
     Check { name: "tests", run: tests },
     Check { name: "doc tests", run: doc_tests },
     Check { name: "documentation", run: documentation },
@@ -66,6 +67,9 @@ const FORBIDDEN: [&str; 9] = [
     "mesh-net",
     "mesh-store",
 ];
+
+/// Platforms that no machine of ours is: what is written for them is compiled at least.
+const OTHER_PLATFORMS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 /// Programs that the checks use, and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 10] = [
@@ -203,6 +207,27 @@ fn clippy() -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Of the one crate that has modules for other platforms, and no C in what it depends on, for which a compiler for
+/// each of them would be needed.
+fn other_platforms() -> Result<Verdict> {
+    for platform in OTHER_PLATFORMS {
+        if !has_standard_library(platform)? {
+            bail!("Rust's standard library for {platform} is not installed; --setup does it");
+        }
+        let mut clippy = cargo();
+        clippy.args(["clippy", "--package", "volunteer-sandbox", "--lib", "--bins", "--tests"]);
+        run(clippy.args(["--locked", "--target", platform, "--", "-Dwarnings"]))?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Whether programs can be compiled for `platform`.
+fn has_standard_library(platform: &str) -> Result<bool> {
+    let mut rustc = Command::new("rustc");
+    let folder = output(rustc.args(["--print", "target-libdir", "--target", platform]))?;
+    Ok(std::path::Path::new(folder.trim()).is_dir())
+}
+
 /// In release, because the stories run the programs as people run them. Cargo builds the programs
 /// with the tests; to build them apart would compile most crates once more, with other features.
 fn tests() -> Result<Verdict> {
@@ -235,6 +260,11 @@ fn documentation() -> Result<Verdict> {
 
 /// Licences, sources and bans; advisories only where their database is at hand.
 fn dependencies() -> Result<Verdict> {
+    for platform in OTHER_PLATFORMS {
+        if !has_standard_library(platform)? {
+            run(Command::new("rustup").args(["target", "add", platform]))?;
+        }
+    }
     if !tools::exists("cargo-deny") {
         return Ok(Verdict::Skipped("cargo-deny is not installed".to_owned()));
     }
