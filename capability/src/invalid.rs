@@ -17,8 +17,8 @@ pub struct Invalid {
 
 /// The rules that decoders look at: of envelopes inside payloads, facts, requirements, jobs,
 /// destinations, checkpoints, images and encryption keys.
-const RULES_OF_DECODERS: [&str; 11] =
-    ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80", "S98", "S109", "S113"];
+const RULES_OF_DECODERS: [&str; 12] =
+    ["S1", "S2", "S3", "S4", "S20", "S43", "S44", "S80", "S98", "S109", "S113", "S115"];
 
 impl Invalid {
     /// Rule `rule` is broken because of `reason`.

@@ -5,6 +5,7 @@
 //! a single file shows is found here, before anything is signed.
 
 mod clauses;
+mod container;
 mod image;
 mod limits;
 mod needs;
@@ -12,6 +13,7 @@ mod network;
 mod offers;
 mod own_checks;
 mod reader;
+mod repository;
 mod spec;
 mod wording;
 
@@ -25,10 +27,11 @@ use crate::quantity::parse_duration;
 use crate::requirements::Requirements;
 use crate::statement::Verified;
 use crate::statements::{MAX_OFFLINE, MAX_PRIORITY, MAX_RECIPIENTS, Registration, USUAL_PRIORITY};
-pub use image::{Image, ImageDigest, MAX_IMAGE_PATH};
+pub use image::{Image, ImageDigest, ImageSource, MAX_IMAGE_PATH};
 pub(crate) use offers::policy;
 use own_checks::OwnChecks;
 use reader::{Field, Section, Words};
+pub use repository::{MAX_REPOSITORY, Repositories, Repository};
 pub use spec::{
     Checkpoint, Globs, JobSpec, JobSpecError, Limits, MAX_ARGUMENT, MAX_ARGUMENTS, MAX_FUEL,
     MAX_NAME, MAX_OUTPUT, MAX_PATTERN, MAX_PATTERNS, MAX_PROCESSES, MAX_STEPS, MAX_VARIABLE,
@@ -270,7 +273,7 @@ impl JobFile {
         let environment = environment(&mut root)?;
         let steps = steps(&mut root, &requirements.runtimes)?;
         let (artifacts, tap) = results(&mut root, &steps)?;
-        let image = image(&mut root, &requirements.runtimes)?;
+        let image = container::image(&mut root, &mut requirements)?;
         let job =
             JobSpec { environment, steps, limits, artifacts, tap, network, image, checkpoint };
         Ok(Self {
@@ -478,26 +481,6 @@ fn arguments(
         )));
     }
     Ok(run)
-}
-
-/// The image of a job for the runtime `container`.
-fn image(root: &mut Section<'_>, runtimes: &[Runtime]) -> Result<Option<Image>, JobFileError> {
-    const EXAMPLE: &str = "[container] with image = \"image\" and digest = \"sha256:…\"";
-    if !runtimes.contains(&Runtime::Container) {
-        let refused = |field: Field<'_>| {
-            field.key_place().refuse("it is for jobs with \"container\" among their runtimes")
-        };
-        return root.take("container").map_or(Ok(None), |field| Err(refused(field)));
-    }
-    let mut section = root.require("container", EXAMPLE)?.section(&["image", "digest"])?;
-    let path = section.require("image", "image = \"image\", an OCI layout in the package")?;
-    let path_place = path.place();
-    // A layout is a directory, which people like to end with a slash.
-    let path = path.string()?.trim_end_matches('/').to_owned();
-    let digest = section.require("digest", "digest = \"sha256:…\", that of its manifest")?;
-    let image = Image { path, digest: digest.parse(str::parse)? };
-    image.validate().map_err(|error| path_place.refuse(error))?;
-    Ok(Some(image))
 }
 
 fn results(

@@ -25,7 +25,7 @@ pub enum FactKind {
 }
 
 /// Facts that stand alone.
-const FACTS: [(&str, FactKind); 29] = [
+const FACTS: [(&str, FactKind); 32] = [
     ("arch", FactKind::Word),
     ("cpu.features", FactKind::Words),
     ("cpu.level", FactKind::Number),
@@ -37,6 +37,9 @@ const FACTS: [(&str, FactKind); 29] = [
     ("donated.memory", FactKind::Bytes),
     ("hours", FactKind::Word),
     ("hours.daily", FactKind::Number),
+    ("image.engine", FactKind::Word),
+    ("image.engine.version", FactKind::Version),
+    ("image.pull", FactKind::Flag),
     ("kernel", FactKind::Version),
     ("label", FactKind::Word),
     ("labels", FactKind::Words),

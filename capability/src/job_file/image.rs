@@ -1,26 +1,47 @@
 //! The image whose files a job finds as its root, in the runtime `container`.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::repository::Repository;
 use super::spec::JobSpecError;
 use crate::facts::shortened;
 use crate::invalid::Invalid;
+use crate::requirements::Clause;
 
 /// Length of the path of an image in bytes.
 pub const MAX_IMAGE_PATH: usize = 256;
 
-/// An OCI image that comes with the package (S113); what becomes of it says S114.
+/// An OCI image (S113); what becomes of it say S114 and S117.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "Wire", into = "Wire")]
 pub struct Image {
-    /// Where the package has it: a directory that is an OCI image layout, or a tar archive of one.
-    pub path: String,
+    /// Where it comes from.
+    pub source: ImageSource,
     /// What it must be.
     pub digest: ImageDigest,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// The package has it at this path: a directory that is an OCI image layout, or a tar archive of one.
+    Package(String),
+    /// A program for containers on the volunteer's machine has it from this repository, or gets it from there.
+    Repository(Repository),
+}
+
+/// An image in a statement.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Wire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Repository>,
+    digest: ImageDigest,
 }
 
 /// The SHA-256 of the manifest of an image, or of an index of such manifests.
@@ -32,17 +53,45 @@ impl Image {
     /// # Errors
     /// If the path is not one inside the package.
     pub(super) fn validate(&self) -> Result<(), JobSpecError> {
-        let parts = || self.path.split('/');
+        let ImageSource::Package(path) = &self.source else { return Ok(()) };
+        let parts = || path.split('/');
         let plain = |part: &str| !matches!(part, "" | "." | "..");
-        let valid = (1..=MAX_IMAGE_PATH).contains(&self.path.len())
-            && !self.path.contains('\0')
+        let valid = (1..=MAX_IMAGE_PATH).contains(&path.len())
+            && !path.contains('\0')
             && parts().all(plain);
-        if valid { Ok(()) } else { Err(JobSpecError::ImagePath(shortened(&self.path))) }
+        if valid { Ok(()) } else { Err(JobSpecError::ImagePath(shortened(path))) }
     }
 
-    /// Where the package has it.
-    pub fn path(&self) -> &Path {
-        Path::new(&self.path)
+    /// What the requirements of an offer hold whose image does not come with the package, so that no machine takes it
+    /// that has no program to get it with (S116).
+    pub fn required(&self) -> Option<Clause> {
+        let fact = "image.engine".parse().expect("the name of a fact");
+        matches!(self.source, ImageSource::Repository(_)).then_some(Clause::Present { fact })
+    }
+}
+
+impl TryFrom<Wire> for Image {
+    type Error = Invalid;
+
+    fn try_from(wire: Wire) -> Result<Self, Invalid> {
+        let Wire { path, repository, digest } = wire;
+        let source = match (path, repository) {
+            (Some(path), None) => ImageSource::Package(path),
+            (None, Some(repository)) => ImageSource::Repository(repository),
+            _ => return Err(Invalid::new("S113", "an image has a path or a repository")),
+        };
+        Ok(Self { source, digest })
+    }
+}
+
+impl From<Image> for Wire {
+    fn from(Image { source, digest }: Image) -> Self {
+        match source {
+            ImageSource::Package(path) => Self { path: Some(path), repository: None, digest },
+            ImageSource::Repository(repository) => {
+                Self { path: None, repository: Some(repository), digest }
+            }
+        }
     }
 }
 
@@ -120,7 +169,8 @@ mod tests {
     fn a_path_stays_in_the_package() {
         let check = |path: &str| {
             let digest = ImageDigest::from_bytes([1; 32]);
-            Image { path: path.to_owned(), digest }.validate().is_ok()
+            let source = ImageSource::Package(path.to_owned());
+            Image { source, digest }.validate().is_ok()
         };
         assert!(check("image") && check("images/a.tar"));
         for wrong in

@@ -226,6 +226,11 @@ pub enum JobSpecError {
     /// The digest of an image is of another form.
     #[error("{0:?} is not the digest of an image: write sha256: and 64 digits of 0-9 and a-f")]
     ImageDigest(String),
+    /// The name of a repository is of another form.
+    #[error(
+        "{0:?} is not the name of a repository with its registry and without a tag, as in docker.io/library/debian"
+    )]
+    Repository(String),
 }
 
 impl From<JobSpecError> for Invalid {
@@ -233,6 +238,7 @@ impl From<JobSpecError> for Invalid {
         let rule = match &error {
             JobSpecError::DestinationCount(_) | JobSpecError::DuplicateDestination(_) => "S98",
             JobSpecError::ImagePath(_) | JobSpecError::ImageDigest(_) => "S113",
+            JobSpecError::Repository(_) => "S115",
             JobSpecError::CheckpointTime(_) | JobSpecError::CheckpointSize { .. } => "S109",
             _ => "S44",
         };

@@ -1,6 +1,6 @@
 //! A mistake is told with its place, and with what would be right.
 
-use capability::JobFile;
+use capability::{ImageSource, JobFile};
 
 use super::FULL;
 
@@ -334,7 +334,8 @@ fn a_job_has_an_image_if_it_runs_in_one_and_only_then() {
     };
     let image = job("container", &table("images/debian/", &digest)).expect("sound").job.image;
     let image = image.expect("it has one");
-    assert_eq!((image.path.as_str(), image.digest.to_string()), ("images/debian", digest.clone()));
+    assert_eq!(image.source, ImageSource::Package("images/debian".to_owned()));
+    assert_eq!(image.digest.to_string(), digest);
     for (runtime, container, expected) in [
         ("container", String::new(), "container is missing; write for example [container] with"),
         ("native", table("image", &digest), "for jobs with \"container\" among their runtimes"),
@@ -353,4 +354,46 @@ fn a_job_has_an_image_if_it_runs_in_one_and_only_then() {
         let error = job(runtime, &container).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn an_image_of_a_repository_is_named_by_its_digest_and_asks_for_an_engine() {
+    let job = |runtimes: &str, image: &str| {
+        JobFile::parse(&format!(
+            "name = \"it\"\n[requirements]\nruntimes = [{runtimes}]\n[container]\nimage = \"{image}\"\n\
+             [[step]]\nname = \"all\"\nrun = [\"make\"]\n"
+        ))
+    };
+    let digest = format!("sha256:{}", "0f".repeat(32));
+    let debian = format!("docker.io/library/debian@{digest}");
+
+    let sound = job("\"container\"", &debian).expect("sound");
+
+    let image = sound.job.image.expect("it has one");
+    let repository = "docker.io/library/debian".parse().expect("a repository");
+    assert_eq!(image.source, ImageSource::Repository(repository));
+    assert_eq!(image.digest.to_string(), digest);
+    let asked: Vec<_> = sound.requirements.clauses.iter().map(ToString::to_string).collect();
+    assert_eq!(asked.iter().filter(|it| *it == "image.engine").count(), 1, "{asked:?}");
+    for (image, expected) in [
+        (
+            "docker.io/library/debian:12".to_owned(),
+            "container.digest is missing; write for example digest",
+        ),
+        (
+            format!("debian@{digest}"),
+            "5:9: container.image: \"debian\" is not the name of a repository",
+        ),
+        (
+            format!("docker.io/library/debian:12@{digest}"),
+            "without a tag, as in docker.io/library/debian",
+        ),
+        (format!("--privileged@{digest}"), "\"--privileged\" is not the name of a repository"),
+        ("docker.io/library/debian@latest".to_owned(), "\"latest\" is not the digest of an image"),
+    ] {
+        let error = job("\"container\"", &image).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let error = job("\"native\", \"container\"", &debian).expect_err("two").to_string();
+    assert!(error.contains("write runtimes = [\"container\"]"), "{error}");
 }

@@ -216,6 +216,14 @@ fn jobs() -> Vec<Vector> {
             entries(job).push((Value::from("network"), clause(destinations)));
         })
     };
+    let image = |name: &str, comment: &str, places: &[(&str, &str)]| {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let mut image = vec![(Value::from("digest"), Value::from(digest))];
+        image.extend(places.iter().map(|(key, place)| (Value::from(*key), Value::from(*place))));
+        job(name, comment, &|job| {
+            entries(job).push((Value::from("image"), Value::Map(image.clone())));
+        })
+    };
     let many: Vec<_> = (1..=65).map(|port| format!("a.example:{port}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     vec![
@@ -265,6 +273,12 @@ fn jobs() -> Vec<Vector> {
         job("patterns-65", "S44: 65 patterns", &|job| {
             *entry(job, "artifacts") = clause(vec!["x"; 65]);
         }),
+        image("repository-tag", "S115: a tag", &[("repository", "docker.io/library/debian:12")]),
+        image("repository-option", "S115: an option", &[("repository", "--privileged")]),
+        image("repository-short", "S115: no registry", &[("repository", "library/debian")]),
+        image("repository-capitals", "S115: capitals", &[("repository", "docker.io/Debian")]),
+        image("image-nowhere", "S113: neither path nor repository", &[]),
+        image("image-twice", "S113: both", &[("path", "a"), ("repository", "a.example/b")]),
         network("destination-capitals", "S98: a host in capitals", &["A.example:443"]),
         network("destination-no-port", "S98: no port", &["a.example"]),
         network("destination-port", "S98: port 65,536", &["a.example:65536"]),

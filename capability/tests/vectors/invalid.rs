@@ -7,8 +7,9 @@ use capability::statements::{
     Ownership, Permissions, Private, Receipt, Recipient, Revocation, Succession, Verdict,
 };
 use capability::{
-    Checkpoint, Clause, Envelope, FactName, Image, ImageDigest, JobSpec, Kind, Payload, Preference,
-    PublicKey, Requirements, Runtime, SecretKey, Signer, Verified, encode_cbor,
+    Checkpoint, Clause, Envelope, FactName, Image, ImageDigest, ImageSource, JobSpec, Kind,
+    Payload, Preference, PublicKey, Requirements, Runtime, SecretKey, Signer, Verified,
+    encode_cbor,
 };
 use ciborium::Value;
 
@@ -609,7 +610,14 @@ fn offers() -> Vec<Vector> {
         }),
         offer("offer-image", "S113: an image outside of the package", &|offer| {
             let digest = ImageDigest::from_bytes([0xab; 32]);
-            offer.job.image = Some(Image { path: "../image".into(), digest });
+            let source = ImageSource::Package("../image".into());
+            offer.job.image = Some(Image { source, digest });
+        }),
+        offer("offer-image-unasked", "S116: an image of a repository, and no engine", &|offer| {
+            let digest = ImageDigest::from_bytes([0xab; 32]);
+            let repository = "docker.io/library/debian".parse().expect("a repository");
+            offer.requirements.runtimes = vec![Runtime::Container];
+            offer.job.image = Some(Image { source: ImageSource::Repository(repository), digest });
         }),
         offer("offer-checkpoint", "S109: a checkpoint every second", &|offer| {
             offer.job.checkpoint = Some(Checkpoint { every_ms: 1_000, size: 1 });

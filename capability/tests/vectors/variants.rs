@@ -10,8 +10,8 @@ use capability::statements::{
     Withdrawal,
 };
 use capability::{
-    Checkpoint, Destination, Envelope, Image, ImageDigest, JobSpec, Kind, Payload, Runtime,
-    Verified, encode_cbor,
+    Checkpoint, Destination, Envelope, Image, ImageDigest, ImageSource, JobSpec, Kind, Payload,
+    Runtime, Verified, encode_cbor,
 };
 use ciborium::Value;
 
@@ -35,7 +35,8 @@ pub fn variants() -> Vec<Vector> {
     groups
         .into_iter()
         .flatten()
-        .chain([offer_of_an_image(), of_a_mixed_key(), with_a_forged_ad()])
+        .chain([offer_of_an_image(), offer_of_an_image_elsewhere()])
+        .chain([of_a_mixed_key(), with_a_forged_ad()])
         .collect()
 }
 
@@ -133,8 +134,21 @@ fn offer_of_an_image() -> Vector {
     let mut offer = samples::offer();
     offer.requirements.runtimes = vec![Runtime::Container];
     let digest = ImageDigest::from_bytes([0xab; 32]);
-    offer.job.image = Some(Image { path: "images/debian".into(), digest });
+    let source = ImageSource::Package("images/debian".into());
+    offer.job.image = Some(Image { source, digest });
     signed("offer-image", "an offer for the runtime container", offer, MASTER)
+}
+
+/// One whose image does not come with the package.
+fn offer_of_an_image_elsewhere() -> Vector {
+    let mut offer = samples::offer();
+    offer.requirements.runtimes = vec![Runtime::Container];
+    let digest = ImageDigest::from_bytes([0xab; 32]);
+    let repository = "registry.example:5000/tools/a__b/debian-12".parse().expect("a repository");
+    let image = Image { source: ImageSource::Repository(repository), digest };
+    offer.requirements.clauses.extend(image.required());
+    offer.job.image = Some(image);
+    signed("offer-image-repository", "an offer with an image of a repository", offer, MASTER)
 }
 
 fn metered() -> Offer {

@@ -1,4 +1,4 @@
-"""What a volunteer is asked to run (S44, S98, S109, S113)."""
+"""What a volunteer is asked to run (S44, S98, S109, S113, S115)."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address
@@ -82,6 +82,23 @@ def _image_path(item: Item, name: str) -> str:
     return path
 
 
+_HOST_OF_REGISTRY = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_REGISTRY = rf"(?={_HOST_OF_REGISTRY}:|[^/]*\.|localhost/){_HOST_OF_REGISTRY}(:[0-9]{{1,5}})?"
+_COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_repository = shape.word(rf"(?=.{{1,255}}\Z){_REGISTRY}(/{_COMPONENT})+", "S115")
+
+_image_record = shape.record(
+    {"digest": shape.word(r"sha256:[0-9a-f]{64}", "S113")},
+    {"path": _image_path, "repository": _repository},
+)
+
+
+def _image(item: Item, name: str) -> dict[str, Any]:
+    image = _image_record(item, name)
+    require(("path" in image) != ("repository" in image), "S113", f"{name} has two places or none")
+    return image
+
+
 def _pattern(item: Item, name: str) -> str:
     pattern = _bounded(1, 256)(item, name)
     inside = not pattern.startswith("/") and ".." not in pattern.split("/")
@@ -148,9 +165,7 @@ _JOB = shape.record(
         "artifacts": shape.array(_pattern, 0, 64, "S44"),
         "tap": shape.any_text,
         "network": shape.array(_destination, 0, 64, "S98"),
-        "image": shape.record(
-            {"path": _image_path, "digest": shape.word(r"sha256:[0-9a-f]{64}", "S113")}, {}
-        ),
+        "image": _image,
         "checkpoint": shape.record(
             {"every-ms": shape.unsigned(64, 10_000, DAY_MS, "S109")},
             {"size": shape.unsigned(63, 1, rule="S109")},

@@ -153,6 +153,9 @@ def _check_offer(payload: Payload) -> None:
     if payload["job"].get("network"):
         asks = requirements.NETWORK_PROXY in payload["requirements"].clauses
         require(asks, "S99", "destinations, and no `network.proxy` is required")
+    if "repository" in payload["job"].get("image", {}):
+        asks = requirements.IMAGE_ENGINE in payload["requirements"].clauses
+        require(asks, "S116", "an image of a repository, and no `image.engine` is required")
     if "fuel" in payload["job"].get("limits", {}):
         wasm_alone = all(runtime == "wasm" for runtime in payload["requirements"].runtimes)
         require(wasm_alone, "S111", "fuel in another runtime than wasm")

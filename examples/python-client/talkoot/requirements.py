@@ -71,6 +71,9 @@ class Clause:
 NETWORK_PROXY = Clause("equals", "network.proxy", ("flag", True))
 """What an offer requires whose job lists destinations (S99)."""
 
+IMAGE_ENGINE = Clause("present", "image.engine")
+"""What an offer requires whose image is one of a repository (S116)."""
+
 
 @dataclass(frozen=True)
 class Preference:

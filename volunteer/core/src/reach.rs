@@ -1,6 +1,6 @@
-//! What of the network the jobs of one project may be connected with.
+//! What the jobs of one project may have that does not come with them: connections, and images of repositories.
 
-use capability::{Denied, Destination};
+use capability::{Denied, Destination, Image, ImageSource, JobSpec, Repositories};
 
 use crate::trust::Decline;
 
@@ -11,6 +11,8 @@ pub struct Reach {
     pub permitted: Permitted,
     /// What no job may list, whatever else is permitted.
     pub denied: Vec<Denied>,
+    /// Of where images of any project may be that do not come with their packages.
+    pub repositories: Vec<Repositories>,
 }
 
 /// What the jobs of a project may list.
@@ -26,11 +28,28 @@ pub enum Permitted {
 }
 
 impl Reach {
-    /// Whether a job may be connected with all that it has `listed`.
+    /// Whether a job may have all that it asks for.
     ///
     /// # Errors
-    /// What of it stands against that; what is denied before what is not permitted.
-    pub(crate) fn judge(&self, listed: &[Destination]) -> Result<(), Decline> {
+    /// What of it stands against that.
+    pub(crate) fn judge(&self, job: &JobSpec) -> Result<(), Decline> {
+        self.judge_connections(&job.network)?;
+        job.image.as_ref().map_or(Ok(()), |image| self.judge_image(image))
+    }
+
+    fn judge_image(&self, image: &Image) -> Result<(), Decline> {
+        match &image.source {
+            ImageSource::Repository(repository)
+                if !self.repositories.iter().any(|it| it.cover(repository)) =>
+            {
+                Err(Decline::Repository(repository.clone()))
+            }
+            ImageSource::Repository(_) | ImageSource::Package(_) => Ok(()),
+        }
+    }
+
+    /// Whether a job may be connected with all that it has `listed`; what is denied stands before what is not permitted.
+    fn judge_connections(&self, listed: &[Destination]) -> Result<(), Decline> {
         let those = |refused: &dyn Fn(&Destination) -> bool| -> Vec<_> {
             listed.iter().filter(|it| refused(it)).cloned().collect()
         };
@@ -61,6 +80,7 @@ mod tests {
         Reach {
             permitted,
             denied: denied.iter().map(|it| it.parse().expect("it can be read")).collect(),
+            repositories: Vec::new(),
         }
     }
 
@@ -72,12 +92,12 @@ mod tests {
     fn every_destination_must_be_permitted_and_none_denied() {
         let some = || Permitted::Listed(listed(&["deb.example:80", "*.crates.example"]));
         let wanted = listed(&["deb.example:80", "index.crates.example"]);
-        assert_eq!(reach(some(), &[]).judge(&wanted), Ok(()));
-        assert_eq!(reach(Permitted::Anything, &[]).judge(&wanted), Ok(()));
-        assert_eq!(reach(Permitted::Nothing, &[]).judge(&[]), Ok(()));
+        assert_eq!(reach(some(), &[]).judge_connections(&wanted), Ok(()));
+        assert_eq!(reach(Permitted::Anything, &[]).judge_connections(&wanted), Ok(()));
+        assert_eq!(reach(Permitted::Nothing, &[]).judge_connections(&[]), Ok(()));
 
         let no = |reach: Reach, wanted: &[&str]| {
-            reach.judge(&listed(wanted)).expect_err("it is refused").to_string()
+            reach.judge_connections(&listed(wanted)).expect_err("it is refused").to_string()
         };
         assert_eq!(
             no(reach(Permitted::Nothing, &[]), &["a.example", "b.example:1"]),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use capability::statements::{Home, Offer};
 use capability::{
-    Capabilities, Destination, Finding, NoMatch, Policy, ProjectKey, PublicKey, Resource, Runtime,
-    Timestamp, Verified, evaluate, format_bytes,
+    Capabilities, Destination, Finding, NoMatch, Policy, ProjectKey, PublicKey, Repository,
+    Resource, Runtime, Timestamp, Verified, evaluate, format_bytes,
 };
 use mesh_core::Offered;
 use thiserror::Error;
@@ -40,7 +40,7 @@ pub struct Pin {
     pub has_hours: bool,
     /// The list by which it is trusted, unless the owner pinned it.
     pub voucher: Option<Voucher>,
-    /// What of the network its jobs may reach.
+    /// What its jobs may have that does not come with them.
     pub reach: Reach,
 }
 
@@ -89,6 +89,9 @@ pub enum Decline {
     /// It wants to be connected with what the owner lets nobody reach.
     #[error("it reaches {}, which you deny to all projects", listed(.0))]
     Denied(Vec<Destination>),
+    /// Its image is in a repository from which the owner lets nobody have images.
+    #[error("its image is one of {0}, which is not among your `image-repositories`")]
+    Repository(Repository),
     /// Its package is encrypted for others.
     #[error("its package is private, and this machine is not among those that can read it")]
     NotForUs,
@@ -278,8 +281,7 @@ impl Trust {
         let pin = self.pin(&offer.project);
         self.permits(&offer.project, runtime)
             && pin.is_some_and(|pin| {
-                !pin.revoked.contains(&offer.signer())
-                    && pin.reach.judge(&offer.job.network).is_ok()
+                !pin.revoked.contains(&offer.signer()) && pin.reach.judge(&offer.job).is_ok()
             })
     }
 
@@ -300,7 +302,7 @@ impl Trust {
         offer.current(now).map_err(|error| Decline::OfferNotCurrent(error.to_string()))?;
         home.current(now).map_err(|error| Decline::HomeNotCurrent(error.to_string()))?;
         let runtime = choose_runtime(pin, offer, machine)?;
-        pin.reach.judge(&offer.job.network)?;
+        pin.reach.judge(&offer.job)?;
         judge_limits(offer, machine)?;
         Ok(runtime)
     }

@@ -1,10 +1,10 @@
-//! Offers of jobs that reach the network: whether they are welcome, and what they use.
+//! Offers of jobs that reach the network, or have an image elsewhere: whether they are welcome, and what they use.
 #![expect(clippy::unwrap_used, reason = "a failed test")]
 
 mod support;
 
 use capability::statements::{Ended, Offer};
-use capability::{Destination, Fact, Runtime, Verified};
+use capability::{Destination, Fact, Image, ImageDigest, ImageSource, Runtime, Verified};
 use mesh_core::{Answer, Offered};
 use support::{ADAPTER, BROKER, Bench, key, offered_in, outcome, pin};
 use volunteer_core::{Action, Decline, Idle, Input, Outcome, Permitted, Pin, Reach};
@@ -24,7 +24,7 @@ fn listed(destinations: &[&str]) -> Vec<Destination> {
 
 fn pinned(permitted: Permitted, denied: &[&str]) -> Input {
     let denied = denied.iter().map(|it| it.parse().unwrap()).collect();
-    let reach = Reach { permitted, denied };
+    let reach = Reach { permitted, denied, ..Reach::default() };
     Input::Pins(vec![Pin { runtimes: [Runtime::Native].into(), reach, ..pin() }])
 }
 
@@ -57,6 +57,47 @@ fn an_offer_is_welcome_if_its_project_may_reach_all_that_it_lists() {
     assert_eq!(nothing, Decline::OutOfReach(listed(&["deb.example:80", "index.crates.example"])));
     let denied = declined(&mut with_proxy(some(), &["*.crates.example"]), &offer).unwrap();
     assert_eq!(denied, Decline::Denied(listed(&["index.crates.example"])));
+}
+
+/// An offer of a job whose image is in a repository.
+fn imaged() -> Offered {
+    let plain = offered_in(Runtime::Container, "imaged", 1, 1);
+    let mut offer: Offer = (*plain.offer).clone();
+    let repository = "docker.io/library/debian".parse().unwrap();
+    let digest = ImageDigest::from_bytes([1; 32]);
+    let image = Image { source: ImageSource::Repository(repository), digest };
+    offer.requirements.clauses.extend(image.required());
+    offer.job.image = Some(image);
+    Offered { offer: Verified::sign(offer, &*key(ADAPTER)), ..plain }
+}
+
+/// A volunteer whose owner lets jobs have images of `repositories`, and that has the `engine` to get them with.
+fn with_images(repositories: &[&str], engine: bool) -> Bench {
+    let mut bench = Bench::new();
+    let mut machine = support::machine(2);
+    let mut container = machine.runtimes[&Runtime::Native].clone();
+    if engine {
+        container.facts.insert("image.engine", "podman").unwrap();
+    }
+    machine.runtimes.insert(Runtime::Container, container);
+    bench.handle(Input::Capabilities(machine));
+    let repositories = repositories.iter().map(|it| it.parse().unwrap()).collect();
+    let reach = Reach { repositories, ..Reach::default() };
+    let runtimes = [Runtime::Container].into();
+    bench.handle(Input::Pins(vec![Pin { runtimes, reach, ..pin() }]));
+    bench.connect(BROKER);
+    bench
+}
+
+#[test]
+fn an_image_of_a_repository_is_welcome_where_its_owner_lists_that_and_there_is_an_engine() {
+    let offer = imaged();
+    assert_eq!(declined(&mut with_images(&["docker.io/library/*"], true), &offer), None);
+    let unlisted = declined(&mut with_images(&["docker.io/library2/*"], true), &offer).unwrap();
+    let expected = "its image is one of docker.io/library/debian, which is not among your";
+    assert!(unlisted.to_string().starts_with(expected), "{unlisted}");
+    let none = declined(&mut with_images(&["docker.io/library/*"], false), &offer).unwrap();
+    assert!(none.to_string().contains("image.engine"), "{none}");
 }
 
 #[test]

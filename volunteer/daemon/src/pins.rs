@@ -287,7 +287,7 @@ impl Default for Allowed {
 }
 
 impl Allowed {
-    /// `pin` with these terms; what no project may reach is not theirs to say.
+    /// `pin` with these terms; what holds for all projects is not theirs to say.
     pub fn for_core(&self, pin: Pin) -> Pin {
         let rung = Rung { backup: self.backup, tier: self.tier };
         // A file with another weight was refused.
@@ -298,7 +298,7 @@ impl Allowed {
             standing: Standing { rung, weight },
             every: self.every.map(|every| every.0),
             has_hours: self.hours.is_some(),
-            reach: Reach { permitted: self.network.0.clone(), denied: Vec::new() },
+            reach: Reach { permitted: self.network.0.clone(), ..Reach::default() },
             ..pin
         }
     }

@@ -350,6 +350,9 @@ pub fn decline_hint(reason: &Decline, project: ProjectKey) -> String {
                 "to permit it: talkoot-volunteer project set talkoot:{project} --network with what it may reach"
             )
         }
+        Decline::Repository(_) => {
+            "to permit it: name it in `image-repositories` of the configuration".to_owned()
+        }
         Decline::Denied(_) => "see `job-network-deny` in the configuration".to_owned(),
         Decline::Unmatched(_) => {
             "see what jobs find on this machine: talkoot-volunteer doctor".to_owned()

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capability::statements::{Check, Offer, Package, Permissions, Registration};
 use capability::{
-    BlobHash, Checkpoint, Clause, FactName, Image, ImageDigest, JobSpec, Limits, Preference,
-    Requirements, Resource, Runtime, Step,
+    BlobHash, Checkpoint, Clause, FactName, Image, ImageDigest, ImageSource, JobSpec, Limits,
+    Preference, Requirements, Resource, Runtime, Step,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -109,7 +109,16 @@ fn job() -> impl Strategy<Value = JobSpec> {
             });
     let pattern = "[a-z]{1,8}(/(\\*\\*|[a-z*?]{1,8}|\\[!?[a-f]\\]|\\{a,[b-d]\\})){0,3}";
     let image = ("[a-z]{1,8}(/[^/\\x00.]{1,8}){0,2}", any::<[u8; 32]>())
-        .prop_map(|(path, hash)| Image { path, digest: ImageDigest::from_bytes(hash) });
+        .prop_map(|(path, hash)| (ImageSource::Package(path), hash));
+    let repository = (
+        "[a-z]{1,4}(\\.[a-z]{1,4}|:[0-9]{1,5})(/[a-z0-9]{1,3}([._-][a-z0-9])?){1,3}",
+        any::<[u8; 32]>(),
+    )
+        .prop_map(|(name, hash)| {
+            (ImageSource::Repository(name.parse().expect("a repository")), hash)
+        });
+    let image = prop_oneof![image, repository]
+        .prop_map(|(source, hash)| Image { source, digest: ImageDigest::from_bytes(hash) });
     let checkpoint = option::of((10_000..=86_400_000_u64, 1..=u64::MAX));
     let (artifacts, tap) = (vec(pattern, 0..5), option::of(any::<Index>()));
     (environment, steps, limits, artifacts, tap, checkpoint, option::of(image)).prop_map(
@@ -138,26 +147,29 @@ pub fn offer() -> impl Strategy<Value = Offer> {
             (name, builder),
             (tasks, replicas),
             package,
-            requirements,
+            mut requirements,
             job,
             (offline_ms, priority),
             issued,
             expires,
-        )| Offer {
-            project: project(),
-            name,
-            builder,
-            tasks,
-            replicas,
-            package,
-            private: None,
-            requirements,
-            job,
-            offline_ms,
-            priority,
-            issued,
-            delegation: delegated(),
-            expires,
+        )| {
+            requirements.clauses.extend(job.image.as_ref().and_then(Image::required));
+            Offer {
+                project: project(),
+                name,
+                builder,
+                tasks,
+                replicas,
+                package,
+                private: None,
+                requirements,
+                job,
+                offline_ms,
+                priority,
+                issued,
+                delegation: delegated(),
+                expires,
+            }
         },
     )
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use capability::{Image, ImageDigest, ProjectKey};
+use capability::{Image, ImageDigest, ImageSource, ProjectKey};
 use mesh_shell::chain;
 use volunteer_sandbox::{Ending, Limits, MARK, Spec, remove_tree};
 
@@ -137,7 +137,10 @@ impl Images {
 
     /// The root for a job: one that was unpacked before, or else what its package has.
     pub fn provide(&self, wanted: &Wanted<'_>, hold: &Hold<'_>) -> Result<Root, ImageError> {
-        let aside = Aside::take(wanted.package, wanted.image)?;
+        let ImageSource::Package(path) = &wanted.image.source else {
+            return Err(ImageError::Machine("the image is not in the package".to_owned()));
+        };
+        let aside = Aside::take(wanted.package, path)?;
         let (digest, name) = (wanted.image.digest, wanted.name());
         let _turn = self.turns.wait(name, hold.goes_on).ok_or(ImageError::Stopped)?;
         let cache = self.open().map_err(|error| cannot("keep images", &error))?;
@@ -239,13 +242,13 @@ struct Aside {
 }
 
 impl Aside {
-    fn take(package: &Path, image: &Image) -> Result<Self, ImageError> {
+    fn take(package: &Path, image: &str) -> Result<Self, ImageError> {
         let beside = package.parent().unwrap_or(package);
         let aside = Self { image: beside.join("image"), layout: beside.join("layout") };
-        match fs::rename(package.join(image.path()), &aside.image) {
+        match fs::rename(package.join(image), &aside.image) {
             Ok(()) => Ok(aside),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(ImageError::Refused(format!("the package has no image {:?}", image.path)))
+                Err(ImageError::Refused(format!("the package has no image {image:?}")))
             }
             Err(error) => Err(cannot("take the image out of the package", &error)),
         }
@@ -371,7 +374,8 @@ mod tests {
     use super::*;
 
     fn image(path: &str) -> Image {
-        Image { path: path.to_owned(), digest: ImageDigest::from_bytes([1; 32]) }
+        let source = ImageSource::Package(path.to_owned());
+        Image { source, digest: ImageDigest::from_bytes([1; 32]) }
     }
 
     #[test]
@@ -394,12 +398,12 @@ mod tests {
         let work = home.path().join("work");
         fs::create_dir_all(work.join("images/a/blobs")).expect("made");
 
-        let aside = Aside::take(&work, &image("images/a")).expect("there");
+        let aside = Aside::take(&work, "images/a").expect("there");
         assert!(!work.join("images/a").exists() && work.join("images").is_dir());
         drop(aside);
         assert_eq!(fs::read_dir(home.path()).expect("there").count(), 1);
 
-        let error = Aside::take(&work, &image("images/a")).map(drop).expect_err("gone");
+        let error = Aside::take(&work, "images/a").map(drop).expect_err("gone");
         assert_eq!(error.to_string(), "the package has no image \"images/a\"");
     }
 
