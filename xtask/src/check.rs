@@ -72,7 +72,7 @@ const FORBIDDEN: [&str; 9] = [
 const OTHER_PLATFORMS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 /// Programs that the checks use, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("cc", "gcc"),
     ("make", "make"),
     ("git", "git"),
@@ -83,6 +83,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("systemd-analyze", "systemd"),
+    ("podman", "podman"),
 ];
 
 /// Runs the checks; all of them, even after a failure, so that one run tells everything.

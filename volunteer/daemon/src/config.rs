@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capability::{Denied, Policy, Resources, Runtime};
+use capability::{Denied, Policy, Repositories, Resources, Runtime};
 use mesh_net::Multiaddr;
 use mesh_shell::config::{Bytes, CommonArgs, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome, config};
@@ -24,6 +24,7 @@ use self::settling::{no_longer_than, settle};
 use crate::amounts::{Amount, Cores, Percent};
 use crate::arguments::RunArgs;
 use crate::hours::Hours;
+use crate::images::Engine;
 use crate::live::Watching;
 use crate::probing::{OwnTool, Table};
 use crate::runtimes::{JobNetwork, Label, Own};
@@ -88,6 +89,13 @@ pub struct Config {
     runtimes: Vec<Runtime>,
     /// Bytes that unpacked images may take, all together, beside the donated disk space. Default: 4 GiB.
     image_cache: Bytes,
+    /// What images are had from that come with no package. Default: nothing.
+    image_engine: ImageEngine,
+    /// The repositories of which jobs may have images so, at most 64: `REPOSITORY`, or `NAME/*` for all below.
+    /// Default: none.
+    image_repositories: Vec<String>,
+    /// Whether that program may pull what it does not have. Default: false.
+    image_pull: bool,
     /// Whether projects may watch what their running jobs write. Default: true.
     live: bool,
     /// What is wanted of offers. Default: nothing. [`Policy`] reads it, in the grammar of job files.
@@ -111,6 +119,16 @@ struct InUse {
     cores: Option<Cores>,
     /// Memory that jobs may use meanwhile. Default: what is donated.
     memory: Option<Amount>,
+}
+
+/// A program for containers, or none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ImageEngine {
+    #[default]
+    None,
+    Podman,
+    Docker,
 }
 
 /// `true`, `false` or `"auto"`.
@@ -166,6 +184,9 @@ impl Default for Config {
             work_buffer: None,
             runtimes: vec![Runtime::Native, Runtime::Wasm, Runtime::Container],
             image_cache: Bytes(4 << 30),
+            image_engine: ImageEngine::None,
+            image_repositories: Vec::new(),
+            image_pull: false,
             live: true,
             policy: None,
             tools: Vec::new(),
@@ -219,6 +240,10 @@ pub struct Settings {
     pub runtimes: Vec<Runtime>,
     /// Bytes that unpacked images may take, all together.
     pub image_cache: u64,
+    /// What images are had from that come with no package.
+    pub image_engine: Option<Engine>,
+    /// The repositories of which jobs may have images so.
+    pub image_repositories: Vec<Repositories>,
     /// Whether jobs may be watched while they run.
     pub watching: Watching,
     /// What is wanted of offers.

@@ -9,6 +9,7 @@ use mesh_shell::{Outcome, Watch, default_config};
 
 use crate::arguments::RunArgs;
 use crate::config::{self, ROLE, Settings};
+use crate::images::Engine;
 
 /// Where the settings of a running daemon come from.
 #[derive(Debug)]
@@ -68,8 +69,10 @@ impl Source {
 
 /// `read`, but for what cannot change while the daemon runs; and which of that differs.
 fn carry_over(running: &Settings, read: Settings) -> (Settings, Vec<&'static str>) {
-    let Settings { state, cache, http, discover, network, runtimes, table, job_network, .. } =
-        running.clone();
+    let Settings { state, cache, http, discover, network, runtimes, table, .. } = running.clone();
+    let Settings { job_network, image_cache, image_engine, .. } = *running;
+    let program = |engine: Option<Engine>| engine.map(|engine| engine.program);
+    let pulls = |engine: Option<Engine>| engine.is_some_and(|engine| engine.pulls);
     let differ = [
         ("http", http != read.http),
         ("discover", discover != read.discover),
@@ -77,11 +80,12 @@ fn carry_over(running: &Settings, read: Settings) -> (Settings, Vec<&'static str
         ("runtimes", runtimes != read.runtimes),
         ("tool", table != read.table),
         ("job-network", job_network.allowed != read.job_network.allowed),
+        ("image-cache", image_cache != read.image_cache),
+        ("image-engine", program(image_engine) != program(read.image_engine)),
+        ("image-pull", pulls(image_engine) != pulls(read.image_engine)),
     ];
     let waiting = differ.iter().filter(|(_, differs)| *differs).map(|(setting, _)| *setting);
     let waiting = waiting.collect();
-    (
-        Settings { state, cache, http, discover, network, runtimes, table, job_network, ..read },
-        waiting,
-    )
+    let kept = Settings { state, cache, http, discover, network, runtimes, table, ..read };
+    (Settings { job_network, image_cache, image_engine, ..kept }, waiting)
 }

@@ -16,7 +16,7 @@ use crate::settings_text;
 const MAX_VALUE: usize = 4096;
 
 /// Every setting, its default in words, and its flag without dashes if it has one.
-const SETTINGS: [(&str, &str, Option<&str>); 28] = [
+const SETTINGS: [(&str, &str, Option<&str>); 31] = [
     ("brokers", "those of pinned projects", Some("broker")),
     ("discover", "true", None),
     ("network", "none", None),
@@ -42,6 +42,9 @@ const SETTINGS: [(&str, &str, Option<&str>); 28] = [
     ("work-buffer", "none", None),
     ("runtimes", "native, wasm, container", None),
     ("image-cache", "4 GiB", None),
+    ("image-engine", "\"none\"", None),
+    ("image-repositories", "none", None),
+    ("image-pull", "false", None),
     ("live", "true", Some("live")),
     ("policy", "every offer of a trusted project will do", None),
     ("tool", "none", None),

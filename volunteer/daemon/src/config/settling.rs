@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capability::{Clause, Denied, MAX_DESTINATIONS, Policy, Resources, format_bytes};
+use capability::{Clause, Denied, MAX_DESTINATIONS, Policy, Repositories, Resources, format_bytes};
 use mesh_net::MIN_PACE;
 use mesh_shell::config::{Bytes, Span};
 use mesh_shell::{Exit, Failure, NetworkSettings, Outcome};
 use volunteer_core::{GiveWay, MAX_WORK_BUFFER, Offline, Share};
 
 use super::machine::{self, disk_size, half_of, machine, some_of};
-use super::{Config, InUse, Settings};
+use super::{Config, ImageEngine, InUse, Settings};
 use crate::amounts::{Amount, Cores, Percent};
 use crate::arguments::RunArgs;
 use crate::hours::Hours;
+use crate::images::{Engine, Program};
 use crate::live::Watching;
 use crate::probing::{MAX_OWN, OwnTool, Table};
 use crate::runtimes::{JobNetwork, Label, MAX_LABELS};
@@ -25,6 +26,9 @@ const MAX_NAME: usize = 64;
 
 /// Programs that are looked for while they run.
 const MAX_PROGRAMS: usize = 32;
+
+/// Repositories that are permitted: people read the list.
+const MAX_REPOSITORIES: usize = 64;
 
 /// Bytes of memory and of disk space donated at least: below, hardly a module could run.
 const MIN_DONATED: u64 = 16 << 20;
@@ -67,6 +71,8 @@ pub(super) fn settle(
         job_network_deny: denied(&file.job_network_deny)?,
         runtimes: file.runtimes,
         image_cache: file.image_cache.0,
+        image_engine: engine(file.image_engine, file.image_pull),
+        image_repositories: repositories(&file.image_repositories)?,
         watching: if flags.live.unwrap_or(file.live) {
             Watching::Allowed
         } else {
@@ -134,6 +140,31 @@ fn denied(written: &[String]) -> Outcome<Vec<Denied>> {
         return Err(refused(format!("at most {MAX_DESTINATIONS} hosts can be denied")));
     }
     let read = |text: &String| text.parse::<Denied>().map_err(|error| refused(error.to_string()));
+    written.iter().map(read).collect()
+}
+
+/// What images are had from that come with no package.
+fn engine(said: ImageEngine, pulls: bool) -> Option<Engine> {
+    let program = match said {
+        ImageEngine::None => return None,
+        ImageEngine::Podman => Program::Podman,
+        ImageEngine::Docker => Program::Docker,
+    };
+    Some(Engine { program, pulls })
+}
+
+/// Of which jobs may have images that come with no package.
+fn repositories(written: &[String]) -> Outcome<Vec<Repositories>> {
+    let refused = |why: String| {
+        Failure::say(Exit::Input, format!("`image-repositories`: {why}")).hint(
+            "write \"docker.io/library/debian\", or \"docker.io/library/*\" for all below that",
+        )
+    };
+    if written.len() > MAX_REPOSITORIES {
+        return Err(refused(format!("at most {MAX_REPOSITORIES} are permitted")));
+    }
+    let read =
+        |text: &String| text.parse::<Repositories>().map_err(|error| refused(error.to_string()));
     written.iter().map(read).collect()
 }
 

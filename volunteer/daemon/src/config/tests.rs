@@ -98,6 +98,16 @@ fn what_no_machine_could_do_is_refused_with_what_would_do() {
     assert!(refused("work-buffer = \"1h\"\noffline = false").starts_with(expected));
     let expected = "`job-network-deny`: \"127.1\" is no host";
     assert!(refused("job-network-deny = [\"127.1\"]").starts_with(expected));
+    let expected = "`image-repositories`: \"debian:12\" is not the name of a repository";
+    assert!(refused("image-repositories = [\"debian:12\"]").starts_with(expected));
+    assert!(
+        refused("image-engine = \"rkt\"").contains("expected one of `none`, `podman`, `docker`")
+    );
+    check(
+        Path::new("x.toml"),
+        "image-engine = \"podman\"\nimage-repositories = [\"docker.io/library/*\"]\nimage-pull = true",
+    )
+    .expect("sound");
     check(
         Path::new("x.toml"),
         "job-network = true\njob-network-deny = [\"*.a.example\", \"9.9.9.9:53\"]",

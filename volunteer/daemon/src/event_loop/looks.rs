@@ -2,7 +2,7 @@
 
 use capability::{Resources, StatementId};
 use tokio::time::Instant;
-use volunteer_core::{Input, Quiet};
+use volunteer_core::{Input, Quiet, Reach};
 
 use super::{COUNT_INTERVAL, EventLoop};
 use crate::config::Settings;
@@ -94,7 +94,9 @@ impl EventLoop {
         if former.own() != self.settings.own() {
             self.probe();
         }
-        if former.job_network_deny != self.settings.job_network_deny {
+        if former.job_network_deny != self.settings.job_network_deny
+            || former.image_repositories != self.settings.image_repositories
+        {
             self.tell_pins();
         }
         self.state_preferences();
@@ -143,9 +145,12 @@ impl EventLoop {
 
     /// Tells the core whom the owner trusts, and with what.
     pub(super) fn tell_pins(&mut self) {
-        let denied = &self.settings.job_network_deny;
+        let Settings { job_network_deny, image_repositories, .. } = &self.settings;
         let mut pins = self.lists.all_pins(&self.pins);
-        pins.iter_mut().for_each(|pin| pin.reach.denied.clone_from(denied));
+        for Reach { denied, repositories, .. } in pins.iter_mut().map(|pin| &mut pin.reach) {
+            denied.clone_from(job_network_deny);
+            repositories.clone_from(image_repositories);
+        }
         self.handle(Input::Pins(pins));
     }
 

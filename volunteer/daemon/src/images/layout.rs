@@ -1,5 +1,5 @@
 //! An OCI image layout (image-spec 1): a stranger's directory of blobs, of which only what a pinned digest
-//! leads to is read, and compared before it is used.
+//! leads to is read, and compared before it is used. What an engine hands over is one without a manifest.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -59,6 +59,13 @@ struct Configuration {
     platform: Platform,
     #[serde(default)]
     config: Option<Settings>,
+    rootfs: Option<Layers>,
+}
+
+/// What the layers of an image are when they are not compressed.
+#[derive(Debug, Deserialize)]
+struct Layers {
+    diff_ids: Vec<ImageDigest>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,6 +83,16 @@ impl Layout {
         }
         let why = "it is no OCI image layout: there must be a file oci-layout and a directory blobs/sha256";
         Err(ImageError::Refused(why.to_owned()))
+    }
+
+    /// Those in `directory`, each of which has the name of what it is.
+    pub fn of_blobs(directory: &Path) -> Self {
+        Self { blobs: directory.to_owned() }
+    }
+
+    /// Whether something has the name `digest`.
+    pub fn has(&self, digest: ImageDigest) -> bool {
+        self.blobs.join(file_name(digest)).is_file()
     }
 
     /// Where its blobs are.
@@ -97,18 +114,32 @@ impl Layout {
         let (Some(config), Some(layers)) = (document.config, document.layers) else {
             return Err(refused(format_args!("{wanted} is no manifest of an image, nor an index")));
         };
-        if layers.len() > MAX_LAYERS {
-            return Err(refused(format_args!("it has over {MAX_LAYERS} layers")));
+        let configuration = self.configuration(config.digest)?;
+        let layers = layers.into_iter().map(|layer| layer.digest).collect();
+        let manifest = configuration.with(layers)?;
+        manifest.layers.iter().try_for_each(|layer| self.compare(*layer, goes_on))?;
+        Ok(manifest)
+    }
+
+    /// What the configuration with the digest `id` leads to: layers that are not compressed, each by what it is.
+    pub fn image(&self, id: ImageDigest) -> Result<Manifest, ImageError> {
+        let mut configuration = self.configuration(id)?;
+        let layers = configuration.rootfs.take();
+        let layers = layers.ok_or_else(|| refused(format_args!("{id} is no configuration")))?;
+        let manifest = configuration.with(layers.diff_ids)?;
+        // Blobs have the names of what they are.
+        manifest.layers.iter().try_for_each(|layer| self.open_blob(*layer).map(drop))?;
+        Ok(manifest)
+    }
+
+    /// The configuration with the digest `id`, if it is for this machine.
+    fn configuration(&self, id: ImageDigest) -> Result<Configuration, ImageError> {
+        let configuration: Configuration = self.document(id)?;
+        let (its, own) = (&configuration.platform, Platform::current());
+        if its.runs_on(&own) {
+            return Ok(configuration);
         }
-        let configuration: Configuration = self.document(config.digest)?;
-        let (its, own) = (configuration.platform, Platform::current());
-        if !its.runs_on(&own) {
-            return Err(refused(format_args!("it is for {its}, and this machine is {own}")));
-        }
-        let layers: Vec<_> = layers.into_iter().map(|layer| layer.digest).collect();
-        layers.iter().try_for_each(|layer| self.compare(*layer, goes_on))?;
-        let environment = configuration.config.unwrap_or_default().environment;
-        Ok(Manifest { layers, environment: environment.unwrap_or_default() })
+        Err(refused(format_args!("it is for {its}, and this machine is {own}")))
     }
 
     fn document<T: DeserializeOwned>(&self, digest: ImageDigest) -> Result<T, ImageError> {
@@ -141,6 +172,16 @@ impl Layout {
     fn open_blob(&self, digest: ImageDigest) -> Result<File, ImageError> {
         open_beneath(&self.blobs, Path::new(&file_name(digest)))
             .map_err(|error| unreadable(digest, &error))
+    }
+}
+
+impl Configuration {
+    fn with(self, layers: Vec<ImageDigest>) -> Result<Manifest, ImageError> {
+        if layers.len() > MAX_LAYERS {
+            return Err(refused(format_args!("it has over {MAX_LAYERS} layers")));
+        }
+        let environment = self.config.unwrap_or_default().environment.unwrap_or_default();
+        Ok(Manifest { layers, environment })
     }
 }
 

@@ -1,10 +1,12 @@
-//! Images that come with packages, from their layout to the root that steps find.
+//! Images, from a layout in the package or what an engine hands over to the root that steps find.
 //!
 //! The daemon itself reads what is small and what leads to the rest: the manifest by its pinned digest, and whatever
 //! that names, by theirs. So the unpacker, which runs in the sandbox, is given those very bytes and nothing else of any
 //! job, and what it makes of them belongs to that digest alone: whoever breaks it with an image has altered that image.
 
+mod asking;
 mod cache;
+mod engine;
 mod layout;
 mod platform;
 #[cfg(test)]
@@ -28,6 +30,8 @@ use volunteer_sandbox::{Ending, Limits, MARK, Spec, remove_tree};
 
 pub use self::cache::Root;
 use self::cache::{About, Cache, Stage};
+pub use self::engine::{Engine, Program};
+use self::engine::{Named, Room};
 use self::layout::{Layout, Manifest, file_name};
 use self::unpacker::{BLOBS, Said};
 pub use self::unpacker::{UNPACKER, main as unpacker};
@@ -81,12 +85,26 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Under what the image is kept: its digest, which is in the offer for all to read, or for a private package a
-    /// hash of that and of whose it is.
+    /// Under what the image is kept: its digest, which is in the offer for all to read. For a private package a
+    /// hash of that and of whose it is, and for an image of a repository of that and of its name: there an engine's word
+    /// may be all that there is for it, which is nothing to those who bring the same image.
     fn name(&self) -> ImageDigest {
-        let Some(project) = self.private_to else { return self.image.digest };
-        let mut hasher = blake3::Hasher::new_derive_key("talkoot volunteer 2026 private image");
-        hasher.update(project.as_bytes()).update(self.image.digest.as_bytes());
+        let mut hasher = match (&self.image.source, self.private_to) {
+            (ImageSource::Repository(repository), _) => {
+                let context = "talkoot volunteer 2026 image of a repository";
+                let mut hasher = blake3::Hasher::new_derive_key(context);
+                hasher.update(repository.as_str().as_bytes());
+                hasher
+            }
+            (ImageSource::Package(_), Some(project)) => {
+                let mut hasher =
+                    blake3::Hasher::new_derive_key("talkoot volunteer 2026 private image");
+                hasher.update(project.as_bytes());
+                hasher
+            }
+            (ImageSource::Package(_), None) => return self.image.digest,
+        };
+        hasher.update(self.image.digest.as_bytes());
         ImageDigest::from_bytes(hasher.finalize().into())
     }
 }
@@ -105,15 +123,27 @@ pub struct Images {
     isolation: Arc<Isolation>,
     directory: PathBuf,
     bound: u64,
+    engine: Option<Engine>,
     cache: Mutex<Option<Arc<Cache>>>,
     turns: Turns,
 }
 
 impl Images {
-    /// Keeps `bound` bytes of them below `cache`, at most, and unpacks in `isolation`.
-    pub fn new(isolation: Arc<Isolation>, cache: &Path, bound: u64) -> Self {
+    /// Keeps `bound` bytes of them below `cache`, at most, unpacks in `isolation`, and has those that are in no package
+    /// from `engine`.
+    pub fn new(
+        isolation: Arc<Isolation>,
+        cache: &Path,
+        bound: u64,
+        engine: Option<Engine>,
+    ) -> Self {
         let (directory, turns) = (cache.join("images"), Turns::default());
-        Self { isolation, directory, bound, cache: Mutex::new(None), turns }
+        Self { isolation, directory, bound, engine, cache: Mutex::new(None), turns }
+    }
+
+    /// What images are had from that are in no package, if from anything.
+    pub fn engine(&self) -> Option<Engine> {
+        self.engine
     }
 
     /// Unpacks an image of one file, and answers where a hostile program is to look for that.
@@ -135,22 +165,19 @@ impl Images {
         try_in(&stage.root())
     }
 
-    /// The root for a job: one that was unpacked before, or else what its package has.
+    /// The root for a job: one that was unpacked before, or else what its package or the engine has.
     pub fn provide(&self, wanted: &Wanted<'_>, hold: &Hold<'_>) -> Result<Root, ImageError> {
-        let ImageSource::Package(path) = &wanted.image.source else {
-            return Err(ImageError::Machine("the image is not in the package".to_owned()));
-        };
-        let aside = Aside::take(wanted.package, path)?;
-        let (digest, name) = (wanted.image.digest, wanted.name());
+        let source = self.source(wanted)?;
+        let name = wanted.name();
         let _turn = self.turns.wait(name, hold.goes_on).ok_or(ImageError::Stopped)?;
         let cache = self.open().map_err(|error| cannot("keep images", &error))?;
         if let Some(root) = cache.get(name).map_err(|error| cannot("look for an image", &error))? {
             return Ok(root);
         }
-        let layout = aside.layout(wanted.limits.disk, hold.goes_on)?;
-        let Manifest { layers, environment } = layout.manifest(digest, hold.goes_on)?;
-        let environment = variables(&environment)?;
         let stage = cache.stage().map_err(|error| cannot("keep an image", &error))?;
+        let Found { layout, manifest, _blobs } = source.find(wanted, &cache, hold)?;
+        let Manifest { layers, environment } = manifest;
+        let environment = variables(&environment)?;
         let Wanted { limits, host_uid, .. } = *wanted;
         let limits = Limits { disk: limits.disk.min(cache.bound()), ..limits };
         let blobs = layout.blobs();
@@ -167,6 +194,19 @@ impl Images {
         })?;
         let about = About { bytes: done.bytes, environment, left_out: done.left_out };
         cache.keep(stage, name, &about).map_err(|error| cannot("keep an image", &error))
+    }
+
+    /// Where the image is. What a package has is taken out of the work directory, whether it is needed or not.
+    fn source<'a>(&self, wanted: &'a Wanted<'_>) -> Result<Source<'a>, ImageError> {
+        match &wanted.image.source {
+            ImageSource::Package(path) => Aside::take(wanted.package, path).map(Source::Package),
+            ImageSource::Repository(repository) => {
+                let why = "the image is not in the package, and `image-engine` is \"none\"";
+                let engine = self.engine.ok_or_else(|| ImageError::Machine(why.to_owned()))?;
+                let digest = wanted.image.digest;
+                Ok(Source::Engine { engine, named: Named { repository, digest } })
+            }
+        }
     }
 
     fn open(&self) -> std::io::Result<Arc<Cache>> {
@@ -205,6 +245,44 @@ impl Images {
             Ending::SandboxFailed { reason } => Err(ImageError::Machine(reason)),
             Ending::Exited { .. } | Ending::Signalled { .. } | Ending::OutputExceeded => {
                 Err(broken(&String::from_utf8_lossy(&end.output)))
+            }
+        }
+    }
+}
+
+/// Where an image is.
+enum Source<'a> {
+    Package(Aside),
+    Engine { engine: Engine, named: Named<'a> },
+}
+
+/// An image that was compared with what the job names.
+struct Found {
+    layout: Layout,
+    manifest: Manifest,
+    /// Has the blobs, unless the package does.
+    _blobs: Option<Stage>,
+}
+
+impl Source<'_> {
+    fn find(
+        &self,
+        wanted: &Wanted<'_>,
+        cache: &Cache,
+        hold: &Hold<'_>,
+    ) -> Result<Found, ImageError> {
+        match self {
+            Self::Package(aside) => {
+                let layout = aside.layout(wanted.limits.disk, hold.goes_on)?;
+                let manifest = layout.manifest(wanted.image.digest, hold.goes_on)?;
+                Ok(Found { layout, manifest, _blobs: None })
+            }
+            Self::Engine { engine, named } => {
+                let blobs = cache.stage().map_err(|error| cannot("take an image over", &error))?;
+                // Whether the job may have so much is known of what was compared, and not of what anybody says.
+                let room = Room { bytes: cache.bound(), wall: wanted.limits.wall };
+                let (layout, manifest) = engine.bring(*named, blobs.path(), room, hold)?;
+                Ok(Found { layout, manifest, _blobs: Some(blobs) })
             }
         }
     }
@@ -390,6 +468,20 @@ mod tests {
         assert_eq!(of(None), image.digest);
         assert_eq!(of(Some(1)), of(Some(1)));
         assert!(of(Some(1)) != of(Some(2)) && of(Some(1)) != of(None));
+    }
+
+    #[test]
+    fn what_is_kept_of_an_engine_is_nothing_to_those_who_bring_the_same_image() {
+        let of = |source| {
+            let image = Image { source, ..image("a") };
+            let (package, limits) = (Path::new("/"), Limits::default());
+            Wanted { image: &image, private_to: None, package, limits, host_uid: 0 }.name()
+        };
+        let repository = |name: &str| of(ImageSource::Repository(name.parse().expect("sound")));
+        let brought = of(ImageSource::Package("a".to_owned()));
+        assert_eq!(repository("a.example/b"), repository("a.example/b"));
+        assert!(repository("a.example/b") != repository("a.example/c"));
+        assert!(repository("a.example/b") != brought);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Programs of the machine's own platform with the files of an image as their root, in the sandbox.
 //!
 //! It is the sandbox of the native runtime, with every layer of it; only what is mounted differs. No other program
-//! that runs containers is needed, nor a registry: the image comes with the package.
+//! that runs containers is needed, nor a registry: the image comes with the package. Where the owner has named one, such
+//! a program is a source of images, and runs nothing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +14,15 @@ use super::isolation::Isolation;
 use super::native::{canonical, job_uid};
 use super::network::NO_NETWORK;
 use super::{JobRuntime, Measured, Step, StepOrder, cpu};
-use crate::images::Images;
+use crate::images::{Engine, Images};
 use crate::live::LiveTail;
+use crate::probing::Lost;
 
 /// What jobs find in every image, whatever its configuration says.
 const OWN_VARIABLES: [&str; 3] = ["HOME", "TMPDIR", "USER"];
+
+/// The fact that an engine is there (S116).
+const ENGINE: &str = "image.engine";
 
 /// The container runtime.
 #[derive(Debug)]
@@ -27,9 +32,15 @@ pub struct Container {
 }
 
 impl Container {
-    /// Uses `isolation`, and keeps `bound` bytes of unpacked images below `cache`, at most.
-    pub fn new(isolation: Arc<Isolation>, cache: &Path, bound: u64) -> Self {
-        let images = Images::new(Arc::clone(&isolation), cache, bound);
+    /// Uses `isolation`, keeps `bound` bytes of unpacked images below `cache`, at most, and has images that are in no
+    /// package from `engine`.
+    pub fn new(
+        isolation: Arc<Isolation>,
+        cache: &Path,
+        bound: u64,
+        engine: Option<Engine>,
+    ) -> Self {
+        let images = Images::new(Arc::clone(&isolation), cache, bound, engine);
         Self { isolation, images }
     }
 }
@@ -50,8 +61,18 @@ impl JobRuntime for Container {
 
     fn measure(&self) -> Result<Measured, String> {
         let layers = self.isolation.layers()?;
-        let facts = facts(&layers).map_err(|error| error.to_string())?;
-        Ok(Measured { facts, ..Measured::default() })
+        let mut facts = facts(&layers).map_err(|error| error.to_string())?;
+        let mut lost = Vec::new();
+        if let Some(engine) = self.images.engine() {
+            match engine.version() {
+                Ok(version) => {
+                    state_engine(engine, &version, &mut facts)
+                        .map_err(|error| error.to_string())?;
+                }
+                Err(reason) => lost.push(Lost { fact: ENGINE.to_owned(), reason }),
+            }
+        }
+        Ok(Measured { facts, lost, ..Measured::default() })
     }
 
     fn system(&self) -> String {
@@ -93,13 +114,25 @@ fn facts(layers: &[String]) -> Result<Facts, FactsError> {
     Ok(facts)
 }
 
+/// What jobs can have images from that are in no package.
+fn state_engine(engine: Engine, version: &str, facts: &mut Facts) -> Result<(), FactsError> {
+    facts.insert(ENGINE, engine.program.name())?;
+    facts.insert("image.pull", engine.pulls)?;
+    // A version that is no text of a fact is not stated.
+    let _ = facts.insert("image.engine.version", version);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::Program;
 
     #[test]
     fn what_is_stated_can_be_required_and_is_nothing_of_the_hosts_own_files() {
-        let facts = facts(&["landlock".to_owned()]).expect("within all limits");
+        let mut facts = facts(&["landlock".to_owned()]).expect("within all limits");
+        let engine = Engine { program: Program::Podman, pulls: true };
+        state_engine(engine, "5.4.2", &mut facts).expect("within all limits");
         for (name, _) in facts.iter() {
             assert!(capability::fact_kind(name.as_str()).is_some(), "{name}");
             assert!(!name.as_str().starts_with("tool.") && name.as_str() != "distribution");

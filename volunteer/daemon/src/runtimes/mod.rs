@@ -195,6 +195,7 @@ pub fn known(settings: &Settings, memory: Memory) -> Vec<Arc<dyn JobRuntime>> {
                 Arc::clone(&isolation),
                 &settings.cache,
                 settings.image_cache,
+                settings.image_engine,
             ))),
             Runtime::Other(_) => None,
         }

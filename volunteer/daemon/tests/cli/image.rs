@@ -1,7 +1,7 @@
 //! Jobs whose root is an image that comes with their package.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -13,7 +13,7 @@ use crate::{check_fails, run, with_config};
 
 /// A layer, entry by entry; names are written as they are, sound or not.
 #[derive(Default)]
-struct Layer(Vec<u8>);
+pub struct Layer(Vec<u8>);
 
 impl Layer {
     fn entry(mut self, name: &str, kind: EntryType, mode: u32, link: &str, content: &[u8]) -> Self {
@@ -30,7 +30,7 @@ impl Layer {
         self
     }
 
-    fn file(self, name: &str, content: &[u8]) -> Self {
+    pub fn file(self, name: &str, content: &[u8]) -> Self {
         self.entry(name, EntryType::Regular, 0o600, "", content)
     }
 
@@ -46,13 +46,13 @@ impl Layer {
         self.file(name, b"")
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
 
     /// The host's shell with the libraries that it needs, as the lowest layer of an image, and a name of its own.
-    fn with_shell() -> Self {
+    pub fn with_shell() -> Self {
         let mut layer = Self::default().file("etc/os-release", b"ID=imaginary\n");
         let add = |layer: Self, path: &Path| {
             let name = path.to_str().unwrap().trim_start_matches('/').to_owned();
@@ -66,54 +66,58 @@ impl Layer {
     }
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
+pub fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// A directory with a job file, and an image layout in its package.
-struct Job {
-    directory: tempfile::TempDir,
+pub struct Job {
+    pub directory: tempfile::TempDir,
     /// That of the manifest.
-    digest: String,
+    pub digest: String,
 }
 
 impl Job {
-    fn new(layers: &[Vec<u8>]) -> Self {
+    pub fn new(layers: &[Vec<u8>]) -> Self {
         let directory = with_config("");
         std::fs::create_dir_all(directory.path().join("src/image/blobs/sha256")).unwrap();
         std::fs::create_dir(directory.path().join("tmp")).unwrap();
         let mut job = Self { directory, digest: String::new() };
         let version = r#"{"imageLayoutVersion":"1.0.0"}"#;
         std::fs::write(job.image().join("oci-layout"), version).unwrap();
+        let diff_ids: Vec<_> = layers.iter().map(|layer| digest(&plain(layer))).collect();
         let layers: Vec<_> =
-            layers.iter().map(|layer| json!({ "digest": job.blob(layer) })).collect();
+            layers.iter().map(|layer| job.descriptor("layer.v1.tar+gzip", layer)).collect();
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => other,
         };
         let config = json!({ "os": "linux", "architecture": architecture, "config": {
-            "Env": ["PATH=/bin", "LIGHT=on", "HOME=/root"], "Entrypoint": ["/bin/false"] } });
-        let config = job.blob(config.to_string().as_bytes());
-        let manifest = json!({ "config": { "digest": config }, "layers": layers });
-        job.digest = job.blob(manifest.to_string().as_bytes());
+            "Env": ["PATH=/bin", "LIGHT=on", "HOME=/root"], "Entrypoint": ["/bin/false"] },
+            "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+        let config = job.descriptor("config.v1+json", config.to_string().as_bytes());
+        let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json" });
+        let manifest = job.descriptor("manifest.v1+json", manifest.to_string().as_bytes());
+        job.digest = manifest["digest"].as_str().unwrap().to_owned();
+        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+        std::fs::write(job.image().join("index.json"), index.to_string()).unwrap();
         job
     }
 
-    fn image(&self) -> PathBuf {
+    pub fn image(&self) -> PathBuf {
         self.directory.path().join("src/image")
     }
 
-    /// Stores a blob; gives its digest.
-    fn blob(&self, content: &[u8]) -> String {
-        let hex = Sha256::digest(content).iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").unwrap();
-            hex
-        });
-        std::fs::write(self.image().join("blobs/sha256").join(&hex), content).unwrap();
-        format!("sha256:{hex}")
+    /// Stores a blob; gives what leads to it.
+    fn descriptor(&self, kind: &str, content: &[u8]) -> Value {
+        let digest = digest(content);
+        std::fs::write(self.image().join("blobs/sha256").join(&digest[7..]), content).unwrap();
+        let kind = format!("application/vnd.oci.image.{kind}");
+        json!({ "mediaType": kind, "digest": digest, "size": content.len() })
     }
 
     fn exec(&self, script: &str) -> Output {
@@ -121,17 +125,22 @@ impl Job {
     }
 
     fn exec_of(&self, image: &str, digest: &str, script: &str) -> Output {
+        let image = format!("image = \"{image}\"\ndigest = \"{digest}\"");
+        self.exec_with(&image, script, crate::volunteer(self.directory.path()))
+    }
+
+    /// Runs `script` in what the lines `image` name, by `volunteer`.
+    pub fn exec_with(&self, image: &str, script: &str, mut volunteer: Command) -> Output {
         let job = format!(
             "name = \"imaged\"\n[package]\npath = \"src\"\n[limits]\nmemory = \"256 MiB\"\n\
-             disk = \"16 MiB\"\n[requirements]\nruntimes = [\"container\"]\nos = \"linux\"\n\
-             [container]\nimage = \"{image}\"\ndigest = \"{digest}\"\n\
+             disk = \"16 MiB\"\nwall = \"30 s\"\n[requirements]\nruntimes = [\"container\"]\n\
+             os = \"linux\"\n[container]\n{image}\n\
              [[step]]\nname = \"all\"\nrun = [\"sh\", \"-c\", '''{script}''']\n"
         );
         let file = self.directory.path().join("job.toml");
         std::fs::write(&file, job).unwrap();
         let temporary = self.directory.path().join("tmp");
-        let mut command = crate::volunteer(self.directory.path());
-        let ran = command.env("TMPDIR", &temporary).arg("exec").arg(&file).output().unwrap();
+        let ran = volunteer.env("TMPDIR", &temporary).arg("exec").arg(&file).output().unwrap();
         assert!(std::fs::read_dir(&temporary).unwrap().next().is_none(), "something was left");
         ran
     }
@@ -144,7 +153,7 @@ impl Job {
     }
 
     /// Images that are kept, and whatever else is in the cache.
-    fn kept(&self) -> Vec<String> {
+    pub fn kept(&self) -> Vec<String> {
         let found = std::fs::read_dir(self.directory.path().join("state/cache/images"));
         let names = found.unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.filter(|name| name != ".lock").collect();
@@ -153,12 +162,28 @@ impl Job {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold("sha256:".to_owned(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+/// A layer as it is without compression, if it can be read.
+fn plain(layer: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match flate2::read::GzDecoder::new(layer).read_to_end(&mut plain) {
+        Ok(_) => plain,
+        Err(_) => layer.to_owned(),
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Whether jobs run in images on this machine; where they do not, `exec` has to say so.
-fn runs_images() -> bool {
+pub fn runs_images() -> bool {
     let directory = with_config("");
     let doctor = run(directory.path(), &["doctor", "--json"]);
     let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();

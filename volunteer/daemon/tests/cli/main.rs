@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod daemon;
 mod doctor;
+mod engine;
 mod exec;
 mod image;
 mod lists;

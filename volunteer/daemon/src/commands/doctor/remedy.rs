@@ -111,6 +111,7 @@ fn elsewhere(fact: &str) -> Option<&'static str> {
         "label" | "labels" => {
             Some("say it in `name` or `labels` of the configuration, if it is so")
         }
+        "image" => Some("see `image-engine` and `image-pull` in the configuration"),
         "hours" => Some("see `hours` in the configuration"),
         "check" => Some(
             "a check of a project finds it, or not, once the project is trusted and the daemon runs",
@@ -168,6 +169,10 @@ mod tests {
         check("tools.frobnicate = \"*\"", &[("tool.frobnicate", "add `[[tool]]`")]);
         check("cores = 2", &[("cores", "--cores")]);
         check("os = \"windows\"", &[]);
+        check(
+            "facts.\"image.pull\" = true",
+            &[("image.pull", "`image-pull` in the configuration")],
+        );
         check("[[requirements.not]]\nos = \"linux\"", &[]);
         let any =
             "[[requirements.any]]\ntools.ninja = \"*\"\n[[requirements.any]]\ntools.meson = \"*\"";

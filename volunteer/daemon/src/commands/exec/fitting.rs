@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use capability::{Capabilities, JobFile, Platform, Resource, Runtime, evaluate, format_bytes};
+use capability::{
+    Capabilities, ImageSource, JobFile, Platform, Resource, Runtime, evaluate, format_bytes,
+};
 use mesh_shell::{Exit, Failure, Outcome};
-use volunteer_core::needs_of_file;
+use volunteer_core::{Decline, needs_of_file};
 
 use crate::Equipment;
 use crate::arguments::ExecArgs;
@@ -39,7 +41,8 @@ pub fn fitting(
             resources: settings.donated,
             runtimes: runtimes::offered(&probes),
         };
-        let unmet = unmet(job, &machine);
+        let mut unmet = unmet(job, &machine);
+        unmet.extend(unlisted(job, settings));
         if unmet.is_empty() {
             return Ok(Arc::clone(runtime));
         }
@@ -72,6 +75,13 @@ fn wanted(job: &JobFile, chosen: Option<&Runtime>) -> Outcome<Vec<Runtime>> {
                 .hint(format!("its runtimes are: {}", own.join(", "))))
         }
     }
+}
+
+/// That the owner lets nobody have images of the repository of the job's own.
+fn unlisted(job: &JobFile, settings: &Settings) -> Option<String> {
+    let ImageSource::Repository(repository) = &job.job.image.as_ref()?.source else { return None };
+    let listed = settings.image_repositories.iter().any(|it| it.cover(repository));
+    (!listed).then(|| Decline::Repository(repository.clone()).to_string())
 }
 
 /// What the job requires, or may use, and this machine has not.
