@@ -2,6 +2,7 @@
 //! they are put.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -160,14 +161,15 @@ impl Network {
         submit
     }
 
-    /// `program` with the state and, if there is one, the configuration of process `name`.
+    /// `program` with the state and the configuration of process `name`. Nobody's own configuration on this machine
+    /// is read, or written.
     pub fn program_of(&self, name: &str, program: &str) -> Command {
         let mut command = self.command_at(name, &self.programs.join(program));
         command.arg("--state").arg(self.state(name));
         let config = self.config(name);
-        if config.exists() {
-            command.arg("--config").arg(config);
-        }
+        // What is there stays as it is; without a place for it, the program says so.
+        let _ = OpenOptions::new().create(true).append(true).open(&config);
+        command.arg("--config").arg(config);
         command
     }
 
