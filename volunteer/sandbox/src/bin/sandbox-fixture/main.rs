@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         ["serve", ports @ ..] => internet::serve(ports),
         #[cfg(target_os = "linux")]
         ["step"] => internet::step(),
+        #[cfg(target_os = "linux")]
         ["paused-step", how] => internet::paused_step(how),
         #[cfg(target_os = "linux")]
         ["on-a-terminal", rest @ ..] => attempts::on_a_terminal(rest),
