@@ -5,18 +5,16 @@
 //! and [partial blobs](PartialBlob), which it keeps. Space is taken from the quota before a byte is
 //! written, and given back when a writer is dropped unfinished.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::Hash;
-use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
-use crate::dirs;
 use crate::partial::{Claim, PARTIAL_DIR, PartialBlob, Partials};
+use crate::{dirs, system};
 
 /// Where blobs are written before they have a name.
 const TMP_DIR: &str = "tmp";
@@ -43,7 +41,7 @@ pub(crate) struct Shared {
 }
 
 impl BlobStore {
-    /// Opens the blobs below `root`, a directory of their own, creating it (mode 0700) if it is absent.
+    /// Opens the blobs below `root`, a directory of their own, creating it, closed to others, if it is absent.
     /// Together, blobs, partial blobs and what is being written take at most `quota` bytes.
     ///
     /// Walks the directory once to measure it.
@@ -111,10 +109,7 @@ impl BlobStore {
     /// A copy, because whoever made the file may still have it open; a symbolic link is refused, because
     /// whoever made it chose where it points.
     pub fn adopt(&self, path: &Path, limit: u64) -> Result<(Hash, u64), BlobError> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened =
-            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-        let mut file = opened.map_err(io_error("open", path))?;
+        let mut file = system::open_unfollowed(path).map_err(io_error("open", path))?;
         if !file.metadata().map_err(io_error("inspect", path))?.is_file() {
             return Err(BlobError::NotAFile { path: path.to_path_buf() });
         }

@@ -1,21 +1,34 @@
 //! Directories: created private and durably, locked against a second process, measured.
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+
+use crate::system;
 
 /// Bytes that an unprivileged process can still write to the file system of `path`.
 pub fn disk_free(path: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(system::disk(path)?.free)
 }
 
-/// Creates `dir` and its missing parents with mode 0700, such that they survive a power cut.
+/// Bytes of the whole file system of `path`.
+pub fn disk_size(path: &Path) -> io::Result<u64> {
+    Ok(system::disk(path)?.size)
+}
+
+/// What a file system has, in bytes.
+pub(crate) struct Disk {
+    /// What an unprivileged process can still write.
+    pub free: u64,
+    /// All of it.
+    pub size: u64,
+}
+
+/// Creates `dir` and its missing parents, closed to others, such that they survive a power cut.
 pub(crate) fn create_private(dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|level| !is_dir_or_here(level)).collect();
     for level in missing.into_iter().rev() {
-        match DirBuilder::new().mode(0o700).create(level) {
+        match system::create_directory(level) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && level.is_dir() => {}
             result => result?,
         }
@@ -25,13 +38,13 @@ pub(crate) fn create_private(dir: &Path) -> io::Result<()> {
 }
 
 /// Makes durable which names `dir` holds.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    system::sync_directory(dir)
 }
 
 /// Locks `dir` until the returned file is closed, by the end of the process at the latest.
 pub(crate) fn lock(dir: &Path) -> Result<File, TryLockError> {
-    let file = File::open(dir).map_err(TryLockError::Error)?;
+    let file = system::lock_file(dir).map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
 }

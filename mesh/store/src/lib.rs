@@ -20,9 +20,15 @@ mod packing;
 mod partial;
 mod sled_store;
 mod store;
+#[cfg(unix)]
+#[path = "system_unix.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "system_windows.rs"]
+mod system;
 
 pub use blobs::{BlobError, BlobStore, BlobWriter};
-pub use dirs::disk_free;
+pub use dirs::{disk_free, disk_size, sync_dir};
 pub use export::{ExportError, ImportError};
 pub use partial::PartialBlob;
 pub use sled_store::{Options, SledStore};

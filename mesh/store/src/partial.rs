@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blake3::Hash;
 
 use crate::blobs::{BlobError, Shared, Space, check, io_error};
+use crate::system;
 
 /// Where partial blobs are, each named by the hash that it will have.
 pub(crate) const PARTIAL_DIR: &str = "partial";
@@ -38,8 +38,9 @@ impl PartialBlob {
         let claim = Claim::new(shared, hash)?;
         let path = shared.partial_path(&hash);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(&path).map_err(io_error("open", &path))?;
+        options.read(true).write(true).create(true).truncate(false);
+        let opened = system::make_private(&mut options).open(&path);
+        let file = opened.map_err(io_error("open", &path))?;
         let found = file.metadata().map_err(io_error("inspect", &path))?.len();
         // What was there was counted, either when the store was opened or when its writer was dropped.
         let mut space = Space::counted(shared, found);

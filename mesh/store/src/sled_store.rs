@@ -90,7 +90,7 @@ struct Sled {
 }
 
 impl SledStore {
-    /// Opens the store in `dir`, creating it (mode 0700) if it is absent.
+    /// Opens the store in `dir`, creating it, closed to others, if it is absent.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if it is open elsewhere, [`StoreError::Corrupt`] if its files are not what was
@@ -244,7 +244,9 @@ impl Sled {
         }
         let records = guarded(dir, "open", || db.open_tree(TREE))?;
         let path = dir.join(DATA_FILE);
-        let data = File::open(&path).map_err(io_error("open", &path))?;
+        // Windows syncs only what may be written to.
+        let data = File::options().read(true).write(true).open(&path);
+        let data = data.map_err(io_error("open", &path))?;
         let sled = Self { dir: dir.to_path_buf(), records, db, data: Arc::new(data) };
         if !existed {
             sled.flush()?;
