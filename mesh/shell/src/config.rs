@@ -154,9 +154,12 @@ fn line_of(text: &str, offset: usize) -> usize {
 /// parts of it, and programs are told its name that start elsewhere.
 ///
 /// # Errors
-/// If there is no usual one, `given` is empty, or the current directory is gone.
+/// If there is no usual one, `given` is empty, the current directory is gone, or others could read what is kept there.
 pub fn state_dir(role: &str, given: Option<&Path>) -> Outcome<PathBuf> {
-    given.map_or_else(|| dirs::default_state(role), absolute)
+    let Some(given) = given else { return dirs::default_state(role) };
+    let directory = absolute(given)?;
+    dirs::need_private(&directory)?;
+    Ok(directory)
 }
 
 /// The cache directory, which may be lost at any time: below the state directory `given`, so that daemons

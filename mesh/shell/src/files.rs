@@ -1,15 +1,16 @@
 //! Small files of the state directory: written in one step, and looked at now and then.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
 use capability::format_bytes;
+use mesh_store::sync_dir;
 use tempfile::NamedTempFile;
 
+use crate::access;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 
 /// Reads the text in `path`, which is `what` to people. No more than `limit` bytes are looked at, also of
@@ -61,10 +62,10 @@ fn begin(directory: &Path) -> io::Result<NamedTempFile> {
 }
 
 fn persist(file: NamedTempFile, path: &Path, mode: u32) -> io::Result<()> {
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    access::give(file.as_file(), mode)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    File::open(directory_of(path))?.sync_all()
+    sync_dir(directory_of(path))
 }
 
 fn cannot_write(path: &Path) -> String {
@@ -108,6 +109,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

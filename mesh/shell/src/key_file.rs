@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use capability::{DecryptionKey, KEY_BYTES, SecretKey};
 use data_encoding::HEXLOWER_PERMISSIVE;
+use mesh_store::sync_dir;
 use thiserror::Error;
 
+use crate::access;
 use crate::exit::{Exit, Failure};
 use crate::files::directory_of;
 
@@ -105,8 +106,8 @@ fn read(path: &Path, header: &str) -> Result<Seed, KeyFileError> {
     let shown = || path.display().to_string();
     let failed = |source| KeyFileError::Io { path: shown(), source };
     let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let mode = access::of(&file.metadata().map_err(failed)?);
+    if let Some(mode) = mode.filter(|mode| mode & 0o077 != 0) {
         return Err(KeyFileError::Exposed { path: shown(), mode });
     }
     let mut text = String::new();
@@ -155,7 +156,7 @@ fn write_new(path: &Path, header: &str, seed: &Seed) -> io::Result<()> {
     writeln!(file, "{header} {}", HEXLOWER_PERMISSIVE.encode(seed))?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    sync_dir(directory)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! A daemon's event loop is a `select!` over the network's events, finished tasks, durable commits
 //! and the core's next wake; everything it needs beside its core is here.
 
+pub mod access;
 mod api_token;
 mod clock;
 pub mod config;
@@ -24,6 +25,10 @@ pub mod out;
 pub mod package;
 mod parcel_file;
 mod session;
+#[cfg(unix)]
+mod signals;
+#[cfg(windows)]
+#[path = "signals_windows.rs"]
 mod signals;
 mod signed_list;
 pub mod spans;

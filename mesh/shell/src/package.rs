@@ -6,13 +6,13 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use capability::statements::MAX_PACKAGE_BYTES;
 use capability::{Globs, JobFile};
 use thiserror::Error;
 
+use crate::access;
 use crate::exit::{Exit, Failure, OrExit, Outcome};
 
 /// Files and directories in one package: as many as the largest source trees have.
@@ -145,7 +145,7 @@ fn append(
     if !found.is_file() {
         return Err(PackError::Changed(name.to_path_buf()));
     }
-    let executable = found.permissions().mode() & 0o111 != 0;
+    let executable = access::is_executable(&found);
     header.set_entry_type(tar::EntryType::Regular);
     header.set_mode(if executable { 0o755 } else { 0o644 });
     header.set_size(found.len());
@@ -189,7 +189,7 @@ impl Write for Bounded {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::{Duration, SystemTime};
 
     use super::*;
