@@ -1,12 +1,12 @@
 //! Tar archives of strangers, read entry by entry, with nothing in memory whose length they choose.
 
-use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, EntryType, PaxExtensions};
 use thiserror::Error;
+
+use crate::file_names;
 
 /// Length of a name in bytes, as Linux has it.
 pub const MAX_NAME: u64 = 4096;
@@ -113,8 +113,10 @@ pub fn plain_path(name: &[u8]) -> Result<PathBuf, ArchiveError> {
     if name.is_empty() || name.len() as u64 > MAX_NAME || name.contains(&0) {
         return Err(refused(name, "its name is empty, too long or has a NUL"));
     }
+    let spelt = file_names::from_bytes(name)
+        .ok_or_else(|| refused(name, "files on this system cannot have its name"))?;
     let mut plain = PathBuf::new();
-    for component in Path::new(OsStr::from_bytes(name)).components() {
+    for component in Path::new(spelt).components() {
         match component {
             Component::Normal(part) => plain.push(part),
             Component::CurDir => {}

@@ -18,6 +18,7 @@ mod config;
 mod daemon;
 mod event_loop;
 mod face;
+mod file_names;
 mod hand_in;
 mod history;
 mod hours;

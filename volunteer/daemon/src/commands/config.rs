@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use mesh_shell::config::{self as shell_config, CommonArgs};
-use mesh_shell::{Exit, Failure, Outcome, default_config, escape_line, outln, write_whole};
+use mesh_shell::{Exit, Failure, Outcome, access, default_config, escape_line, outln, write_whole};
 use serde::Serialize;
 use serde_json::json;
 
@@ -214,8 +214,8 @@ pub fn edited(path: &Path, text: &str, setting: &str, value: &str) -> Outcome<St
 
 /// The rights that the file has; it holds no secret.
 fn mode(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).map_or(0o644, |found| found.permissions().mode() & 0o777)
+    let found = std::fs::metadata(path).ok().and_then(|found| access::of(&found));
+    found.map_or(0o644, |mode| mode & 0o777)
 }
 
 #[cfg(test)]

@@ -78,8 +78,7 @@ fn disk_free(state: &Path) -> Option<u64> {
 
 /// Bytes of the whole disk that `state` is on.
 pub(super) fn disk_size(state: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(existing(state)).ok()?;
-    found.f_blocks.checked_mul(found.f_frsize)
+    mesh_store::disk_size(existing(state)).ok()
 }
 
 /// The directory itself may not be there yet.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use capability::ImageDigest;
-use rustix::fs::{FlockOperation, flock};
+use mesh_shell::access;
+use mesh_store::sync_dir;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use volunteer_sandbox::{give_tree, remove_tree};
@@ -77,8 +78,8 @@ impl Stage {
 
     /// Takes what the user of a job has unpacked. No job's user is to own it from now on.
     pub fn own(&self) -> io::Result<()> {
-        let own = rustix::process::geteuid();
-        if own.is_root() { give_tree(self.path(), own.as_raw()) } else { Ok(()) }
+        const ROOT: u32 = 0;
+        if access::is_root() { give_tree(self.path(), ROOT) } else { Ok(()) }
     }
 }
 
@@ -126,7 +127,7 @@ impl Cache {
         let directory = self.directory.join(file_name(digest));
         match File::open(&directory) {
             Ok(lock) => {
-                flock(&lock, FlockOperation::LockShared)?;
+                lock.lock_shared()?;
                 root(&directory, lock).map(Some)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -139,7 +140,7 @@ impl Cache {
         let _names = self.lock_names()?;
         let directory = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&self.directory)?;
         let lock = File::open(directory.path())?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        lock.try_lock()?;
         Ok(Stage { directory, lock })
     }
 
@@ -157,10 +158,10 @@ impl Cache {
                 Err(_) if directory.is_dir() => File::open(&directory)?,
                 Err(error) => return Err(error),
             };
-            flock(&lock, FlockOperation::LockShared)?;
+            lock.lock_shared()?;
             (root(&directory, lock)?, self.evict()?)
         };
-        File::open(&self.directory)?.sync_all()?;
+        sync_dir(&self.directory)?;
         garbage.iter().for_each(Garbage::remove);
         Ok(kept)
     }
@@ -203,7 +204,7 @@ impl Cache {
             .truncate(false)
             .write(true)
             .open(self.directory.join(LOCK))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
+        lock.lock()?;
         Ok(lock)
     }
 }
@@ -220,14 +221,14 @@ impl Garbage {
             // Tried again by whoever opens the cache next.
             tracing::warn!(path = %self.path.display(), %error, "an image is not removed");
         }
-        let _ = flock(&self.lock, FlockOperation::Unlock);
+        let _ = self.lock.unlock();
     }
 }
 
 /// The directory at `path`, if nobody has it.
 fn unused(path: PathBuf) -> Option<Garbage> {
     let lock = File::open(&path).ok()?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+    lock.try_lock().ok()?;
     Some(Garbage { path, lock })
 }
 

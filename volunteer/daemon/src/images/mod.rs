@@ -4,6 +4,10 @@
 //! that names, by theirs. So the unpacker, which runs in the sandbox, is given those very bytes and nothing else of any
 //! job, and what it makes of them belongs to that digest alone: whoever breaks it with an image has altered that image.
 
+#[cfg(unix)]
+mod asking;
+#[cfg(not(unix))]
+#[path = "asking_elsewhere.rs"]
 mod asking;
 mod cache;
 mod engine;

@@ -3,10 +3,8 @@
 //! Whatever a layer makes of it, it makes in there: it writes the root of that very image, within its job's limits, and
 //! says how it went, which the daemon takes for a stranger's word.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,6 +14,7 @@ use tar::EntryType;
 
 use super::tree::{Content, Tree};
 use crate::archive::{self, ArchiveError, ENTRY_BYTES, Entry, plain_path, refused, shown};
+use crate::file_names;
 
 /// The argument that makes this program the unpacker; behind it are the bytes that it may write, and the names of the
 /// layers' blobs, the lowest first.
@@ -173,7 +172,11 @@ impl Layers {
             EntryType::Symlink if link.is_empty() || link.contains(&0) => {
                 return Err(refused(&name, "it is a link to nothing").into());
             }
-            EntryType::Symlink => self.tree.symlink(&path, OsStr::from_bytes(&link)),
+            EntryType::Symlink => {
+                let link = file_names::from_bytes(&link)
+                    .ok_or_else(|| refused(&name, "it is a link to what cannot be here"))?;
+                self.tree.symlink(&path, link)
+            }
             EntryType::Link => self.tree.hard_link(&path, &plain_path(&link)?),
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 self.leave_out(&name);
@@ -254,13 +257,13 @@ enum Whiteout {
 impl Whiteout {
     /// What the entry at `path` takes away, if it is one.
     fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.as_bytes().strip_prefix(b".wh.")?;
+        let name = path.file_name()?.as_encoded_bytes().strip_prefix(b".wh.")?;
         let parent = path.parent().unwrap_or(Path::new(""));
         Some(match name {
             b".wh..opq" => Self::Below(parent.to_owned()),
             b"" | b"." | b".." => Self::Nothing,
             note if note.starts_with(b".wh.") => Self::Nothing,
-            name => Self::Of(parent.join(OsStr::from_bytes(name))),
+            name => Self::Of(parent.join(file_names::from_bytes(name)?)),
         })
     }
 }
@@ -286,7 +289,7 @@ fn open(path: &Path) -> Result<Box<dyn Read>, LayerError> {
 
 /// What is wrong when `path` could not be made: the image, unless the disk is.
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> LayerError {
-    let name = shown(path.as_os_str().as_bytes());
+    let name = shown(path.as_os_str().as_encoded_bytes());
     move |source| match source.kind() {
         io::ErrorKind::StorageFull
         | io::ErrorKind::QuotaExceeded
@@ -304,6 +307,6 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> LayerError {
 const EIO: i32 = 5;
 
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> LayerError {
-    let name = shown(path.as_os_str().as_bytes());
+    let name = shown(path.as_os_str().as_encoded_bytes());
     move |source| LayerError::Write { name, source }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capability::{StatementId, Timestamp};
+use mesh_shell::access;
+use mesh_store::sync_dir;
 use serde::{Deserialize, Serialize};
 use volunteer_sandbox::remove_tree;
 
@@ -57,8 +59,7 @@ impl Checkpoints {
     /// # Errors
     /// If it cannot be made.
     pub fn open(directory: PathBuf) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&directory)?;
+        access::create_directories(&directory, 0o700)?;
         Ok(Self { directory })
     }
 
@@ -129,10 +130,9 @@ impl Kept {
     /// # Errors
     /// What the file system says; `UnexpectedEof` if there are fewer.
     pub fn store(&self, state: impl Read, size: u64) -> io::Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.directory)?;
+        access::create_directories(&self.directory, 0o700)?;
         if let Some(parent) = self.directory.parent() {
-            File::open(parent)?.sync_all()?;
+            sync_dir(parent)?;
         }
         self.replace(STATE, state, size)
     }
@@ -169,7 +169,7 @@ impl Kept {
         file.flush()?;
         file.as_file().sync_all()?;
         file.persist(self.directory.join(name)).map_err(|error| error.error)?;
-        File::open(&self.directory)?.sync_all()
+        sync_dir(&self.directory)
     }
 }
 

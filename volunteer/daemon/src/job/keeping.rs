@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use capability::{Checkpoint, format_bytes};
 use volunteer_sandbox::{make_mark, open_beneath, remove_mark};
 
 use super::checkpoints::{Attempts, Kept};
+use super::version::{Version, has_one_name};
 use super::{Reins, desk};
 
 /// Between two looks at the job.
@@ -47,14 +47,6 @@ pub struct Keeper<'a> {
     ticked: Instant,
     /// Time of this attempt that was not noted.
     unnoted: Duration,
-}
-
-/// What tells a file from the one that took its place, and its content from what it was before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
 }
 
 /// What a job is to do, as [`Reins::nap`] finds it.
@@ -195,15 +187,14 @@ impl<'a> Keeper<'a> {
             Err(_) => return Err("it is a link, or no regular file".to_owned()),
         };
         let found = file.metadata().map_err(|error| error.to_string())?;
-        if found.nlink() != 1 {
+        if !has_one_name(&found) {
             return Err("it has several names, or none".to_owned());
         }
-        if found.size() > self.checkpoint.size {
-            let (size, most) = (format_bytes(found.size()), format_bytes(self.checkpoint.size));
+        let version = Version::of(&found);
+        if version.size > self.checkpoint.size {
+            let (size, most) = (format_bytes(version.size), format_bytes(self.checkpoint.size));
             return Err(format!("it has {size}, and may have {most}"));
         }
-        let modified = (found.mtime(), found.mtime_nsec());
-        let version = Version { inode: found.ino(), size: found.size(), modified };
         Ok(Some((file, version)))
     }
 

@@ -12,6 +12,7 @@ mod outgoing;
 mod reins;
 mod said;
 pub(crate) mod unpack;
+mod version;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ use capability::{
     BlobHash, BlobKey, DecryptingReader, JobSpec, KEY_BYTES, Limits as JobLimits, Opener,
     TASK_COUNT_VARIABLE, TASK_INDEX_VARIABLE,
 };
-use mesh_shell::{Clock, chain};
+use mesh_shell::{Clock, access, chain};
 use mesh_store::BlobStore;
 use volunteer_core::{Order, Outcome};
 use volunteer_sandbox::{Collected, Ending, Limits, remove_tree};
@@ -476,10 +477,9 @@ fn limits(limits: &JobLimits, wall: Duration) -> Limits {
 
 /// Removes what jobs of a former process have left below `directory`, and makes it anew.
 pub fn clear(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     remove_tree(directory)?;
     // Jobs may leave set-user-id files; nobody else may come near them.
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)
+    access::create_directories(directory, 0o700)
 }
 
 #[cfg(test)]

@@ -4,13 +4,12 @@
 //! Regular files and directories with plain relative names, nothing twice, no links. Since nothing
 //! else is ever made below the target, no name can lead out of it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use capability::OpenError;
+use mesh_shell::access;
 use mesh_store::BlobError;
 use tar::EntryType;
 use thiserror::Error;
@@ -139,14 +138,12 @@ impl Unpacking<'_> {
         size: u64,
         content: &mut dyn Read,
     ) -> Result<(), UnpackError> {
-        let name = path.as_os_str().as_bytes();
+        let name = path.as_os_str().as_encoded_bytes();
         let parent = path.parent().ok_or_else(|| refused(name, "it has no name"))?;
         self.charge(size)?;
         self.make_directories(parent)?;
         let mode = if executable { 0o755 } else { 0o644 };
-        let opened =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(self.target.join(path));
-        let mut file = match opened {
+        let mut file = match access::create_new(&self.target.join(path), mode) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(refused(name, "it is there twice").into());
@@ -155,12 +152,13 @@ impl Unpacking<'_> {
         };
         copy(content, &mut file, path, size, self.goes_on)?;
         // The mask of the process may have taken bits away.
-        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(unwritable(path))
+        access::give(&file, mode).map_err(unwritable(path))
     }
 
     /// Makes those that are not there, one by one: each counts.
     fn make_directories(&mut self, path: &Path) -> Result<(), UnpackError> {
-        let taken = || refused(path.as_os_str().as_bytes(), "a file has the name of a directory");
+        let taken =
+            || refused(path.as_os_str().as_encoded_bytes(), "a file has the name of a directory");
         let mut directory = self.target.to_path_buf();
         for component in path.components() {
             directory.push(component);
@@ -208,12 +206,14 @@ fn is_taken(error: &io::Error) -> bool {
 }
 
 fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> UnpackError {
-    let name = shown(path.as_os_str().as_bytes());
+    let name = shown(path.as_os_str().as_encoded_bytes());
     move |source| UnpackError::Write { name, source }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use tar::{Builder, Header};
 
     use super::*;

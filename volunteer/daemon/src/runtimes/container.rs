@@ -104,9 +104,9 @@ fn facts(layers: &[String]) -> Result<Facts, FactsError> {
     facts.insert("os", std::env::consts::OS)?;
     facts.insert("os.family", std::env::consts::FAMILY)?;
     facts.insert("arch", std::env::consts::ARCH)?;
-    if let Ok(kernel) = rustix::system::uname().release().to_str() {
+    if let Ok(kernel) = sysinfo::System::kernel_version() {
         // One that is no text of a fact is not stated.
-        let _ = facts.insert("kernel", kernel);
+        let _ = facts.insert("kernel", kernel.as_str());
     }
     cpu::state(&mut facts)?;
     facts.insert("sandbox.layers", layers.iter().map(String::as_str).collect::<Fact>())?;

@@ -13,9 +13,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use capability::Timestamp;
 use mesh_core::{Mono, Now};
@@ -121,7 +120,7 @@ fn terminal(dev: &Path) -> Option<Timestamp> {
     let is_terminal = |path: &PathBuf| path.file_name().is_some_and(|name| name != "ptmx");
     let consoles = entries(dev).filter(is_console);
     let all = consoles.chain(entries(&dev.join("pts")).filter(is_terminal));
-    let accessed = all.filter_map(|path| fs::metadata(path).ok()).map(|found| found.atime());
-    let seconds = u64::try_from(accessed.max()?).ok()?;
+    let accessed = all.filter_map(|path| fs::metadata(path).and_then(|it| it.accessed()).ok());
+    let seconds = accessed.max()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(Timestamp(seconds.saturating_mul(1000)))
 }

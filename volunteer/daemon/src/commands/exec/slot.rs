@@ -4,7 +4,7 @@
 //! of them are taken no file says, since that would outlive a process that is killed: each process
 //! holds the name of its slot in the abstract namespace of sockets, which the kernel frees with it.
 
-use mesh_shell::{Exit, Failure, Outcome};
+use mesh_shell::{Exit, Failure, Outcome, access};
 use volunteer_sandbox::DEFAULT_HOST_UID;
 
 use crate::runtimes;
@@ -35,9 +35,7 @@ impl Slot {
         match free {
             Some((number, held)) => Ok(Self { number, _held: Some(held) }),
             // Everybody else runs jobs as himself, and shares processors if need be.
-            None if !rustix::process::geteuid().is_root() => {
-                Ok(Self { number: FIRST, _held: None })
-            }
+            None if !access::is_root() => Ok(Self { number: FIRST, _held: None }),
             None => Err(Failure::say(Exit::State, format!("{COUNT} jobs run by `exec` already"))
                 .hint("wait until one has ended")),
         }

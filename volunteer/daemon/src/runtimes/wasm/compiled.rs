@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use blake3::{Hash, Hasher};
+use mesh_shell::access;
+use mesh_store::sync_dir;
 
 use crate::private_directory;
 
@@ -150,7 +152,7 @@ impl CompiledModules {
         let content = hasher.finalize();
         let path = self.directory.join(name(key, content));
         // Jobs have users of their own; the directory keeps others out.
-        make_readable(file.as_file())?;
+        access::give(file.as_file(), 0o444)?;
         file.as_file().sync_all()?;
         let entry = Arc::new(Entry { path, content, size });
         // What another process has stored stays, if it is whole: a step of that one may just be about to mount it.
@@ -159,7 +161,7 @@ impl CompiledModules {
         {
             taken.file.persist(&entry.path).map_err(|error| error.error)?;
         }
-        File::open(&self.directory)?.sync_all()?;
+        sync_dir(&self.directory)?;
         let mut entries = self.lock();
         entries.take(key, Arc::clone(&entry));
         entries.evict(self.bound);
@@ -227,17 +229,6 @@ fn is_left_over(file: &DirEntry) -> bool {
     let modified = file.metadata().and_then(|found| found.modified()).ok();
     let age = modified.and_then(|modified| modified.elapsed().ok());
     temporary && age.is_some_and(|age| age > LONGEST_WRITE)
-}
-
-#[cfg(unix)]
-fn make_readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o444))
-}
-
-#[cfg(not(unix))]
-fn make_readable(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
