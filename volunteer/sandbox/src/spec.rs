@@ -43,7 +43,7 @@ pub struct Spec {
     pub root: Option<PathBuf>,
     /// Without a [`root`](Self::root), whether the job gets the host's programs: `/usr`, `/bin`, `/sbin`, the `/lib` directories, and those files of
     /// `/etc` that compilers and TLS libraries read. Without it, it gets the shared libraries and the loader's cache
-    /// only, which a dynamically linked program in [`read_only`](Self::read_only) needs.
+    /// only, which a dynamically linked program in [`read_only`](Self::read_only) needs, and a `/proc` of processes alone.
     pub toolchain: bool,
     /// What ends the step before its time.
     pub limits: Limits,

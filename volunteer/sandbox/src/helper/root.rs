@@ -33,6 +33,8 @@ pub struct Pieces {
     links: Vec<(PathBuf, PathBuf)>,
     /// Whether `/etc` is one of them, and whole.
     has_etc: bool,
+    /// Whether `/proc` tells of the machine as well, as compilers and test suites expect, and not of processes alone.
+    has_machine: bool,
 }
 
 struct Piece {
@@ -108,7 +110,8 @@ const PROC_DIRECTORIES: &[&str] = &["acpi", "asound", "bus", "driver", "fs", "ir
 pub fn gather(spec: &Spec) -> Result<Pieces, Failure> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .attempt("cut the mounts off from the host's")?;
-    let mut pieces = Pieces::default();
+    let has_machine = spec.root.is_some() || spec.toolchain;
+    let mut pieces = Pieces { has_machine, ..Pieces::default() };
     match &spec.root {
         Some(root) => pieces.add_image(root)?,
         None => pieces.add_system(spec.toolchain)?,
@@ -189,8 +192,9 @@ const READ_ONLY: u64 = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 ///
 /// `scratch` is the size of what the job may write outside its work directory.
 pub fn build(pieces: Pieces, scratch: u64) -> Result<(), Failure> {
-    let Pieces { read_only, mut others, links, has_etc } = pieces;
-    let proc = file_system("proc", &[])?;
+    let Pieces { read_only, mut others, links, has_etc, has_machine } = pieces;
+    let of_processes = [("subset", "pid")];
+    let proc = file_system("proc", if has_machine { &[] } else { &of_processes })?;
     enter_new_root(scratch)?;
     others.extend(make_scratch()?);
     others.push(Piece { mount: proc, inside: "/proc".into() });
@@ -213,7 +217,7 @@ pub fn build(pieces: Pieces, scratch: u64) -> Result<(), Failure> {
     for Piece { mount, inside } in &others {
         attach(mount, inside)?;
     }
-    mask_proc()
+    if has_machine { mask_proc() } else { Ok(()) }
 }
 
 const PATH: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);

@@ -265,6 +265,22 @@ fn without_a_toolchain_only_what_was_given_can_run() {
 }
 
 #[test]
+fn without_a_toolchain_proc_tells_of_processes_alone() {
+    let bench = Bench::new();
+    let mut spec = bench.step(&["/ls", "/proc"]);
+    spec.toolchain = false;
+    spec.read_only.push(("/bin/ls".into(), "/ls".into()));
+
+    let outcome = bench.run(&spec);
+
+    assert_eq!(outcome.ending, Ending::Exited { code: 0 }, "{}", text(&outcome));
+    let said = text(&outcome);
+    let of_processes = |it: &&str| it.parse::<u32>().is_ok() || it.ends_with("self");
+    assert!(said.lines().any(|it| it == "self"), "{said}");
+    assert!(said.lines().all(|it| of_processes(&it)), "{said}");
+}
+
+#[test]
 fn a_helper_that_is_none_is_found_out() {
     let bench = Bench::new();
     let spec = bench.step(&["true"]);
