@@ -102,13 +102,31 @@ pub fn collect(
     search::collect(work, patterns, caps)
 }
 
+/// An entry of a directory.
+struct Listed {
+    /// Its name, as far as it is text.
+    name: String,
+    is_text: bool,
+    is_directory: bool,
+}
+
+/// A regular file.
+struct Opened {
+    file: File,
+    /// Its size in bytes.
+    size: u64,
+    has_one_name: bool,
+}
+
 mod search {
     use std::collections::BTreeSet;
 
     use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-    use super::place::{Listed, Opened, Place};
-    use super::{CollectCaps, CollectError, Collected, Collection, Path, Refused, io};
+    use super::place::Place;
+    use super::{
+        CollectCaps, CollectError, Collected, Collection, Listed, Opened, Path, Refused, io,
+    };
 
     pub fn collect(
         work: &Path,

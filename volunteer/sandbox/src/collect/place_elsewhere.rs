@@ -1,30 +1,15 @@
 //! The work directory of a step, looked into name by name: nobody may change it meanwhile. The step is over and its
 //! process, which was one, has ended.
 
-use std::fs::{self, DirEntry, File, Metadata};
+use std::fs::{self, DirEntry, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::{Listed, Opened};
 use crate::beneath::open_beneath;
 
 /// The directory.
 pub struct Place(PathBuf);
-
-/// An entry of a directory.
-pub struct Listed {
-    /// Its name, as far as it is text.
-    pub name: String,
-    pub is_text: bool,
-    pub is_directory: bool,
-}
-
-/// A regular file.
-pub struct Opened {
-    pub file: File,
-    /// Its size in bytes.
-    pub size: u64,
-    pub has_one_name: bool,
-}
 
 impl Place {
     pub fn new(work: &Path) -> io::Result<Self> {

@@ -8,26 +8,11 @@ use std::path::Path;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::{Listed, Opened};
 use crate::beneath::open_at;
 
 /// The directory.
 pub struct Place(OwnedFd);
-
-/// An entry of a directory.
-pub struct Listed {
-    /// Its name, as far as it is text.
-    pub name: String,
-    pub is_text: bool,
-    pub is_directory: bool,
-}
-
-/// A regular file.
-pub struct Opened {
-    pub file: File,
-    /// Its size in bytes.
-    pub size: u64,
-    pub has_one_name: bool,
-}
 
 impl Place {
     pub fn new(work: &Path) -> io::Result<Self> {
